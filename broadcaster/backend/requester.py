@@ -1,0 +1,39 @@
+"""Adds requests to streams, for channels that are made on demand. Part of `backend`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from broadcaster.backend.client import AsyncClient, translated
+from broadcaster.core.event import EventId
+
+_MAXLEN = 100_000
+
+
+class Requester:
+    """Asks the workers of a consumer group to produce something."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        """Prepare, with a client of its own that sends nothing twice."""
+        self._client: Any = client
+
+    async def request(self, redis_key: str, key: str) -> EventId:
+        """Add a request and return its id, which names the run.
+
+        Raises:
+            BackendUnavailableError: Redis is away. The request may have been added all the same;
+                nobody follows that run then.
+            ConfigurationError: Redis refuses for good (rights, a key that is no stream).
+        """
+        try:
+            return EventId.of_entry(
+                await self._client.xadd(redis_key, {b"key": key}, maxlen=_MAXLEN, approximate=True)
+            )
+        except (RedisError, OSError) as error:
+            raise translated(error, f"add a request to {redis_key}") from error
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()

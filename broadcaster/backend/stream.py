@@ -1,0 +1,134 @@
+"""One Redis stream, as the tailer and the replayer read it: four questions and a decoder.
+
+Part of `backend`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+from redis.exceptions import ResponseError
+
+from broadcaster.backend.client import AsyncClient, raw_stream_replies
+from broadcaster.core import codec, sse
+from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.sse import Frame
+from broadcaster.errors import MalformedEntryError
+
+logger = logging.getLogger(__name__)
+
+_LOG_EVERY_S = 5.0
+
+Row: TypeAlias = Sequence[Any]
+"""An entry as Redis sends it: `[id, [name, value, …]]`, all bytes."""
+
+
+def id_of(row: Row) -> EventId:
+    """The id of an entry."""
+    return EventId.of_entry(row[0])
+
+
+class Info(NamedTuple):
+    """What matters of `XINFO STREAM`; all zero for a stream that does not exist.
+
+    Attributes:
+        last: the greatest id that was ever added.
+        added: how many entries were ever added; -1 where Redis (before 7.0) does not count them.
+        length: how many entries there are.
+    """
+
+    last: EventId = ZERO
+    added: int = 0
+    length: int = 0
+
+    @property
+    def whole(self) -> bool:
+        """Nothing was ever removed."""
+        return self.added == self.length
+
+
+class RedisStream:
+    """Reads one stream. All methods raise redis-py's errors."""
+
+    def __init__(self, client: AsyncClient, redis_key: str) -> None:
+        raw_stream_replies(client)
+        # redis-py types the replies before our callbacks, and the two clients differ in them.
+        self._client: Any = client
+        self.redis_key = redis_key
+
+    async def wait_after(self, position: EventId, count: int, block_s: float) -> list[Row]:
+        """The entries after a position; waits up to `block_s` for the first one."""
+        streams = {self.redis_key: str(position)}
+        rows: list[Row] = await self._client.xread(streams, count=count, block=int(block_s * 1000))
+        return rows
+
+    async def from_on(
+        self, position: EventId, last: EventId | None = None, count: int | None = None
+    ) -> list[Row]:
+        """The entries from a position on, that of the position itself included."""
+        end = "+" if last is None else str(last)
+        rows: list[Row] = await self._client.xrange(self.redis_key, str(position), end, count=count)
+        return rows
+
+    async def back_from(self, position: EventId, count: int) -> list[Row]:
+        """The entries from a position back, newest first, that of the position included."""
+        rows: list[Row] = await self._client.xrevrange(
+            self.redis_key, str(position), "-", count=count
+        )
+        return rows
+
+    async def info(self) -> Info:
+        """What Redis counts."""
+        try:
+            info = await self._client.xinfo_stream(self.redis_key)
+        except ResponseError as error:
+            if "no such key" in str(error):
+                return Info()
+            raise
+        last = EventId.of_entry(info["last-generated-id"])
+        return Info(last, info.get("entries-added", -1), info["length"])
+
+
+class Decoder:
+    """Rows to frames; what can't be sent is counted, logged at a bounded rate and passed over.
+
+    Attributes:
+        frames: events encoded, each once.
+        malformed: entries passed over.
+    """
+
+    def __init__(self, redis_key: str, max_event_bytes: int) -> None:
+        self.redis_key = redis_key
+        self.max_event_bytes = max_event_bytes
+        self.frames = 0
+        self.malformed = 0
+        self._logged_at = -_LOG_EVERY_S
+
+    def decode(self, rows: Sequence[Row]) -> list[Frame]:
+        """Make the frames of rows, in their order, one for each."""
+        return [self._decode(id_of(row), row[1]) for row in rows]
+
+    def _decode(self, entry_id: EventId, fields: Sequence[bytes]) -> Frame:
+        try:
+            frame = sse.encode(codec.decode(entry_id, fields, self.max_event_bytes))
+        except MalformedEntryError as error:
+            self._note(entry_id, error)
+            return sse.skipped(entry_id)
+        self.frames += 1
+        return frame
+
+    def _note(self, entry_id: EventId, error: MalformedEntryError) -> None:
+        self.malformed += 1
+        now = time.monotonic()
+        if now - self._logged_at >= _LOG_EVERY_S:
+            self._logged_at = now
+            logger.warning(
+                "entry %s of stream %r is not sent: %s (%d such so far)",
+                entry_id,
+                self.redis_key,
+                error,
+                self.malformed,
+            )

@@ -1,0 +1,222 @@
+"""Follows one Redis stream and proves, read by read, that nothing was missed.
+
+`XTRIM` leaves no tombstone and `XREAD` passes over a trimmed range without a word, so after each
+read the tailer asks whether the entry that it stood at still exists: if it does, all that followed
+it has been read. If it does not, Redis's count of entries ever added may prove the same. Else the
+history is another one, and the tailer goes back to where both still agree.
+
+One stream per tailer: a broken stream harms only itself. Part of `backend`; windows are only read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import AsyncGenerator, Sequence
+from typing import NamedTuple, TypeAlias
+
+from redis.exceptions import RedisError, ResponseError
+
+from broadcaster.backend.client import AsyncClient
+from broadcaster.backend.stream import Decoder, RedisStream, Row, id_of
+from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.sse import Frame
+from broadcaster.core.window import Window
+
+logger = logging.getLogger(__name__)
+
+READ_COUNT = 1000
+BLOCK_S = 1.0
+_BACKOFF_S = (0.1, 2.0)
+
+
+class Batch(NamedTuple):
+    """What follows the head, in order, and nothing was missed before it."""
+
+    frames: list[Frame]
+
+
+class Rewind(NamedTuple):
+    """The stream's history has changed after this position; it goes on from there."""
+
+    position: EventId
+
+
+class Restart(NamedTuple):
+    """Nothing joins what came before: begin again, at a position.
+
+    `complete` says that Redis retains nothing older.
+    """
+
+    floor: EventId
+    complete: bool
+
+
+Change: TypeAlias = Batch | Rewind | Restart
+
+
+class Tailer:
+    """Follows one stream.
+
+    Attributes:
+        loaded: the window has been filled once.
+        problem: why it is not reading now; empty if it is.
+        decoder: counts what was decoded.
+    """
+
+    def __init__(
+        self, client: AsyncClient, redis_key: str, window: Window, *, max_event_bytes: int
+    ) -> None:
+        """Prepare; nothing is read before `changes`.
+
+        Args:
+            client: its own; with a `socket_timeout` above `BLOCK_S`.
+            redis_key: the stream.
+            window: what has been read so far; the caller applies the changes to it.
+            max_event_bytes: larger events are passed over.
+        """
+        self._client = client
+        self._stream = RedisStream(client, redis_key)
+        self._window = window
+        self.decoder = Decoder(redis_key, max_event_bytes)
+        self.loaded = False
+        self.problem = "not started"
+        self._in_step = False  # the window joins what Redis has
+        self._added = 0  # entries ever added up to the head, as Redis counts them
+        self._reconnected = True  # since the last proof: the server may be another one
+        self._at_end_at = time.monotonic()
+
+    @property
+    def lag_s(self) -> float:
+        """Seconds since everything in the stream had been read, beyond one `BLOCK_S`."""
+        return max(0.0, time.monotonic() - self._at_end_at - BLOCK_S)
+
+    async def changes(self) -> AsyncGenerator[Change, None]:
+        """Follow the stream for ever. Trouble with Redis is waited out.
+
+        Yields:
+            What to do to the window. It must be done before the next one is asked for. To stop,
+            cancel the task.
+        """
+        failures = 0
+        while True:
+            try:
+                async for change in self._load() if not self._in_step else self._read():
+                    failures, self.problem = 0, ""
+                    yield change
+                failures, self.problem = 0, ""
+            except (RedisError, OSError) as error:
+                self._reconnected = True
+                if isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE"):
+                    yield self._lose()
+                self._report(error, failures)
+                await asyncio.sleep(_backoff_s(failures))
+                failures += 1
+
+    async def aclose(self) -> None:
+        """Close the connection; nobody may be asking for changes any more."""
+        await self._client.aclose()
+
+    def _report(self, error: Exception, failures: int) -> None:
+        self.problem = str(error) or type(error).__name__
+        if failures == 0:
+            logger.warning(
+                "stream %r can't be read, trying again: %s", self._stream.redis_key, self.problem
+            )
+
+    def _lose(self) -> Change:
+        self._in_step, self._added = False, 0
+        return Restart(ZERO, complete=True)
+
+    async def _load(self) -> AsyncGenerator[Change, None]:
+        """Fill the window with the newest entries, up to its bounds."""
+        info = await self._stream.info()
+        frames: list[Frame] = []
+        size, start, beginning = 0, info.last, False
+        # One more than fits: the window evicts it, and so knows what its oldest entry follows.
+        while not beginning and len(frames) <= self._window.max_events:
+            rows = await self._stream.back_from(start, READ_COUNT)
+            frames += self.decoder.decode(rows)
+            beginning = len(rows) < READ_COUNT
+            start = frames[-1].id.before() if frames else ZERO
+            size += sum(len(frame.wire) for frame in frames[-len(rows) :])
+            if size > self._window.max_bytes:
+                break
+        frames.reverse()
+        floor = frames[0].id.before() if frames else info.last
+        if beginning and (await self._stream.info()).whole:
+            floor = ZERO
+        yield Restart(floor, beginning)
+        yield Batch(frames)
+        self._added, self._in_step, self._reconnected, self.loaded = info.added, True, False, True
+        self._at_end_at = time.monotonic()
+
+    async def _read(self) -> AsyncGenerator[Change, None]:
+        """Read one batch, or none if `BLOCK_S` passes."""
+        head = self._window.head
+        rows = await self._stream.wait_after(head, READ_COUNT, BLOCK_S)
+        if head == ZERO or not await self._stream.from_on(head, head, 1):
+            more = await self._count_up(head, rows)
+            if more is None:
+                yield await self._reorient(head)
+                return
+            rows += more
+        self._reconnected = False
+        self._added += len(rows)
+        if len(rows) < READ_COUNT:
+            self._at_end_at = time.monotonic()
+        if rows:
+            yield Batch(self.decoder.decode(rows))
+
+    async def _count_up(self, head: EventId, rows: Sequence[Row]) -> list[Row] | None:
+        """Prove by Redis's own count that the rows are all that was added after the head.
+
+        That helps where the entry at the head has been removed, but nothing that we had not read.
+
+        Returns:
+            Rows to add to complete the proof, or None if there is none. A connection made anew
+            may lead to another server, whose count tells nothing about the one before.
+        """
+        if self._reconnected:
+            return None
+        info = await self._stream.info()
+        last = id_of(rows[-1]) if rows else head
+        more: list[Row] = []
+        if info.last > last:
+            more = await self._stream.from_on(last.after(), info.last)
+            last = id_of(more[-1]) if more else last
+        complete = info.last == last and info.added == self._added + len(rows) + len(more)
+        return more if complete else None
+
+    async def _reorient(self, head: EventId) -> Change:
+        """Find the newest entry that both the window and Redis have."""
+        start = head
+        while True:
+            rows = await self._stream.back_from(start, READ_COUNT)
+            for row in rows:
+                if self._window.get(id_of(row)):
+                    return await self._rewind(head, id_of(row))
+            if len(rows) < READ_COUNT or id_of(rows[-1]) < self._window.floor:
+                if head != ZERO:
+                    logger.warning(
+                        "stream %r: %s and all before is gone", self._stream.redis_key, head
+                    )
+                return self._lose()
+            start = id_of(rows[-1]).before()
+
+    async def _rewind(self, head: EventId, position: EventId) -> Change:
+        info = await self._stream.info()
+        newer = await self._stream.from_on(position.after(), info.last)
+        self._added = info.added - len(newer)
+        self._reconnected = False
+        logger.warning(
+            "stream %r: %s is gone, going on from %s", self._stream.redis_key, head, position
+        )
+        return Rewind(position)
+
+
+def _backoff_s(failures: int) -> float:
+    least, most = _BACKOFF_S
+    return random.uniform(0.5, 1.0) * min(most, least * 2.0 ** min(failures, 10))

@@ -1,0 +1,103 @@
+"""What a client subscribes to. Channels are configuration, not code. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from broadcaster.core.cursor import RUN, Start, parse_start
+from broadcaster.errors import ConfigurationError, InvalidCursorError
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
+KEY_IN_PATH = "{key}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Channel:
+    """A channel, fed by one Redis stream.
+
+    Attributes:
+        name: in cursors, in `/v1/events?channel=` and in metrics. Letters, digits, `_`, `.`, `-`.
+        path: where clients open it; `{key}` in it makes the key part of the path.
+        stream: the Redis key of its stream; the channel's name if empty.
+        start: where a client without a cursor begins: `earliest`, `latest`, or a duration back.
+        key_param: the query parameter that narrows it to keys; repeatable.
+        key_required: refuse clients that name no key.
+        terminal: after an event of one of these types for the key, the response ends.
+        requests: opening the channel without a cursor adds the key to this Redis stream; the id of
+            that entry names the run, and the client sees only events of `<key>#<run>`.
+        maxlen: about how many entries publishers retain in the stream.
+        window_events: the most events that a node keeps in memory.
+        window_bytes: the most bytes of frames that a node keeps in memory.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012  # a misspelt setting is an error
+
+    name: str
+    path: str
+    stream: str = ""
+    start: str = "latest"
+    key_param: str = "key"
+    key_required: bool = False
+    terminal: frozenset[str] = frozenset()
+    requests: str = ""
+    maxlen: int = 100_000
+    window_events: int = 100_000
+    window_bytes: int = 64 * 1024 * 1024
+
+    def __post_init__(self) -> None:
+        """Refuse what can't work.
+
+        Raises:
+            ConfigurationError: says which value of which channel, and what is expected.
+        """
+        if not _NAME.fullmatch(self.name) or self.name == RUN:
+            raise self._error(f"the name must be letters, digits, '_', '.', '-', and not {RUN!r}")
+        if not self.path.startswith("/") or self.path.count(KEY_IN_PATH) > 1:
+            raise self._error(f"path {self.path!r} must begin with '/', with at most one {{key}}")
+        if re.search(r"[{}]", self.path.replace(KEY_IN_PATH, "")):
+            raise self._error(f"path {self.path!r} may have no other parameter than {{key}}")
+        try:
+            parse_start(self.start, now_ms=0)
+        except InvalidCursorError as error:
+            raise self._error(f"start: {error}") from error
+        for bound in ("maxlen", "window_events", "window_bytes"):
+            if getattr(self, bound) < 1:
+                raise self._error(f"{bound} must be at least 1")
+
+    def _error(self, text: str) -> ConfigurationError:
+        return ConfigurationError(f"channel {self.name!r}: {text}")
+
+    @property
+    def redis_key(self) -> str:
+        """The Redis key of its stream."""
+        return self.stream or self.name
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether a subscription must name a key."""
+        return self.key_required or bool(self.requests)
+
+    def start_at(self, now_ms: int) -> Start:
+        """Where a client without a cursor begins now."""
+        return parse_start(self.start, now_ms)
+
+
+PET_STORE = (
+    Channel(
+        name="orders",
+        path="/v1/orders/{key}/status/stream",
+        start="earliest",
+        terminal=frozenset({"complete"}),
+    ),
+    Channel(name="inventory", path="/v1/inventory/stream", key_param="petId"),
+    Channel(
+        name="recommendations",
+        path="/v1/pets/recommendations/stream",
+        key_param="userId",
+        key_required=True,
+        requests="recommendations.requests",
+        terminal=frozenset({"complete"}),
+    ),
+)
+"""The channels of a hub that nobody has configured: a pet store's API."""

@@ -1,0 +1,113 @@
+"""Positions in streams, and the one id that carries them. Pure.
+
+One stream: the Redis id, `1710000000000-0`. Several: `inventory=1710000000000-0,orders=17…5-1`,
+sorted by name. A run (a stream made on demand) is one more name, `run=…`. Only characters that
+need no CORS preflight: https://fetch.spec.whatwg.org/#cors-safelisted-request-header
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal
+
+from broadcaster.core.event import EventId
+from broadcaster.errors import InvalidCursorError
+
+RUN = "run"
+"""The name under which a cursor carries its run; no stream may be called so."""
+
+Positions = dict[str, EventId]
+"""A reader's position in each stream: the id of the last entry it is past."""
+
+Start = Literal["earliest", "latest"] | int
+"""Where a client without a cursor begins: an end of the stream, or a time in milliseconds."""
+
+_MAX_CURSOR_CHARS = 4096
+_BETWEEN = (1 << 64) - 1
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_DURATION = re.compile(r"(\d{1,12})(ms|s|m|h|d)", re.ASCII)
+_UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def render(positions: Mapping[str, EventId], run: EventId | None = None) -> bytes:
+    """Write the id that restores all positions; `b""` if there is none to restore.
+
+    A position just before a millisecond (`EventId.before` makes them) is nobody's id. It is left
+    out: an id that we send is always one of an entry, or `0-0`, so that a resume can be proven.
+    """
+    known = {name: id_ for name, id_ in positions.items() if id_.seq != _BETWEEN}
+    if run is None and len(positions) == 1:
+        return b"".join(b"%d-%d" % id_ for id_ in known.values())
+    if run is not None:
+        known[RUN] = run
+    return b",".join(b"%b=%d-%d" % (name.encode(), *known[name]) for name in sorted(known))
+
+
+def parse(text: str, streams: tuple[str, ...]) -> tuple[Positions, EventId | None]:
+    """Read an id that `render` wrote.
+
+    Args:
+        text: the `Last-Event-ID` or `from` of a client.
+        streams: the streams of its subscription. Names of others are passed over: a client may drop
+            a channel and keep its cursor.
+
+    Returns:
+        The positions that it names, at least one, and the run.
+
+    Raises:
+        InvalidCursorError: it can't be read, or names none of these streams.
+    """
+    if len(text) > _MAX_CURSOR_CHARS:
+        raise InvalidCursorError(f"a cursor has at most {_MAX_CURSOR_CHARS} characters")
+    if "=" not in text:
+        if len(streams) != 1:
+            raise InvalidCursorError("several streams need an id like name=1710000000000-0,…")
+        return {streams[0]: EventId.parse(text)}, None
+    named: Positions = {}
+    for part in text.split(","):
+        name, _, id_ = part.partition("=")
+        if name in named:
+            raise InvalidCursorError(f"{name[:64]!r} occurs twice")
+        named[name] = EventId.parse(id_)
+    run = named.pop(RUN, None)
+    positions = {name: id_ for name, id_ in named.items() if name in streams}
+    if not positions:
+        raise InvalidCursorError("none of the subscription's channels is in it")
+    return positions, run
+
+
+def parse_start(text: str, now_ms: int) -> Start:
+    """Read a `from` that is not an event id: `earliest`, `latest`, a time or a duration back.
+
+    Args:
+        text: also RFC 3339 (`2026-01-31T12:00:00Z`) or a number with `ms`, `s`, `m`, `h` or `d`.
+        now_ms: milliseconds since 1970, which durations count back from.
+
+    Raises:
+        InvalidCursorError: none of these, or a time that has not come yet.
+    """
+    if text == "earliest":
+        return "earliest"
+    if text == "latest":
+        return "latest"
+    if match := _DURATION.fullmatch(text):
+        return max(0, now_ms - int(match[1]) * _UNIT_MS[match[2]])
+    text = text.replace(" ", "+")  # an unescaped + of a zone offset arrives as a space
+    if _TIME.fullmatch(text):
+        time_ms = _milliseconds(text)
+        if 0 <= time_ms <= now_ms:
+            return time_ms
+        raise InvalidCursorError(f"{text!r} is not between 1970 and now")
+    raise InvalidCursorError(
+        f"{text[:64]!r} is none of: an event id like 1710000000000-0, earliest, latest, "
+        "an RFC 3339 time like 2026-01-31T12:00:00Z, a duration back like 10m"
+    )
+
+
+def _milliseconds(text: str) -> int:
+    try:
+        return int(datetime.fromisoformat(text.upper()).timestamp() * 1000)
+    except (ValueError, OverflowError) as error:
+        raise InvalidCursorError(f"{text!r} is no date: {error}") from error

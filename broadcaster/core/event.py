@@ -1,0 +1,78 @@
+"""The fact that travels: an event and its id. Pure; everybody may import it."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from broadcaster.errors import InvalidCursorError
+
+_LIMIT = 1 << 64
+# At most 20 digits each: 2**64 has 20, and int() of a megabyte of digits would cost seconds.
+_PATTERN = re.compile(r"([0-9]{1,20})-([0-9]{1,20})", re.ASCII)
+
+
+class EventId(NamedTuple):
+    """The id of a Redis stream entry: milliseconds and a sequence number, both 64 bits unsigned.
+
+    Ids compare as two numbers, never as text. https://redis.io/docs/latest/develop/data-types/streams/#entry-ids
+    """
+
+    ms: int
+    seq: int
+
+    @classmethod
+    def parse(cls, text: str) -> EventId:
+        """Read `"1710000000000-0"`.
+
+        Raises:
+            InvalidCursorError: it is not two unsigned 64-bit numbers joined by a hyphen.
+        """
+        match = _PATTERN.fullmatch(text)
+        if match:
+            ms, seq = int(match[1]), int(match[2])
+            if ms < _LIMIT and seq < _LIMIT:
+                return cls(ms, seq)
+        raise InvalidCursorError(f"{text[:64]!r} is not an event id like 1710000000000-0")
+
+    @classmethod
+    def of_entry(cls, raw: bytes) -> EventId:
+        """Read an id as Redis sends it; Redis is trusted to send only valid ones."""
+        ms, _, seq = raw.partition(b"-")
+        return cls(int(ms), int(seq))
+
+    def __str__(self) -> str:
+        return f"{self.ms}-{self.seq}"
+
+    def after(self) -> EventId:
+        """The least id above this one; the greatest of all returns itself."""
+        if self.seq < _LIMIT - 1:
+            return EventId(self.ms, self.seq + 1)
+        return EventId(self.ms + 1, 0) if self.ms < _LIMIT - 1 else self
+
+    def before(self) -> EventId:
+        """The greatest id below this one: no entry can lie between the two. `0-0` has none and
+        returns itself."""
+        if self.seq:
+            return EventId(self.ms, self.seq - 1)
+        return EventId(self.ms - 1, _LIMIT - 1) if self.ms else self
+
+
+ZERO = EventId(0, 0)
+"""The position before every possible entry: Redis gives no entry the id `0-0`."""
+
+
+class Event(NamedTuple):
+    """One fact of a channel, as a client will see it.
+
+    Attributes:
+        id: the id of its entry in the Redis stream; the SSE `id:` of a single stream.
+        type: the SSE event name; `message` is the default and is not written out.
+        key: what the event is about (an order id, a pet id); `""` means the whole channel.
+        data: the text of the `data:` lines, UTF-8.
+    """
+
+    id: EventId
+    type: str
+    key: str
+    data: bytes

@@ -1,0 +1,372 @@
+"""Who gets what: streams and keys to subscribers. Pure: it writes into sinks that never wait.
+
+Joining live and catching up share one rule, and it needs no lock because it contains no `await`:
+if a subscriber's position is the head of each of its windows, it becomes live; else it is sent what
+is between. From then on `fan_out` writes to it, until its socket is full.
+
+A round of writes over many thousand sockets is cut into slices, so that heartbeats and accepts are
+not held up. `fan_out` and `beat` are generators that yield between slices; the caller runs one of
+them at a time, to its end. Between two slices anything else may happen to a subscriber, which is
+why `tick` tells whether the round in progress has reached it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from broadcaster.core import cursor, sse
+from broadcaster.core.cursor import Positions
+from broadcaster.core.event import EventId
+from broadcaster.core.sse import Frame
+from broadcaster.core.subscription import State, Subscriber, Subscription
+from broadcaster.core.window import Place, Window
+
+BEATS = 15
+"""How often `beat` is called in the time after which a quiet client gets a heartbeat."""
+
+SLICE = 500
+PAGE_BYTES = 256 * 1024
+
+
+class Ask(NamedTuple):
+    """A position that only Redis can tell about: see `Place`."""
+
+    stream: str
+    position: EventId
+    place: Place
+
+
+class Audience:
+    """The live subscribers of one subscription: what is joined for one is written to all."""
+
+    __slots__ = ("pulling", "pushing", "subscription")
+
+    def __init__(self, subscription: Subscription) -> None:
+        self.subscription = subscription
+        self.pushing: set[Subscriber] = set()
+        self.pulling: set[Subscriber] = set()
+
+    def members(self, subscriber: Subscriber) -> set[Subscriber]:
+        """The set that this subscriber belongs to."""
+        return self.pushing if subscriber.pushed else self.pulling
+
+
+class Hub:
+    """Joins subscribers to the windows of a node.
+
+    Attributes:
+        windows: a window for each stream.
+        subscribers: all that are connected, whatever their state.
+        deliveries: events written to subscribers, each counted once per subscriber.
+    """
+
+    def __init__(self, windows: Mapping[str, Window]) -> None:
+        self.windows = windows
+        self.subscribers: set[Subscriber] = set()
+        self.deliveries = 0
+        self._audiences: dict[Subscription, Audience] = {}
+        self._whole: dict[str, set[Audience]] = {name: set() for name in windows}
+        self._by_key: dict[str, dict[str, set[Audience]]] = {name: {} for name in windows}
+        self._ahead: dict[str, set[Subscriber]] = {name: set() for name in windows}
+        self._clock = 0  # counts rounds and beats
+        self._round: tuple[str, EventId] | None = None  # the stream, and its head before
+        self._beats: deque[int] = deque(maxlen=BEATS - 1)
+
+    # Subscribers come and go
+
+    def add(self, subscriber: Subscriber) -> None:
+        """Take in a subscriber, as LAGGING at its position."""
+        subscriber.tick = self._clock
+        self.subscribers.add(subscriber)
+
+    def remove(self, subscriber: Subscriber) -> None:
+        """Forget a subscriber; a no-op for one that is gone."""
+        self.end(subscriber)
+        self.subscribers.discard(subscriber)
+
+    def end(self, subscriber: Subscriber, farewell: bytes = b"") -> None:
+        """End its response: its task wakes, sends the farewell and returns."""
+        if subscriber.state is not State.ENDED:
+            self.lag(subscriber)
+            self._stop_waiting(subscriber)
+            subscriber.state = State.ENDED
+            subscriber.farewell = farewell
+            subscriber.wake()
+
+    def lag(self, subscriber: Subscriber) -> None:
+        """Stop writing to a live subscriber: its socket is full, or it must look anew."""
+        if subscriber.state is not State.LIVE:
+            return
+        subscriber.state = State.LAGGING
+        subscriber.position = self._live_position(subscriber)
+        audience = self._audiences[subscriber.subscription]
+        audience.members(subscriber).discard(subscriber)
+        if not audience.pushing and not audience.pulling:
+            self._drop(audience)
+
+    def position(self, subscriber: Subscriber) -> Positions:
+        """Where a subscriber is: all before it has been written."""
+        if subscriber.state is State.LIVE:
+            return self._live_position(subscriber)
+        return subscriber.position
+
+    def _live_position(self, subscriber: Subscriber) -> Positions:
+        heads = {name: self.windows[name].head for name in subscriber.subscription.streams}
+        if self._round and subscriber.tick != self._clock and self._round[0] in heads:
+            heads[self._round[0]] = self._round[1]  # this round has not reached it yet
+        return heads
+
+    def _join(self, subscriber: Subscriber) -> None:
+        subscriber.state = State.LIVE
+        subscriber.tick = self._clock  # a round in progress has nothing for it
+        subscription = subscriber.subscription
+        audience = self._audiences.get(subscription)
+        if audience is None:
+            audience = self._audiences[subscription] = Audience(subscription)
+            for name in subscription.streams:
+                for key in subscription.keys:
+                    self._by_key[name].setdefault(key, set()).add(audience)
+                if not subscription.keys:
+                    self._whole[name].add(audience)
+        audience.members(subscriber).add(subscriber)
+
+    def _drop(self, audience: Audience) -> None:
+        subscription = audience.subscription
+        del self._audiences[subscription]
+        for name in subscription.streams:
+            self._whole[name].discard(audience)
+            for key in subscription.keys:
+                self._by_key[name][key].discard(audience)
+                if not self._by_key[name][key]:
+                    del self._by_key[name][key]
+
+    # A batch arrives
+
+    def fan_out(self, stream: str, frames: Sequence[Frame]) -> Iterator[None]:
+        """Append a batch to the stream's window and write it to all live subscribers.
+
+        Args:
+            stream: its name.
+            frames: in order, newer than the window's head.
+
+        Yields:
+            Between slices, so that the caller can let others run.
+        """
+        window = self.windows[stream]
+        before = window.head
+        window.append(frames)
+        self._clock += 1
+        self._round = (stream, before)
+        # All audiences are fixed before the first write: who joins later has the batch already.
+        for subscribers, data, events, ends in self._deliveries(stream, frames):
+            self.deliveries += len(subscribers) * events
+            yield from self._write(subscribers, data)
+            if ends:
+                for subscriber in subscribers:
+                    self.end(subscriber)
+        self._round = None
+        for subscriber in tuple(self._ahead[stream]):
+            self._stop_waiting(subscriber)
+            subscriber.wake()
+
+    def _deliveries(
+        self, stream: str, frames: Sequence[Frame]
+    ) -> list[tuple[tuple[Subscriber, ...], bytes, int, bool]]:
+        sendable = [frame for frame in frames if frame.wire]
+        touched = dict.fromkeys(self._whole[stream], sendable)
+        if by_key := self._by_key[stream]:
+            for frame in sendable:
+                for audience in by_key.get(frame.key, ()):
+                    touched.setdefault(audience, []).append(frame)
+        deliveries = []
+        for audience, candidates in touched.items():
+            selected, ends = audience.subscription.select(candidates)
+            if not selected:
+                continue
+            for subscriber in tuple(audience.pulling):
+                self.lag(subscriber)
+                subscriber.wake()
+            if audience.pushing:
+                heads = {name: self.windows[name].head for name in audience.subscription.streams}
+                data = self._render(
+                    heads, audience.subscription, [(stream, frame) for frame in selected]
+                )
+                deliveries.append((tuple(audience.pushing), data, len(selected), ends))
+        return deliveries
+
+    @staticmethod
+    def _render(
+        positions: Positions, subscription: Subscription, frames: list[tuple[str, Frame]]
+    ) -> bytes:
+        """Join frames under the subscription's kind of id; the positions move along."""
+        if len(positions) == 1 and subscription.run is None:
+            for stream, frame in frames[-1:]:
+                positions[stream] = frame.id
+            return b"".join([frame.wire for _, frame in frames])
+        parts = []
+        for stream, frame in frames:
+            positions[stream] = frame.id
+            parts.append(frame.with_cursor(cursor.render(positions, subscription.run)))
+        return b"".join(parts)
+
+    def _write(self, subscribers: tuple[Subscriber, ...], data: bytes) -> Iterator[None]:
+        # The loop of this program: per subscriber two look-ups, one attribute, one write, which is
+        # the kernel's send; nothing is allocated. `tick` keeps a subscriber that lagged, caught up
+        # and rejoined between two slices from getting the batch twice.
+        tick, framed = self._clock, (data, sse.chunk(data))
+        for start in range(0, len(subscribers), SLICE):
+            for subscriber in subscribers[start : start + SLICE]:
+                if subscriber.tick != tick and subscriber.state is State.LIVE:
+                    subscriber.tick = tick
+                    subscriber.write(framed[subscriber.chunked])
+            yield
+
+    # Catching up
+
+    def catch_up(self, subscriber: Subscriber, max_bytes: int = PAGE_BYTES) -> bytes | Ask | None:
+        """The next step of a LAGGING subscriber's task.
+
+        Returns:
+            Bytes to send, perhaps none, after which to call again; or what to ask Redis about, to
+            be answered with `replay`, `reset` or `confirm`; or None: wait until woken, because it
+            is live now, or because this node has still to reach its position.
+        """
+        for stream in subscriber.subscription.streams:
+            window = self.windows[stream]
+            position = subscriber.position[stream]
+            place = window.place(position)
+            if place is Place.UNKNOWN:
+                return self.reset(subscriber, stream, "unknown", window.at_or_before(position))
+            if place is Place.AHEAD and subscriber.confirmed == position:
+                self._ahead[stream].add(subscriber)
+                return None
+            if place is not Place.COVERED:
+                return Ask(stream, position, place)
+        data, exhausted = self._page(subscriber, max_bytes)
+        if data or not exhausted or subscriber.state is State.ENDED:
+            return data
+        if subscriber.announce:
+            subscriber.announce = False
+            at = cursor.render(subscriber.position, subscriber.subscription.run)
+            return sse.live(at, subscriber.replayed)
+        self._join(subscriber)
+        return None
+
+    def _page(self, subscriber: Subscriber, max_bytes: int) -> tuple[bytes, bool]:
+        subscription = subscriber.subscription
+        pages, merged = {}, []
+        for stream in subscription.streams:
+            page, pages[stream] = self.windows[stream].after(
+                subscriber.position[stream], subscription.keys, max_bytes
+            )
+            merged += [(frame.id, stream, frame) for frame in page]
+        merged.sort()
+        data = self._send(subscriber, [(stream, frame) for _, stream, frame in merged])
+        if subscriber.state is not State.ENDED:
+            for stream, exhausted in pages.items():
+                if exhausted:  # what the filter left out lies behind it too
+                    subscriber.position[stream] = self.windows[stream].head
+        return data, all(pages.values())
+
+    def replay(
+        self, subscriber: Subscriber, stream: str, frames: list[Frame], end: EventId
+    ) -> bytes:
+        """Bytes of a page that Redis gave for an `Ask`.
+
+        Args:
+            subscriber: who asked.
+            stream: of the page.
+            frames: what follows its position, in order.
+            end: the id of the page's last entry.
+        """
+        data = self._send(subscriber, [(stream, frame) for frame in frames])
+        if subscriber.state is not State.ENDED:
+            subscriber.position[stream] = end
+        return data
+
+    def _send(self, subscriber: Subscriber, frames: list[tuple[str, Frame]]) -> bytes:
+        subscription = subscriber.subscription
+        selected = []
+        for stream, frame in frames:
+            if subscription.accepts(frame) and frame.wire:
+                selected.append((stream, frame))
+                if subscription.ends_with(frame):
+                    self.end(subscriber)
+                    break
+        subscriber.replayed += len(selected)
+        subscriber.tick = self._clock
+        self.deliveries += len(selected)
+        return self._render(subscriber.position, subscription, selected)
+
+    def reset(
+        self, subscriber: Subscriber, stream: str, reason: str, resumed: EventId | None
+    ) -> bytes:
+        """Tell a subscriber that continuity can't be proven, and where it goes on.
+
+        Args:
+            subscriber: who is told.
+            stream: the one concerned.
+            reason: `trimmed`, `rollback` or `unknown`.
+            resumed: the position from which it goes on; the oldest that is here if None.
+        """
+        requested = subscriber.position[stream]
+        resumed = self.windows[stream].floor if resumed is None else resumed
+        subscriber.position[stream] = resumed
+        subscriber.announce = True
+        subscriber.replayed = 0
+        at = cursor.render(subscriber.position, subscriber.subscription.run)
+        return sse.reset(stream, reason, str(requested), str(resumed), at)
+
+    def confirm(self, subscriber: Subscriber, position: EventId) -> None:
+        """Redis has the entry at this position: wait for the tailer, and send what is after it."""
+        subscriber.confirmed = position
+
+    def rewind(self, stream: str, position: EventId) -> None:
+        """The stream's history has changed after a position: whoever is past it must ask anew."""
+        self._look_anew(stream)
+        self.windows[stream].rewind(position)
+
+    def restart(self, stream: str, floor: EventId, *, complete: bool) -> None:
+        """Nothing in the window joins what Redis has now: begin again. See `Window.restart`."""
+        self._look_anew(stream)
+        self.windows[stream].restart(floor, complete=complete)
+
+    def _look_anew(self, stream: str) -> None:
+        for subscriber in self.subscribers:
+            if stream in subscriber.subscription.streams:
+                self.lag(subscriber)
+                subscriber.confirmed = None
+                self._stop_waiting(subscriber)
+                subscriber.wake()
+
+    def _stop_waiting(self, subscriber: Subscriber) -> None:
+        for stream in subscriber.subscription.streams:
+            self._ahead[stream].discard(subscriber)
+
+    # Heartbeats
+
+    def beat(self) -> Iterator[None]:
+        """Write a heartbeat to everyone who has been quiet for about `BEATS` calls.
+
+        Yields:
+            Between slices, so that the caller can let others run.
+        """
+        self._clock += 1
+        quiet_since = self._beats[0] if len(self._beats) == self._beats.maxlen else 0
+        self._beats.append(self._clock)
+        due = [s for s in self.subscribers if s.tick < quiet_since and not s.blocked]
+        for start in range(0, len(due), SLICE):
+            for subscriber in due[start : start + SLICE]:
+                if subscriber.state is not State.ENDED:
+                    subscriber.tick = self._clock
+                    data = self._heartbeat(subscriber)
+                    subscriber.write(sse.chunk(data) if subscriber.chunked else data)
+            yield
+
+    def _heartbeat(self, subscriber: Subscriber) -> bytes:
+        subscription = subscriber.subscription
+        if subscriber.state is State.LIVE and subscription.filtered:
+            return sse.checkpoint(cursor.render(self._live_position(subscriber), subscription.run))
+        return sse.HEARTBEAT

@@ -1,0 +1,100 @@
+"""Events as Server-Sent Events bytes. Pure.
+
+A frame is made once per event and node, whatever the number of clients. The format is that of
+https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, NamedTuple
+
+import orjson
+
+from broadcaster.core.codec import DEFAULT_TYPE
+from broadcaster.core.event import Event, EventId
+
+HEARTBEAT = b":\n\n"
+
+
+class Frame(NamedTuple):
+    """The bytes of one event, with what selects and orders it. Frames sort by id.
+
+    `wire` begins with the `id:` line of a single stream; where a client follows several streams,
+    `with_cursor` puts another one in its place. An entry that can't be sent has a frame without
+    bytes: it keeps its place in the window, so that its id still proves continuity.
+    """
+
+    id: EventId
+    type: str
+    key: str
+    wire: bytes
+
+    def with_cursor(self, cursor: bytes) -> bytes:
+        """The same event under a composite id; nothing for a frame without bytes."""
+        if not self.wire:
+            return b""
+        return b"id: %b\n%b" % (cursor, self.wire[self.wire.index(b"\n") + 1 :])
+
+
+def encode(event: Event) -> Frame:
+    """Make the frame of an event.
+
+    "Lines must be separated by either a CRLF pair, a single LF character, or a single CR
+    character": any of the three inside the data starts a new `data:` line, and a parser gives the
+    client an LF for it.
+    """
+    data = event.data
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if b"\n" in data:
+        data = data.replace(b"\n", b"\ndata: ")
+    if event.type == DEFAULT_TYPE:
+        wire = b"id: %d-%d\ndata: %b\n\n" % (*event.id, data)
+    else:
+        wire = b"id: %d-%d\nevent: %b\ndata: %b\n\n" % (*event.id, event.type.encode(), data)
+    return Frame(event.id, sys.intern(event.type), event.key, wire)
+
+
+def skipped(entry_id: EventId) -> Frame:
+    """The frame of an entry that is not sent."""
+    return Frame(entry_id, "", "", b"")
+
+
+def hello(retry_ms: int, cursor: bytes) -> bytes:
+    """The first block of a response: reconnection time, and the position before the first event.
+
+    A block without data dispatches nothing, but sets the id that a reconnect will send: "If the
+    data buffer is an empty string, set the data buffer and the event type buffer to the empty
+    string and return" comes after "Set the last event ID string of the event source".
+    """
+    return b"retry: %d\n%b\n" % (retry_ms, _id_line(cursor))
+
+
+def checkpoint(cursor: bytes) -> bytes:
+    """A heartbeat that also moves the client's cursor past events which its filter left out."""
+    return b":\n%b\n" % _id_line(cursor)
+
+
+def live(cursor: bytes, replayed: int) -> bytes:
+    """`stream.live`: everything up to the cursor has been sent, what follows is new."""
+    return _hub_event(b"stream.live", {"replayed": replayed}, cursor)
+
+
+def reset(channel: str, reason: str, requested: str, resumed: str, cursor: bytes) -> bytes:
+    """`stream.reset`: continuity from `requested` can't be proven; it goes on after `resumed`."""
+    data = {"channel": channel, "reason": reason, "requested": requested, "resumed": resumed}
+    return _hub_event(b"stream.reset", data, cursor)
+
+
+def chunk(data: bytes) -> bytes:
+    """The same bytes as one chunk of HTTP/1.1's chunked coding (RFC 9112, section 7.1)."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def _hub_event(type_: bytes, data: dict[str, Any], cursor: bytes) -> bytes:
+    return b"%bevent: %b\ndata: %b\n\n" % (_id_line(cursor), type_, orjson.dumps(data))
+
+
+def _id_line(cursor: bytes) -> bytes:
+    return b"id: %b\n" % cursor if cursor else b""

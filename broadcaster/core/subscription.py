@@ -1,0 +1,160 @@
+"""What a client asked for, and where it is. Pure.
+
+A subscriber has no queue: it is a position in windows plus a sink.
+
+    state     position                       bytes come from                    leaves it when
+    LAGGING   its own, `position`            its own task, from the window      it is at every head
+    LIVE      the heads of its windows       the hub, as batches arrive         its sink is full
+    ENDED     where it ended                 nobody                             never
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from broadcaster.core.channel import Channel
+from broadcaster.core.cursor import Positions
+from broadcaster.core.event import EventId
+from broadcaster.core.sse import Frame
+from broadcaster.errors import InvalidRequestError
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """What a client asked for. Subscribers with equal subscriptions get the same bytes.
+
+    Attributes:
+        streams: the names of its channels, sorted; they name the positions of its cursor.
+        keys: only events with one of these keys; none means all events.
+        types: only events of these types; none means all.
+        terminal: types that end the response. Only one channel with one key can be over.
+        run: the run that it follows, of a channel that is made on demand.
+    """
+
+    streams: tuple[str, ...]
+    keys: frozenset[str] = frozenset()
+    types: frozenset[str] = frozenset()
+    terminal: frozenset[str] = frozenset()
+    run: EventId | None = None
+
+    @classmethod
+    def to(
+        cls, channels: Iterable[Channel], keys: Iterable[str] = (), types: Iterable[str] = ()
+    ) -> Subscription:
+        """Subscribe to channels. A type filter never hides a terminal event: without it a client
+        would come back for ever.
+
+        Raises:
+            InvalidRequestError: no channel, a key is missing, or more than one where one is meant.
+        """
+        chosen = {channel.name: channel for channel in channels}
+        keys, types = frozenset(keys), frozenset(types)
+        if not chosen:
+            raise InvalidRequestError("name at least one channel: ?channel=…")
+        for channel in chosen.values():
+            if channel.needs_key and not any(keys):
+                raise InvalidRequestError(
+                    f"channel {channel.name!r} needs a key: ?{channel.key_param}=…"
+                )
+        on_demand = [channel.name for channel in chosen.values() if channel.requests]
+        if len(on_demand) > 1 or (on_demand and len(keys) != 1):
+            raise InvalidRequestError(f"{', '.join(on_demand)}: one such channel and one key each")
+        alone = len(chosen) == 1 and len(keys) == 1
+        terminal = next(iter(chosen.values())).terminal if alone else frozenset()
+        return cls(
+            tuple(sorted(chosen)), keys, types | terminal if types else frozenset(), terminal
+        )
+
+    @property
+    def filtered(self) -> bool:
+        """Whether the cursor can fall behind although nothing is missing."""
+        return bool(self.keys or self.types)
+
+    def accepts(self, frame: Frame) -> bool:
+        """Whether this event is part of it."""
+        return (not self.keys or frame.key in self.keys) and (
+            not self.types or frame.type in self.types
+        )
+
+    def ends_with(self, frame: Frame) -> bool:
+        """Whether the response is over after this event."""
+        return frame.type in self.terminal and self.accepts(frame)
+
+    def select(self, frames: list[Frame]) -> tuple[list[Frame], bool]:
+        """The frames to send, up to the first terminal one, and whether there is one."""
+        if self.filtered:
+            frames = [frame for frame in frames if self.accepts(frame)]
+        if self.terminal:
+            for count, frame in enumerate(frames, 1):
+                if frame.type in self.terminal:
+                    return frames[:count], True
+        return frames, False
+
+
+class State(Enum):
+    """See the table above."""
+
+    LAGGING = auto()
+    LIVE = auto()
+    ENDED = auto()
+
+
+class Subscriber:
+    """A connected client.
+
+    Attributes:
+        subscription: what it asked for.
+        write: puts bytes into its socket's buffer; never waits, never fails.
+        wake: resumes its task, which sends what the hub does not.
+        pushed: the hub may write to it. Otherwise the hub only wakes it.
+        chunked: its bytes need HTTP/1.1's chunked coding.
+        blocked: its socket's buffer is above the high-water mark.
+        position: where it is in each stream; only meaningful while LAGGING.
+        confirmed: an id of `position` that lies ahead of this node, but which Redis has.
+        tick: the hub's clock when it was last written to.
+        replayed: events sent since it began to catch up from where the client was.
+        announce: it has still to be told that it is live.
+        farewell: the last bytes of its response.
+    """
+
+    __slots__ = (
+        "announce",
+        "blocked",
+        "chunked",
+        "confirmed",
+        "farewell",
+        "position",
+        "pushed",
+        "replayed",
+        "state",
+        "subscription",
+        "tick",
+        "wake",
+        "write",
+    )
+
+    def __init__(
+        self,
+        subscription: Subscription,
+        position: Positions,
+        *,
+        write: Callable[[bytes], object],
+        wake: Callable[[], object],
+        pushed: bool,
+        chunked: bool,
+    ) -> None:
+        self.subscription = subscription
+        self.position = position
+        self.write = write
+        self.wake = wake
+        self.pushed = pushed
+        self.chunked = chunked
+        self.blocked = False
+        self.confirmed: EventId | None = None
+        self.state = State.LAGGING
+        self.tick = 0
+        self.replayed = 0
+        self.announce = True
+        self.farewell = b""

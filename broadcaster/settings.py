@@ -1,0 +1,159 @@
+"""What an operator can set: one frozen object. Flags win over environment, TOML and defaults."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from broadcaster.core.channel import PET_STORE, Channel
+from broadcaster.errors import ConfigurationError
+
+PREFIX = "BROADCASTER_"
+_SHARED_BY_CHANNELS = ("maxlen", "window_events", "window_bytes")
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseSettings):
+    """The settings of a node. Each is also read from `BROADCASTER_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    redis_url: str = Field("", description="Redis; empty starts a private one, for trying out")
+    host: str = Field("127.0.0.1", description="the address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="the port to listen on; 0 takes a free one")
+    workers: int = Field(1, ge=1, description="processes that share the port")
+    channels: dict[str, Channel] = Field(
+        default_factory=lambda: {channel.name: channel for channel in PET_STORE},
+        description="what clients can subscribe to; the pet store if nothing is configured",
+    )
+    maxlen: Count = Field(100_000, description="entries to retain in a stream, about")
+    window_events: Count = Field(100_000, description="events of a stream to keep in memory")
+    window_bytes: Count = Field(
+        64 * 1024 * 1024, description="bytes of a stream's frames to keep in memory"
+    )
+    max_event_bytes: Count = Field(
+        1536 * 1024, description="larger events are counted and passed over"
+    )
+    heartbeat_s: Positive = Field(15.0, description="a quiet client gets a comment this often")
+    retry_min_ms: Count = Field(1000, description="least reconnection time told to a client")
+    retry_max_ms: Count = Field(5000, description="greatest reconnection time told to a client")
+    shed_retry_ms: Count = Field(
+        10_000, description="mean reconnection time told to clients that can't be served for now"
+    )
+    high_water_bytes: Count = Field(
+        64 * 1024, description="unsent bytes of a client above which it is lagging"
+    )
+    send_timeout_s: Positive = Field(60.0, description="no write progress for so long: cut")
+    max_connections: Count = Field(100_000, description="clients above which newcomers are shed")
+    drain_s: Positive = Field(10.0, description="time over which open streams are ended at exit")
+    ready_lag_s: Positive = Field(5.0, description="a tailer further behind makes the node unready")
+    cors_origins: tuple[str, ...] = Field(
+        (), description="origins whose pages may read the streams; '*' for all"
+    )
+    cors_credentials: bool = Field(False, description="let those pages send cookies")
+    log_level: str = Field("info", description="debug, info, warning or error")
+
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _name_channels(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {
+            name: {"name": name, **table} if isinstance(table, dict) else table
+            for name, table in value.items()
+        }
+
+    @model_validator(mode="before")
+    @classmethod
+    def _share_defaults(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Give the node's bounds to every channel that sets none of its own."""
+        shared = {name: values[name] for name in _SHARED_BY_CHANNELS if name in values}
+        if shared:
+            given = values.get("channels") or {c.name: _as_table(c) for c in PET_STORE}
+            channels = {
+                name: {**shared, **table} if isinstance(table, dict) else table
+                for name, table in given.items()
+            }
+            values = {**values, "channels": channels}
+        return values
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        if self.retry_min_ms > self.retry_max_ms:
+            raise ValueError("retry_min_ms must not be above retry_max_ms")
+        if not self.channels:
+            raise ValueError("channels: at least one is needed")
+        paths = [channel.path for channel in self.channels.values()]
+        if len(set(paths)) < len(paths):
+            raise ValueError("channels: two of them have the same path")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, then environment, then the TOML file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load_settings(config: str | Path | None = None, **flags: Any) -> Settings:
+    """Read the settings.
+
+    Args:
+        config: a TOML file; else the one that `BROADCASTER_CONFIG` names, else none.
+        flags: settings that win over all others; None is "not given".
+
+    Raises:
+        ConfigurationError: names each setting that can't work, and why.
+    """
+    config = config or os.environ.get(PREFIX + "CONFIG")
+    if config and not Path(config).is_file():
+        raise ConfigurationError(f"there is no configuration file {str(config)!r}")
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        if not config:
+            return Settings(**given)
+        read = type("Settings", (Settings,), {"model_config": {"toml_file": config}})
+        settings: Settings = read(**given)
+    except ValidationError as error:
+        lines = "\n".join(f"  {_name(e['loc'])}: {_reason(e['msg'])}" for e in error.errors())
+        raise ConfigurationError(f"these settings can't work:\n{lines}") from None
+    except ValueError as error:  # TOML or JSON that can't be read
+        raise ConfigurationError(f"the configuration can't be read: {error}") from error
+    return settings
+
+
+def unknown_variables() -> list[str]:
+    """`BROADCASTER_…` variables of the environment that are no setting."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | {PREFIX + "CONFIG"}
+    return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+
+
+def _as_table(channel: Channel) -> dict[str, Any]:
+    table = {field.name: getattr(channel, field.name) for field in fields(channel)}
+    return {name: value for name, value in table.items() if name not in _SHARED_BY_CHANNELS}
+
+
+def _name(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location) or "settings"
+
+
+def _reason(message: str) -> str:
+    return message.removeprefix("Value error, ")

@@ -1,0 +1,1 @@
+"""HTTP: routes, the event stream endpoint, sinks. The only importer of starlette and uvicorn."""

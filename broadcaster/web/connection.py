@@ -1,0 +1,97 @@
+"""The task of one connected client: it sleeps while the hub writes, and catches up when it lags."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+
+from broadcaster.core.cursor import Positions
+from broadcaster.core.hub import Ask, Hub
+from broadcaster.core.subscription import State, Subscriber, Subscription
+from broadcaster.errors import BroadcasterError
+from broadcaster.web.sink import Sink
+
+logger = logging.getLogger(__name__)
+
+_ASK_AGAIN_S = (0.5, 1.5)
+
+Answer = Callable[[Subscriber, Ask], Awaitable[bytes]]
+"""Asks Redis what the hub can't know, applies the answer, and returns bytes to send."""
+
+
+class Connection:
+    """A subscriber, its sink, and the loop that joins them."""
+
+    def __init__(
+        self, hub: Hub, answer: Answer, sink: Sink, subscription: Subscription, positions: Positions
+    ) -> None:
+        self._hub = hub
+        self._answer = answer
+        self._sink = sink
+        self.subscriber = Subscriber(
+            subscription,
+            positions,
+            write=sink.write,
+            wake=sink.wake,
+            pushed=sink.pushed,
+            chunked=sink.chunked,
+        )
+        sink.on_blocked = self._on_blocked
+
+    def _on_blocked(self) -> None:
+        self.subscriber.blocked = True
+        self._hub.lag(self.subscriber)
+        self._sink.wake()
+
+    async def run(self, send_timeout_s: float) -> None:
+        """Serve the client until it is gone or its response is over.
+
+        Cancelling ends it at once; the hub forgets the subscriber in any case.
+        """
+        subscriber, sink = self.subscriber, self._sink
+        self._hub.add(subscriber)
+        try:
+            while not sink.closed:
+                if sink.blocked:
+                    await self._wait_for_progress(send_timeout_s)
+                elif subscriber.state is State.ENDED:
+                    break
+                elif subscriber.state is State.LIVE or not await self._catch_up():
+                    await sink.wait()
+                subscriber.blocked = sink.blocked
+            if subscriber.farewell and not sink.closed:
+                await sink.send(subscriber.farewell)
+        finally:
+            self._hub.remove(subscriber)
+
+    async def _catch_up(self) -> bool:
+        """Send the next page; False if there is nothing to do but to wait."""
+        step = self._hub.catch_up(self.subscriber)
+        if step is None:
+            return False
+        if isinstance(step, Ask):
+            step = await self._ask(step)
+        if step:
+            await self._sink.send(step)
+        await asyncio.sleep(0)  # a long replay must not hold up the others
+        return True
+
+    async def _ask(self, ask: Ask) -> bytes:
+        try:
+            return await self._answer(self.subscriber, ask)
+        except BroadcasterError as error:
+            # The client stays, gets heartbeats, and is served when Redis is back.
+            logger.debug("a replay waits: %s", error)
+            await asyncio.sleep(random.uniform(*_ASK_AGAIN_S))
+            return b""
+
+    async def _wait_for_progress(self, timeout_s: float) -> None:
+        unsent = self._sink.unsent_bytes()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._sink.wait()
+        except TimeoutError:
+            if self._sink.unsent_bytes() >= unsent:
+                self._sink.abort()

@@ -1,0 +1,41 @@
+"""Answers that are not event streams: problems, and "come back later"."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+import orjson
+from starlette.responses import Response
+
+EVENT_STREAM = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store, no-transform"),
+    (b"x-accel-buffering", b"no"),
+)
+"""Headers of every event stream: no proxy may keep, change or buffer it."""
+
+
+def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+    """A request that would fail again, told as RFC 9457 wants it.
+
+    Only for those: any status but 200 ends an `EventSource` for good.
+    """
+    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
+    return Response(
+        orjson.dumps({**body, "detail": detail}),
+        status,
+        headers={"cache-control": "no-store", **(headers or {})},
+        media_type="application/problem+json",
+    )
+
+
+def come_back(retry_ms: int, reason: str) -> Response:
+    """Trouble that passes: an event stream that ends at once and tells when to come back.
+
+    "Any other HTTP response code […] must cause the user agent to fail the connection", while a
+    stream that ends is reconnected to.
+    https://html.spec.whatwg.org/multipage/server-sent-events.html#sse-processing-model
+    """
+    response = Response(b": %b\nretry: %d\n\n" % (reason.encode(), retry_ms))
+    response.raw_headers = [*EVENT_STREAM, (b"content-length", b"%d" % len(response.body))]
+    return response

@@ -1,0 +1,117 @@
+"""The routes of a node: event streams, what can be asked about channels, health, the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import resources
+from typing import Any, Protocol
+
+import orjson
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+from starlette.types import Lifespan
+
+from broadcaster.settings import Settings
+from broadcaster.web import stream
+from broadcaster.web.problem import problem
+
+_DAY_S = 86_400
+
+
+class Node(stream.Node, Protocol):
+    """What the routes need of the node besides streams."""
+
+    def problems(self) -> list[str]:
+        """Why the node is not ready; empty if it is."""
+
+    async def describe(self, channel: str) -> dict[str, Any]:
+        """Oldest and newest id, length and path of a channel."""
+
+
+def json(content: object, status: int = 200) -> Response:
+    """A JSON answer that nobody keeps."""
+    return Response(
+        orjson.dumps(content),
+        status,
+        headers={"cache-control": "no-store"},
+        media_type="application/json",
+    )
+
+
+def starlette_app(node: Node, lifespan: Lifespan[Any]) -> Starlette:
+    """Make the ASGI application of a node."""
+    endpoints = _Endpoints(node)
+    routes = [
+        Route(path, endpoint)
+        for path, endpoint in stream.streams(node, node.channels.values()).items()
+    ]
+    routes += [
+        Route("/", endpoints.page),
+        Route("/healthz", endpoints.healthz),
+        Route("/readyz", endpoints.readyz),
+        Route("/v1/channels", endpoints.channels),
+        Route("/v1/channels/{channel}", endpoints.channel),
+    ]
+    return Starlette(
+        routes=routes,
+        middleware=_cors(node.settings),
+        exception_handlers={404: _not_found, 405: _not_allowed},
+        lifespan=lifespan,
+    )
+
+
+class _Endpoints:
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    async def page(self, _: Request) -> Response:
+        page = resources.files("broadcaster.web") / "pages" / "index.html"
+        return HTMLResponse(page.read_text("utf-8"), headers={"cache-control": "no-cache"})
+
+    async def healthz(self, _: Request) -> Response:
+        return json({"status": "alive"})
+
+    async def readyz(self, _: Request) -> Response:
+        problems = self._node.problems()
+        if problems:
+            return json({"status": "not ready", "reasons": problems}, 503)
+        return json({"status": "ready"})
+
+    async def channels(self, _: Request) -> Response:
+        return json({"channels": [await self._node.describe(name) for name in self._node.channels]})
+
+    async def channel(self, request: Request) -> Response:
+        name = request.path_params["channel"]
+        if name not in self._node.channels:
+            known = ", ".join(sorted(self._node.channels))
+            return problem(404, f"no channel {name[:64]!r}; there are: {known}")
+        return json(await self._node.describe(name))
+
+
+async def _not_found(request: Request, _: Exception) -> Response:
+    return problem(404, f"nothing is at {request.url.path[:200]!r}; / shows what there is")
+
+
+async def _not_allowed(_: Request, error: Exception) -> Response:
+    headers: Mapping[str, str] | None = getattr(error, "headers", None)
+    return problem(405, "this resource is only read", dict(headers or {}))
+
+
+def _cors(settings: Settings) -> list[Middleware]:
+    if not settings.cors_origins:
+        return []
+    middleware: Callable[..., Any] = CORSMiddleware
+    return [
+        Middleware(
+            middleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET"],
+            allow_headers=["Last-Event-ID", "Cache-Control"],
+            allow_credentials=settings.cors_credentials,
+            max_age=_DAY_S,
+        )
+    ]

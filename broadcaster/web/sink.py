@@ -1,0 +1,211 @@
+"""How bytes reach a client: two sinks with one interface.
+
+The transport sink is written to by the hub, straight into uvicorn's transport; its task sleeps
+until it is needed. The ASGI sink works on any server: its task is woken, and sends by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Protocol
+
+from starlette.types import Message, Receive, Scope, Send
+
+from broadcaster.core import sse
+from broadcaster.web.protocol import StreamProtocol
+
+
+class Sink(Protocol):
+    """Where a subscriber's bytes go.
+
+    Attributes:
+        pushed: the hub may call `write` with frames; else only with heartbeats.
+        chunked: `write` wants HTTP/1.1 chunks.
+        blocked: the client does not read fast enough; nothing should be sent.
+        closed: the client is gone.
+        on_blocked: called when `blocked` becomes true.
+    """
+
+    pushed: bool
+    chunked: bool
+    blocked: bool
+    closed: bool
+    on_blocked: Callable[[], object]
+
+    def write(self, data: bytes) -> None:
+        """Take bytes without waiting."""
+
+    def wake(self) -> None:
+        """Let `wait` return."""
+
+    async def wait(self) -> None:
+        """Return when woken, unblocked or closed, or because that happened since the last call."""
+
+    async def send(self, data: bytes) -> None:
+        """Send unframed bytes; may wait for the client."""
+
+    async def start(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """Begin the response, with status 200."""
+
+    async def finish(self) -> None:
+        """End the response and leave the connection to the server."""
+
+    def unsent_bytes(self) -> int:
+        """How much waits to be read by the client; falls while it reads."""
+
+    def abort(self) -> None:
+        """Cut the connection."""
+
+
+class _Bell:
+    """Something to wait for: one future, made only while somebody waits."""
+
+    __slots__ = ("_future", "_rung")
+
+    def __init__(self) -> None:
+        self._future: asyncio.Future[None] | None = None
+        self._rung = False
+
+    def ring(self) -> None:
+        self._rung = True
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)
+
+    async def wait(self) -> None:
+        if not self._rung:
+            self._future = asyncio.get_running_loop().create_future()
+            try:
+                await self._future
+            finally:
+                self._future = None
+        self._rung = False
+
+
+def _start(headers: list[tuple[bytes, bytes]]) -> Message:
+    return {"type": "http.response.start", "status": 200, "headers": headers}
+
+
+_END: Message = {"type": "http.response.body", "body": b"", "more_body": False}
+
+
+class TransportSink:
+    """Writes into uvicorn's transport. See `Sink`."""
+
+    pushed = True
+
+    def __init__(self, protocol: StreamProtocol, scope: Scope, send: Send, high_water: int) -> None:
+        """Take over the connection.
+
+        Raises:
+            AttributeError: uvicorn has changed; use the ASGI sink.
+        """
+        self._transport = protocol.attach(self, scope, high_water)
+        self._protocol = protocol
+        self._send = send
+        self._bell = _Bell()
+        self.write = self._transport.write
+        self.wake = self._bell.ring
+        self.wait = self._bell.wait
+        self.chunked = scope["http_version"] != "1.0"
+        self.blocked = False
+        self.closed = False
+        self.on_blocked: Callable[[], object] = _nothing
+
+    def pause_writing(self) -> None:
+        """From the transport: above the high-water mark."""
+        self.blocked = True
+        self.on_blocked()
+
+    def resume_writing(self) -> None:
+        """From the transport: drained."""
+        self.blocked = False
+        self._bell.ring()
+
+    def connection_lost(self) -> None:
+        """From the transport: gone."""
+        self.closed = True
+        self._bell.ring()
+
+    async def start(self, headers: list[tuple[bytes, bytes]]) -> None:
+        await self._send(_start(headers))
+
+    async def send(self, data: bytes) -> None:
+        self.write(sse.chunk(data) if self.chunked else data)
+
+    async def finish(self) -> None:
+        self._protocol.detach()
+        if not self.closed:
+            await self._send(_END)
+
+    def unsent_bytes(self) -> int:
+        return self._transport.get_write_buffer_size()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+
+class AsgiSink:
+    """Sends ASGI messages from the connection's own task. See `Sink`."""
+
+    pushed = False
+    chunked = False
+    blocked = False  # the server makes `send` wait
+
+    def __init__(self, receive: Receive, send: Send, send_timeout_s: float) -> None:
+        self._receive = receive
+        self._send = send
+        self._send_timeout_s = send_timeout_s
+        self._bell = _Bell()
+        self._heartbeat = b""
+        self._watcher: asyncio.Task[None] | None = None
+        self.wake = self._bell.ring
+        self.closed = False
+        self.on_blocked: Callable[[], object] = _nothing
+
+    def write(self, data: bytes) -> None:
+        self._heartbeat = data
+        self._bell.ring()
+
+    async def wait(self) -> None:
+        await self._bell.wait()
+        if self._heartbeat:
+            data, self._heartbeat = self._heartbeat, b""
+            await self.send(data)
+
+    async def start(self, headers: list[tuple[bytes, bytes]]) -> None:
+        self._watcher = asyncio.create_task(self._watch())
+        await self._send(_start(headers))
+
+    async def send(self, data: bytes) -> None:
+        try:
+            async with asyncio.timeout(self._send_timeout_s):
+                await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        except OSError:  # the client is gone, as ASGI's servers say it, or does not read
+            self.closed = True
+
+    async def finish(self) -> None:
+        if self._watcher is not None:
+            self._watcher.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watcher
+        if not self.closed:
+            with contextlib.suppress(OSError):
+                await self._send(_END)
+
+    def unsent_bytes(self) -> int:
+        return 0
+
+    def abort(self) -> None:
+        self.closed = True
+
+    async def _watch(self) -> None:
+        while not self.closed:
+            if (await self._receive())["type"] == "http.disconnect":
+                self.closed = True
+        self._bell.ring()
+
+
+def _nothing() -> None:
+    return None

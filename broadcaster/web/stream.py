@@ -1,0 +1,249 @@
+"""The event stream endpoint: from a request to a subscriber at its first position."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+from urllib.parse import parse_qs
+
+from starlette.types import Receive, Scope, Send
+
+from broadcaster.core import cursor, sse
+from broadcaster.core.channel import Channel
+from broadcaster.core.cursor import Positions, Start
+from broadcaster.core.event import EventId
+from broadcaster.core.hub import Ask, Hub
+from broadcaster.core.subscription import Subscriber, Subscription
+from broadcaster.core.window import Place
+from broadcaster.errors import BroadcasterError, InvalidCursorError, InvalidRequestError
+from broadcaster.settings import Settings
+from broadcaster.web.connection import Connection
+from broadcaster.web.problem import EVENT_STREAM, come_back, problem
+from broadcaster.web.protocol import EXTENSION
+from broadcaster.web.sink import AsgiSink, Sink, TransportSink
+
+logger = logging.getLogger(__name__)
+
+
+class Node(Protocol):
+    """What the endpoint needs of the node. Its waiting methods raise `BroadcasterError`s."""
+
+    settings: Settings
+    hub: Hub
+    channels: Mapping[str, Channel]
+    sinks: dict[str, int]
+
+    def shedding(self) -> str:
+        """Why a newcomer can't be served for now; empty if it can."""
+
+    async def position_at(self, stream: str, start: Start) -> EventId:
+        """The position from which a client reads that begins there."""
+
+    async def request_run(self, channel: Channel, key: str) -> EventId:
+        """Ask the workers of a channel to produce for a key; names the run."""
+
+    async def is_over(self, subscription: Subscription, positions: Positions) -> bool:
+        """Whether a client has seen the terminal event of what it subscribes to."""
+
+    async def answer(self, subscriber: Subscriber, ask: Ask) -> bytes:
+        """See `broadcaster.web.connection.Answer`."""
+
+
+class EventStream:
+    """The ASGI endpoint of one channel's own path, or of `/v1/events` for several channels."""
+
+    def __init__(self, node: Node, channel: Channel | None = None) -> None:
+        self._node = node
+        self._channel = channel
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request with an event stream, 204, or a problem."""
+        if scope["method"] not in ("GET", "HEAD"):
+            await problem(405, "an event stream is read with GET", {"allow": "GET, HEAD"})(
+                scope, receive, send
+            )
+            return
+        try:
+            request = _Request(self._node, self._channel, scope)
+        except (InvalidRequestError, InvalidCursorError) as error:
+            await problem(400, str(error))(scope, receive, send)
+            return
+        except _UnknownChannelError as error:
+            await problem(404, str(error))(scope, receive, send)
+            return
+        try:
+            reason = self._node.shedding()
+            over = not reason and await request.open()
+        except BroadcasterError as error:
+            logger.warning("a newcomer is shed: %s", error)
+            reason, over = "the stream can't be read for now", False
+        if reason:
+            mean_ms = self._node.settings.shed_retry_ms
+            retry_ms = random.randint(mean_ms // 2, mean_ms * 3 // 2)
+            await come_back(retry_ms, reason)(scope, receive, send)
+        elif over:
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body"})
+        else:
+            await self._serve(request, scope, receive, send)
+
+    async def _serve(self, request: _Request, scope: Scope, receive: Receive, send: Send) -> None:
+        settings, node = self._node.settings, self._node
+        sink = self._sink(scope, receive, send)
+        connection = Connection(
+            node.hub, node.answer, sink, request.subscription, request.positions
+        )
+        await sink.start(list(EVENT_STREAM))
+        try:
+            if scope["method"] == "GET":
+                retry_ms = random.randint(settings.retry_min_ms, settings.retry_max_ms)
+                await sink.send(request.greeting(retry_ms))
+                await connection.run(settings.send_timeout_s)
+        finally:
+            await sink.finish()
+
+    def _sink(self, scope: Scope, receive: Receive, send: Send) -> Sink:
+        settings, sinks = self._node.settings, self._node.sinks
+        protocol = scope.get("extensions", {}).get(EXTENSION)
+        if protocol is not None and scope["method"] == "GET":
+            try:
+                sink = TransportSink(protocol, scope, send, settings.high_water_bytes)
+            except AttributeError as error:
+                if not sinks["asgi"]:
+                    logger.warning("uvicorn's transport can't be used, ASGI is: %s", error)
+            else:
+                sinks["transport"] += 1
+                return sink
+        sinks["asgi"] += 1
+        return AsgiSink(receive, send, settings.send_timeout_s)
+
+
+class _UnknownChannelError(Exception):
+    """`/v1/events` names a channel that does not exist."""
+
+
+class _Request:
+    """What a client asks for, read from its path, query and headers."""
+
+    def __init__(self, node: Node, channel: Channel | None, scope: Scope) -> None:
+        self._node = node
+        self._query = _query(scope)
+        self._channels = [channel] if channel else self._named()
+        self.subscription = Subscription.to(
+            self._channels, self._keys(channel, scope), self._values("type")
+        )
+        self._on_demand = next((c for c in self._channels if c.requests), None)
+        self._resets: list[str] = []  # cursors that could not be read
+        self.positions: Positions = {}
+        self._run: EventId | None = None
+        self._start: Start | None = None
+        self._read_cursor(scope)
+
+    def _values(self, name: str) -> list[str]:
+        return [value for value in self._query.get(name, []) if value]
+
+    def _named(self) -> list[Channel]:
+        names = [name for value in self._values("channel") for name in value.split(",")]
+        for name in names:
+            if name not in self._node.channels:
+                known = ", ".join(sorted(self._node.channels))
+                raise _UnknownChannelError(f"no channel {name[:64]!r}; there are: {known}")
+        return [self._node.channels[name] for name in names]
+
+    def _keys(self, channel: Channel | None, scope: Scope) -> list[str]:
+        if channel is None:
+            return self._values("key")
+        if "key" in scope.get("path_params", {}):
+            return [scope["path_params"]["key"]]
+        return self._values(channel.key_param)
+
+    def _read_cursor(self, scope: Scope) -> None:
+        header = next((v for k, v in scope["headers"] if k == b"last-event-id"), None)
+        if header is not None:
+            text = header.decode("latin-1")
+            try:
+                self._restore(text)
+            except InvalidCursorError:
+                self._resets.append(text)
+        elif given := self._values("from"):
+            self._read_from(given[0])
+
+    def _read_from(self, text: str) -> None:
+        # An event id and a time have nothing in common but digits and hyphens; a time has a T.
+        if "=" in text or text.replace("-", "").isdigit():
+            self._restore(text)
+        else:
+            self._start = cursor.parse_start(text, _now_ms())
+
+    def _restore(self, text: str) -> None:
+        positions, run = cursor.parse(text, self.subscription.streams)
+        if self._on_demand and (run is None or self._on_demand.name not in positions):
+            raise InvalidCursorError(f"the id of a {self._on_demand.name} event names its run")
+        self.positions, self._run = positions, run if self._on_demand else None
+
+    async def open(self) -> bool:
+        """Find every position.
+
+        Returns:
+            Whether there is nothing more to come: the client has seen the end.
+        """
+        if self._run is not None:
+            self._follow_run(self._run)
+        resumed = bool(self.positions)
+        if resumed and await self._node.is_over(self.subscription, self.positions):
+            return True
+        for channel in self._channels:
+            if channel.name not in self.positions:
+                start = "latest" if channel.requests else self._start
+                if start is None:
+                    start = channel.start_at(_now_ms())
+                self.positions[channel.name] = await self._node.position_at(channel.name, start)
+        if self._on_demand and self._run is None:
+            (key,) = self.subscription.keys
+            self._follow_run(await self._node.request_run(self._on_demand, key))
+        return False
+
+    def _follow_run(self, run: EventId) -> None:
+        (key,) = self.subscription.keys
+        old = self.subscription
+        self.subscription = Subscription(
+            old.streams, frozenset({f"{key}#{run}"}), old.types, old.terminal, run
+        )
+
+    def greeting(self, retry_ms: int) -> bytes:
+        """The first bytes: reconnection time, position, and what could not be read."""
+        windows = self._node.hub.windows
+        # Only a position that is proven is worth remembering; any other gets a reset in a moment.
+        proven = all(
+            windows[name].place(position) is Place.COVERED
+            for name, position in self.positions.items()
+        )
+        at = cursor.render(self.positions, self.subscription.run)
+        resets = [
+            sse.reset(name, "invalid", text[:64], str(position), b"")
+            for text in self._resets
+            for name, position in sorted(self.positions.items())
+        ]
+        return sse.hello(retry_ms, at if proven else b"") + b"".join(resets)
+
+
+def _query(scope: Scope) -> dict[str, list[str]]:
+    try:
+        return parse_qs(scope["query_string"].decode("ascii"), max_num_fields=100, errors="strict")
+    except ValueError as error:
+        raise InvalidRequestError("the query must be UTF-8, with at most 100 fields") from error
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def streams(node: Node, channels: Iterable[Channel]) -> dict[str, EventStream]:
+    """The endpoint for each path."""
+    return {
+        **{channel.path: EventStream(node, channel) for channel in channels},
+        "/v1/events": EventStream(node),
+    }
