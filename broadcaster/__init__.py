@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         SyncPublisher,
         Transaction,
     )
+    from broadcaster.backend.runs import Run, RunLostError, RunQueue
     from broadcaster.core.event import Event, EventId
 
 __all__ = [
@@ -56,6 +57,9 @@ __all__ = [
     "Outgoing",
     "PartialPublishError",
     "Publisher",
+    "Run",
+    "RunLostError",
+    "RunQueue",
     "SyncPublisher",
     "Transaction",
     "connect",
@@ -75,6 +79,7 @@ _HOME = {
         "SyncPublisher",
         "Transaction",
     ),
+    "broadcaster.backend.runs": ("Run", "RunLostError", "RunQueue"),
     "broadcaster.core.event": ("Event", "EventId"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

@@ -6,31 +6,35 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
 
-from broadcaster.backend.client import connect
+from broadcaster.backend.client import AsyncClient, connect
 from broadcaster.backend.replayer import Replayer
 from broadcaster.backend.requester import Requester
+from broadcaster.backend.stream import RedisStream
 from broadcaster.backend.tailer import BLOCK_S, Batch, Change, Restart, Rewind, Tailer
 from broadcaster.core import sse
 from broadcaster.core.channel import Channel
 from broadcaster.core.cursor import Positions, Start
-from broadcaster.core.event import EventId
+from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.hub import BEATS, Ask, Hub
 from broadcaster.core.subscription import Subscriber, Subscription
 from broadcaster.core.window import Place, Window
-from broadcaster.errors import ConfigurationError
+from broadcaster.errors import BroadcasterError, ConfigurationError
 from broadcaster.settings import Settings, load_settings
 from broadcaster.web.routes import starlette_app
+from broadcaster.web.server import ending_streams_on_signals
 
 logger = logging.getLogger(__name__)
 
 _TAIL_TIMEOUT_S = BLOCK_S + 2.0
 _READ_TIMEOUT_S = 5.0
 _DRAIN_SLICES = 20
+_PATIENCE_S = 2.0
 
 
 class Node:
@@ -58,28 +62,35 @@ class Node:
         self._replayer: Replayer | None = None
         self._requester: Requester | None = None
         self._draining = False
+        self._clients: list[AsyncClient] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._turn = asyncio.Lock()  # one round over the subscribers at a time
 
     # Life
 
-    async def start(self) -> None:
+    def start(self) -> None:
         """Begin to tail. Returns at once; `problems` tells when it is ready. Idempotent."""
         if self._tasks:
             return
-        limit, url = self.settings.max_event_bytes, self.settings.redis_url
+        limit = self.settings.max_event_bytes
         for name, channel in self.channels.items():
-            client = connect(url, timeout_s=_TAIL_TIMEOUT_S, max_connections=1)
-            self.tailers[name] = Tailer(
-                client, channel.redis_key, self.hub.windows[name], max_event_bytes=limit
-            )
-            self._tasks.append(asyncio.create_task(self._tail(name), name=f"tail {name}"))
-        keys = {name: channel.redis_key for name, channel in self.channels.items()}
-        self._replayer = Replayer(
-            connect(url, timeout_s=_READ_TIMEOUT_S), keys, max_event_bytes=limit
-        )
-        self._requester = Requester(connect(url, timeout_s=_READ_TIMEOUT_S))
-        self._tasks.append(asyncio.create_task(self._beat(), name="heartbeats"))
+            stream = RedisStream(self._connect(_TAIL_TIMEOUT_S), channel.redis_key)
+            window = self.hub.windows[name]
+            self.tailers[name] = Tailer(stream, window, max_event_bytes=limit)
+            self._run(partial(self._tail, name))
+        client = self._connect(_READ_TIMEOUT_S)
+        past = {name: RedisStream(client, c.redis_key) for name, c in self.channels.items()}
+        self._replayer = Replayer(past, max_event_bytes=limit)
+        self._requester = Requester(self._connect(_READ_TIMEOUT_S))
+        self._run(self._beat)
+
+    def _connect(self, timeout_s: float) -> AsyncClient:
+        client = connect(self.settings.redis_url, timeout_s=timeout_s, client_name="broadcaster")
+        self._clients.append(client)
+        return client
+
+    def _run(self, work: Callable[[], Awaitable[None]]) -> None:
+        self._tasks.append(asyncio.create_task(_without_end(work)))
 
     async def _tail(self, stream: str) -> None:
         async with contextlib.aclosing(self.tailers[stream].changes()) as changes:
@@ -90,7 +101,7 @@ class Node:
     async def _apply(self, stream: str, change: Change) -> None:
         match change:
             case Batch(frames):
-                await _run(self.hub.fan_out(stream, frames))
+                await _finish(self.hub.fan_out(stream, frames))
             case Rewind(position):
                 self.hub.rewind(stream, position)
             case Restart(floor, complete):
@@ -100,7 +111,7 @@ class Node:
         while True:
             await asyncio.sleep(self.settings.heartbeat_s / BEATS)
             async with self._turn:
-                await _run(self.hub.beat())
+                await _finish(self.hub.beat())
 
     async def drain(self) -> None:
         """End all streams in slices over `drain_s`, each with its own `retry:`; shed newcomers."""
@@ -129,12 +140,10 @@ class Node:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for tailer in self.tailers.values():
-            await tailer.aclose()
         if self._replayer:
             await self._replayer.aclose()
-        if self._requester:
-            await self._requester.aclose()
+        for client in self._clients:
+            await client.aclose()
 
     # Questions of the endpoint
 
@@ -144,23 +153,30 @@ class Node:
         assert self._replayer is not None
         return self._replayer
 
-    def shedding(self) -> str:
-        """Why a newcomer can't be served for now; empty if it can."""
+    async def shedding(self) -> str:
+        """Why a newcomer can't be served for now; empty if it can.
+
+        Waits a moment for windows that are still being read.
+        """
+        self.start()  # Starlette runs no lifespan of a mounted application
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE_S):
+                for tailer in self.tailers.values():
+                    await tailer.loaded.wait()
         if self._draining:
             return "this node is shutting down"
         if len(self.hub.subscribers) >= self.settings.max_connections:
             return "this node has all the connections it may have"
-        if not all(tailer.loaded for tailer in self.tailers.values()):
+        if not all(tailer.loaded.is_set() for tailer in self.tailers.values()):
             return "this node is still reading its windows"
         return ""
 
     def problems(self) -> list[str]:
         """Why the node is not ready; empty if it is."""
+        self.start()
         found = ["draining"] if self._draining else []
-        if not self.tailers:
-            found.append("not started")
         for name, tailer in self.tailers.items():
-            if not tailer.loaded:
+            if not tailer.loaded.is_set():
                 found.append(f"{name}: the window is not loaded")
             if tailer.problem:
                 found.append(f"{name}: {tailer.problem}")
@@ -169,8 +185,22 @@ class Node:
         return found
 
     async def describe(self, channel: str) -> dict[str, Any]:
-        """Oldest and newest id, length and path of a channel, as this node sees it."""
-        return {}
+        """Oldest and newest id that a client can read here, how many, and the channel's path."""
+        self.start()
+        window = self.hub.windows[channel]
+        oldest, length = window.oldest(), len(window)
+        if not window.complete:  # Redis retains more; while it is away, the window is what we have
+            with contextlib.suppress(BroadcasterError):
+                beginning = await self.replayer.beginning(channel)
+                length = await self.replayer.length(channel)
+                oldest = beginning.after() if beginning else None
+        return {
+            "channel": channel,
+            "path": self.channels[channel].path,
+            "oldest": str(oldest) if oldest else None,
+            "newest": str(window.head) if window.head != ZERO else None,
+            "length": length,
+        }
 
     async def position_at(self, stream: str, start: Start) -> EventId:
         """The position from which a client reads that begins there."""
@@ -226,9 +256,18 @@ class Node:
         return self.hub.reset(subscriber, stream, reason, resumed)
 
 
-async def _run(round_: Iterator[None]) -> None:
+async def _finish(round_: Iterator[None]) -> None:
     for _ in round_:
         await asyncio.sleep(0)
+
+
+async def _without_end(work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await work()
+        except Exception:  # a mistake of ours in one round must not end the node
+            logger.exception("going on after an error that nobody expected")
+            await asyncio.sleep(1.0)
 
 
 def create_app(settings: Settings | None = None) -> Starlette:
@@ -251,9 +290,10 @@ def create_app(settings: Settings | None = None) -> Starlette:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[dict[str, Any]]:
-        await node.start()
+        node.start()
         try:
-            yield {"node": node}
+            with ending_streams_on_signals(node.end_streams):
+                yield {"node": node}
         finally:
             await node.aclose()
 

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple, cast
 from redis.exceptions import (
     CrossSlotTransactionError,
     InvalidPipelineStack,
+    RedisClusterException,
+    RedisError,
     WatchError,
 )
 
@@ -85,6 +87,10 @@ class _Streams:
         self._streams = dict(streams or {})
         self._trim = () if maxlen is None else ("MAXLEN", "~", maxlen)
 
+    def stream_of(self, channel: str) -> str:
+        """The Redis key of a channel's stream."""
+        return self._streams.get(channel, channel)
+
     def _xadd(self, event: tuple[str, str, str, Any]) -> Command:
         """The command for `(channel, type, key, data)`.
 
@@ -95,7 +101,7 @@ class _Streams:
         if not channel:
             raise InvalidEventError("an event needs the name of its channel")
         packed = encode(type_, key, data)[b"m"]
-        return ("XADD", self._streams.get(channel, channel), *self._trim, "*", b"m", packed)
+        return ("XADD", self.stream_of(channel), *self._trim, "*", b"m", packed)
 
     def _batches(
         self,
@@ -109,7 +115,9 @@ class _Streams:
             try:
                 commands = [self._xadd(event) for event in islice(source, batch)]
             except InvalidEventError as error:
-                raise _ended(ids, error) from error
+                if not ids:
+                    raise
+                raise PartialPublishError(ids, error) from error
             if not commands:
                 return
             yield commands
@@ -179,7 +187,7 @@ class Publisher(_Streams):
         """Publish events in order, many to a write, and return their ids.
 
         Not one transaction: other producers' events may come between. At most one batch is held
-        in memory, so that `events` may be endless or slow to make.
+        in memory, so that `events` may be slow to make or more than memory holds.
 
         Args:
             events: `(channel, type, key, data)` each.
@@ -195,7 +203,7 @@ class Publisher(_Streams):
             try:
                 await exchange(self.redis, commands, replies)
             except NotSentError as error:
-                raise _ended(ids, error.__cause__) from error.__cause__
+                raise _unsent(ids, error) from error.__cause__
             except TROUBLE as error:
                 replies.append(error)
             _note(ids, commands, replies)
@@ -218,7 +226,8 @@ class Publisher(_Streams):
                 or nothing was written: read the state to know.
             ConfigurationError: Redis refuses for good.
         """
-        with _translating("publish in a transaction"):
+        # Only redis-py's own errors: an OSError of the caller's block is the caller's.
+        with _translating("publish in a transaction", (RedisError, RedisClusterException)):
             async with self.redis.pipeline(transaction=True) as pipe:
                 transaction = Transaction(self, pipe, queues=not watch)
                 if watch:
@@ -319,7 +328,7 @@ class SyncPublisher(_Streams):
             try:
                 exchange_sync(self.redis, commands, replies)
             except NotSentError as error:
-                raise _ended(ids, error.__cause__) from error.__cause__
+                raise _unsent(ids, error) from error.__cause__
             except TROUBLE as error:
                 replies.append(error)
             _note(ids, commands, replies)
@@ -352,10 +361,10 @@ def _note(ids: list[EventId | None], commands: list[Command], replies: list[Any]
         raise PartialPublishError(ids, translated(failures[0], "publish")) from failures[0]
 
 
-def _ended(ids: list[EventId | None], cause: BaseException | None) -> BroadcasterError:
-    """The error for what ended `publish_many` between two batches."""
-    error = cause if isinstance(cause, BroadcasterError) else translated(cause, "publish")
-    return PartialPublishError(ids, error) if ids else error
+def _unsent(ids: list[EventId | None], error: NotSentError) -> BroadcasterError:
+    """The error for a batch of which nothing was sent."""
+    reason = translated(error.__cause__, "publish")
+    return PartialPublishError(ids, reason) if ids else reason
 
 
 def _event_id(reply: bytes | str) -> EventId:
@@ -364,7 +373,7 @@ def _event_id(reply: bytes | str) -> EventId:
 
 
 @contextmanager
-def _translating(doing: str) -> Iterator[None]:
+def _translating(doing: str, errors: tuple[type[Exception], ...] = TROUBLE) -> Iterator[None]:
     """Turn redis-py's errors into ours.
 
     Errors of the caller's own making (several slots in one MULTI, a pipeline used wrongly) stay as
@@ -381,5 +390,5 @@ def _translating(doing: str) -> Iterator[None]:
         if isinstance(broken, UNAVAILABLE):
             raise translated(broken, doing) from error
         raise ConflictError("a watched key was changed by somebody else") from error
-    except TROUBLE as error:
+    except errors as error:
         raise translated(error, doing) from error

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from redis.exceptions import RedisError
 
-from broadcaster.backend.client import AsyncClient, translated
+from broadcaster.backend.client import translated
 from broadcaster.backend.stream import Decoder, RedisStream, Row, id_of
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.sse import Frame
@@ -48,19 +48,17 @@ class Replayer:
         reads: how many were sent to Redis.
     """
 
-    def __init__(
-        self, client: AsyncClient, redis_keys: Mapping[str, str], *, max_event_bytes: int
-    ) -> None:
+    def __init__(self, streams: Mapping[str, RedisStream], *, max_event_bytes: int) -> None:
         """Prepare.
 
         Args:
-            client: its own.
-            redis_keys: the Redis key of each stream by its name.
+            streams: by name; with a client that nobody else uses.
             max_event_bytes: larger events are passed over.
         """
-        self._client = client
-        self._streams = {name: RedisStream(client, key) for name, key in redis_keys.items()}
-        self._decoders = {name: Decoder(k, max_event_bytes) for name, k in redis_keys.items()}
+        self._streams = streams
+        self._decoders = {
+            name: Decoder(stream.redis_key, max_event_bytes) for name, stream in streams.items()
+        }
         self._places = asyncio.Semaphore(CONCURRENT_READS)
         self._reading: dict[Hashable, asyncio.Task[Any]] = {}
         self.reads = 0
@@ -90,6 +88,11 @@ class Replayer:
             ("beginning", stream), lambda: self._streams[stream].from_on(ZERO, count=1)
         )
         return id_of(rows[0]).before() if rows else None
+
+    async def length(self, stream: str) -> int:
+        """How many entries are retained."""
+        info = await self._shared(("info", stream), self._streams[stream].info)
+        return info.length
 
     async def _page(self, stream: str, after: EventId) -> Page:
         rows = await self._streams[stream].from_on(after, count=PAGE_COUNT + 1)
@@ -124,8 +127,7 @@ class Replayer:
                 raise translated(error, "read the past of a stream") from error
 
     async def aclose(self) -> None:
-        """Cancel what is being read and close the client."""
+        """Cancel what is being read."""
         for task in tuple(self._reading.values()):
             task.cancel()
         await asyncio.gather(*self._reading.values(), return_exceptions=True)
-        await self._client.aclose()

@@ -33,7 +33,3 @@ class Requester:
             )
         except (RedisError, OSError) as error:
             raise translated(error, f"add a request to {redis_key}") from error
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._client.aclose()

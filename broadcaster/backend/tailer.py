@@ -19,7 +19,6 @@ from typing import NamedTuple, TypeAlias
 
 from redis.exceptions import RedisError, ResponseError
 
-from broadcaster.backend.client import AsyncClient
 from broadcaster.backend.stream import Decoder, RedisStream, Row, id_of
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.sse import Frame
@@ -61,27 +60,23 @@ class Tailer:
     """Follows one stream.
 
     Attributes:
-        loaded: the window has been filled once.
+        loaded: set when the window has been filled once.
         problem: why it is not reading now; empty if it is.
         decoder: counts what was decoded.
     """
 
-    def __init__(
-        self, client: AsyncClient, redis_key: str, window: Window, *, max_event_bytes: int
-    ) -> None:
+    def __init__(self, stream: RedisStream, window: Window, *, max_event_bytes: int) -> None:
         """Prepare; nothing is read before `changes`.
 
         Args:
-            client: its own; with a `socket_timeout` above `BLOCK_S`.
-            redis_key: the stream.
+            stream: with a client of its own, whose `socket_timeout` is above `BLOCK_S`.
             window: what has been read so far; the caller applies the changes to it.
             max_event_bytes: larger events are passed over.
         """
-        self._client = client
-        self._stream = RedisStream(client, redis_key)
+        self._stream = stream
         self._window = window
-        self.decoder = Decoder(redis_key, max_event_bytes)
-        self.loaded = False
+        self.decoder = Decoder(stream.redis_key, max_event_bytes)
+        self.loaded = asyncio.Event()
         self.problem = "not started"
         self._in_step = False  # the window joins what Redis has
         self._added = 0  # entries ever added up to the head, as Redis counts them
@@ -115,10 +110,6 @@ class Tailer:
                 await asyncio.sleep(_backoff_s(failures))
                 failures += 1
 
-    async def aclose(self) -> None:
-        """Close the connection; nobody may be asking for changes any more."""
-        await self._client.aclose()
-
     def _report(self, error: Exception, failures: int) -> None:
         self.problem = str(error) or type(error).__name__
         if failures == 0:
@@ -150,8 +141,9 @@ class Tailer:
             floor = ZERO
         yield Restart(floor, beginning)
         yield Batch(frames)
-        self._added, self._in_step, self._reconnected, self.loaded = info.added, True, False, True
+        self._added, self._in_step, self._reconnected = info.added, True, False
         self._at_end_at = time.monotonic()
+        self.loaded.set()
 
     async def _read(self) -> AsyncGenerator[Change, None]:
         """Read one batch, or none if `BLOCK_S` passes."""

@@ -39,11 +39,15 @@ class Connection:
             chunked=sink.chunked,
         )
         sink.on_blocked = self._on_blocked
+        sink.on_closed = self._on_closed
 
     def _on_blocked(self) -> None:
         self.subscriber.blocked = True
         self._hub.lag(self.subscriber)
         self._sink.wake()
+
+    def _on_closed(self) -> None:
+        self._hub.remove(self.subscriber)
 
     async def run(self, send_timeout_s: float) -> None:
         """Serve the client until it is gone or its response is over.

@@ -6,9 +6,11 @@ itself: so the streams are ended first.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import signal
 import socket
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -81,24 +83,30 @@ def ending_streams_on_signals(end_streams: Callable[[], object]) -> Iterator[Non
     For servers that are not ours: uvicorn, for one, would wait for open streams for ever. Outside
     the main thread, where no signal handler can be set, it does nothing.
     """
-    previous: dict[int, Any] = {}
+    loop = asyncio.get_running_loop()
+    previous: dict[int, Callable[[int, FrameType | None], Any]] = {}
 
     def handle(number: int, frame: FrameType | None) -> None:
-        end_streams()
-        if callable(previous[number]):
-            previous[number](number, frame)
+        loop.call_soon_threadsafe(end_streams)  # not in the middle of whatever is running
+        previous[number](number, frame)
 
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            # Only where a server has a handler of its own: else the default must end the process.
-            if callable(handler := signal.getsignal(number)):
-                previous[number] = handler
-                signal.signal(number, handle)
-    except ValueError:  # not the main thread
-        previous.clear()
+    if threading.current_thread() is threading.main_thread():
+        previous = _handlers_of_other_servers()
+    for number in previous:
+        signal.signal(number, handle)
     try:
         yield
     finally:
         for number, before in previous.items():
             if signal.getsignal(number) is handle:
                 signal.signal(number, before)
+
+
+def _handlers_of_other_servers() -> dict[int, Callable[[int, FrameType | None], Any]]:
+    found: dict[int, Callable[[int, FrameType | None], Any]] = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        handler = signal.getsignal(number)
+        # Without a server's handler the default action must stay what it is.
+        if callable(handler) and not isinstance(getattr(handler, "__self__", None), Server):
+            found[number] = handler
+    return found

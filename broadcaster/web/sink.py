@@ -26,6 +26,7 @@ class Sink(Protocol):
         blocked: the client does not read fast enough; nothing should be sent.
         closed: the client is gone.
         on_blocked: called when `blocked` becomes true.
+        on_closed: called when `closed` becomes true, before anything else can write.
     """
 
     pushed: bool
@@ -33,6 +34,7 @@ class Sink(Protocol):
     blocked: bool
     closed: bool
     on_blocked: Callable[[], object]
+    on_closed: Callable[[], object]
 
     def write(self, data: bytes) -> None:
         """Take bytes without waiting."""
@@ -112,6 +114,7 @@ class TransportSink:
         self.blocked = False
         self.closed = False
         self.on_blocked: Callable[[], object] = _nothing
+        self.on_closed: Callable[[], object] = _nothing
 
     def pause_writing(self) -> None:
         """From the transport: above the high-water mark."""
@@ -124,8 +127,9 @@ class TransportSink:
         self._bell.ring()
 
     def connection_lost(self) -> None:
-        """From the transport: gone."""
+        """From the transport: gone; it must not be written to any more."""
         self.closed = True
+        self.on_closed()
         self._bell.ring()
 
     async def start(self, headers: list[tuple[bytes, bytes]]) -> None:
@@ -163,6 +167,7 @@ class AsgiSink:
         self.wake = self._bell.ring
         self.closed = False
         self.on_blocked: Callable[[], object] = _nothing
+        self.on_closed: Callable[[], object] = _nothing
 
     def write(self, data: bytes) -> None:
         self._heartbeat = data

@@ -36,8 +36,8 @@ class Node(Protocol):
     channels: Mapping[str, Channel]
     sinks: dict[str, int]
 
-    def shedding(self) -> str:
-        """Why a newcomer can't be served for now; empty if it can."""
+    async def shedding(self) -> str:
+        """Why a newcomer can't be served for now; empty if it can. May wait a little."""
 
     async def position_at(self, stream: str, start: Start) -> EventId:
         """The position from which a client reads that begins there."""
@@ -75,7 +75,7 @@ class EventStream:
             await problem(404, str(error))(scope, receive, send)
             return
         try:
-            reason = self._node.shedding()
+            reason = await self._node.shedding()
             over = not reason and await request.open()
         except BroadcasterError as error:
             logger.warning("a newcomer is shed: %s", error)

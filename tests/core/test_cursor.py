@@ -1,0 +1,88 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broadcaster.core.cursor import parse, parse_start, render
+from broadcaster.core.event import ZERO, EventId
+from broadcaster.errors import InvalidCursorError
+
+A, B = EventId(5, 1), EventId(6, 0)
+NOW = 1_800_000_000_000
+names = st.text("abcxyz_.-019", min_size=1, max_size=12).filter(lambda name: name != "run")
+ids = st.builds(EventId, st.integers(0, 1 << 63), st.integers(0, 1 << 63))
+
+
+def test_one_stream_is_the_redis_id_and_several_are_named_and_sorted() -> None:
+    assert render({"orders": A}) == b"5-1"
+    assert render({"orders": A, "inventory": B}) == b"inventory=6-0,orders=5-1"
+    assert render({"recommendations": A}, run=B) == b"recommendations=5-1,run=6-0"
+
+
+def test_a_position_that_is_nobodys_id_is_left_out() -> None:
+    assert render({"orders": EventId(6, 0).before()}) == b""
+    assert render({"orders": EventId(6, 0).before(), "inventory": B}) == b"inventory=6-0"
+    assert render({"orders": ZERO}) == b"0-0"
+
+
+@given(st.dictionaries(names, ids, min_size=1, max_size=5), st.none() | ids)
+def test_what_is_rendered_is_restored(positions: dict[str, EventId], run: EventId | None) -> None:
+    text = render(positions, run).decode()
+    assert parse(text, tuple(sorted(positions))) == (positions, run)
+    # https://fetch.spec.whatwg.org/#cors-unsafe-request-header-byte
+    assert not set(text) & set('"():<>?@[\\]{}\x7f')
+
+
+def test_channels_that_the_client_dropped_are_passed_over() -> None:
+    assert parse("a=5-1,b=6-0", ("b", "c")) == ({"b": B}, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "streams"),
+    [
+        ("", ("a",)),
+        ("5-1", ("a", "b")),
+        ("a=5-1,a=5-1", ("a",)),
+        ("a=5-1,", ("a",)),
+        ("a=5", ("a",)),
+        ("=5-1", ("a",)),
+        ("x=5-1", ("a",)),
+        ("run=5-1", ("a",)),
+        ("a=18446744073709551616-0", ("a",)),
+        ("a=5-1," * 2000, ("a",)),
+        ("5-1" + " " * 65536, ("a",)),
+    ],
+)
+def test_what_cannot_be_read_is_refused(text: str, streams: tuple[str, ...]) -> None:
+    with pytest.raises(InvalidCursorError):
+        parse(text, streams)
+
+
+@given(st.text())
+def test_any_text_is_read_or_refused(text: str) -> None:
+    for read in (lambda: parse(text, ("a",)), lambda: parse_start(text, NOW)):
+        try:
+            read()
+        except InvalidCursorError:
+            pass
+
+
+def test_starts() -> None:
+    assert parse_start("earliest", NOW) == "earliest"
+    assert parse_start("latest", NOW) == "latest"
+    assert parse_start("10m", NOW) == NOW - 600_000
+    assert parse_start("250ms", NOW) == NOW - 250
+    assert parse_start("999999999d", NOW) == 0
+    assert parse_start("2026-01-31T12:00:00Z", NOW) == 1769860800000
+    assert parse_start("2026-01-31T12:00:00.250+02:00", NOW) == 1769853600250
+    assert parse_start("2026-01-31t12:00:00 02:00", NOW) == 1769853600000
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "now", "$", "+", "10", "10 m", "-1s", "2026-01-31", "2026-01-31T12:00:00",
+     "2026-13-31T12:00:00Z", "1969-12-31T23:59:59Z", "2099-01-01T00:00:00Z", "x" * 70_000],
+)  # fmt: skip
+def test_starts_that_cannot_be_read_say_what_can(text: str) -> None:
+    with pytest.raises(InvalidCursorError) as caught:
+        parse_start(text, NOW)
+    assert len(str(caught.value)) < 400

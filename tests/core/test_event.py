@@ -1,0 +1,48 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broadcaster.core.event import ZERO, EventId
+from broadcaster.errors import InvalidCursorError
+
+MOST = (1 << 64) - 1
+ids = st.builds(EventId, st.integers(0, MOST), st.integers(0, MOST))
+
+
+@given(ids)
+def test_text_and_back(event_id: EventId) -> None:
+    assert EventId.parse(str(event_id)) == event_id
+    assert EventId.of_entry(str(event_id).encode()) == event_id
+
+
+def test_ids_compare_as_numbers_not_as_text() -> None:
+    assert EventId.parse("9-10") > EventId.parse("9-9")
+    assert EventId.parse("10-0") > EventId.parse("9-9")
+
+
+@given(ids)
+def test_nothing_fits_between_an_id_and_its_neighbours(event_id: EventId) -> None:
+    if event_id != ZERO:
+        assert event_id.before() < event_id
+        assert event_id.before().after() == event_id
+    if event_id != (MOST, MOST):
+        assert event_id.after() > event_id
+        assert event_id.after().before() == event_id
+
+
+def test_the_ends_have_no_neighbour_beyond() -> None:
+    assert ZERO.before() == ZERO
+    assert EventId(MOST, MOST).after() == EventId(MOST, MOST)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "-", "1", "1-", "-1", "a-b", "1-2-3", " 1-2", "1-2\n", "+1-2", "$", "+", "*", ">",
+        "18446744073709551616-0", "0-18446744073709551616", "1" * 70_000 + "-0", "١-٢", "1_0-0",
+    ],
+)  # fmt: skip
+def test_what_is_no_id_is_refused_briefly(text: str) -> None:
+    with pytest.raises(InvalidCursorError) as caught:
+        EventId.parse(text)
+    assert len(str(caught.value)) < 200

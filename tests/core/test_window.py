@@ -1,0 +1,163 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.sse import Frame, skipped
+from broadcaster.core.window import Place, Window
+
+
+def frame(ms: int, key: str = "", size: int = 10) -> Frame:
+    return Frame(EventId(ms, 0), "t", key, b"x" * size)
+
+
+def at(ms: int) -> EventId:
+    return EventId(ms, 0)
+
+
+def window_of(*frames: Frame, max_events: int = 100, max_bytes: int = 10_000) -> Window:
+    window = Window(max_events, max_bytes)
+    window.append(frames)
+    return window
+
+
+def ids(page: tuple[list[Frame], bool]) -> list[int]:
+    return [frame.id.ms for frame in page[0]]
+
+
+def test_places() -> None:
+    window = Window(2, 10_000)
+    assert window.place(ZERO) is Place.COVERED
+    assert window.place(at(1)) is Place.AHEAD
+    window.append([frame(2), frame(4), frame(6)])
+    assert window.floor == at(2)
+    assert [window.place(at(ms)) for ms in range(1, 8)] == [
+        Place.BEHIND, Place.COVERED, Place.UNKNOWN, Place.COVERED, Place.UNKNOWN, Place.COVERED,
+        Place.AHEAD,
+    ]  # fmt: skip
+
+
+def test_the_position_just_before_an_entry_is_as_good_as_the_one_before_it() -> None:
+    window = window_of(frame(2), frame(4))
+    assert window.place(at(4).before()) is Place.COVERED
+    assert ids(window.after(at(4).before())) == [4]
+
+
+def test_a_page_ends_with_the_frame_that_reaches_the_limit() -> None:
+    window = window_of(*(frame(ms) for ms in range(1, 6)))
+    assert ids(window.after(at(1), max_bytes=20)) == [2, 3]
+    assert not window.after(at(1), max_bytes=20)[1]
+    assert window.after(at(3), max_bytes=20) == ([frame(4), frame(5)], True)
+    assert ids(window.after(at(1), max_bytes=1)) == [2]
+    assert window.after(at(5)) == ([], True)
+
+
+def test_a_page_has_at_most_a_thousand_frames() -> None:
+    window = window_of(*(frame(ms, "k") for ms in range(1, 1503)), max_events=2000, max_bytes=10**6)
+    for keys in ((), ("k",)):
+        page, exhausted = window.after(at(1), keys)
+        assert (len(page), exhausted) == (1000, False)
+        page, exhausted = window.after(page[-1].id, keys)
+        assert (len(page), exhausted) == (501, True)
+
+
+def test_bytes_bound_the_window_too() -> None:
+    window = window_of(*(frame(ms, size=30) for ms in range(1, 6)), max_bytes=100)
+    assert (len(window), window.bytes, window.floor) == (3, 90, at(2))
+    window.append([frame(9, size=500)])
+    assert (len(window), window.bytes, window.floor, window.head) == (0, 0, at(9), at(9))
+    assert window.place(at(9)) is Place.COVERED
+    assert window.oldest() is None
+
+
+def test_evicting_forgets_keys() -> None:
+    window = Window(2, 10_000)
+    for ms in range(1, 20_000):
+        window.append([frame(ms, f"k{ms}")])
+    assert ids(window.after(window.floor, ("k19999", "k19998", "k19997"))) == [19998, 19999]
+    assert len(window._newest) == 2
+    assert len(window._frames) < 10_000
+
+
+def test_complete_means_that_redis_has_nothing_older() -> None:
+    window = Window(2, 10_000)
+    window.restart(at(5), complete=True)
+    window.append([frame(6), frame(7)])
+    assert window.complete
+    window.append([frame(8)])
+    assert not window.complete
+    window.restart(at(5), complete=False)
+    assert not window.complete
+
+
+def test_a_skipped_entry_keeps_its_place() -> None:
+    window = window_of(frame(1), skipped(at(2)), frame(3))
+    assert window.place(at(2)) is Place.COVERED
+    assert window.get(at(2)) == skipped(at(2))
+
+
+def test_get_and_oldest() -> None:
+    window = window_of(frame(2), frame(4))
+    assert window.get(at(2)) == frame(2)
+    assert window.get(at(3)) is None
+    assert window.get(at(9)) is None
+    assert window.oldest() == at(2)
+
+
+def test_at_or_before() -> None:
+    window = Window(3, 10_000, floor=at(1))
+    window.append([frame(2), frame(4), frame(6)])
+    found = [window.at_or_before(at(ms)) for ms in range(8)]
+    assert found == [None, at(1), at(2), at(2), at(4), at(4), at(6), at(6)]
+
+
+def test_rewind_drops_what_the_new_history_has_not() -> None:
+    window = window_of(frame(1, "a"), frame(2, "b"), frame(3, "a"), frame(4, "c"))
+    window.rewind(at(2))
+    assert (window.head, len(window), window.bytes) == (at(2), 2, 20)
+    assert ids(window.after(ZERO, ("a", "b", "c"))) == [1, 2]
+    window.append([frame(5, "a")])
+    assert ids(window.after(ZERO, ("a",))) == [1, 5]
+    window.rewind(ZERO)
+    assert (window.head, len(window), window.oldest()) == (ZERO, 0, None)
+
+
+@pytest.mark.parametrize("compact_every", [1, 4096])
+@given(
+    batches=st.lists(st.lists(st.sampled_from(["", "a", "b", "c"]), max_size=6), max_size=12),
+    bounds=st.tuples(st.integers(1, 8), st.integers(10, 100)),
+    rewinds=st.lists(st.integers(0, 12), max_size=2),
+    keys=st.sets(st.sampled_from(["a", "b"])),
+    limit=st.integers(1, 60),
+)
+def test_paging_through_a_window_gives_what_a_plain_list_holds(
+    compact_every: int,
+    batches: list[list[str]],
+    bounds: tuple[int, int],
+    rewinds: list[int],
+    keys: set[str],
+    limit: int,
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("broadcaster.core.window._COMPACT_EVERY", compact_every)
+        window, model, ms = Window(*bounds), [], 0
+        for number, batch in enumerate(batches):
+            for key in batch:
+                ms += 2
+                model.append(frame(ms, key))
+                window.append([model[-1]])
+            if number in rewinds and len(window) > 1:
+                model = [f for f in model if f.id <= model[-2].id]
+                window.rewind(model[-1].id)
+        kept = model[len(model) - len(window) :]
+        assert len(window) <= bounds[0]
+        assert window.bytes == sum(len(f.wire) for f in kept) <= bounds[1]
+        for start in [window.floor, *(f.id for f in kept)]:
+            wanted = [f for f in kept if f.id > start and (not keys or f.key in keys)]
+            got: list[Frame] = []
+            position, exhausted = start, False
+            while not exhausted:
+                page, exhausted = window.after(position, keys, limit)
+                got += page
+                position = page[-1].id if page else position
+            assert got == wanted
