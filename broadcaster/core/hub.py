@@ -256,19 +256,19 @@ class Hub:
 
     def _page(self, subscriber: Subscriber, max_bytes: int) -> tuple[bytes, bool]:
         subscription = subscriber.subscription
-        pages, merged = {}, []
+        ends, merged, all_exhausted = {}, [], True
         for stream in subscription.streams:
-            page, pages[stream] = self.windows[stream].after(
+            page, exhausted = self.windows[stream].after(
                 subscriber.position[stream], subscription.keys, max_bytes
             )
             merged += [(frame.id, stream, frame) for frame in page]
+            ends[stream] = self.windows[stream].head if exhausted else page[-1].id
+            all_exhausted = all_exhausted and exhausted
         merged.sort()
         data = self._send(subscriber, [(stream, frame) for _, stream, frame in merged])
         if subscriber.state is not State.ENDED:
-            for stream, exhausted in pages.items():
-                if exhausted:  # what the filter left out lies behind it too
-                    subscriber.position[stream] = self.windows[stream].head
-        return data, all(pages.values())
+            subscriber.position |= ends  # past what the filter left out, too
+        return data, all_exhausted
 
     def replay(
         self, subscriber: Subscriber, stream: str, frames: list[Frame], end: EventId

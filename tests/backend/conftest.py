@@ -1,0 +1,85 @@
+"""A Cluster of one node, and a proxy that breaks connections."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+
+from broadcaster import EmbeddedRedis, connect_sync
+from tests.wait import until_sync
+
+
+@pytest.fixture(scope="session")
+def cluster_url() -> Iterator[str]:
+    """A real Cluster: one node that has all slots."""
+    with EmbeddedRedis("--cluster-enabled", "yes") as server:
+        node: Any = connect_sync(server.url)
+        with node as client:
+            client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
+            until_sync(lambda: client.cluster("info")["cluster_state"] == "ok")
+        yield f"redis+cluster://127.0.0.1:{server.port}"
+
+
+class Proxy:
+    """Passes bytes on to a server, until it has passed so many replies back.
+
+    Attributes:
+        port: where it listens.
+        replies: replies of one line or one bulk string each that it still passes on before it
+            cuts the connection; None never cuts.
+    """
+
+    def __init__(self, target_port: int) -> None:
+        self.port = 0
+        self.replies: int | None = None
+        self._target_port = target_port
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[Proxy]:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        yield self
+        server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        self._tasks.add(task)
+        target_reader, target = await asyncio.open_connection("127.0.0.1", self._target_port)
+        up = asyncio.create_task(_pass_on(reader, target))
+        try:
+            await self._pass_back(target_reader, writer)
+        finally:
+            # The server has executed what it was sent; the client will not hear of it.
+            up.cancel()
+            for one in (writer, target):
+                one.close()
+                with suppress(OSError):
+                    await one.wait_closed()
+
+    async def _pass_back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while (line := await reader.readline()) and self.replies != 0:
+            writer.write(line)
+            # A bulk string is two lines: "$", its length, and then its text.
+            if self.replies is not None and not line.startswith(b"$"):
+                self.replies -= 1
+
+
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+
+
+@pytest.fixture
+async def proxy(redis_server: EmbeddedRedis, redis_url: str) -> AsyncIterator[Proxy]:
+    """A proxy before the empty server."""
+    async with Proxy(redis_server.port).serving() as made:
+        yield made

@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from redis.exceptions import CrossSlotTransactionError
+
+from broadcaster import (
+    BackendUnavailableError,
+    BroadcasterError,
+    ConfigurationError,
+    ConflictError,
+    Event,
+    EventId,
+    InvalidEventError,
+    Outgoing,
+    PartialPublishError,
+    Publisher,
+    SyncPublisher,
+    connect,
+)
+from broadcaster.core.codec import decode
+from tests.backend.conftest import Proxy
+
+NOBODY = "redis://127.0.0.1:1"
+
+
+async def events_of(client: Any, stream: str) -> list[Event]:
+    entries = [
+        (EventId.of_entry(id), [word for pair in fields.items() for word in pair])
+        for id, fields in await client.xrange(stream)
+    ]
+    return [decode(id, fields, 1_000_000) for id, fields in entries]
+
+
+async def test_an_event_is_stored_as_it_was_given(client: Any, publisher: Publisher) -> None:
+    id = await publisher.publish("pets", type="born", key="a", data={"n": 1})
+    text = await publisher.publish("pets", data="two\nlines")
+    nothing = await publisher.publish("pets", key="b")
+    assert await events_of(client, "pets") == [
+        Event(id, "born", "a", b'{"n":1}'),
+        Event(text, "message", "", b"two\nlines"),
+        Event(nothing, "message", "b", b"null"),
+    ]
+
+
+async def test_a_channel_may_have_a_stream_of_another_name(redis_url: str, client: Any) -> None:
+    async with Publisher(redis_url, streams={"pets": "shop:pets"}) as publisher:
+        await publisher.publish("pets")
+        await publisher.publish_many([("pets", "message", "", 1)])
+        async with publisher.transaction() as transaction:
+            transaction.publish("pets")
+    assert publisher.stream_of("pets") == "shop:pets"
+    assert await client.xlen("shop:pets") == 3
+
+
+async def test_streams_are_trimmed(redis_url: str, client: Any) -> None:
+    many = [("pets", "message", "", n) for n in range(1_000)]
+    async with Publisher(redis_url, maxlen=100) as publisher:
+        await publisher.publish_many(many)
+    assert 100 <= await client.xlen("pets") < 300
+    async with Publisher(redis_url, maxlen=None) as publisher:
+        await publisher.publish_many(many)
+    assert await client.xlen("pets") >= 1_100
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        Outgoing(""),
+        Outgoing("pets", type="a\nb"),
+        Outgoing("pets", type="stream.live"),
+        Outgoing("pets", data=b"\xff"),
+        Outgoing("pets", data=object()),
+    ],
+)
+async def test_what_no_node_could_deliver_is_not_sent(
+    client: Any, publisher: Publisher, event: Outgoing
+) -> None:
+    with pytest.raises(InvalidEventError):
+        await publisher.publish(event.channel, type=event.type, key=event.key, data=event.data)
+    with pytest.raises(InvalidEventError):
+        await publisher.publish_many([Outgoing("pets"), event])
+    async with publisher.transaction() as transaction:
+        with pytest.raises(InvalidEventError):
+            transaction.publish(event.channel, type=event.type, data=event.data)
+    assert await client.dbsize() == 0
+
+
+async def test_many_keep_their_order(client: Any, publisher: Publisher) -> None:
+    ids = await publisher.publish_many((("pets", "n", "", n) for n in range(25)), batch=10)
+    assert ids == sorted(set(ids))
+    assert await events_of(client, "pets") == [
+        Event(id, "n", "", b"%d" % n) for n, id in enumerate(ids)
+    ]
+    assert await publisher.publish_many([]) == []
+
+
+async def test_an_invalid_event_after_the_first_batch_tells_what_was_stored(
+    client: Any, publisher: Publisher
+) -> None:
+    events = [*(Outgoing("pets", data=n) for n in range(15)), Outgoing("pets", type="\n")]
+    with pytest.raises(PartialPublishError, match="10 events were published") as caught:
+        await publisher.publish_many(events, batch=10)
+    assert caught.value.ids == [event.id for event in await events_of(client, "pets")]
+    assert isinstance(caught.value.__cause__, InvalidEventError)
+
+
+async def test_a_single_refusal_does_not_hide_what_was_stored(
+    client: Any, publisher: Publisher, redis_url: str
+) -> None:
+    await client.set("string", "no stream")
+    events = [Outgoing("pets"), Outgoing("string"), Outgoing("pets")]
+    with pytest.raises(PartialPublishError, match="WRONGTYPE") as caught:
+        await publisher.publish_many(events)
+    first, refused, last = caught.value.ids
+    assert refused is None
+    assert [event.id for event in await events_of(client, "pets")] == [first, last]
+    with SyncPublisher(redis_url) as sync, pytest.raises(PartialPublishError) as caught:
+        sync.publish_many(events)
+    assert [id is None for id in caught.value.ids] == [False, True, False]
+
+
+@pytest.mark.parametrize("blocking", [False, True])
+async def test_a_connection_that_breaks_half_way(client: Any, proxy: Proxy, blocking: bool) -> None:
+    url = f"redis://127.0.0.1:{proxy.port}"
+    events = [Outgoing("pets", data=n) for n in range(50)]
+    async with Publisher(url) as publisher:
+        with SyncPublisher(url) as sync:
+
+            async def publish_many() -> list[EventId]:
+                if blocking:
+                    return await asyncio.to_thread(sync.publish_many, events, batch=20)
+                return await publisher.publish_many(events, batch=20)
+
+            await publish_many()  # the connection is there, and greeted
+            await client.flushall()
+            proxy.replies = 27
+            with pytest.raises(PartialPublishError, match="27 events were published") as caught:
+                await publish_many()
+            # The batch that broke was sent as a whole, the last one not at all.
+            assert len(caught.value.ids) == 40
+            announced = [id for id in caught.value.ids if id]
+            stored = [event.id for event in await events_of(client, "pets")]
+            assert len(announced) == 27
+            assert announced == stored[:27]
+            proxy.replies = None
+            assert len(await publish_many()) == 50
+
+
+async def test_nothing_is_sent_twice(client: Any, proxy: Proxy) -> None:
+    async with Publisher(f"redis://127.0.0.1:{proxy.port}") as publisher:
+        await publisher.publish("pets", data="first")
+        proxy.replies = 0
+        with pytest.raises(BackendUnavailableError, match="publish to pets"):
+            await publisher.publish("pets", data="its answer is lost")
+        assert len(await events_of(client, "pets")) <= 2
+        proxy.replies = None
+        await publisher.publish("pets", data="last")
+        data = [event.data for event in await events_of(client, "pets")]
+        assert len(data) == len(set(data))
+
+
+async def test_redis_is_away() -> None:
+    async with Publisher(NOBODY) as publisher:
+        with pytest.raises(BackendUnavailableError, match="Redis is not available"):
+            await publisher.publish("pets")
+        with pytest.raises(BackendUnavailableError, match="Redis is not available"):
+            await publisher.publish_many([Outgoing("pets")])
+        with pytest.raises(BackendUnavailableError):
+            async with publisher.transaction("watched"):
+                pass
+    with SyncPublisher(NOBODY) as sync:
+        with pytest.raises(BackendUnavailableError):
+            sync.publish("pets")
+        with pytest.raises(BackendUnavailableError):
+            sync.publish_many([Outgoing("pets")])
+
+
+async def test_redis_refuses_for_good(client: Any, publisher: Publisher) -> None:
+    await client.set("string", "no stream")
+    with pytest.raises(ConfigurationError, match="WRONGTYPE"):
+        await publisher.publish("string")
+
+
+async def test_a_cancelled_call_leaves_no_replies_to_the_next_one(publisher: Publisher) -> None:
+    def events() -> Iterator[Outgoing]:
+        for n in range(1_000):
+            if n == 250:  # the third batch is cut off, somewhere between sending and reading
+                asyncio.get_running_loop().call_later(delay_s, task.cancel)
+            yield Outgoing("pets", data="x" * 100)
+
+    for turn in range(40):
+        delay_s = turn * 20e-6
+        task = asyncio.create_task(publisher.publish_many(events(), batch=100))
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await publisher.redis.execute_command("ECHO", "mine") == b"mine"
+
+
+async def test_state_and_events_are_written_together(client: Any, publisher: Publisher) -> None:
+    async with publisher.transaction() as transaction:
+        transaction.publish("pets", data=1)
+        transaction.redis.hset("{pets}:state", "a", "1")
+        transaction.publish("pets", data=2)
+        assert transaction.ids == []
+        assert await client.dbsize() == 0
+    assert transaction.ids == [event.id for event in await events_of(client, "pets")]
+    assert await client.hget("{pets}:state", "a") == b"1"
+
+
+async def test_an_error_in_the_block_writes_nothing(client: Any, publisher: Publisher) -> None:
+    with pytest.raises(FileNotFoundError):  # noqa: PT012 -- the block is what is tested
+        async with publisher.transaction("{pets}:state") as transaction:
+            transaction.publish("pets")
+            raise FileNotFoundError
+    assert await client.dbsize() == 0
+
+
+async def test_a_watched_key_that_changes(client: Any, publisher: Publisher) -> None:
+    with pytest.raises(ConflictError):  # noqa: PT012 -- the block is what is tested
+        async with publisher.transaction("{pets}:state") as transaction:
+            assert await transaction.redis.get("{pets}:state") is None
+            await client.set("{pets}:state", "another's")
+            transaction.publish("pets")
+            transaction.redis.set("{pets}:state", "mine")
+    assert await client.get("{pets}:state") == b"another's"
+    assert await client.exists("pets") == 0
+
+
+async def test_a_connection_that_breaks_is_no_conflict(proxy: Proxy) -> None:
+    async with Publisher(f"redis://127.0.0.1:{proxy.port}") as publisher:
+        with pytest.raises(BackendUnavailableError):  # noqa: PT012 -- the block is what is tested
+            async with publisher.transaction("{pets}:state") as transaction:
+                proxy.replies = 0
+                transaction.publish("pets")
+
+
+async def test_a_client_that_was_given_stays_open(redis_url: str) -> None:
+    decoding: Any = connect(redis_url, decode_responses=True)
+    async with Publisher(decoding) as publisher:
+        id = await publisher.publish("pets")
+        await publisher.publish_many([Outgoing("pets")])
+    assert await decoding.xlen("pets") == 2
+    assert isinstance(id, EventId)
+    await decoding.aclose()
+
+
+async def test_the_blocking_publisher(redis_url: str, client: Any) -> None:
+    with SyncPublisher(redis_url, streams={"b": "other"}) as publisher:
+        ids = [publisher.publish("a", type="t", key="k", data={"n": 1})]
+        ids += publisher.publish_many([("a", "t", "k", n) for n in range(5)], batch=2)
+        publisher.publish("b")
+        with pytest.raises(InvalidEventError):
+            publisher.publish("a", type="\r")
+        given = SyncPublisher(publisher.redis)
+        given.close()
+        publisher.publish("b")
+    assert ids == [event.id for event in await events_of(client, "a")]
+    assert await client.xlen("other") == 2
+
+
+@pytest.fixture
+def empty_cluster_url(cluster_url: str) -> Iterator[str]:
+    yield cluster_url
+    with SyncPublisher(cluster_url) as publisher:
+        publisher.redis.flushall()
+
+
+async def test_cluster(empty_cluster_url: str) -> None:
+    async with Publisher(empty_cluster_url) as publisher:
+        many = [Outgoing(channel, data=n) for n in range(20) for channel in ("pets", "orders")]
+        ids = await publisher.publish_many(many, batch=7)
+        stored = [event.id for event in await events_of(publisher.redis, "orders")]
+        assert stored == ids[1::2]
+        async with publisher.transaction("{pets}:state") as transaction:
+            assert await transaction.redis.get("{pets}:state") is None
+            transaction.publish("pets", data="last")
+            transaction.redis.set("{pets}:state", "1")
+        assert (await events_of(publisher.redis, "pets"))[-1].id == transaction.ids[0]
+        with pytest.raises(CrossSlotTransactionError):  # noqa: PT012 -- the block is what is tested
+            async with publisher.transaction() as transaction:
+                transaction.publish("pets")
+                transaction.publish("orders")
+        with pytest.raises(ConflictError):  # noqa: PT012 -- the block is what is tested
+            async with publisher.transaction("{pets}:state") as transaction:
+                await publisher.redis.set("{pets}:state", "2")
+                transaction.publish("pets")
+    with SyncPublisher(empty_cluster_url) as sync:
+        assert len(sync.publish_many(many, batch=7)) == 40
+
+
+async def test_a_cluster_that_is_away() -> None:
+    async with Publisher("redis+cluster://127.0.0.1:1") as publisher:
+        with pytest.raises(BackendUnavailableError):
+            await publisher.publish("pets")
+        with pytest.raises(BroadcasterError):
+            await publisher.publish_many([Outgoing("pets")])

@@ -1,0 +1,47 @@
+"""A node in a process of its own, for a browser to lose and to find again.
+
+    python browser_node.py REDIS_URL PORT [PREFIX]
+
+With a prefix, it is mounted into another application there, whose page has no slash at its end.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from broadcaster.app import create_app
+from broadcaster.settings import load_settings
+from broadcaster.web.server import make_server
+
+
+def mounted(hub: Starlette, prefix: str) -> ASGIApp:
+    """Put the hub under a prefix; `PREFIX` is answered like `PREFIX/`, as some proxies do it."""
+    outer = Starlette(lifespan=hub.router.lifespan_context, routes=[Mount(prefix, hub)])
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == prefix:
+            scope["path"] += "/"
+        await outer(scope, receive, send)
+
+    return app
+
+
+def main(redis_url: str, port: str, prefix: str = "") -> None:
+    """Serve until SIGTERM; browsers are told to come back almost at once."""
+    logging.basicConfig(level=logging.WARNING)
+    settings = load_settings(
+        redis_url=redis_url, retry_min_ms=50, retry_max_ms=100, shed_retry_ms=50, drain_s=0.1
+    )
+    hub = create_app(settings)
+    app = mounted(hub, prefix) if prefix else hub
+    drain = hub.state.node.drain
+    make_server(app, drain, host="127.0.0.1", port=int(port), log_level="warning").run()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

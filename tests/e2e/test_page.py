@@ -1,0 +1,396 @@
+"""The page at `/`, in a real Chromium, over a real node and a real Valkey.
+
+The page counts and checks by itself what it gets (`window.hub`); here are the events, the accidents
+and the expectations. Skipped where there is no Chromium.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import ConsoleMessage, Page, async_playwright
+
+from broadcaster import Publisher
+from tests.wait import until, until_sync
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome on the PATH"
+)
+
+_PATIENCE_S = 15.0
+_FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-quic",
+)
+
+
+class Node:
+    """A node's process on a port that stays its own."""
+
+    def __init__(self, redis_url: str, prefix: str = "") -> None:
+        self.prefix = prefix
+        self._redis_url = redis_url
+        self._port = _free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where the page is, without the slash at its end."""
+        return f"http://127.0.0.1:{self._port}{self.prefix}"
+
+    def start(self) -> None:
+        """Start it, and wait until it is ready."""
+        script = str(Path(__file__).with_name("browser_node.py"))
+        arguments = [self._redis_url, str(self._port), *filter(None, [self.prefix])]
+        self._process = subprocess.Popen([sys.executable, script, *arguments])
+        until_sync(self._is_ready, _PATIENCE_S)
+
+    def kill(self) -> None:
+        """End it without a goodbye."""
+        self._end(kill=True)
+
+    def stop(self) -> None:
+        """Ask it to end; it says goodbye to its clients."""
+        self._end(kill=False)
+
+    def _end(self, *, kill: bool) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            (process.kill if kill else process.terminate)()
+            process.wait(_PATIENCE_S)
+
+    def _is_ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=1.0) as response:
+                return bool(response.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Watched:
+    """The page in a browser, and all that the browser complained about."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        page.on("console", self._on_console)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", lambda request: self.requests.append(request.url))
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(message.text)
+
+    async def open(self, url: str) -> None:
+        """Open the page, and wait until both of its streams are live."""
+        await self.page.goto(url)
+        for stream in ("inventory", "orders"):
+            await self.sees(f"hub.{stream}.state === 'open' && hub.{stream}.replayed !== null")
+
+    async def sees(self, condition: str) -> None:
+        """Wait until a JavaScript expression is true in the page."""
+        # Not wait_for_function: it evaluates a string in the page, which the page's policy forbids.
+        try:
+            await until(lambda: self.page.evaluate(condition), _PATIENCE_S)
+        except TimeoutError:
+            raise AssertionError(f"never: {condition}; {await self.page.evaluate('hub')}") from None
+
+    async def hub(self, stream: str) -> dict[str, Any]:
+        """What the page has counted of a stream."""
+        counted: dict[str, Any] = await self.page.evaluate(f"hub.{stream}")
+        return counted
+
+    async def text(self, selector: str) -> str:
+        """The text of an element."""
+        return (await self.page.locator(selector).inner_text()).strip()
+
+
+@pytest.fixture
+def node(redis_url: str, request: pytest.FixtureRequest) -> Iterator[Node]:
+    """A node that is ready; its prefix can be given as a parameter. It outlives `page`."""
+    made = Node(redis_url, getattr(request, "param", ""))
+    made.start()
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+async def page() -> AsyncIterator[Watched]:
+    """A tab; afterwards, the browser must have had nothing to complain about."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(_FLAGS))
+        watched = Watched(await browser.new_page())
+        yield watched
+        await browser.close()
+    assert watched.complaints == []
+
+
+class Shop:
+    """Publishes changes of two pets that follow from one another."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+        self._stock = {"cat": 10_000, "dog": 20_000}
+        self._price = {"cat": 99.5, "dog": 250.0}
+        self._pets = itertools.cycle(self._stock)
+        self.published = 0
+
+    async def sell(self, count: int) -> None:
+        """Publish `count` changes, every fifth of them a price."""
+        await self._publisher.publish_many([self._change() for _ in range(count)])
+
+    def _change(self) -> tuple[str, str, str, dict[str, object]]:
+        pet = next(self._pets)
+        self.published += 1
+        if self.published % 5 == 0:
+            old = self._price[pet]
+            self._price[pet] += 0.25
+            data = {"petId": pet, "oldPrice": old, "newPrice": self._price[pet]}
+            return "inventory", "price-change", pet, data
+        self._stock[pet] -= 1
+        stock = self._stock[pet]
+        return (
+            "inventory",
+            "stock-change",
+            pet,
+            {"petId": pet, "oldStock": stock + 1, "newStock": stock},
+        )
+
+
+@pytest.fixture
+def shop(publisher: Publisher) -> Shop:
+    return Shop(publisher)
+
+
+async def order_step(publisher: Publisher, order: str, status: str, **more: str) -> None:
+    """Publish a step of an order; shipped and cancelled are the last ones."""
+    last = status in ("shipped", "cancelled")
+    data = {"orderId": order, "status": status, **more}
+    await publisher.publish("orders", type="complete" if last else "status", key=order, data=data)
+
+
+async def test_it_shows_changes_and_checks_that_each_follows_from_the_one_before(
+    node: Node, page: Watched, shop: Shop
+) -> None:
+    await shop.sell(20)
+    await page.open(node.url)
+    await shop.sell(480)
+    await page.sees("hub.inventory.events === 500")
+    inventory = await page.hub("inventory")
+    # The first stock and the first price of each of the two pets follow from nothing.
+    assert (inventory["checked"], inventory["broken"], inventory["disorder"]) == (496, 0, 0)
+    assert inventory["replayed"] == 20
+    await page.sees("document.getElementById('checked').textContent === '496'")
+    assert await page.text("#inventory [data-is=lastId]") == inventory["lastId"]
+    assert "9,800" in await page.text("#pets tr:first-child")
+
+
+async def test_it_flags_a_change_that_does_not_follow(
+    node: Node, page: Watched, shop: Shop, publisher: Publisher
+) -> None:
+    await shop.sell(10)
+    await page.open(node.url)
+    wrong = {"petId": "cat", "oldStock": 1, "newStock": 0}
+    await publisher.publish("inventory", type="stock-change", key="cat", data=wrong)
+    await page.sees("hub.inventory.broken === 1")
+    await page.sees("document.getElementById('broken').textContent === '1'")
+    assert "Pet cat: oldStock is 1" in await page.text("#breaks")
+    assert await page.page.locator("#pets tr.broken").count() == 1
+
+
+async def test_a_dropped_connection_misses_nothing(node: Node, page: Watched, shop: Shop) -> None:
+    await shop.sell(10)
+    await page.open(node.url)
+    await page.page.click("#inventory .drop")
+    await page.sees("hub.inventory.state === 'closed'")
+    await shop.sell(50)
+    await page.sees("hub.inventory.reconnects === 1 && hub.inventory.replayed === 50")
+    await shop.sell(10)
+    await page.sees(f"hub.inventory.events === {shop.published}")
+    inventory = await page.hub("inventory")
+    assert (inventory["broken"], inventory["disorder"], inventory["resets"]) == (0, 0, 0)
+    assert "50 events replayed" in await page.text("#inventory .note")
+
+
+@pytest.mark.parametrize("goodbye", [False, True], ids=["killed", "stopped"])
+async def test_a_node_that_goes_and_comes_back_loses_nothing(
+    node: Node, page: Watched, shop: Shop, goodbye: bool
+) -> None:
+    await shop.sell(10)
+    await page.open(node.url)
+    node.stop() if goodbye else node.kill()
+    await page.sees("hub.inventory.state === 'connecting'")
+    await shop.sell(50)
+    node.start()
+    await shop.sell(10)
+    await page.sees(f"hub.inventory.events >= {shop.published} && hub.orders.reconnects > 0")
+    inventory = await page.hub("inventory")
+    assert inventory["events"] == shop.published
+    assert (inventory["broken"], inventory["disorder"], inventory["resets"]) == (0, 0, 0)
+    assert inventory["reconnects"] > 0
+    # The browser tells that nobody answered; it must have nothing else to tell.
+    page.complaints = [text for text in page.complaints if "net::ERR_" not in text]
+
+
+async def test_after_a_reset_nothing_is_expected_of_the_chain(
+    node: Node, page: Watched, shop: Shop, publisher: Publisher, client: Any
+) -> None:
+    await shop.sell(10)
+    await page.open(node.url)
+    await client.delete("inventory")
+    await Shop(publisher).sell(8)  # begins where the first one began
+    await page.sees("hub.inventory.resets === 1 && hub.inventory.events === 18")
+    assert (await page.hub("inventory"))["broken"] == 0
+    assert "Reset at" in await page.text("#inventory [data-is=reset]")
+
+
+async def test_orders_are_listed_and_one_is_followed_until_it_is_over(
+    node: Node, page: Watched, shop: Shop, publisher: Publisher
+) -> None:
+    await order_step(publisher, "o1", "payment_processing", timestamp="2026-01-31T12:00:00Z")
+    await page.open(node.url)
+    await order_step(publisher, "o2", "payment_processing", timestamp="2026-01-31T12:00:01Z")
+    await page.sees("hub.orders.listed === 2")
+    await page.page.click("#newest tr:last-child button")
+    await page.sees("hub.order.state === 'open' && hub.order.replayed === 1")
+    await order_step(publisher, "o1", "payment_confirmed", timestamp="2026-01-31T12:00:02Z")
+    await order_step(publisher, "o1", "shipped", trackingNumber="PS1")
+    await page.sees("hub.order.state === 'finished'")
+    assert (await page.hub("order"))["steps"] == [
+        "payment_processing",
+        "payment_confirmed",
+        "shipped",
+    ]
+    await page.sees("document.getElementById('steps').innerText.includes('PS1')")
+    assert await page.text("#order .state") == "finished"
+    asked = [url for url in page.requests if "/v1/orders/o1/" in url]
+    assert len(asked) == 2  # the second was answered with 204
+    # It stays closed, whatever else happens.
+    await order_step(publisher, "o1", "payment_processing", timestamp="2026-01-31T12:00:03Z")
+    await shop.sell(5)
+    await page.sees("hub.inventory.events === 5 && hub.orders.events === 5")
+    assert (await page.hub("order"))["events"] == 3
+    assert [url for url in page.requests if "/v1/orders/o1/" in url] == asked
+
+
+async def test_recommendations_come_piece_by_piece_also_over_a_drop(
+    node: Node, page: Watched, publisher: Publisher, client: Any
+) -> None:
+    await page.open(node.url)
+    await page.page.fill("#user-id", "ada")
+    await page.page.click("#ask button")
+    await page.sees("hub.recommendations.state === 'open'")
+    requests = "recommendations.requests"
+    assert await until(lambda: client.xlen(requests)) == 1
+    ((run, _),) = await client.xrange(requests)
+    run = run.decode() if isinstance(run, bytes) else run
+
+    async def publish(type_: str, data: dict[str, object]) -> None:
+        await publisher.publish("recommendations", type=type_, key=f"ada#{run}", data=data)
+
+    piece = {"petId": "cat", "name": "Tom", "score": 0.9, "reason": "you like cats"}
+    await publish("recommendation", piece)
+    await page.sees("hub.recommendations.pieces === 1")
+    await page.page.click("#recommendations .drop")
+    await page.sees("hub.recommendations.state === 'closed'")
+    await publish("recommendation", {**piece, "name": "Tim"})
+    await page.sees("hub.recommendations.pieces === 2")
+    await publish("complete", {"total": 2, "processingTime": 12})
+    await page.sees("hub.recommendations.state === 'finished'")
+    await page.sees("document.getElementById('pieces').innerText.includes('12 ms')")
+    assert await client.xlen(requests) == 1  # the drop asked for no second answer
+
+
+async def test_what_streams_bring_is_text_and_never_markup(
+    node: Node, page: Watched, publisher: Publisher
+) -> None:
+    await page.open(node.url)
+    markup = "<img src=x onerror=hub.broken()>"
+    change = {"petId": markup, "oldStock": markup, "newStock": 1}
+    for data in (change, change, "no JSON", "null", "[]", '{"petId":{"a":1}}'):
+        await publisher.publish("inventory", type="stock-change", key="k", data=data)
+    await order_step(publisher, markup, markup, timestamp=markup)
+    await page.sees("hub.inventory.events === 6 && hub.orders.listed === 1")
+    await page.sees("document.getElementById('breaks').textContent.includes('<img')")
+    assert await page.page.locator("img").count() == 0
+    await page.page.click("#newest button")
+    await page.sees("hub.order.steps.length === 1")
+    assert await page.page.locator("img").count() == 0
+
+
+@pytest.mark.parametrize("node", ["/shop/live"], indirect=True)
+@pytest.mark.parametrize("slash", ["", "/"], ids=["without-slash", "with-slash"])
+async def test_it_works_under_a_prefix(node: Node, page: Watched, shop: Shop, slash: str) -> None:
+    await page.open(node.url + slash)
+    await shop.sell(10)
+    await page.sees("hub.inventory.events === 10")
+    links = await page.page.eval_on_selector_all("footer a", "all => all.map(a => a.href)")
+    assert links == [f"{node.url}/v1/channels", f"{node.url}/readyz"]
+
+
+async def test_a_paused_page_still_counts(node: Node, page: Watched, shop: Shop) -> None:
+    await shop.sell(10)
+    await page.open(node.url)
+    await page.sees("document.getElementById('checked').textContent === '6'")
+    await page.page.click("#pause")
+    before = await page.text("#pets")
+    await shop.sell(50)
+    await page.sees("document.getElementById('checked').textContent === '56'")
+    assert await page.text("#pets") == before
+    await page.page.click("#pause")
+    await page.sees("document.querySelector('#pets td:last-child').textContent === '30'")
+
+
+async def test_a_hidden_tab_gives_its_connections_back_and_misses_nothing(
+    node: Node, page: Watched, shop: Shop
+) -> None:
+    await page.page.clock.install()
+    await page.open(node.url)
+    await shop.sell(10)
+    await page.sees("hub.inventory.events === 10")
+    await _hide(page, hidden=True)
+    await page.page.clock.fast_forward(60_000)
+    await page.sees("hub.inventory.state === 'resting' && hub.orders.state === 'resting'")
+    await shop.sell(50)
+    await _hide(page, hidden=False)
+    await page.sees("hub.inventory.replayed === 50 && hub.orders.state === 'open'")
+    inventory = await page.hub("inventory")
+    assert (inventory["events"], inventory["broken"], inventory["disorder"]) == (60, 0, 0)
+
+
+async def _hide(page: Watched, *, hidden: bool) -> None:
+    # A headless browser hides nothing by itself.
+    await page.page.evaluate(
+        """hidden => {
+            Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        hidden,
+    )

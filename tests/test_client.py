@@ -1,0 +1,177 @@
+"""The SSE client: its parser against httpx-sse's, and its connections against a scripted server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
+
+import httpx
+import pytest
+from httpx_sse import EventSource as OtherSource
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broadcaster.client import EventSource, Parser, StreamEvent, StreamRefusedError
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\r\n"
+GONE = b"HTTP/1.1 204 No Content\r\n\r\n"
+
+
+def parse(pieces: list[bytes]) -> tuple[list[StreamEvent], Parser]:
+    parser = Parser()
+    return [event for piece in pieces for event in parser.feed(piece)], parser
+
+
+def cut(wire: bytes, places: list[int]) -> list[bytes]:
+    ends = sorted({min(place, len(wire)) for place in places} | {len(wire)})
+    return [wire[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
+values = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\0"), max_size=9)
+blocks = st.lists(
+    st.tuples(st.sampled_from(["id", "event", "data", "data", "", "other"]), values),
+    min_size=1,
+    max_size=5,
+)
+line_ends = st.sampled_from(["\n", "\r\n", "\r"])
+
+
+@given(st.lists(blocks, max_size=5), line_ends, st.lists(st.integers(0, 200)))
+def test_events_are_those_of_another_parser_wherever_the_bytes_are_cut(
+    stream: list[list[tuple[str, str]]], end: str, places: list[int]
+) -> None:
+    # An `event` comes with data here: the other parser shows events without data as well.
+    lines = [f"{n}: {v}{end}" for block in stream for n, v in [*block, ("data", "x"), ("", "")]]
+    wire = "".join(end if line == f": {end}" else line for line in lines).encode()
+    response = httpx.Response(200, headers={"content-type": "text/event-stream"}, content=wire)
+    others = [(e.id, e.event, e.data) for e in OtherSource(response).iter_sse() if e.data]
+    events, _ = parse(cut(wire, places))
+    assert [(e.id, e.type, e.data) for e in events] == others
+
+
+def test_a_block_without_data_moves_the_id_and_is_no_event() -> None:
+    events, parser = parse([b"retry: 70\nid: 5-0\n\n:\n\ndata:\n\nretry: soon\n\n"])
+    assert events == [StreamEvent("5-0", "message", "")]
+    assert (parser.last_event_id, parser.retry_ms) == ("5-0", 70)
+
+
+def test_a_broken_block_does_not_count() -> None:
+    events, parser = parse([b"id: 5-0\ndata: a\n\nid: 6-0\ndata: b\n"])
+    assert [event.data for event in events] == ["a"]
+    assert parser.last_event_id == "5-0"
+
+
+def test_a_byte_order_mark_and_a_null_in_an_id_are_passed_over() -> None:
+    events, _ = parse([b"\xef\xbb", b"\xbfid: 1-0\ndata: \xef\xbb\xbfa\n\n", b"id: 2\0\ndata\n\n"])
+    assert events == [StreamEvent("1-0", "message", "\ufeffa"), StreamEvent("1-0", "message", "")]
+
+
+class Script:
+    """A server that gives each connection the next answer and hangs up.
+
+    Attributes:
+        requests: what was asked, in order.
+    """
+
+    def __init__(self, answers: list[bytes]) -> None:
+        self._answers = iter(answers)
+        self.requests: list[str] = []
+        self.url = ""
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            self.requests.append((await reader.readuntil(b"\r\n\r\n")).decode())
+            writer.write(next(self._answers))
+            await writer.drain()
+        writer.close()
+
+    def header(self, request: int, name: str) -> str | None:
+        found = httpx.Headers(
+            [tuple(line.split(": ", 1)) for line in self.requests[request].split("\r\n")[1:-2]]
+        )
+        return found.get(name)
+
+
+@asynccontextmanager
+async def scripted(*answers: bytes) -> AsyncIterator[Script]:
+    script = Script(list(answers))
+    server = await asyncio.start_server(script.answer, "127.0.0.1", 0)
+    script.url = "http://127.0.0.1:{}".format(server.sockets[0].getsockname()[1])
+    async with server:
+        yield script
+
+
+async def read(
+    url: str, on_change: Callable[[str, float], object] = lambda trouble, wait_s: None
+) -> tuple[list[str], EventSource]:
+    source = EventSource(url, on_change=on_change)
+    source.retry_s = 0.01
+    async with aclosing(source.events()) as events:
+        return [event.data async for event in events], source
+
+
+async def test_it_comes_back_with_the_last_complete_id_until_204() -> None:
+    body = b"retry: 10\nid: 1-0\ndata: a\n\nid: 2-0\ndata: b\n\nid: 3-0\nda"
+    async with scripted(OK + body, OK + b"id: 3-0\ndata: c\n\n", GONE) as script:
+        data, source = await read(script.url)
+    assert data == ["a", "b", "c"]
+    assert source.last_event_id == "3-0"
+    resumed = [script.header(n, "last-event-id") for n in range(3)]
+    assert resumed == [None, "2-0", "3-0"]
+
+
+async def test_trouble_that_may_pass_is_waited_out_and_told() -> None:
+    told: list[str] = []
+    away = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
+    async with scripted(away, b"", OK + b"data: a\n\n", GONE) as script:
+        data, _ = await read(script.url, lambda trouble, wait_s: told.append(trouble))
+    assert data == ["a"]
+    assert "503" in told[0]
+    assert "disconnected" in told[1]
+    assert told[2:] == ["", "the response ended"]
+
+
+async def test_silence_is_trouble() -> None:
+    async def say_little(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        writer.write(OK + b"retry: 1\ndata: a\n\n" if len(connections) == 1 else GONE)
+
+    connections: list[asyncio.StreamWriter] = []
+    async with await asyncio.start_server(say_little, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        source = EventSource(f"http://127.0.0.1:{port}", silence_s=0.1)
+        async with aclosing(source.events()) as events:
+            assert [event.data async for event in events] == ["a"]
+        for connection in connections:
+            connection.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "detail"),
+    [
+        (
+            b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/problem+json\r\n"
+            b'Content-Length: 20\r\n\r\n{"detail": "no key"}',
+            400,
+            "no key",
+        ),
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\noops", 404, "Not Found"),
+        (b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n", 200, "not an event stream"),
+    ],
+)
+async def test_what_would_fail_again_is_an_error(answer: bytes, status: int, detail: str) -> None:
+    async with scripted(answer) as script:
+        with pytest.raises(StreamRefusedError, match=detail) as raised:
+            await read(script.url)
+    assert raised.value.status == status
+
+
+@pytest.mark.parametrize("url", ["ftp://localhost/x", "http://[", "nowhere"])
+async def test_a_url_that_can_not_be_read_is_an_error(url: str) -> None:
+    with pytest.raises(StreamRefusedError):
+        await read(url)
+
+
+def test_data_is_read_as_json() -> None:
+    assert StreamEvent("1-0", "message", '{"n":1}').json() == {"n": 1}

@@ -1,0 +1,423 @@
+"""The promise, for any interleaving: each event once and in order, or a reset first.
+
+Real hub, windows, tailers, replayer and resume logic of three nodes; only Redis's answers, the
+sockets and the event loop are made here, so that Hypothesis decides what happens when. The bytes
+that clients got are cut anywhere, and read by a parser that is not ours.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable, Iterator
+from typing import Any, TypeVar
+
+import httpx
+import httpx_sse
+import orjson
+import pytest
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from broadcaster.app import Node
+from broadcaster.backend.replayer import Replayer
+from broadcaster.backend.stream import Decoder, Info, RedisStream, Row, id_of
+from broadcaster.backend.tailer import Batch, Restart, Rewind, Tailer
+from broadcaster.core import cursor, hub, sse
+from broadcaster.core.channel import Channel
+from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.hub import Ask
+from broadcaster.core.subscription import State, Subscriber, Subscription
+from broadcaster.core.window import Place
+from broadcaster.settings import Settings
+
+T = TypeVar("T")
+STREAMS = ("a", "b")
+KEYS = ("", "k", "l")
+
+
+@types.coroutine
+def suspend() -> Generator[None, None, None]:
+    """What `await` on something that has not happened yet comes down to."""
+    yield
+
+
+def finish(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that has nothing to wait for."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+    raise AssertionError("it waited")
+
+
+class Store(RedisStream):
+    """A stream as Redis keeps it, with everything that can happen to one."""
+
+    def __init__(self, name: str) -> None:
+        self.redis_key = name
+        self.rows: list[Row] = []
+        self.last = ZERO
+        self.added = 0
+        self.history = 0  # changes when entries that were there are replaced by others
+
+    def add(self, entry_id: EventId, key: str, type_: str) -> None:
+        fields = [b"type", type_.encode(), b"key", key.encode(), b"data", str(entry_id).encode()]
+        self.rows.append([str(entry_id).encode(), fields])
+        self.last = entry_id
+        self.added += 1
+
+    async def wait_after(self, position: EventId, count: int, block_s: float) -> list[Row]:
+        rows = [row for row in self.rows if id_of(row) > position][:count]
+        if not rows:
+            await suspend()
+        return rows
+
+    async def from_on(
+        self, position: EventId, last: EventId | None = None, count: int | None = None
+    ) -> list[Row]:
+        end = self.last if last is None else last
+        return [row for row in self.rows if position <= id_of(row) <= end][:count]
+
+    async def back_from(self, position: EventId, count: int) -> list[Row]:
+        return [row for row in reversed(self.rows) if id_of(row) <= position][:count]
+
+    async def info(self) -> Info:
+        return Info(self.last, self.added, len(self.rows))
+
+
+class DirectReplayer(Replayer):
+    def __init__(self, stores: dict[str, Store]) -> None:
+        self._streams = stores
+        self._decoders = {name: Decoder(name, 10_000) for name in stores}
+
+    async def _shared(self, key: Hashable, read: Callable[[], Awaitable[T]]) -> T:
+        return await read()
+
+
+class World(Node):
+    """A node whose tailers take a step when they are told to."""
+
+    def __init__(self, stores: dict[str, Store], window_events: int) -> None:
+        channels = {
+            name: Channel(name=name, path=f"/{name}", window_events=window_events)
+            for name in STREAMS
+        }
+        super().__init__(Settings(redis_url="redis://unused", channels=channels))
+        self._replayer = DirectReplayer(stores)
+        self.tailing: dict[str, Any] = {}
+        self.rounds: list[Iterator[None]] = []
+        for name, store in stores.items():
+            tailer = self.tailers[name] = Tailer(
+                store, self.hub.windows[name], max_event_bytes=10_000
+            )
+            self.tailing[name] = (tailer.changes(), None)
+
+    def tail(self, name: str) -> bool:
+        """Let a tailer go on until it has read something or must wait."""
+        changes, pending = self.tailing[name]
+        pending = pending or changes.__anext__()
+        try:
+            pending.send(None)
+        except StopIteration as end:
+            self.tailing[name] = (changes, None)
+            self.apply(name, end.value)
+            return True
+        self.tailing[name] = (changes, pending)
+        return False
+
+    def apply(self, name: str, change: Any) -> None:
+        self.settle()
+        match change:
+            case Batch(frames):
+                self.rounds.append(self.hub.fan_out(name, frames))
+                next(self.rounds[0], None)  # the batch is in the window, the writes may wait
+            case Rewind(position):
+                self.hub.rewind(name, position)
+            case Restart(floor, complete):
+                self.hub.restart(name, floor, complete=complete)
+
+    def settle(self) -> None:
+        """Finish the round in progress, as the node does before the next one."""
+        for round_ in self.rounds:
+            for _ in round_:
+                pass
+        self.rounds.clear()
+
+    def load(self) -> None:
+        for name in STREAMS:
+            while not self.tailers[name].loaded.is_set():
+                self.tail(name)
+        self.settle()
+
+
+class Client:
+    """An EventSource: it knows its last id, and what it has been told."""
+
+    def __init__(self, subscription: Subscription, pushed: bool) -> None:
+        self.subscription = subscription
+        self.pushed = pushed
+        self.last_id = ""
+        self.received = b""
+        self.node: World | None = None
+        self.subscriber: Subscriber | None = None
+        # For each stream what it has been shown since continuity began: (history, id).
+        self.seen: dict[str, list[tuple[int, EventId]]] = {
+            name: [] for name in subscription.streams
+        }
+        self.since: dict[str, EventId | None] = dict.fromkeys(subscription.streams)
+
+    def connect(self, node: World) -> None:
+        streams = self.subscription.streams
+        positions = cursor.parse(self.last_id, streams)[0] if self.last_id else {}
+        for name in streams:
+            if name not in positions:
+                positions[name] = finish(node.position_at(name, "latest"))
+                self.since[name] = positions[name]
+        self.node = node
+        self.subscriber = Subscriber(
+            self.subscription,
+            positions,
+            write=self.take,
+            wake=lambda: None,
+            pushed=self.pushed,
+            chunked=False,
+        )
+        proven = all(node.hub.windows[n].place(p) is Place.COVERED for n, p in positions.items())
+        self.take(sse.hello(1000, cursor.render(positions) if proven else b""))
+        node.hub.add(self.subscriber)
+
+    def take(self, data: bytes) -> None:
+        self.received += data
+
+    def block(self) -> None:
+        assert self.node is not None
+        assert self.subscriber is not None
+        self.subscriber.blocked = True
+        self.node.hub.lag(self.subscriber)
+
+    def step(self) -> bool:
+        """What its task does once; whether there may be more to do."""
+        subscriber, node = self.subscriber, self.node
+        if subscriber is None or node is None:
+            return False
+        if subscriber.blocked or subscriber.state is not State.LAGGING:
+            return False
+        step = node.hub.catch_up(subscriber, max_bytes=40)
+        if step is None:
+            return False
+        if isinstance(step, Ask):
+            step = finish(node.answer(subscriber, step))
+        self.take(step)
+        return True
+
+    def leave(self, cut: int) -> None:
+        """The connection ends, `cut` bytes before the end of what was sent."""
+        if self.node is not None and self.subscriber is not None:
+            self.node.hub.remove(self.subscriber)
+            self.node = self.subscriber = None
+            self.received = self.received[: max(0, len(self.received) - cut)]
+            self.read()
+
+    def read(self) -> None:
+        """Parse what has arrived, as far as it is complete blocks, and check it."""
+        complete, separator, rest = self.received.rpartition(b"\n\n")
+        self.received = rest
+        headers = {"content-type": "text/event-stream"}
+        response = httpx.Response(200, headers=headers, content=complete + separator)
+        for event in httpx_sse.EventSource(response).iter_sse():
+            self.last_id = event.id or self.last_id
+            if event.event == "stream.reset":
+                told = orjson.loads(event.data)
+                self.seen[told["channel"]].clear()
+                self.since[told["channel"]] = EventId.parse(told["resumed"])
+            elif event.event != "stream.live" and event.data:
+                stream, entry_id = self.origin(event)
+                ids = self.seen[stream]
+                assert not ids or entry_id > ids[-1][1], f"{entry_id} after {ids[-1]}"
+                ids.append((0, entry_id))
+
+    def origin(self, event: httpx_sse.ServerSentEvent) -> tuple[str, EventId]:
+        entry_id = EventId.parse(event.data)
+        if len(self.subscription.streams) == 1:
+            assert event.id == event.data
+            return self.subscription.streams[0], entry_id
+        positions, _ = cursor.parse(event.id, STREAMS)
+        stream = event.event[0]
+        assert positions[stream] == entry_id
+        return stream, entry_id
+
+
+subscriptions = st.just(Subscription(STREAMS)) | st.builds(
+    Subscription,
+    streams=st.sampled_from([("a",), STREAMS]),
+    keys=st.sampled_from([frozenset[str](), frozenset({"k"}), frozenset({"k", "l"})]),
+    types=st.sampled_from([frozenset[str](), frozenset({"a1", "b1"})]),
+)
+
+
+class Interleavings(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(hub, "SLICE", 1)  # between any two writes anything may happen
+
+    @initialize(events=st.integers(0, 5), window=st.sampled_from([1, 3, 100]))
+    def begin(self, events: int, window: int) -> None:
+        self.ms = 1000
+        self.window = window
+        self.stores = {name: Store(name) for name in STREAMS}
+        self.everything: dict[str, list[tuple[EventId, str, str]]] = {n: [] for n in STREAMS}
+        self.lost_history = dict.fromkeys(STREAMS, ZERO)
+        self.clients: list[Client] = []
+        for number in range(events):
+            self.publish(STREAMS[number % 2], "k", "1")
+        self.nodes = [World(self.stores, window) for _ in range(2)]
+        for node in self.nodes:
+            node.load()
+
+    @rule(
+        name=st.sampled_from(STREAMS), key=st.sampled_from(KEYS), kind=st.sampled_from(["1", "2"])
+    )
+    def publish(self, name: str, key: str, kind: str) -> None:
+        self.ms += 7
+        entry_id = EventId(self.ms, self.ms % 3)
+        self.stores[name].add(entry_id, key, name + kind)
+        self.everything[name].append((entry_id, key, name + kind))
+
+    @rule(name=st.sampled_from(STREAMS), left=st.integers(0, 4))
+    def trim(self, name: str, left: int) -> None:
+        store = self.stores[name]
+        store.rows = store.rows[-left:] if left else []
+
+    @rule(name=st.sampled_from(STREAMS), lost=st.integers(1, 3), back=st.booleans())
+    def fail_over(self, name: str, lost: int, back: bool) -> None:
+        """A replica without the newest entries becomes master, perhaps with an older clock."""
+        store = self.stores[name]
+        lost = min(lost, len(store.rows))
+        if not lost or store.added <= lost:
+            return
+        gone = {id_of(row) for row in store.rows[-lost:]}
+        store.rows = store.rows[:-lost]
+        kept = [entry for entry in self.everything[name] if entry[0] not in gone]
+        self.everything[name] = kept
+        store.added -= lost
+        store.last = kept[-1][0] if kept else ZERO
+        if back:
+            store.add(store.last.after(), "k", name + "1")
+            self.everything[name].append((store.last, "k", name + "1"))
+        for node in self.nodes:  # a failover breaks every connection
+            node.tailers[name]._reconnected = True
+
+    @rule(name=st.sampled_from(STREAMS))
+    def delete(self, name: str) -> None:
+        store = self.stores[name]
+        store.rows, store.last, store.added = [], ZERO, 0
+        self.everything[name].clear()
+
+    @rule(number=st.integers(0, 1), name=st.sampled_from(STREAMS))
+    def tail(self, number: int, name: str) -> None:
+        self.nodes[number].tail(name)
+
+    @rule(number=st.integers(0, 1))
+    def write_a_slice(self, number: int) -> None:
+        for round_ in self.nodes[number].rounds:
+            next(round_, None)
+
+    @rule(number=st.integers(0, 1))
+    def finish_round(self, number: int) -> None:
+        self.nodes[number].settle()
+
+    @rule(number=st.integers(0, 1))
+    def heartbeat(self, number: int) -> None:
+        self.nodes[number].settle()
+        for _ in range(30):
+            for _ in self.nodes[number].hub.beat():
+                pass
+
+    @rule(number=st.integers(0, 1))
+    def restart_node(self, number: int) -> None:
+        for client in self.clients:
+            if client.node is self.nodes[number]:
+                client.leave(0)
+        self.nodes[number] = World(self.stores, self.window)
+        self.nodes[number].load()
+
+    @precondition(lambda self: len(self.clients) < 6)
+    @rule(number=st.integers(0, 1), subscription=subscriptions, pushed=st.booleans())
+    def arrive(self, number: int, subscription: Subscription, pushed: bool) -> None:
+        self.clients.append(Client(subscription, pushed))
+        self.clients[-1].connect(self.nodes[number])
+
+    @precondition(lambda self: self.clients)
+    @rule(data=st.data(), number=st.integers(0, 1), cut=st.integers(0, 60))
+    def reconnect(self, data: st.DataObject, number: int, cut: int) -> None:
+        client = data.draw(st.sampled_from(self.clients))
+        client.leave(cut)
+        client.connect(self.nodes[number])
+
+    @precondition(lambda self: self.clients)
+    @rule(data=st.data())
+    def stall(self, data: st.DataObject) -> None:
+        client = data.draw(st.sampled_from(self.clients))
+        if client.subscriber is not None:
+            client.block()
+
+    @precondition(lambda self: self.clients)
+    @rule(data=st.data())
+    def drain(self, data: st.DataObject) -> None:
+        client = data.draw(st.sampled_from(self.clients))
+        if client.subscriber is not None:
+            client.subscriber.blocked = False
+
+    @precondition(lambda self: self.clients)
+    @rule(data=st.data())
+    def step(self, data: st.DataObject) -> None:
+        data.draw(st.sampled_from(self.clients)).step()
+
+    def teardown(self) -> None:
+        """Let everything come to rest; then nobody may have missed or doubled anything."""
+        self.patch.undo()
+        if not hasattr(self, "clients"):
+            return
+        for client in self.clients:
+            if client.subscriber is None:
+                client.connect(self.nodes[0])
+            assert client.subscriber is not None
+            client.subscriber.blocked = False
+        for _ in range(6):
+            self.come_to_rest()
+        for client in self.clients:
+            assert client.subscriber is not None
+            assert client.subscriber.state is State.LIVE
+            client.read()
+            for stream, seen in client.seen.items():
+                self.check(client, stream, [entry_id for _, entry_id in seen])
+
+    def come_to_rest(self) -> None:
+        for node in self.nodes:
+            for name in STREAMS:
+                while node.tail(name):
+                    node.settle()
+            node.settle()
+        for client in self.clients:
+            while client.step():
+                pass
+
+    def check(self, client: Client, stream: str, seen: list[EventId]) -> None:
+        since = client.since[stream]
+        assert since is not None
+        wanted = [
+            entry_id
+            for entry_id, key, type_ in self.everything[stream]
+            if entry_id > since
+            and (not client.subscription.keys or key in client.subscription.keys)
+            and (not client.subscription.types or type_ in client.subscription.types)
+        ]
+        assert seen == wanted, f"{stream}: since {since}"
+
+
+Interleavings.TestCase.settings = hypothesis_settings(
+    max_examples=200, stateful_step_count=50, deadline=None
+)
+TestInterleavings = Interleavings.TestCase
