@@ -97,7 +97,7 @@ class Script:
 async def scripted(*answers: bytes) -> AsyncIterator[Script]:
     script = Script(list(answers))
     server = await asyncio.start_server(script.answer, "127.0.0.1", 0)
-    script.url = "http://127.0.0.1:{}".format(server.sockets[0].getsockname()[1])
+    script.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with server:
         yield script
 
@@ -167,7 +167,7 @@ async def test_what_would_fail_again_is_an_error(answer: bytes, status: int, det
     assert raised.value.status == status
 
 
-@pytest.mark.parametrize("url", ["ftp://localhost/x", "http://[", "nowhere"])
+@pytest.mark.parametrize("url", ["ftp://localhost/x", "nowhere", "http://host:port"])
 async def test_a_url_that_can_not_be_read_is_an_error(url: str) -> None:
     with pytest.raises(StreamRefusedError):
         await read(url)

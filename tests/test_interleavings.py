@@ -211,6 +211,10 @@ class Client:
         self.take(step)
         return True
 
+    def run(self, steps: int) -> None:
+        while steps and self.step():
+            steps -= 1
+
     def leave(self, cut: int) -> None:
         """The connection ends, `cut` bytes before the end of what was sent."""
         if self.node is not None and self.subscriber is not None:
@@ -256,6 +260,9 @@ subscriptions = st.just(Subscription(STREAMS)) | st.builds(
 )
 
 
+steps = st.sampled_from([0, 1, 2, 99, 99, 99])
+
+
 class Interleavings(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
@@ -275,6 +282,12 @@ class Interleavings(RuleBasedStateMachine):
         self.nodes = [World(self.stores, window) for _ in range(2)]
         for node in self.nodes:
             node.load()
+
+    @rule(number=st.integers(0, 1), name=st.sampled_from(STREAMS), key=st.sampled_from(KEYS))
+    def publish_and_tail(self, number: int, name: str, key: str) -> None:
+        self.publish(name, key, "1")
+        self.publish(name, "k", "2")
+        self.nodes[number].tail(name)
 
     @rule(
         name=st.sampled_from(STREAMS), key=st.sampled_from(KEYS), kind=st.sampled_from(["1", "2"])
@@ -344,17 +357,24 @@ class Interleavings(RuleBasedStateMachine):
         self.nodes[number].load()
 
     @precondition(lambda self: len(self.clients) < 6)
-    @rule(number=st.integers(0, 1), subscription=subscriptions, pushed=st.booleans())
-    def arrive(self, number: int, subscription: Subscription, pushed: bool) -> None:
+    @rule(
+        number=st.integers(0, 1),
+        subscription=subscriptions,
+        pushed=st.sampled_from([True, True, False]),
+        steps=steps,
+    )
+    def arrive(self, number: int, subscription: Subscription, pushed: bool, steps: int) -> None:
         self.clients.append(Client(subscription, pushed))
         self.clients[-1].connect(self.nodes[number])
+        self.clients[-1].run(steps)
 
     @precondition(lambda self: self.clients)
-    @rule(data=st.data(), number=st.integers(0, 1), cut=st.integers(0, 60))
-    def reconnect(self, data: st.DataObject, number: int, cut: int) -> None:
+    @rule(data=st.data(), number=st.integers(0, 1), cut=st.integers(0, 60), steps=steps)
+    def reconnect(self, data: st.DataObject, number: int, cut: int, steps: int) -> None:
         client = data.draw(st.sampled_from(self.clients))
         client.leave(cut)
         client.connect(self.nodes[number])
+        client.run(steps)
 
     @precondition(lambda self: self.clients)
     @rule(data=st.data())
@@ -364,16 +384,12 @@ class Interleavings(RuleBasedStateMachine):
             client.block()
 
     @precondition(lambda self: self.clients)
-    @rule(data=st.data())
-    def drain(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), steps=steps)
+    def go_on(self, data: st.DataObject, steps: int) -> None:
         client = data.draw(st.sampled_from(self.clients))
         if client.subscriber is not None:
             client.subscriber.blocked = False
-
-    @precondition(lambda self: self.clients)
-    @rule(data=st.data())
-    def step(self, data: st.DataObject) -> None:
-        data.draw(st.sampled_from(self.clients)).step()
+            client.run(steps)
 
     def teardown(self) -> None:
         """Let everything come to rest; then nobody may have missed or doubled anything."""
@@ -401,8 +417,7 @@ class Interleavings(RuleBasedStateMachine):
                     node.settle()
             node.settle()
         for client in self.clients:
-            while client.step():
-                pass
+            client.run(10_000)
 
     def check(self, client: Client, stream: str, seen: list[EventId]) -> None:
         since = client.since[stream]

@@ -106,12 +106,6 @@ class Hub:
         if not audience.pushing and not audience.pulling:
             self._drop(audience)
 
-    def position(self, subscriber: Subscriber) -> Positions:
-        """Where a subscriber is: all before it has been written."""
-        if subscriber.state is State.LIVE:
-            return self._live_position(subscriber)
-        return subscriber.position
-
     def _live_position(self, subscriber: Subscriber) -> Positions:
         heads = {name: self.windows[name].head for name in subscriber.subscription.streams}
         if self._round and subscriber.tick != self._clock and self._round[0] in heads:

@@ -1,0 +1,434 @@
+"""The commands as a user runs them: real processes, a real Valkey, real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import uuid
+from asyncio.subprocess import PIPE
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from broadcaster import EmbeddedRedis, Publisher
+from broadcaster.client import EventSource
+from broadcaster.tailing import address
+from tests.wait import until
+
+SCRIPT = str(Path(sys.executable).with_name("broadcaster"))
+QUICK = {"BROADCASTER_RETRY_MIN_MS": "20", "BROADCASTER_RETRY_MAX_MS": "60"}
+linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+
+
+class Running:
+    """A command that runs, and the lines that it has written so far."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        self.process = process
+        self.stdin, self.stdout = process.stdin, process.stdout
+        self.out: list[str] = []
+        self.err: list[str] = []
+        self._readers = [
+            asyncio.create_task(self._read(process.stdout, self.out)),
+            asyncio.create_task(self._read(process.stderr, self.err)),
+        ]
+
+    @staticmethod
+    async def _read(source: asyncio.StreamReader, lines: list[str]) -> None:
+        async for line in source:
+            lines.append(line.decode().rstrip("\n"))
+
+    async def line(self, text: str, timeout_s: float = 15.0) -> str:
+        """Wait for a line, on either output."""
+        return await until(
+            lambda: next((line for line in self.out + self.err if text in line), ""), timeout_s
+        )
+
+    async def url(self) -> str:
+        """Wait until it listens."""
+        return (await self.line("Listening on ")).split()[2].rstrip(".")
+
+    async def ended(self, timeout_s: float = 15.0) -> int:
+        """Wait for its end and all of its output; returns its status."""
+        async with asyncio.timeout(timeout_s):
+            await asyncio.gather(*self._readers)
+            return await self.process.wait()
+
+    async def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal, and wait for the end."""
+        self.process.send_signal(number)
+        return await self.ended()
+
+
+Start = Callable[..., Awaitable[Running]]
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    """Starts `broadcaster` with arguments; `env` adds to the environment. All end with the test."""
+    started: list[Running] = []
+
+    async def start(*args: str, env: dict[str, str] | None = None, **options: Any) -> Running:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("BROADCASTER_")}
+        process = await asyncio.create_subprocess_exec(
+            SCRIPT,
+            *args,
+            env={**environment, **QUICK, **(env or {})},
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            **options,
+        )
+        started.append(Running(process))
+        return started[-1]
+
+    yield start
+    for running in started:
+        with suppress(ProcessLookupError):
+            running.process.kill()
+        await running.ended()
+
+
+async def finished(running: Running, data: str = "") -> tuple[int, list[str], str]:
+    """Give a command its input, wait for its end: status, lines of stdout, and stderr."""
+    running.stdin.write(data.encode())
+    running.stdin.close()
+    status = await running.ended()
+    return status, running.out, "\n".join(running.err)
+
+
+async def ready(url: str) -> None:
+    async with httpx.AsyncClient() as client:
+
+        async def is_ready() -> bool:
+            with suppress(httpx.TransportError):
+                return (await client.get(f"{url}/readyz")).status_code == 200
+            return False
+
+        await until(is_ready, 15.0)
+
+
+# serve
+
+
+async def test_serve_ends_streams_and_exits_with_0_on_sigterm(start: Start, redis_url: str) -> None:
+    node = await start("serve", "--port", "0", "--redis-url", redis_url)
+    url = await node.url()
+    async with httpx.AsyncClient(base_url=url) as client:
+        await ready(url)
+        async with client.stream("GET", "/v1/inventory/stream") as response:
+            pieces = response.aiter_text()
+            assert "retry:" in await anext(pieces)
+            node.process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(5):
+                rest = "".join([piece async for piece in pieces])
+    assert "retry:" in rest  # the farewell; and a response cut off would have raised
+    assert await node.ended(5) == 0
+    assert "Ctrl-C" in node.out[0]
+    assert "Traceback" not in "".join(node.err)
+
+
+async def test_serve_says_what_is_wrong_with_its_settings(start: Start, tmp_path: Path) -> None:
+    config = tmp_path / "hub.toml"
+    config.write_text("retry_min_ms = 0\nhearbeat_s = 3\n")
+    status, _, said = await finished(await start("serve"))
+    assert (status, "--redis-url" in said) == (2, True)
+    status, _, said = await finished(await start("serve", "--redis-url", "redis://h:port"))
+    assert (status, "looks like" in said) == (2, True)
+    status, _, said = await finished(await start("serve", "--config", str(config)))
+    assert (status, "retry_min_ms" in said, "hearbeat_s" in said) == (2, True, True)
+    assert "Traceback" not in said
+
+
+async def test_a_port_in_use_is_told_at_once(start: Start) -> None:
+    taken = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    async with taken:
+        port = str(taken.sockets[0].getsockname()[1])
+        nowhere = ("--port", port, "--redis-url", "redis://127.0.0.1:1")
+        for command in (("serve", *nowhere), ("serve", *nowhere, "--workers", "2"), nowhere[:2]):
+            command = command if command[0] == "serve" else ("demo", *command)
+            status, out, said = await finished(await start(*command))
+            assert (status, f"port {port}" in said, out) == (2, True, [])
+
+
+def children(pid: int) -> list[int]:
+    return [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@linux
+async def test_several_processes_serve_one_port_and_are_replaced(
+    start: Start, redis_url: str, publisher: Publisher
+) -> None:
+    node = await start("serve", "--port", "0", "--workers", "2", env={
+        "BROADCASTER_REDIS_URL": redis_url
+    })  # fmt: skip
+    url = await node.url()
+    before = await until(lambda: len(c := children(node.process.pid)) == 2 and c, 15.0)
+    opened: Counter[str] = Counter()
+    sources = [
+        EventSource(f"{url}/v1/inventory/stream", on_change=lambda t, _: opened.update([t]))
+        for _ in range(24)
+    ]
+    seen = [asyncio.create_task(ids_of(source, 1)) for source in sources]
+    await until(lambda: opened[""] >= 24, 15.0)
+    os.kill(before[0], signal.SIGKILL)
+    await node.line(f"{before[0]} was ended by SIGKILL")
+    broken = await until(lambda: opened.total() - opened[""])
+    assert 0 < broken < 24  # each of the two had some
+    after = await until(lambda: len(c := children(node.process.pid)) == 2 and c, 15.0)
+    assert len({*before, *after}) == 3
+    await until(lambda: opened[""] >= 24 + broken, 15.0)
+    id_ = await publisher.publish("inventory", data=1)
+    assert await asyncio.gather(*seen) == [[str(id_)]] * 24
+    assert await node.stop(signal.SIGINT) == 0
+    assert not any(Path(f"/proc/{pid}").exists() for pid in after)
+
+
+async def ids_of(source: EventSource, count: int) -> list[str]:
+    found: list[str] = []
+    async with aclosing(source.events()) as events:
+        async for event in events:
+            if not event.type.startswith("stream."):
+                found.append(event.id)
+                if len(found) == count:
+                    break
+    return found
+
+
+# demo
+
+
+def marked(mark: str) -> Iterator[tuple[int, str]]:
+    """Processes that inherited a mark in their environment, with their command lines."""
+    for path in Path("/proc").iterdir():
+        with suppress(OSError):
+            if path.name.isdigit() and mark.encode() in (path / "environ").read_bytes():
+                yield int(path.name), (path / "cmdline").read_text().replace("\0", " ")
+
+
+@linux
+async def test_the_demo_shows_events_and_leaves_nothing_behind(start: Start) -> None:
+    mark = uuid.uuid4().hex
+    demo = await start("demo", "--port", "0", env={"MARK": mark})
+    url = (await demo.line("The page")).split()[2].rstrip("/")
+    assert len(await ids_of(EventSource(f"{url}/v1/inventory/stream"), 3)) == 3
+    curl = (await demo.line("One order")).split()[-1]
+    assert await ids_of(EventSource(curl), 1)
+    await demo.line("clients 0  events/s ")
+    (worker,) = [pid for pid, command in marked(mark) if "workers orders" in command]
+    os.kill(worker, signal.SIGKILL)
+    await demo.line("worker orders was ended by SIGKILL")
+    assert await demo.stop(signal.SIGINT) == 0
+    assert "Traceback" not in "".join(demo.err)
+    assert list(marked(mark)) == []
+
+
+@linux
+async def test_a_demo_that_is_killed_leaves_nothing_behind(start: Start) -> None:
+    mark = uuid.uuid4().hex
+    demo = await start("demo", "--port", "0", env={"MARK": mark})
+    await demo.line("The page")
+    assert len(list(marked(mark))) == 5  # itself, Valkey, three workers
+    await demo.stop(signal.SIGKILL)
+    await until(lambda: not list(marked(mark)))
+
+
+# publish and tail
+
+
+async def test_what_tail_writes_publish_reads_back(start: Start, redis_url: str) -> None:
+    node = await start("serve", "--port", "0", "--redis-url", redis_url)
+    url = await node.url()
+    sent = [
+        ("stock-change", '{"n": 12345678901234567890, "x": 1.50}'),
+        ("message", "two\nlines, 🐟 \u2028"),
+        ("message", '"a JSON string"'),
+        ("message", ""),
+    ]
+    for type_, data in sent:
+        one = await start("publish", "inventory", "--type", type_, "--key", "7", "--data", data,
+                          "--redis-url", redis_url)  # fmt: skip
+        assert (await finished(one))[0] == 0
+    tail = ("tail", "inventory", "--base-url", url, "--from", "earliest", "--count")
+    _, lines, _ = await finished(await start(*tail, "4"))
+    events = [line for line in lines if '"stream.' not in line]
+    status, ids, said = await finished(
+        await start("publish", "inventory", "--redis-url", redis_url), "\n".join([*events, ""])
+    )
+    assert (status, len(ids), said) == (0, 4, "")
+    _, lines, _ = await finished(await start(*tail, "8", "--key", "7", "--type", "message"))
+    again = [json.loads(line) for line in lines if '"stream.' not in line]
+    assert [(event["type"], event["data"]) for event in again[-4:]] == [
+        ("stock-change", {"n": 12345678901234567890, "x": 1.5}),
+        *sent[1:],
+    ]
+
+
+async def test_publish_names_the_line_that_is_no_event(start: Start, redis_url: str) -> None:
+    publish = ("publish", "inventory", "--redis-url", redis_url)
+    for bad, why in (
+        ("{", "line 4 is not JSON"),
+        ('{"type": "t"}', "line 4: expected an object like"),
+        ('{"type": "stream.live", "data": 1}', "line 4: type 'stream.live'"),
+    ):
+        given = f'{{"data": 1}}\n\n{{"type": "t", "key": "k", "data": [2]}}\n{bad}\n{{"data": 3}}\n'
+        status, ids, said = await finished(await start(*publish), given)
+        assert (status, len(ids)) == (1, 2)
+        assert why in said
+        assert "2 events were published before" in said
+
+
+async def test_publish_does_not_wait_for_more(start: Start, redis_url: str) -> None:
+    publish = await start("publish", "inventory", "--redis-url", redis_url)
+    for count in (1, 2):
+        publish.stdin.write(b'{"data": 1}\n')
+        await until(lambda wanted=count: len(publish.out) == wanted, 10.0)
+
+
+async def test_publish_refuses_what_can_not_work(start: Start) -> None:
+    away = ("--redis-url", "redis://127.0.0.1:1")
+    status, _, said = await finished(await start("publish", "nope", "--data", "1", *away))
+    assert (status, "inventory" in said) == (2, True)
+    status, _, said = await finished(await start("publish", "inventory", "--data", "1", *away))
+    assert (status, "not available" in said) == (1, True)
+    status, _, said = await finished(await start("publish", "inventory", *away), '{"data": 1}\n')
+    assert (status, "Nothing was published" in said) == (1, True)
+    assert (await finished(await start("publish", "inventory", "--key", "7", *away)))[0] == 2
+
+
+async def test_tail_misses_nothing_and_repeats_nothing_while_nodes_die(
+    start: Start, redis_url: str, publisher: Publisher
+) -> None:
+    node = await start("serve", "--port", "0", "--redis-url", redis_url)
+    url = await node.url()
+    await ready(url)
+    tail = await start("tail", "inventory", "--base-url", url)
+    await until(lambda: len(tail.out) == 1, 10.0)  # stream.live
+    published: list[str] = []
+
+    async def publish() -> None:
+        while True:
+            batch = [("inventory", "n", "", {"n": n}) for n in range(20)]
+            published.extend(str(id_) for id_ in await publisher.publish_many(batch))
+            await asyncio.sleep(0.002)
+
+    publishing = asyncio.create_task(publish())
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        seen = len(tail.out)
+        await until(lambda least=seen: len(tail.out) > least + 50, 15.0)
+        await node.stop(number)
+        port = url.rpartition(":")[2]
+        node = await start("serve", "--port", port, "--redis-url", redis_url)
+    seen = len(tail.out)
+    await until(lambda: len(tail.out) > seen + 50, 15.0)
+    publishing.cancel()
+    await until(lambda: published[-1] in tail.out[-1] or "stream." in tail.out[-1], 15.0)
+    events = [json.loads(line) for line in tail.out]
+    assert "stream.reset" not in {event["type"] for event in events}
+    assert [event["id"] for event in events if event["type"] == "n"] == published
+    assert await tail.stop(signal.SIGINT) == 0
+    assert "again in" in "".join(tail.err)
+    assert "Traceback" not in "".join(tail.err)
+
+
+async def test_tail_ends_with_the_stream_a_refusal_or_its_pipe(
+    start: Start, redis_url: str, publisher: Publisher
+) -> None:
+    node = await start("serve", "--port", "0", "--redis-url", redis_url)
+    base = ("--base-url", await node.url())
+    for type_ in ("packed", "complete"):
+        await publisher.publish("orders", type=type_, key="o1", data={})
+    status, lines, _ = await finished(await start("tail", "orders", "--key", "o1", *base))
+    assert (status, [json.loads(line)["type"] for line in lines]) == (0, ["packed", "complete"])
+
+    status, _, said = await finished(await start("tail", "recommendations", *base))
+    assert (status, "needs a key" in said) == (1, True)
+    status, _, said = await finished(await start("tail", "/v1/nope", *base))
+    assert (status, "404" in said) == (1, True)
+    assert (await finished(await start("tail", "/v1/x", "--key", "k", *base)))[0] == 2
+
+    quiet = await asyncio.create_subprocess_shell(
+        f"{SCRIPT} tail inventory {' '.join(base)}; echo $? >&2", stdout=PIPE, stderr=PIPE
+    )
+    assert quiet.stdout
+    assert b"stream.live" in await quiet.stdout.readline()
+    quiet._transport.get_pipe_transport(1).close()  # type: ignore[attr-defined]  # as `head` does
+    async with asyncio.timeout(5):
+        assert quiet.stderr
+        assert await quiet.stderr.read() == b"0\n"
+
+
+@pytest.mark.parametrize(
+    ("target", "keys", "url"),
+    [
+        ("a,b", ("x&y",), "http://h/v1/events?channel=a%2Cb&key=x%26y&type=t&from=10m"),
+        ("/v1/a/stream?x=1", (), "http://h/v1/a/stream?x=1&type=t&from=10m"),
+        ("https://i/s", (), "https://i/s?type=t&from=10m"),
+    ],
+)
+def test_what_is_tailed_becomes_a_url(target: str, keys: tuple[str, ...], url: str) -> None:
+    assert address(target, "http://h/", keys, ("t",), "10m") == url
+
+
+# check
+
+
+async def test_check_tells_that_redis_is_not_there(start: Start) -> None:
+    status, lines, _ = await finished(
+        await start("check", "--redis-url", "redis://127.0.0.1:1", env={"BROADCASTER_PROT": "1"})
+    )
+    assert status == 1
+    assert any("problem" in line and "refused" in line for line in lines)
+    assert any("BROADCASTER_PROT is no setting" in line for line in lines)
+    assert any("BROADCASTER_PORT?" in line for line in lines)
+    status, lines, _ = await finished(await start("check"))
+    assert (status, "BROADCASTER_REDIS_URL" in "".join(lines)) == (1, True)
+
+
+async def test_check_tells_of_eviction_and_missing_rights(start: Start) -> None:
+    config = ("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
+    with EmbeddedRedis(*config) as redis:
+        status, lines, _ = await finished(await start("check", "--redis-url", redis.url))
+        assert status == 1
+        (eviction,) = [line for line in lines if "eviction" in line]
+        assert eviction.startswith("problem")
+        assert "allkeys-lru" in eviction
+        assert any("maxmemory-policy noeviction" in line for line in lines)
+        async with Publisher(redis.url) as publisher:
+            client: Any = publisher.redis
+            await client.config_set("maxmemory-policy", "noeviction")
+            await client.set("orders", "no stream")
+            await client.execute_command(
+                *"ACL SETUSER reader on >secret ~* +@read +@connection +xinfo|stream".split()
+            )
+        url = redis.url.replace("//", "//reader:secret@")
+        status, lines, _ = await finished(await start("check", "--redis-url", url))
+        said = "\n".join(lines)
+    assert status == 1
+    assert "secret" not in said
+    for expected in (
+        "problem  channel orders: can't be read: WRONGTYPE",
+        "ok       channel inventory: readable",
+        "warning  channel inventory: this user can't publish",
+        "problem  channel recommendations: nodes can't add requests",
+    ):
+        assert expected in said
+
+
+async def test_check_is_content_with_a_good_server(start: Start, redis_url: str) -> None:
+    status, lines, _ = await finished(
+        await start("check", env={"BROADCASTER_REDIS_URL": redis_url})
+    )
+    assert status == 0
+    assert any("ok" in line and "noeviction" in line for line in lines)
