@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -45,6 +46,7 @@ class Node:
         channels: by name.
         hub: who gets what.
         sinks: how many streams were opened with each kind of sink.
+        write_lag_ms: from the id of the newest event, Redis's clock, until all had been written.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -56,6 +58,7 @@ class Node:
         self.settings = settings
         self.channels: Mapping[str, Channel] = settings.channels
         self.sinks = {"transport": 0, "asgi": 0}
+        self.write_lag_ms = 0.0
         windows = {c.name: Window(c.window_events, c.window_bytes) for c in self.channels.values()}
         self.hub = Hub(windows)
         self.tailers: dict[str, Tailer] = {}
@@ -102,6 +105,8 @@ class Node:
         match change:
             case Batch(frames):
                 await _finish(self.hub.fan_out(stream, frames))
+                if frames:
+                    self.write_lag_ms = time.time() * 1000 - frames[-1].id.ms
             case Rewind(position):
                 self.hub.rewind(stream, position)
             case Restart(floor, complete):

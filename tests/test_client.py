@@ -87,10 +87,8 @@ class Script:
         writer.close()
 
     def header(self, request: int, name: str) -> str | None:
-        found = httpx.Headers(
-            [tuple(line.split(": ", 1)) for line in self.requests[request].split("\r\n")[1:-2]]
-        )
-        return found.get(name)
+        lines = (line.partition(": ") for line in self.requests[request].split("\r\n"))
+        return next((value for found, _, value in lines if found.lower() == name), None)
 
 
 @asynccontextmanager

@@ -27,6 +27,7 @@ import redis.sentinel
 from redis import exceptions
 from redis.backoff import ExponentialWithJitterBackoff
 
+from broadcaster.backend.connection import cancellable
 from broadcaster.errors import BackendUnavailableError, BroadcasterError, ConfigurationError
 
 AsyncClient: TypeAlias = redis.asyncio.Redis | redis.asyncio.cluster.RedisCluster
@@ -88,7 +89,7 @@ def connect(
         ConfigurationError: the url can't be used. The message shows no password.
     """
     options = _options(url, timeout_s, redis.asyncio.retry.Retry(_backoff(), retries), options)
-    return _guarded(url, lambda target: _async_client(target, options))
+    return _guarded(url, lambda target: _cancellable(_async_client(target, options)))
 
 
 def connect_sync(
@@ -276,6 +277,19 @@ def _sync_client(target: _Target, options: dict[str, Any]) -> SyncClient:
     node = redis.cluster.ClusterNode
     nodes = [node(host, port) for host, port in target.hosts]  # type: ignore[no-untyped-call]
     return redis.cluster.RedisCluster(startup_nodes=nodes, **options)
+
+
+def _cancellable(client: AsyncClient) -> AsyncClient:
+    """Let the client make only connections that do not lose a cancellation."""
+    if isinstance(client, redis.asyncio.Redis):
+        pool = client.connection_pool
+        pool.connection_class = cancellable(pool.connection_class)
+        return client
+    kwargs = client.connection_kwargs  # the nodes that are found later are made of it
+    kwargs["connection_class"] = cancellable(kwargs["connection_class"])
+    for node in client.startup_nodes:
+        node.connection_class = cancellable(node.connection_class)
+    return client
 
 
 class _SentinelPool(redis.asyncio.sentinel.SentinelConnectionPool):

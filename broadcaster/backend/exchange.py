@@ -66,11 +66,9 @@ async def _exchange(pool: Any, commands: list[Command], replies: list[Any]) -> N
             for _ in commands:
                 # One by one, not as a list: what has come counts although the rest may not.
                 replies.append(await _reply(connection))  # noqa: PERF401
-    except BaseException:
-        # The next user of this connection must not read the replies that are still to come.
-        await connection.disconnect(nowait=True)
-        raise
     finally:
+        # Where an await above raised or was cancelled, redis-py has closed the connection: its
+        # next user reads no replies of ours.
         await pool.release(connection)
 
 
@@ -92,6 +90,7 @@ def _exchange_sync(pool: Any, commands: list[Command], replies: list[Any]) -> No
         for _ in commands:
             replies.append(_reply_sync(connection))  # noqa: PERF401 -- as above
     except BaseException:
+        # Ctrl-C may come between two replies: the next user must not read the rest of them.
         connection.disconnect()
         raise
     finally:

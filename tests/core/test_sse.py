@@ -55,7 +55,9 @@ def test_another_parser_does_too(data: str, type_: str) -> None:
     assert event == (str(AT), f"t{type_.replace(':', '')}t", lf(f"[{data}]"))
 
 
-@pytest.mark.parametrize("data", ["\x00", "🐈", "a\u2028b\u2029c\x85d\x0be", " lead", "x" * 1_000_000])
+@pytest.mark.parametrize(
+    "data", ["\x00", "🐈", "a\u2028b\u2029c\x85d\x0be", " lead", "x" * 1_000_000]
+)
 def test_odd_data_is_unharmed(data: str) -> None:
     (event,) = parse_with_httpx(wire(data, "t"))
     assert event[2] == data

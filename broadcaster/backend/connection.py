@@ -1,0 +1,35 @@
+"""Connections that do not lose a cancellation. Part of `backend`, for `client` alone.
+
+redis-py sends each command under `asyncio.wait_for`. Before Python 3.12 that function forgets a
+cancellation that comes in the same turn of the loop in which the sending ends
+(https://github.com/python/cpython/issues/86296): the task goes on as if nobody had cancelled it,
+and a shutdown that waits for it waits for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any
+
+WAIT_FOR_LOSES_CANCELLATIONS = sys.version_info < (3, 12)
+
+
+class _Cancellable:
+    """Goes in front of a connection class of redis-py."""
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        task = asyncio.current_task()
+        asked = task.cancelling() if task else 0
+        await super().send_packed_command(command, check_health)  # type: ignore[misc]
+        if task and task.cancelling() > asked:
+            # As redis-py does when it is cancelled: the reply must not go to the next user.
+            await self.disconnect(nowait=True)  # type: ignore[attr-defined]
+            raise asyncio.CancelledError
+
+
+def cancellable(connection_class: type) -> type:
+    """The class of connections to use instead of one of redis-py."""
+    if not WAIT_FOR_LOSES_CANCELLATIONS:
+        return connection_class
+    return type(connection_class.__name__, (_Cancellable, connection_class), {})

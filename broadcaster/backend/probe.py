@@ -1,0 +1,84 @@
+"""What Redis says about itself and about our rights, for `broadcaster check`. Part of `backend`.
+
+Rights are found out by trying, with commands that change nothing: `ACL DRYRUN` would need rights
+that a node should not have.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from broadcaster.backend.client import connect_sync, redacted, translated
+from broadcaster.backend.exchange import TROUBLE
+
+_TIMEOUT_S = 3.0
+# Redis looks at rights, memory, disk and replicas first, and at the id after that. It "must be
+# greater than 0-0", so nothing is ever added. https://redis.io/docs/latest/commands/xadd/
+_NEVER_ADDED = ("NOMKSTREAM", "0-0", "probe", "1")
+_HARMLESS = ("no such key", "must be greater than 0-0")
+
+
+class Probe:
+    """Asks one server, or the nodes of a cluster that it leads to."""
+
+    def __init__(self, url: str) -> None:
+        """Connect.
+
+        Raises:
+            ConfigurationError: the url can't be used.
+            BackendUnavailableError: nobody answers, or not to this user.
+        """
+        self._url = redacted(url)
+        self._redis: Any = connect_sync(url, timeout_s=_TIMEOUT_S)
+        try:
+            self._redis.ping()
+        except ResponseError:
+            return  # it answers, though not to everything
+        except TROUBLE as error:
+            raise translated(error, f"reach {self._url}") from error
+
+    def info(self) -> dict[str, Any]:
+        """The fields of `INFO`; nothing if this user may not ask for them."""
+        try:
+            found = self._redis.info()
+        except ResponseError:
+            return {}
+        except TROUBLE as error:
+            raise translated(error, f"reach {self._url}") from error
+        return dict(found)
+
+    def why_not_read(self, redis_key: str) -> str:
+        """Why a node could not follow this stream; empty if it could."""
+        return (
+            self._refusal("XREAD", "COUNT", 1, "STREAMS", redis_key, "0-0")
+            or self._refusal("XRANGE", redis_key, "-", "+", "COUNT", 1)
+            or self._refusal("XREVRANGE", redis_key, "+", "-", "COUNT", 1)
+            or self._refusal("XINFO", "STREAM", redis_key)
+        )
+
+    def why_not_add(self, redis_key: str) -> str:
+        """Why an entry could not be added to this stream; empty if it could."""
+        return self._refusal("XADD", redis_key, *_NEVER_ADDED)
+
+    def length(self, redis_key: str) -> int:
+        """How many entries a stream has; 0 if that can't be told."""
+        try:
+            return int(self._redis.xlen(redis_key))
+        except TROUBLE:
+            return 0
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._redis.close()
+
+    def _refusal(self, *command: Any) -> str:
+        try:
+            self._redis.execute_command(*command)
+        except ResponseError as error:
+            said = str(error)
+            return "" if any(harmless in said for harmless in _HARMLESS) else said
+        except TROUBLE as error:
+            raise translated(error, f"reach {self._url}") from error
+        return ""

@@ -1,0 +1,238 @@
+"""`broadcaster check`: looks at settings, Redis and this machine before a node has to.
+
+Every finding that is not fine says what to do about it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from typing import Any, Literal, NamedTuple
+
+import click
+
+from broadcaster.backend.client import redacted
+from broadcaster.backend.probe import Probe
+from broadcaster.errors import BackendUnavailableError
+from broadcaster.logs import printable
+from broadcaster.settings import PREFIX, Settings, unknown_variables
+
+Level = Literal["ok", "warning", "problem"]
+
+_COLORS: dict[Level, str] = {"ok": "green", "warning": "yellow", "problem": "red"}
+_MIN_REDIS = (7, 0)
+_MIN_VALKEY = (8, 0)
+_OTHER_FILES = 100
+_FULL = 0.9
+
+
+class Finding(NamedTuple):
+    """What was looked at, how it is, and what to do about it (nothing if it is fine)."""
+
+    level: Level
+    subject: str
+    text: str
+    advice: str = ""
+
+
+def findings(settings: Settings) -> Iterator[Finding]:
+    """Look at everything, in an order that a reader can follow.
+
+    Raises:
+        ConfigurationError: the url of Redis can't be used.
+    """
+    yield Finding("ok", "settings", f"{len(settings.channels)} channels: {_names(settings)}")
+    yield from _variables()
+    yield _files(settings)
+    yield from _redis(settings)
+
+
+def report(found: Iterable[Finding]) -> int:
+    """Print findings as they come.
+
+    Returns:
+        The exit status: 1 if there is a problem.
+    """
+    worst = 0
+    for level, subject, text, advice in found:
+        label = click.style(f"{level:8}", fg=_COLORS[level], bold=level != "ok")
+        click.echo(f"{label} {printable(subject)}: {printable(text)}")
+        if advice:
+            click.echo(f"{'':8} -> {printable(advice)}")
+        worst |= level == "problem"
+    return worst
+
+
+def _names(settings: Settings) -> str:
+    return ", ".join(sorted(settings.channels))
+
+
+def _variables() -> Iterator[Finding]:
+    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    for name in unknown_variables():
+        close = difflib.get_close_matches(name, known, 1)
+        advice = f"did you mean {close[0]}?" if close else "remove it, or look for a typing error"
+        yield Finding("warning", "environment", f"{name} is no setting, and does nothing", advice)
+
+
+def _files(settings: Settings) -> Finding:
+    if sys.platform == "win32":
+        return Finding("ok", "open files", "not limited on this system")
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = settings.max_connections + _OTHER_FILES
+    if hard == resource.RLIM_INFINITY or hard >= wanted:
+        return Finding("ok", "open files", f"enough for {settings.max_connections} clients")
+    return Finding(
+        "warning",
+        "open files",
+        f"at most {hard}, but max_connections is {settings.max_connections} a process",
+        f"raise the limit to {wanted} (ulimit -Hn, LimitNOFILE= of systemd, --ulimit nofile of "
+        f"docker) or set max_connections to {max(1, hard - _OTHER_FILES)}",
+    )
+
+
+def _redis(settings: Settings) -> Iterator[Finding]:
+    if not settings.redis_url:
+        yield Finding(
+            "problem",
+            "redis",
+            "no url is set",
+            f"give --redis-url, {PREFIX}REDIS_URL or redis_url in the configuration file",
+        )
+        return
+    try:
+        with closing(Probe(settings.redis_url)) as probe:
+            yield Finding("ok", "redis", f"{redacted(settings.redis_url)} answers")
+            yield from _server(probe.info())
+            for channel in settings.channels.values():
+                yield from _stream(probe, channel.name, channel.redis_key)
+                if channel.requests:
+                    yield _requests(probe, channel.name, channel.requests)
+    except BackendUnavailableError as error:
+        yield _unreachable(str(error))
+
+
+def _unreachable(said: str) -> Finding:
+    if re.search("password|auth|WRONGPASS|NOAUTH", said, re.IGNORECASE):
+        return Finding("problem", "redis", said, "check user and password of the url")
+    return Finding(
+        "problem",
+        "redis",
+        said,
+        "check host and port, that the server runs, and that this machine may connect to it",
+    )
+
+
+def _server(info: dict[str, Any]) -> Iterator[Finding]:
+    if not info:
+        yield Finding(
+            "warning",
+            "redis",
+            "this user may not run INFO: version, eviction and persistence are not checked",
+            "run this once as a user with +info",
+        )
+        return
+    yield _version(info)
+    yield _eviction(info)
+    yield from _memory(info)
+    yield from _persistence(info)
+    if info.get("role") == "slave":
+        yield Finding(
+            "warning",
+            "replication",
+            "this is a replica: nothing can be published or requested there",
+            "use the master's address, or a redis+sentinel:// url that finds it",
+        )
+
+
+def _version(info: dict[str, Any]) -> Finding:
+    valkey = info.get("valkey_version")
+    name, least = ("Valkey", _MIN_VALKEY) if valkey else ("Redis", _MIN_REDIS)
+    text = str(valkey or info.get("redis_version", ""))
+    numbers = tuple(int(part) for part in re.findall(r"\d+", text)[:2])
+    if numbers >= least:
+        return Finding("ok", "version", f"{name} {text}")
+    wanted = f"Redis {_MIN_REDIS[0]}.{_MIN_REDIS[1]} or Valkey {_MIN_VALKEY[0]}.{_MIN_VALKEY[1]}"
+    return Finding(
+        "problem", "version", f"{name} {text or 'of an unknown version'}", f"use {wanted} or newer"
+    )
+
+
+def _eviction(info: dict[str, Any]) -> Finding:
+    policy, limit = str(info.get("maxmemory_policy", "")), int(info.get("maxmemory", 0))
+    advice = "CONFIG SET maxmemory-policy noeviction, and the same in the server's configuration"
+    if policy == "noeviction" or not policy:
+        return Finding("ok", "eviction", policy or "not told")
+    if policy.startswith("volatile-"):
+        text = f"{policy}: only keys that expire are evicted, and our streams do not"
+        return Finding("ok", "eviction", text)
+    if limit == 0:
+        text = f"{policy}: harmless only as long as maxmemory is not set"
+        return Finding("warning", "eviction", text, advice)
+    text = f"{policy}: when memory is full, Redis deletes whole streams, and clients are reset"
+    return Finding("problem", "eviction", text, advice)
+
+
+def _memory(info: dict[str, Any]) -> Iterator[Finding]:
+    limit, used = int(info.get("maxmemory", 0)), int(info.get("used_memory", 0))
+    if limit and used > _FULL * limit:
+        yield Finding(
+            "warning",
+            "memory",
+            f"{used / limit:.0%} of maxmemory is used; at 100% nothing can be published",
+            "raise maxmemory, or lower maxlen of the channels",
+        )
+
+
+def _persistence(info: dict[str, Any]) -> Iterator[Finding]:
+    if info.get("rdb_last_bgsave_status", "ok") != "ok":
+        yield Finding(
+            "problem",
+            "persistence",
+            "the last snapshot failed; Redis may refuse to take entries until one succeeds",
+            "look into the server's log: usually the disk is full or not writable",
+        )
+    elif info.get("aof_enabled", 0):
+        yield Finding("ok", "persistence", "append-only file")
+    else:
+        yield Finding(
+            "warning",
+            "persistence",
+            "no append-only file: a crash of Redis loses the newest events, and clients are reset",
+            "CONFIG SET appendonly yes, unless losing them is fine",
+        )
+
+
+def _stream(probe: Probe, channel: str, redis_key: str) -> Iterator[Finding]:
+    subject = f"channel {channel}"
+    if refused := probe.why_not_read(redis_key):
+        advice = f"ACL SETUSER … %R~{redis_key} +@read +xinfo|stream"
+        if refused.startswith("WRONGTYPE"):
+            advice = f"the key {redis_key!r} is no stream: choose another with stream = …"
+        yield Finding("problem", subject, f"can't be read: {refused}", advice)
+        return
+    yield Finding("ok", subject, f"readable, {probe.length(redis_key)} entries")
+    if refused := probe.why_not_add(redis_key):
+        yield Finding(
+            "warning",
+            subject,
+            f"this user can't publish: {refused}",
+            f"fine for nodes, which only read; publishers want ACL SETUSER … ~{redis_key} +xadd",
+        )
+
+
+def _requests(probe: Probe, channel: str, redis_key: str) -> Finding:
+    subject = f"channel {channel}"
+    if refused := probe.why_not_add(redis_key):
+        return Finding(
+            "problem",
+            subject,
+            f"nodes can't add requests to {redis_key!r}: {refused}",
+            f"ACL SETUSER … ~{redis_key} +xadd",
+        )
+    return Finding("ok", subject, f"requests can be added to {redis_key!r}")

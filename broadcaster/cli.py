@@ -1,0 +1,212 @@
+"""The commands: what they are called and what they take. The work is done in modules of their own.
+
+Those are imported when a command needs them: `broadcaster publish` in a shell's loop must not wait
+for a web server's modules to load.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any, TypeVar
+
+import click
+
+from broadcaster.errors import BroadcasterError, ConfigurationError
+from broadcaster.logs import LEVELS, printable
+from broadcaster.settings import PREFIX, Settings, load_settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_BASE_URL = "http://localhost:8000"
+
+
+class _SettingsError(click.ClickException):
+    """As wrong as an option that does not exist, so with the same status."""
+
+    exit_code = 2
+
+
+class _Commands(click.Group):
+    """Errors of ours become a line on stderr: status 2 for settings, 1 for everything else."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BroadcasterError as error:
+            wrong_settings = isinstance(error, ConfigurationError)
+            failure = _SettingsError if wrong_settings else click.ClickException
+            raise failure(printable(str(error))) from error
+        except BrokenPipeError:
+            # Nobody reads on, which is no failure. Python would complain when it flushes stdout.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("broadcaster-hub"), prog_name="broadcaster")
+def main() -> None:
+    """Fans Redis Streams out to browsers over Server-Sent Events, without a silent gap.
+
+    Try it: `broadcaster demo` needs nothing else on this machine.
+    """
+
+
+def _setting(name: str, **options: Any) -> Callable[[F], F]:
+    """An option for a setting, which has the setting's environment variable and description."""
+    field = Settings.model_fields[name]
+    text = (field.description or name).capitalize() + "."
+    if field.default not in (None, ""):
+        text += f"  [default: {field.default}]"
+    return click.option(
+        f"--{name.replace('_', '-')}",
+        **{"help": text, "envvar": PREFIX + name.upper(), "show_envvar": True, **options},
+    )
+
+
+_redis_url = _setting("redis_url", metavar="URL", help="Where Redis is: redis://localhost:6379/0.")
+_config = click.option(
+    "--config",
+    type=click.Path(),
+    metavar="FILE",
+    envvar=PREFIX + "CONFIG",
+    show_envvar=True,
+    help="A TOML file with settings and channels; options and the environment win over it.",
+)
+
+
+@main.command(short_help="Run a node.")
+@_setting("host")
+@_setting("port", type=click.IntRange(0, 65535))
+@_redis_url
+@_config
+@_setting("workers", type=click.IntRange(1), metavar="N")
+@_setting("log_level", type=click.Choice(LEVELS, case_sensitive=False))
+@click.option("--fd", type=int, hidden=True, help="Serve on this open socket.")
+def serve(config: str | None, fd: int | None, **flags: Any) -> None:
+    """Serve clients until Ctrl-C or SIGTERM, which end their streams gently.
+
+    \b
+    broadcaster serve --redis-url redis://localhost:6379/0
+    broadcaster serve --config hub.toml --host 0.0.0.0 --workers 4
+    """
+    from broadcaster import logs, serving
+
+    settings = load_settings(config, **flags)
+    logs.set_up(settings.log_level)
+    sys.exit(serving.serve(settings, config, fd))
+
+
+@main.command(short_help="Run everything on this machine, for trying out.")
+@_setting("host")
+@_setting("port", type=click.IntRange(0, 65535))
+@_setting("log_level", type=click.Choice(LEVELS, case_sensitive=False))
+def demo(host: str | None, port: int | None, log_level: str | None) -> None:
+    """Run everything on this machine: a private Valkey, a node, and three workers.
+
+    \b
+    broadcaster demo
+    broadcaster demo --port 8080
+    """
+    from broadcaster import demo as show
+    from broadcaster import logs
+
+    logs.set_up(log_level or "info")
+    sys.exit(show.run(host, port))
+
+
+@main.command(short_help="Publish events.")
+@click.argument("channel")
+@click.option("--type", "type_", default="message", metavar="TYPE", help="The event's name.")
+@click.option("--key", default="", help="What it is about: an order, a pet.")
+@click.option("--data", help="Sent as it is, normally JSON. Without it, events come from stdin.")
+@_redis_url
+@_config
+def publish(
+    channel: str,
+    type_: str,
+    key: str,
+    data: str | None,
+    redis_url: str | None,
+    config: str | None,
+) -> None:
+    """Publish to CHANNEL, and print the id of each event.
+
+    Without --data each line of stdin is an event: {"type": …, "key": …, "data": …}, of which only
+    data is needed. What `broadcaster tail` writes into a pipe can be read here.
+
+    \b
+    broadcaster publish inventory --type stock-change --key 7 --data '{"petId":"7","newStock":4}'
+    broadcaster publish inventory < events.ndjson
+    """
+    from broadcaster import publishing
+
+    settings = load_settings(config, redis_url=redis_url)
+    if data is None and (type_ != "message" or key):
+        raise click.UsageError("--type and --key go with --data; on stdin each line has its own")
+    with publishing.opened(settings, channel) as publisher:
+        if data is not None:
+            click.echo(publisher.publish(channel, type=type_, key=key, data=data))
+        else:
+            publishing.publish_stdin(publisher, channel)
+
+
+@main.command(short_help="Follow an event stream, with resume.")
+@click.argument("target", metavar="CHANNEL|PATH|URL")
+@click.option("--key", "keys", multiple=True, help="Only events about this; repeatable.")
+@click.option("--type", "types", multiple=True, help="Only events of this type; repeatable.")
+@click.option(
+    "--from",
+    "start",
+    metavar="START",
+    help="An event id, earliest, latest, a time (2026-01-31T12:00:00Z) or a duration back (10m).",
+)
+@click.option("--count", type=click.IntRange(1), metavar="N", help="Stop after N events.")
+@click.option("--base-url", default=_BASE_URL, show_default=True, help="Where the hub is.")
+def tail(
+    target: str,
+    keys: tuple[str, ...],
+    types: tuple[str, ...],
+    start: str | None,
+    count: int | None,
+    base_url: str,
+) -> None:
+    """Follow a stream, also when nodes come and go; nothing is missed and nothing comes twice.
+
+    Names channels of the hub at --base-url (several with commas between), or a path or url of an
+    event stream. On a terminal it writes lines for people, in a pipe a JSON object for each event;
+    types that begin with "stream." are the hub's own.
+
+    \b
+    broadcaster tail inventory --from earliest
+    broadcaster tail orders --key 019b4132
+    broadcaster tail inventory,orders | jq .data
+    broadcaster tail https://hub.example/v1/inventory/stream?petId=7
+    """
+    from broadcaster import tailing
+
+    try:
+        url = tailing.address(target, base_url, keys, types, start)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    try:
+        asyncio.run(tailing.tail(url, count))
+    except KeyboardInterrupt:
+        sys.exit(0)  # the way to end it
+
+
+@main.command(short_help="Look whether all is fit for a node.")
+@_redis_url
+@_config
+def check(redis_url: str | None, config: str | None) -> None:
+    """Look whether settings, Redis and this machine are fit for a node, and what to do if not.
+
+    Ends with status 1 if there is a problem.
+    """
+    from broadcaster import check as checking
+
+    settings = load_settings(config, redis_url=redis_url)
+    sys.exit(checking.report(checking.findings(settings)))

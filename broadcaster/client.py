@@ -1,0 +1,251 @@
+"""A client of event streams that resumes: for `broadcaster tail`, and for Python programs.
+
+It does what a browser's `EventSource` does: reads events, remembers the last id, comes back with
+it when the connection breaks or ends, after the time that the server asked for, and stops at 204.
+It knows nothing of Redis or of the server's code; any event stream on the web will do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import aclosing
+from typing import Any, NamedTuple
+
+import httpx
+import orjson
+
+from broadcaster.errors import BroadcasterError
+
+MIME = "text/event-stream"
+# "an implementation-defined value, probably in the region of a few seconds"
+# https://html.spec.whatwg.org/multipage/server-sent-events.html#concept-event-stream-reconnection-time
+_RETRY_S = 3.0
+_MAX_BACKOFF_S = 30.0
+_CONNECT_TIMEOUT_S = 10.0
+_SILENCE_S = 60.0
+_BREAK = re.compile(rb"\r\n|\n|\r")
+_TOO_MANY_REQUESTS = 429
+
+
+class StreamEvent(NamedTuple):
+    """An event as a client sees it.
+
+    Attributes:
+        id: the cursor after it; `""` if the stream has none.
+        type: the event name; `message` if it has none. `stream.…` are the hub's own.
+        data: the text.
+    """
+
+    id: str
+    type: str
+    data: str
+
+    def json(self) -> Any:
+        """The data, read as JSON.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        return orjson.loads(self.data)
+
+
+class StreamRefusedError(BroadcasterError):
+    """The server will not serve this stream, however often it is asked.
+
+    Attributes:
+        status: the HTTP status.
+        detail: the server's explanation, or what was wrong with its answer.
+    """
+
+    def __init__(self, status: int, detail: str) -> None:
+        self.status = status
+        self.detail = detail
+        super().__init__(f"{detail} (HTTP status {status})")
+
+
+class Parser:
+    """Bytes of one response, cut anywhere, to events. Pure.
+
+    https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
+
+    Attributes:
+        last_event_id: of the last complete block; what is left of a broken one does not count.
+        retry_ms: the reconnection time that the server asked for; None if it did not.
+    """
+
+    def __init__(self, last_event_id: str = "") -> None:
+        self.last_event_id = last_event_id
+        self.retry_ms: int | None = None
+        self._rest: list[bytes] = []  # of a line that is not complete
+        self._after_cr = False
+        self._first = True
+        self._id = last_event_id
+        self._type = ""
+        self._data: list[str] = []
+
+    def feed(self, data: bytes) -> Iterator[StreamEvent]:
+        """The events that these bytes complete, in order; `last_event_id` moves along."""
+        for line in self._lines(data):
+            name, _, value = line.partition(":")
+            if line:
+                self._field(name, value.removeprefix(" "))
+            elif event := self._dispatch():
+                yield event
+
+    def _lines(self, data: bytes) -> Iterator[str]:
+        if self._after_cr and data:  # a CR ended a line at once; an LF after it belongs to it
+            data = data.removeprefix(b"\n")
+            self._after_cr = False
+        *lines, rest = _BREAK.split(data)
+        self._after_cr = self._after_cr or data.endswith(b"\r")
+        for line in lines:
+            self._rest.append(line)
+            text = b"".join(self._rest).decode("utf-8", "replace")
+            self._rest.clear()
+            # "If […] the first character is a U+FEFF BYTE ORDER MARK, it is removed"
+            yield text.removeprefix("\ufeff") if self._first else text
+            self._first = False
+        if rest:
+            self._rest.append(rest)
+
+    def _field(self, name: str, value: str) -> None:
+        if name == "data":
+            self._data.append(value)
+        elif name == "event":
+            self._type = value
+        elif name == "id" and "\0" not in value:
+            self._id = value
+        elif name == "retry" and value.isascii() and value.isdigit():
+            self.retry_ms = int(value[:9])
+
+    def _dispatch(self) -> StreamEvent | None:
+        type_, data = self._type, self._data
+        self._type, self._data = "", []
+        self.last_event_id = self._id
+        return StreamEvent(self._id, type_ or "message", "\n".join(data)) if data else None
+
+
+class EventSource:
+    """Reads one event stream, over any number of connections, until it is over.
+
+    Attributes:
+        url: of the stream.
+        last_event_id: what the next connection resumes from. Keep it, give it to another
+            `EventSource` later, and nothing is missing in between.
+        retry_s: seconds to wait before connecting again, as the server asked for.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        last_event_id: str = "",
+        headers: Mapping[str, str] | None = None,
+        silence_s: float = _SILENCE_S,
+        on_change: Callable[[str, float], object] = lambda trouble, wait_s: None,
+    ) -> None:
+        """Prepare; nothing is sent before `events`.
+
+        Args:
+            url: http:// or https://.
+            last_event_id: an event's id to continue after; else the url decides where to begin.
+            headers: to send along, `Authorization` for example.
+            silence_s: a connection without a byte for so long is given up; must be above the
+                server's heartbeat.
+            on_change: called with why and with the seconds until the next attempt whenever a
+                connection failed or ended, and with `""` and 0 when one is open.
+        """
+        self.url = url
+        self.last_event_id = last_event_id
+        self.retry_s = _RETRY_S
+        self._headers = {"Accept": MIME, "Cache-Control": "no-store", **(headers or {})}
+        self._timeout = httpx.Timeout(_CONNECT_TIMEOUT_S, read=silence_s)
+        self._on_change = on_change
+        self._failures = 0
+
+    async def events(self) -> AsyncGenerator[StreamEvent, None]:
+        """Read until the server says that there is nothing more (204).
+
+        Trouble that may pass (no connection, a broken one, 429, 5xx) is waited out. Cancelling,
+        or closing the generator, closes the connection; `last_event_id` is then that of the last
+        event that was yielded.
+
+        Raises:
+            StreamRefusedError: any other status, or something else than an event stream.
+        """
+        async with httpx.AsyncClient(timeout=self._timeout, follow_redirects=True) as client:
+            while True:
+                trouble = "the response ended"
+                try:
+                    async with aclosing(self._connection(client)) as events:
+                        async for event in events:
+                            yield event
+                except _OverError:
+                    return
+                except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+                    raise StreamRefusedError(0, f"{self.url!r}: {error}") from error
+                except httpx.HTTPError as error:
+                    trouble = str(error) or type(error).__name__
+                wait_s = self._wait_s()
+                self._on_change(trouble, wait_s)
+                await asyncio.sleep(wait_s)
+
+    async def _connection(self, client: httpx.AsyncClient) -> AsyncGenerator[StreamEvent, None]:
+        headers = dict(self._headers)
+        if self.last_event_id:
+            headers["Last-Event-ID"] = self.last_event_id
+        async with client.stream("GET", self.url, headers=headers) as response:
+            await _check(response)
+            self._failures = 0
+            self._on_change("", 0)
+            parser = Parser(self.last_event_id)
+            async for data in response.aiter_bytes():
+                for event in parser.feed(data):
+                    self._note(parser)
+                    yield event
+                self._note(parser)
+
+    def _note(self, parser: Parser) -> None:
+        self.last_event_id = parser.last_event_id
+        if parser.retry_ms is not None:
+            self.retry_s = parser.retry_ms / 1000
+
+    def _wait_s(self) -> float:
+        """The server's time at first; longer, and at random, while no connection can be had."""
+        wait_s = self.retry_s
+        if self._failures:
+            longest_s = max(_MAX_BACKOFF_S, wait_s)
+            wait_s = min(wait_s * 2.0 ** min(self._failures, 10), longest_s)
+            wait_s *= random.uniform(0.5, 1.0)
+        self._failures += 1
+        return wait_s
+
+
+class _OverError(Exception):
+    """The server has nothing more: 204."""
+
+
+async def _check(response: httpx.Response) -> None:
+    """Go on only with an event stream; see `EventSource.events` for what is raised."""
+    status = response.status_code
+    if status == httpx.codes.NO_CONTENT:
+        raise _OverError
+    if status >= httpx.codes.INTERNAL_SERVER_ERROR or status == _TOO_MANY_REQUESTS:
+        raise httpx.HTTPError(f"the server answered {status} {response.reason_phrase}")
+    content = response.headers.get("content-type", "")
+    if status != httpx.codes.OK:
+        raise StreamRefusedError(status, _detail(await response.aread(), response.reason_phrase))
+    if content.partition(";")[0].strip().lower() != MIME:
+        raise StreamRefusedError(status, f"the answer is {content!r}, not an event stream")
+
+
+def _detail(body: bytes, otherwise: str) -> str:
+    """What the server says is wrong, if it says it as RFC 9457 wants it."""
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return otherwise
+    return str(found.get("detail") or otherwise) if isinstance(found, dict) else otherwise

@@ -1,0 +1,227 @@
+"""`broadcaster demo`: the whole hub on one machine, for looking at it.
+
+A private Valkey, one node in this process, and the pet store's workers as processes of their own.
+Whatever ends it, nothing is left running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+import time
+from asyncio.subprocess import PIPE, STDOUT, Process
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import NamedTuple
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from broadcaster import processes, serving
+from broadcaster.app import Node, create_app
+from broadcaster.backend.embedded import EmbeddedRedis
+from broadcaster.core.channel import PET_STORE
+from broadcaster.logs import printable
+from broadcaster.settings import Settings, load_settings
+from broadcaster.web.server import make_server
+
+logger = logging.getLogger(__name__)
+
+RATES = {"inventory": 20, "orders": 5, "recommendations": 4}
+"""Workers, and how many events a second each makes (the last one: for each request)."""
+
+_DRAIN_S = 1.0
+_STOP_S = 5.0
+_FIRST_ORDER_S = 5.0
+_LAST_LINES = 5
+
+
+def run(host: str | None, port: int | None) -> int:
+    """Run the demo until SIGINT or SIGTERM.
+
+    Returns:
+        The exit status: 0 after a clean stop.
+
+    Raises:
+        ConfigurationError: the address can't be listened on; nothing was started.
+        BackendUnavailableError: the private server did not start.
+    """
+    settings = load_settings(host=host, port=port)
+    (sock,) = serving.listen(settings.host, settings.port)
+    serving.raise_file_limit()
+    # Until the node takes over the signals, SIGTERM ends us as Ctrl-C does: through all `finally`.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with sock, EmbeddedRedis() as redis:
+            # Its channels are those that the workers feed, whatever the environment says.
+            settings = load_settings(
+                redis_url=redis.url,
+                host=host,
+                port=port,
+                drain_s=_DRAIN_S,
+                channels={channel.name: channel for channel in PET_STORE},
+            )
+            return _Demo(settings, sock).run()
+    except KeyboardInterrupt:
+        return 0
+
+
+class _Demo:
+    """A node, its workers, and what is shown of them."""
+
+    def __init__(self, settings: Settings, sock: socket.socket) -> None:
+        app = create_app(settings)
+        self._node: Node = app.state.node
+        self._sock = sock
+        self._url = serving.url_of(sock)
+        self._redis_url = settings.redis_url
+        self._workers: dict[str, Process] = {}
+        self._stopping = False
+        self._server = make_server(
+            app, self._drain, host=settings.host, port=settings.port, log_level="warning"
+        )
+
+    def run(self) -> int:
+        """Run on the same event loop as `serve`."""
+        with asyncio.Runner(loop_factory=self._server.config.get_loop_factory()) as runner:
+            return runner.run(self._run())
+
+    async def _run(self) -> int:
+        workers = [asyncio.create_task(self._work(name)) for name in RATES]
+        self._showing = asyncio.create_task(self._show())
+        try:
+            await self._server.serve(sockets=[self._sock])
+        finally:
+            await self._stop()
+            await asyncio.gather(*workers, return_exceptions=True)
+        return 0 if self._server.started else 1
+
+    async def _drain(self) -> None:
+        """Nothing new comes first, then the clients go; Valkey, whom both need, is last."""
+        await self._stop()
+        await self._node.drain()
+
+    async def _stop(self) -> None:
+        """Stop what shows and what publishes. May be called twice."""
+        self._stopping = True
+        self._showing.cancel()
+        # Shielded by gather: what went wrong in it is told, and keeps nothing from stopping.
+        (failed,) = await asyncio.gather(self._showing, return_exceptions=True)
+        if isinstance(failed, Exception):
+            logger.error("the statistics ended: %s", failed)
+        await processes.stop(self._workers.values(), _STOP_S)
+
+    async def _work(self, name: str) -> None:
+        """Run a worker, repeat its warnings, and tell if it dies."""
+        command = [sys.executable, "-m", "workers", name, "--rate", str(RATES[name])]
+        command += ["--redis-url", self._redis_url]
+        process = await processes.start(command, stdout=PIPE, stderr=STDOUT)
+        self._workers[name] = process
+        assert process.stdout is not None
+        last: deque[str] = deque(maxlen=_LAST_LINES)
+        async for line in process.stdout:
+            text = line.decode(errors="replace").rstrip()
+            last.append(text)
+            if " WARNING " in text and not self._stopping:
+                logger.warning("worker %s: %s", name, text)
+        status = await process.wait()
+        if not self._stopping:
+            logger.error("worker %s %s: %s", name, processes.how_it_ended(status), " / ".join(last))
+
+    async def _show(self) -> None:
+        await _until(lambda: not self._node.problems())
+        click.echo(_WELCOME.format(url=self._url, order=await self._an_order()))
+        statistics = Statistics(self._node)
+        with _line_in_place() as show:
+            while True:
+                await asyncio.sleep(1)
+                show(str(statistics.sample(time.monotonic())))
+
+    async def _an_order(self) -> str:
+        """The key of the newest order, for a command that can be copied."""
+        window = self._node.hub.windows["orders"]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_ORDER_S):
+                await _until(lambda: len(window) > 0)
+        frames, _ = window.after(window.floor)
+        return printable(frames[-1].key) if frames else "ORDER"
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 -- a node has nothing else to wait for
+        await asyncio.sleep(0.05)
+
+
+_WELCOME = """
+The page                {url}/
+All stock and prices    curl -N {url}/v1/inventory/stream
+One order               curl -N {url}/v1/orders/{order}/status/stream
+Made for you            curl -N '{url}/v1/pets/recommendations/stream?userId=you'
+Several channels        broadcaster tail inventory,orders --base-url {url}
+
+Ctrl-C stops everything.
+"""
+
+
+class Sample(NamedTuple):
+    """What happened in about a second."""
+
+    clients: int
+    events_per_s: float
+    deliveries_per_s: float
+    lag_ms: float
+
+    def __str__(self) -> str:
+        return (
+            f"clients {self.clients:,}  events/s {self.events_per_s:,.0f}  "
+            f"deliveries/s {self.deliveries_per_s:,.0f}  lag {self.lag_ms:,.1f} ms"
+        )
+
+
+class Statistics:
+    """A node's counters as rates."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._before_s = time.monotonic()
+        self._events, self._deliveries = self._counters()
+
+    def _counters(self) -> tuple[int, int]:
+        events = sum(tailer.decoder.frames for tailer in self._node.tailers.values())
+        return events, self._node.hub.deliveries
+
+    def sample(self, now_s: float) -> Sample:
+        """What happened since the last call.
+
+        Lag is from the newest event's id until it was written to all who wanted it; while a stream
+        can't be read, for how long that has been so.
+        """
+        passed_s = max(now_s - self._before_s, 1e-3)
+        events, deliveries = self._counters()
+        behind_ms = max(tailer.lag_s for tailer in self._node.tailers.values()) * 1000
+        sample = Sample(
+            len(self._node.hub.subscribers),
+            (events - self._events) / passed_s,
+            (deliveries - self._deliveries) / passed_s,
+            max(0.0, behind_ms or self._node.write_lag_ms),
+        )
+        self._before_s, self._events, self._deliveries = now_s, events, deliveries
+        return sample
+
+
+@contextmanager
+def _line_in_place() -> Iterator[Callable[[str], object]]:
+    """What shows a line: in the place of the last one on a terminal, below it otherwise."""
+    console = Console()
+    if not console.is_terminal:
+        yield click.echo
+        return
+    # Log lines go above it: `Live` takes the place of stdout and stderr meanwhile.
+    with Live(console=console, auto_refresh=False) as live:
+        yield lambda text: live.update(Text(text), refresh=True)

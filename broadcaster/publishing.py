@@ -1,0 +1,216 @@
+"""Publishing from a pipe: lines of JSON to events, as fast as they come and no later.
+
+Each line is an object with `data` and, if wanted, `type` and `key`; the `id` that `broadcaster
+tail` writes is passed over. What has been read is published before more is waited for: a slow
+source is not held back to fill a batch.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import BinaryIO, NamedTuple
+
+import click
+import orjson
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from broadcaster.backend.publisher import BATCH, Outgoing, PartialPublishError, SyncPublisher
+from broadcaster.core.codec import encode
+from broadcaster.core.event import EventId
+from broadcaster.errors import BroadcasterError, ConfigurationError, InvalidEventError
+from broadcaster.settings import Settings
+
+_READ_BYTES = 1 << 20
+_FIELDS = {"type", "key", "data", "id"}
+
+Advance = Callable[[int, int], object]
+"""Told how many bytes were read and how many events were published since the last call."""
+
+
+class InputError(BroadcasterError):
+    """A line that is no event, or Redis failing half-way: says which line, and what was sent."""
+
+
+class _Line(NamedTuple):
+    number: int
+    text: bytes
+
+
+class LinePublisher:
+    """Publishes the lines of a source to one channel.
+
+    Attributes:
+        sent: events published for certain.
+    """
+
+    def __init__(
+        self,
+        publisher: SyncPublisher,
+        channel: str,
+        announce: Callable[[EventId], object],
+        advance: Advance = lambda size, events: None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            publisher: to publish with; stays the caller's.
+            channel: to publish to.
+            announce: gets the id of every event, in order, once it is published.
+            advance: see `Advance`.
+        """
+        self.sent = 0
+        self._publisher = publisher
+        self._channel = channel
+        self._announce = announce
+        self._advance = advance
+
+    def publish(self, source: BinaryIO) -> None:
+        """Publish all lines up to the end of the source.
+
+        Raises:
+            InputError: names the line. All before it are published, and it and all after are not,
+                unless the message says that this is not certain.
+        """
+        for size, lines in _available(source):
+            before, batch, failure = self.sent, list[tuple[int, Outgoing]](), ""
+            for number, text in lines:
+                try:
+                    batch.append((number, self._event(text)))
+                except orjson.JSONDecodeError as error:
+                    failure = f"line {number} is not JSON: {error}"
+                    break
+                except InvalidEventError as error:
+                    failure = f"line {number}: {error}"
+                    break
+            self._send(batch)
+            self._advance(size, self.sent - before)
+            if failure:
+                raise InputError(f"{failure}. {self._so_far()}")
+
+    def _event(self, line: bytes) -> Outgoing:
+        fields = orjson.loads(line)
+        if not isinstance(fields, dict) or "data" not in fields or fields.keys() - _FIELDS:
+            raise InvalidEventError(
+                'expected an object like {"type": "stock-change", "key": "019b", "data": {"n": 1}}'
+            )
+        type_, key = fields.get("type") or "message", fields.get("key") or ""
+        if not isinstance(type_, str) or not isinstance(key, str):
+            raise InvalidEventError("type and key must be strings")
+        encode(type_, key, fields["data"])  # for the error, while we know the line
+        return Outgoing(self._channel, type_, key, fields["data"])
+
+    def _send(self, batch: list[tuple[int, Outgoing]]) -> None:
+        ids: list[EventId | None] = []
+        try:
+            ids += self._publisher.publish_many(event for _, event in batch)
+        except PartialPublishError as error:
+            ids += error.ids
+            number = batch[ids.index(None)][0]
+            raise InputError(
+                f"line {number}: {error.__cause__}. It and lines after it may be published or "
+                f"not. {self._so_far(ids)}"
+            ) from error
+        except BroadcasterError as error:
+            raise InputError(f"line {batch[0][0]}: {error}. {self._so_far()}") from error
+        finally:
+            for id_ in filter(None, ids):
+                self._announce(id_)
+                self.sent += 1
+
+    def _so_far(self, ids: list[EventId | None] | None = None) -> str:
+        sent = self.sent + sum(id_ is not None for id_ in ids or ())
+        return f"{sent} events were published before" if sent else "Nothing was published before"
+
+
+def _available(source: BinaryIO) -> Iterator[tuple[int, list[_Line]]]:
+    """What can be read without waiting for more, in batches: bytes, and lines that are not blank.
+
+    Yields:
+        How many bytes were read, and at most `BATCH` lines.
+    """
+    rest, number = b"", 0
+    read: Callable[[int], bytes] = getattr(source, "read1", source.read)
+    while data := read(_READ_BYTES):
+        *texts, rest = (rest + data).split(b"\n")
+        lines = iter([_Line(number + i, t) for i, t in enumerate(texts, 1) if t.strip()])
+        number += len(texts)
+        size = len(data)
+        while batch := list(islice(lines, BATCH)):
+            yield size, batch
+            size = 0
+    if rest.strip():
+        yield 0, [_Line(number + 1, rest)]
+
+
+@contextmanager
+def opened(settings: Settings, channel: str) -> Iterator[SyncPublisher]:
+    """A publisher for a channel, with the stream and the retention that the settings give it.
+
+    Raises:
+        ConfigurationError: no such channel, or no url of Redis.
+    """
+    if channel not in settings.channels:
+        known = ", ".join(sorted(settings.channels))
+        raise ConfigurationError(f"no channel {channel!r} is configured; there are: {known}")
+    if not settings.redis_url:
+        raise ConfigurationError(
+            "which Redis? Give --redis-url, BROADCASTER_REDIS_URL or redis_url in the "
+            "configuration file"
+        )
+    found = settings.channels[channel]
+    streams = {channel: found.redis_key}
+    with SyncPublisher(settings.redis_url, maxlen=found.maxlen, streams=streams) as publisher:
+        yield publisher
+
+
+def publish_stdin(publisher: SyncPublisher, channel: str) -> None:
+    """Publish the lines of stdin, print their ids, and show how far it is.
+
+    Raises:
+        InputError: see `LinePublisher.publish`.
+    """
+    source = sys.stdin.buffer
+    if source.isatty():
+        click.echo('One event a line, like {"data": {"n": 1}}; Ctrl-D ends it.', err=True)
+    with progress_bar(source) as advance:
+        LinePublisher(publisher, channel, click.echo, advance).publish(source)
+
+
+@contextmanager
+def progress_bar(source: BinaryIO) -> Iterator[Advance]:
+    """Show on stderr how far the source is published, if that is a terminal.
+
+    Yields:
+        What to tell.
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda size, events: None
+        return
+    columns = (TextColumn("{task.fields[events]:,} events"), BarColumn(), TimeElapsedColumn())
+    published = 0
+    # Ids go to stdout: above the bar if both are the terminal, past it otherwise.
+    with Progress(*columns, console=console, redirect_stdout=sys.stdout.isatty()) as progress:
+        bar = progress.add_task("", total=_size(source), events=0)
+
+        def advance(size: int, events: int) -> None:
+            nonlocal published
+            published += events
+            progress.update(bar, advance=size, events=published)
+
+        yield advance
+
+
+def _size(source: BinaryIO) -> int | None:
+    """The bytes of a file; None for a pipe."""
+    try:
+        status = os.fstat(source.fileno())
+    except OSError:
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None

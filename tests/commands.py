@@ -1,0 +1,98 @@
+"""Running `broadcaster` as a user does: a process, its input, and its lines of output."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from tests.wait import until
+
+SCRIPT = str(Path(sys.executable).with_name("broadcaster"))
+QUICK = {"BROADCASTER_RETRY_MIN_MS": "20", "BROADCASTER_RETRY_MAX_MS": "60"}
+
+
+class Running:
+    """A command that runs, and the lines that it has written so far."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        self.process = process
+        self.stdin, self.stdout = process.stdin, process.stdout
+        self.out: list[str] = []
+        self.err: list[str] = []
+        self._readers = [
+            asyncio.create_task(self._read(process.stdout, self.out)),
+            asyncio.create_task(self._read(process.stderr, self.err)),
+        ]
+
+    @staticmethod
+    async def _read(source: asyncio.StreamReader, lines: list[str]) -> None:
+        async for line in source:
+            lines.append(line.decode().rstrip("\n"))  # noqa: PERF401 -- seen as they come
+
+    async def line(self, text: str, timeout_s: float = 15.0) -> str:
+        """Wait for a line, on either output."""
+        return await until(
+            lambda: next((line for line in self.out + self.err if text in line), ""), timeout_s
+        )
+
+    async def url(self) -> str:
+        """Wait until it listens."""
+        return (await self.line("Listening on ")).split()[2].rstrip(".")
+
+    async def ended(self, timeout_s: float = 15.0) -> int:
+        """Wait for its end and all of its output; returns its status."""
+        async with asyncio.timeout(timeout_s):
+            await asyncio.wait(self._readers)
+            return await self.process.wait()
+
+    async def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal, and wait for the end."""
+        self.process.send_signal(number)
+        return await self.ended()
+
+
+Start = Callable[..., Awaitable[Running]]
+
+
+@asynccontextmanager
+async def starting() -> AsyncIterator[Start]:
+    """Starts `broadcaster` with arguments; `env` adds to the environment. All end with the test."""
+    started: list[Running] = []
+
+    async def start(*args: str, env: dict[str, str] | None = None, **options: Any) -> Running:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("BROADCASTER_")}
+        process = await asyncio.create_subprocess_exec(
+            SCRIPT,
+            *args,
+            env={**environment, **QUICK, **(env or {})},
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            **options,
+        )
+        started.append(Running(process))
+        return started[-1]
+
+    yield start
+    for running in started:
+        with suppress(ProcessLookupError):
+            running.process.kill()
+        await running.ended()
+
+
+async def finished(running: Running, data: str = "") -> tuple[int, list[str], str]:
+    """Give a command its input, wait for its end: status, lines of stdout, and stderr."""
+    running.stdin.write(data.encode())
+    running.stdin.close()
+    status = await running.ended()
+    return status, running.out, "\n".join(running.err)

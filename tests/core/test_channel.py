@@ -1,0 +1,48 @@
+from typing import Any
+
+import pytest
+
+from broadcaster.core.channel import PET_STORE, Channel
+from broadcaster.errors import ConfigurationError
+
+
+def test_the_pet_store() -> None:
+    orders, inventory, recommendations = PET_STORE
+    assert orders.path == "/v1/orders/{key}/status/stream"
+    assert inventory.path == "/v1/inventory/stream"
+    assert recommendations.path == "/v1/pets/recommendations/stream"
+    assert [c.needs_key for c in PET_STORE] == [False, False, True]
+    assert orders.start_at(0) == "earliest"
+
+
+def test_the_stream_is_the_name_unless_it_is_told() -> None:
+    assert Channel(name="a", path="/a").redis_key == "a"
+    assert Channel(name="a", path="/a", stream="prod:a").redis_key == "prod:a"
+
+
+def test_a_start_may_be_a_duration_back() -> None:
+    assert Channel(name="a", path="/a", start="1m").start_at(100_000) == 40_000
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": ""},
+        {"name": "a,b"},
+        {"name": "a=b"},
+        {"name": "run"},
+        {"name": "ä"},
+        {"path": "a"},
+        {"path": "/{key}/{key}"},
+        {"path": "/{id}"},
+        {"path": "/{"},
+        {"start": "yesterday"},
+        {"maxlen": 0},
+        {"window_events": 0},
+        {"window_bytes": -1},
+    ],
+)
+def test_what_cannot_work_is_refused_and_named(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Channel(**({"name": "a", "path": "/a"} | wrong))
+    assert next(iter(wrong)) in str(caught.value)

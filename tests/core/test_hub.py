@@ -1,0 +1,315 @@
+from typing import Any
+
+import pytest
+
+from broadcaster.core import hub as hub_module
+from broadcaster.core import sse
+from broadcaster.core.event import ZERO, Event, EventId
+from broadcaster.core.hub import BEATS, Ask, Hub
+from broadcaster.core.sse import Frame
+from broadcaster.core.subscription import State, Subscriber, Subscription
+from broadcaster.core.window import Place, Window
+
+A = Subscription(("a",))
+AB = Subscription(("a", "b"))
+
+
+def event(ms: int, key: str = "", type_: str = "t") -> Frame:
+    return sse.encode(Event(EventId(ms, 0), type_, key, b"%d" % ms))
+
+
+class Client:
+    """A subscriber with a sink that keeps what it is given."""
+
+    def __init__(self, hub: Hub, subscription: Subscription = A, **options: Any) -> None:
+        self.hub = hub
+        self.data: list[bytes] = []
+        self.wakes = 0
+        self.subscriber = Subscriber(
+            subscription,
+            dict.fromkeys(subscription.streams, ZERO) | options.pop("positions", {}),
+            **{"write": self.data.append, "wake": self.wake, "pushed": True, "chunked": False}
+            | options,
+        )
+        hub.add(self.subscriber)
+
+    def wake(self) -> None:
+        self.wakes += 1
+
+    def catch_up(self, max_bytes: int = 1 << 20) -> Ask | None:
+        """Do what its task does until there is nothing to do."""
+        while isinstance(step := self.hub.catch_up(self.subscriber, max_bytes), bytes):
+            self.data.append(step)
+            if self.subscriber.state is State.ENDED:
+                return None
+        return step
+
+    def live(self) -> "Client":
+        assert self.catch_up() is None
+        self.data.clear()
+        return self
+
+
+def make_hub(*streams: str) -> Hub:
+    return Hub({name: Window(100, 100_000) for name in streams or ("a", "b")})
+
+
+def fan_out(hub: Hub, stream: str, *frames: Frame) -> None:
+    for _ in hub.fan_out(stream, frames):
+        pass
+
+
+def beat(hub: Hub, times: int = BEATS + 1) -> None:
+    for _ in range(times):
+        for _ in hub.beat():
+            pass
+
+
+def test_a_batch_is_one_write_for_each_live_subscriber() -> None:
+    hub = make_hub()
+    clients = [Client(hub).live() for _ in range(3)]
+    fan_out(hub, "a", event(1), event(2))
+    assert [client.data for client in clients] == [[event(1).wire + event(2).wire]] * 3
+    assert hub.deliveries == 6
+
+
+def test_http_chunks_are_framed_by_the_hub() -> None:
+    hub = make_hub()
+    client = Client(hub, chunked=True).live()
+    fan_out(hub, "a", event(1))
+    assert client.data == [sse.chunk(event(1).wire)]
+    beat(hub)
+    assert client.data[1:] == [sse.chunk(sse.HEARTBEAT)]
+
+
+def test_a_batch_of_skipped_entries_writes_nothing() -> None:
+    hub = make_hub()
+    client = Client(hub, chunked=True).live()
+    fan_out(hub, "a", sse.skipped(EventId(1, 0)))
+    assert client.data == []
+    fan_out(hub, "a", event(2))
+    assert client.data == [sse.chunk(event(2).wire)]
+
+
+def test_keys_find_their_subscribers() -> None:
+    hub = make_hub()
+    one = Client(hub, Subscription(("a",), frozenset({"k"}))).live()
+    two = Client(hub, Subscription(("a",), frozenset({"k", "l"}))).live()
+    none = Client(hub, Subscription(("a",), frozenset({"m"}))).live()
+    fan_out(hub, "a", event(1, "l"), event(2, "k"), event(3), event(4, "l"))
+    assert one.data == [event(2).wire]
+    assert two.data == [event(1).wire + event(2).wire + event(4).wire]
+    assert none.data == []
+    hub.remove(one.subscriber)
+    fan_out(hub, "a", event(5, "k"))
+    assert len(one.data) == 1
+    assert two.data[1:] == [event(5).wire]
+
+
+def test_several_streams_share_one_vector_as_id() -> None:
+    hub = make_hub()
+    clients = [Client(hub, AB).live() for _ in range(2)]
+    fan_out(hub, "b", event(5))
+    fan_out(hub, "a", event(7), event(8))
+    for client in clients:
+        assert client.data == [
+            b"id: a=0-0,b=5-0\nevent: t\ndata: 5\n\n",
+            b"id: a=7-0,b=5-0\nevent: t\ndata: 7\n\nid: a=8-0,b=5-0\nevent: t\ndata: 8\n\n",
+        ]
+
+
+def test_a_newcomer_catches_up_and_is_told_that_it_is_live() -> None:
+    hub = make_hub()
+    fan_out(hub, "a", event(1), event(2))
+    client = Client(hub)
+    assert client.catch_up() is None
+    assert client.data == [event(1).wire + event(2).wire, sse.live(b"2-0", 2)]
+    assert client.subscriber.state is State.LIVE
+
+
+def test_a_merge_of_streams_is_ordered_by_id() -> None:
+    hub = make_hub()
+    fan_out(hub, "a", event(1), event(4))
+    fan_out(hub, "b", event(2), event(3))
+    client = Client(hub, AB)
+    client.catch_up()
+    assert [line for line in client.data[0].split(b"\n") if line.startswith(b"id")] == [
+        b"id: a=1-0,b=0-0",
+        b"id: a=1-0,b=2-0",
+        b"id: a=1-0,b=3-0",
+        b"id: a=4-0,b=3-0",
+    ]
+
+
+def test_pages_in_which_everything_is_filtered_out_are_passed() -> None:
+    hub = make_hub()
+    fan_out(hub, "a", *(event(ms) for ms in range(1, 50)), event(50, type_="u"))
+    client = Client(hub, Subscription(("a",), types=frozenset({"u"})))
+    assert client.catch_up(max_bytes=30) is None
+    assert b"".join(client.data) == event(50, type_="u").wire + sse.live(b"50-0", 1)
+
+
+def test_a_full_socket_is_left_out_and_catches_up() -> None:
+    hub = make_hub()
+    slow, other = Client(hub).live(), Client(hub).live()
+    hub.lag(slow.subscriber)
+    hub.lag(slow.subscriber)  # again: nothing happens
+    fan_out(hub, "a", event(1))
+    fan_out(hub, "a", event(2))
+    assert (slow.data, len(other.data)) == ([], 2)
+    assert slow.catch_up() is None
+    assert slow.data == [event(1).wire + event(2).wire]
+    fan_out(hub, "a", event(3))
+    assert slow.data[1:] == [event(3).wire]
+
+
+def test_who_is_not_pushed_to_is_woken_and_reads_from_the_window() -> None:
+    hub = make_hub()
+    client = Client(hub, pushed=False).live()
+    fan_out(hub, "a", event(1))
+    assert (client.data, client.wakes) == ([], 1)
+    assert client.catch_up() is None
+    assert client.data == [event(1).wire]
+
+
+def test_the_terminal_event_ends_live_and_replayed_responses() -> None:
+    hub = make_hub()
+    order = Subscription(("a",), frozenset({"k"}), terminal=frozenset({"end"}))
+    live = Client(hub, order).live()
+    fan_out(hub, "a", event(1, "k"), event(2, "k", "end"), event(3, "k"))
+    late = Client(hub, order)
+    assert late.catch_up() is None
+    end = event(1, "k").wire + event(2, "k", "end").wire
+    assert live.data == late.data == [end]
+    assert live.subscriber.state is late.subscriber.state is State.ENDED
+    assert live.wakes == 1
+
+
+def test_farewell() -> None:
+    hub = make_hub()
+    client = Client(hub).live()
+    hub.end(client.subscriber, b"bye")
+    hub.end(client.subscriber, b"again")
+    assert (client.subscriber.farewell, client.wakes) == (b"bye", 1)
+    fan_out(hub, "a", event(1))
+    assert client.data == []
+
+
+def test_what_only_redis_knows_is_asked() -> None:
+    hub = make_hub()
+    hub.windows["a"].restart(EventId(5, 0))
+    behind = Client(hub)
+    assert behind.catch_up() == Ask("a", ZERO, Place.BEHIND)
+    data = hub.replay(behind.subscriber, "a", [event(3), event(5)], EventId(5, 0))
+    assert data == event(3).wire + event(5).wire
+    assert behind.catch_up() is None
+    assert behind.data == [sse.live(b"5-0", 2)]
+
+
+def test_a_replay_ends_with_the_terminal_event() -> None:
+    hub = make_hub()
+    hub.windows["a"].restart(EventId(5, 0))
+    order = Client(hub, Subscription(("a",), frozenset({"k"}), terminal=frozenset({"end"})))
+    page = [event(1, "k", "end"), event(2, "k")]
+    assert hub.replay(order.subscriber, "a", page, EventId(2, 0)) == page[0].wire
+    assert order.subscriber.state is State.ENDED
+
+
+def test_a_subscriber_ahead_of_this_node_waits_for_it() -> None:
+    hub = make_hub()
+    client = Client(hub, positions={"a": EventId(2, 0)})
+    assert client.catch_up() == Ask("a", EventId(2, 0), Place.AHEAD)
+    hub.confirm(client.subscriber, EventId(2, 0))
+    assert client.catch_up() is None
+    assert client.subscriber.state is State.LAGGING
+    fan_out(hub, "a", event(1), event(2), event(3))
+    assert client.wakes == 1
+    assert client.catch_up() is None
+    assert client.data == [event(3).wire, sse.live(b"3-0", 1)]
+
+
+def test_an_id_that_is_nobodys_is_a_reset_to_the_entry_before_it() -> None:
+    hub = make_hub()
+    fan_out(hub, "a", event(2), event(6))
+    client = Client(hub, positions={"a": EventId(4, 0)})
+    assert client.catch_up() is None
+    assert client.data == [
+        sse.reset("a", "unknown", "4-0", "2-0", b"2-0"),
+        event(6).wire,
+        sse.live(b"6-0", 1),
+    ]
+
+
+def test_a_reset_without_an_entry_to_stand_on_has_no_id() -> None:
+    hub = make_hub()
+    hub.windows["a"].restart(EventId(5, 0).before())
+    client = Client(hub)
+    data = hub.reset(client.subscriber, "a", "trimmed", None)
+    assert data.startswith(b"event: stream.reset\n")
+    assert client.catch_up() is None
+
+
+def test_a_changed_history_makes_everyone_on_the_stream_look_anew() -> None:
+    hub = make_hub()
+    fan_out(hub, "a", event(1), event(2))
+    past, both, other = (
+        Client(hub).live(),
+        Client(hub, AB).live(),
+        Client(hub, Subscription(("b",))),
+    )
+    other.live()
+    hub.rewind("a", EventId(1, 0))
+    assert past.catch_up() == both.catch_up() == Ask("a", EventId(2, 0), Place.AHEAD)
+    assert other.subscriber.state is State.LIVE
+    hub.restart("a", EventId(9, 0), complete=True)
+    assert past.catch_up() == Ask("a", EventId(2, 0), Place.BEHIND)
+
+
+def test_only_the_quiet_get_a_heartbeat() -> None:
+    hub = make_hub()
+    quiet = Client(hub, Subscription(("b",))).live()
+    busy = Client(hub).live()
+    for ms in range(1, 3 * BEATS):
+        fan_out(hub, "a", event(ms))
+        beat(hub, 1)
+    assert quiet.data == [sse.HEARTBEAT] * 2
+    assert sse.HEARTBEAT not in busy.data
+
+
+def test_a_heartbeat_moves_the_cursor_of_who_filters() -> None:
+    hub = make_hub()
+    client = Client(hub, Subscription(("a",), frozenset({"k"}))).live()
+    fan_out(hub, "a", event(5, "other"))
+    beat(hub)
+    assert client.data == [b":\nid: 5-0\n\n"]
+
+
+def test_no_heartbeat_for_the_blocked_and_the_ended() -> None:
+    hub = make_hub()
+    blocked, ended, lagging = Client(hub).live(), Client(hub).live(), Client(hub)
+    blocked.subscriber.blocked = True
+    hub.end(ended.subscriber)
+    beat(hub)
+    assert (blocked.data, ended.data, lagging.data) == ([], [], [sse.HEARTBEAT])
+
+
+def test_between_slices_anything_may_happen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "SLICE", 1)
+    hub = make_hub()
+    clients = [Client(hub).live() for _ in range(4)]
+    round_ = hub.fan_out("a", [event(1)])
+    next(round_)
+    (first,) = (client for client in clients if client.data)
+    leaver, stayer, rejoiner = (client for client in clients if not client.data)
+    hub.remove(leaver.subscriber)
+    hub.lag(first.subscriber)  # it has the batch
+    hub.lag(stayer.subscriber)  # it has not
+    hub.lag(rejoiner.subscriber)
+    assert rejoiner.catch_up() is None  # reads it from the window, and is live again
+    newcomer = Client(hub, positions={"a": EventId(1, 0)}).live()
+    for _ in round_:
+        pass
+    assert (first.data, rejoiner.data) == ([event(1).wire], [event(1).wire])
+    assert (leaver.data, newcomer.data, stayer.data) == ([], [], [])
+    assert first.catch_up() is stayer.catch_up() is None
+    assert (first.data, stayer.data) == ([event(1).wire], [event(1).wire])

@@ -1,0 +1,69 @@
+"""`broadcaster check` against servers that are good, bad, and not there."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from broadcaster import EmbeddedRedis, Publisher
+from tests.commands import Start, finished, starting
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    """Starts commands; all end with the test."""
+    async with starting() as start:
+        yield start
+
+
+async def test_check_tells_that_redis_is_not_there(start: Start) -> None:
+    status, lines, _ = await finished(
+        await start("check", "--redis-url", "redis://127.0.0.1:1", env={"BROADCASTER_PROT": "1"})
+    )
+    assert status == 1
+    assert any("problem" in line and "refused" in line for line in lines)
+    assert any("BROADCASTER_PROT is no setting" in line for line in lines)
+    assert any("BROADCASTER_PORT?" in line for line in lines)
+    status, lines, _ = await finished(await start("check"))
+    assert (status, "BROADCASTER_REDIS_URL" in "".join(lines)) == (1, True)
+
+
+async def test_check_tells_of_eviction_and_missing_rights(start: Start) -> None:
+    config = ("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
+    with EmbeddedRedis(*config) as redis:
+        status, lines, _ = await finished(await start("check", "--redis-url", redis.url))
+        assert status == 1
+        (eviction,) = [line for line in lines if "eviction:" in line]
+        assert eviction.startswith("problem")
+        assert "allkeys-lru" in eviction
+        assert any("maxmemory-policy noeviction" in line for line in lines)
+        async with Publisher(redis.url) as publisher:
+            client: Any = publisher.redis
+            await client.config_set("maxmemory-policy", "noeviction")
+            await client.set("orders", "no stream")
+            await client.execute_command(
+                *("ACL", "SETUSER", "reader", "on", ">secret", "~*"),
+                *("+@read", "+@connection", "+xinfo|stream"),
+            )
+        url = redis.url.replace("//", "//reader:secret@")
+        status, lines, _ = await finished(await start("check", "--redis-url", url))
+        said = "\n".join(lines)
+    assert status == 1
+    assert "secret" not in said
+    for expected in (
+        "problem  channel orders: can't be read: WRONGTYPE",
+        "ok       channel inventory: readable",
+        "warning  channel inventory: this user can't publish",
+        "problem  channel recommendations: nodes can't add requests",
+    ):
+        assert expected in said
+
+
+async def test_check_is_content_with_a_good_server(start: Start, redis_url: str) -> None:
+    status, lines, _ = await finished(
+        await start("check", env={"BROADCASTER_REDIS_URL": redis_url})
+    )
+    assert status == 0
+    assert any("ok" in line and "noeviction" in line for line in lines)

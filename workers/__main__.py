@@ -1,0 +1,110 @@
+"""The command line of the workers: `python -m workers inventory --rate 20`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from broadcaster import BroadcasterError, Publisher
+from workers.inventory import Inventory
+from workers.orders import Orders
+from workers.recommendations import Recommendations
+from workers.runner import Life, Worker, run_worker, showing_progress
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Run one of the workers of the pet store. Ctrl-C or SIGTERM stops it cleanly."""
+
+
+def _options(default_rate: float) -> Callable[[_F], _F]:
+    def decorate(command: _F) -> _F:
+        for option in (
+            click.option(
+                "--count",
+                type=click.IntRange(min=1),
+                help="Stop after so many events. [default: never]",
+            ),
+            click.option(
+                "--rate",
+                default=default_rate,
+                type=click.FloatRange(min=0, min_open=True),
+                show_default=True,
+                help="Events per second.",
+            ),
+            click.option(
+                "--redis-url",
+                default="redis://localhost:6379",
+                envvar="BROADCASTER_REDIS_URL",
+                show_default=True,
+                show_envvar=True,
+                help="Where Redis is.",
+            ),
+        ):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+_seed_option = click.option("--seed", type=int, help="Make the choices repeatable.")
+
+
+@main.command()
+@_options(default_rate=10.0)
+@_seed_option
+def inventory(redis_url: str, rate: float, count: int | None, seed: int | None) -> None:
+    """Change stocks and prices of pets."""
+    _run("inventory", redis_url, Life(rate, count), lambda p: Inventory(p, seed=seed))
+
+
+@main.command()
+@_options(default_rate=5.0)
+@_seed_option
+def orders(redis_url: str, rate: float, count: int | None, seed: int | None) -> None:
+    """Place orders and walk them to their end."""
+    _run("orders", redis_url, Life(rate, count), lambda p: Orders(p, seed=seed))
+
+
+@main.command()
+@_options(default_rate=4.0)
+@click.option("--seed", type=int, help="Accepted like everywhere; nothing here is random.")
+@click.option(
+    "--takeover-s",
+    default=15.0,
+    type=click.FloatRange(min=0.1),
+    show_default=True,
+    help="Seconds after which the requests of a silent worker go to another one.",
+)
+def recommendations(
+    redis_url: str, rate: float, count: int | None, seed: int | None, takeover_s: float
+) -> None:
+    """Answer requests for recommendations; the rate is that of a single answer."""
+    del seed  # the answer follows from the user and the stock
+    _run(
+        "recommendations",
+        redis_url,
+        Life(rate, count),
+        lambda p: Recommendations(p, takeover_s=takeover_s),
+    )
+
+
+def _run(name: str, redis_url: str, life: Life, make: Callable[[Publisher], Worker]) -> None:
+    async def run() -> None:
+        async with Publisher(redis_url) as publisher:
+            with showing_progress(name, life):
+                await run_worker(make(publisher), life)
+
+    try:
+        asyncio.run(run())
+    except BroadcasterError as error:
+        raise click.ClickException(str(error)) from error
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m workers")

@@ -1,0 +1,186 @@
+"""What all workers share: their pace, waiting for Redis, showing progress, and stopping.
+
+A worker has `async run(life)`: it works until `life.over`, goes through `life.patiently` for
+whatever needs Redis, and reports what it announced. Nothing here knows pets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Protocol, TypeVar
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from broadcaster import UNAVAILABLE, BackendUnavailableError
+
+log = logging.getLogger("workers")
+
+REPORT_S = 5.0
+GRACE_S = 3.0
+"""Seconds from the signal to stop until work that waits for Redis is cut off."""
+_BACKOFF_MIN_S = 0.1
+_BACKOFF_MAX_S = 5.0
+_AWAY: tuple[type[Exception], ...] = (BackendUnavailableError, *UNAVAILABLE)
+_T = TypeVar("_T")
+
+
+class Worker(Protocol):
+    """What `run_worker` runs."""
+
+    async def run(self, life: Life) -> None:
+        """Work until `life.over`."""
+
+
+class Life:
+    """The time of a worker: how fast, how much, until when.
+
+    Attributes:
+        announced: events that are published.
+    """
+
+    def __init__(self, rate: float, count: int | None = None) -> None:
+        """Begin a life.
+
+        Args:
+            rate: events per second.
+            count: events after which the work is done; None never ends.
+        """
+        self.rate = rate
+        self.count = count
+        self.announced = 0
+        self._stopping = asyncio.Event()
+
+    @property
+    def over(self) -> bool:
+        """Whether to begin nothing more."""
+        return self._stopping.is_set() or (self.count is not None and self.announced >= self.count)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether to leave off even what is begun."""
+        return self._stopping.is_set()
+
+    def stop(self) -> None:
+        """Ask the worker to stop."""
+        self._stopping.set()
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep, but not beyond `stop`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+
+    async def ticks(self) -> AsyncIterator[None]:
+        """Yield `rate` times a second until the life is over.
+
+        Time lost to a slow Redis is made up for, up to a second of it; after a longer outage no
+        flood follows.
+        """
+        due_s = time.monotonic()
+        while not self.over:
+            yield
+            now_s = time.monotonic()
+            due_s = max(due_s + 1 / self.rate, now_s - 1.0)
+            if due_s > now_s:
+                await self.sleep(due_s - now_s)
+
+    async def patiently(self, action: Callable[[], Awaitable[_T]]) -> _T | None:
+        """Do what needs Redis; while it is away, wait, say so and do it again.
+
+        Args:
+            action: something that may be done again when it is unknown whether it was done.
+
+        Returns what the action returned, or None when asked to stop meanwhile.
+        """
+        failures = 0
+        while True:
+            try:
+                result = await action()
+            except _AWAY as error:
+                failures += 1
+                # Jitter, so that a herd of workers does not come back in one instant.
+                wait_s = min(_BACKOFF_MIN_S * 2**failures, _BACKOFF_MAX_S) * random.uniform(0.5, 1)
+                log.warning("Redis is not available (%s): again in %.1f s", error, wait_s)
+                await self.sleep(wait_s)
+                if self.stopping:
+                    return None
+            else:
+                if failures:
+                    log.warning("Redis is back after %d attempts", failures + 1)
+                return result
+
+
+async def run_worker(worker: Worker, life: Life) -> None:
+    """Run a worker until it is done, or SIGTERM or SIGINT; the caller's task is not cancelled.
+
+    Raises:
+        Exception: what the worker raised.
+    """
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, life.stop)
+    log.info("started; SIGTERM or Ctrl-C stops it cleanly")
+    work = asyncio.create_task(worker.run(life))
+    stopped = asyncio.create_task(life._stopping.wait())
+    try:
+        await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({work}, timeout=GRACE_S)
+        # What is cut off is written as a whole or not at all, and found in Redis later.
+        work.cancel()
+        with suppress(asyncio.CancelledError):
+            await work
+    finally:
+        work.cancel()
+        stopped.cancel()
+
+
+@contextmanager
+def showing_progress(name: str, life: Life) -> Iterator[None]:
+    """Show what is announced: a progress bar on a terminal, else a log line every few seconds."""
+    console = Console(stderr=True)
+    handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    if console.is_terminal:
+        handler = RichHandler(console=console, show_path=False)
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    showing = _bar(name, life, console) if console.is_terminal else _log_lines(name, life)
+    task = asyncio.get_running_loop().create_task(showing)
+    try:
+        yield
+    finally:
+        task.cancel()
+        log.info("%s: %d events published, stopped", name, life.announced)
+
+
+async def _log_lines(name: str, life: Life) -> None:
+    while True:
+        before = life.announced
+        await asyncio.sleep(REPORT_S)
+        rate = (life.announced - before) / REPORT_S
+        log.info("%s: %d events published, %.1f/s", name, life.announced, rate)
+
+
+async def _bar(name: str, life: Life, console: Console) -> None:
+    columns = (
+        TextColumn(name),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+    )
+    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
+        bar = progress.add_task(name, total=life.count, rate="")
+        while True:
+            before = life.announced
+            await asyncio.sleep(0.5)
+            rate = f"{(life.announced - before) / 0.5:.0f} events/s"
+            progress.update(bar, completed=life.announced, rate=rate)

@@ -1,0 +1,189 @@
+"""The pets: a fixed catalogue, and stocks and prices that live in Redis.
+
+Every change is written in one `MULTI` with its event, after reading under `WATCH`. So per pet each
+old value is the last new one, however many workers change it at a time and wherever one is killed.
+All keys carry the hash tag `{inventory}`: on Cluster they are in the slot of the stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple, TypeVar
+
+from broadcaster import ConflictError, Publisher
+
+CHANNEL = "inventory"
+_CLOSED_S = 24 * 3_600
+_T = TypeVar("_T")
+
+
+class Pet(NamedTuple):
+    """A pet of the catalogue, or as it is now.
+
+    Attributes:
+        id: eight hexadecimal digits; the key of its events.
+        stock: how many there are.
+        cents: its price.
+    """
+
+    id: str
+    name: str
+    species: str
+    stock: int
+    cents: int
+
+
+PETS = (
+    Pet("019b4132", "Biscuit", "dog", 12, 48_900),
+    Pet("01a7c0de", "Clover", "rabbit", 20, 4_950),
+    Pet("01b2f4e8", "Domino", "cat", 15, 21_500),
+    Pet("01c9d351", "Ember", "gecko", 18, 6_425),
+    Pet("01d40b77", "Fig", "hamster", 30, 1_895),
+    Pet("01e86a2c", "Ginger", "cat", 10, 26_000),
+    Pet("01f15e90", "Hazel", "dog", 8, 61_250),
+    Pet("02038cb4", "Inky", "fish", 60, 799),
+    Pet("0211d7fa", "Juniper", "parrot", 6, 34_999),
+    Pet("022e9053", "Kiwi", "parrot", 9, 18_750),
+    Pet("0237b61e", "Lotus", "turtle", 14, 8_900),
+    Pet("0244fca9", "Mochi", "hamster", 25, 2_150),
+)
+"""What the store starts with; a pet that Redis knows nothing of is as it is here."""
+_BY_ID = {pet.id: pet for pet in PETS}
+
+
+class Store:
+    """The pets as they are now. Any number of stores may work on the same Redis.
+
+    Every method may be called again after a `BackendUnavailableError`: it reads before it writes,
+    and an order takes its pet once.
+    """
+
+    def __init__(self, publisher: Publisher) -> None:
+        """Use a publisher for events and state alike."""
+        self._publisher = publisher
+
+    async def pets(self) -> list[Pet]:
+        """All pets as they are now.
+
+        Raises:
+            Exception: one of `broadcaster.UNAVAILABLE`.
+        """
+        pipe: Any = self._publisher.redis.pipeline(transaction=False)
+        for pet in PETS:
+            pipe.hmget(_key(pet.id), "stock", "cents")
+        return [_now(pet, values) for pet, values in zip(PETS, await pipe.execute(), strict=True)]
+
+    async def change_stock(self, pet_id: str, decide: Callable[[int], int]) -> None:
+        """Set a stock and publish a `stock-change`.
+
+        Args:
+            pet_id: whose stock.
+            decide: the new stock for the present one; may be called several times.
+
+        Raises:
+            BackendUnavailableError: Redis is away.
+        """
+
+        async def attempt() -> None:
+            async with self._publisher.transaction(_key(pet_id)) as transaction:
+                old = await _read(transaction.redis, pet_id)
+                _write_stock(transaction, old, decide(old.stock))
+
+        await _retried(attempt)
+
+    async def change_price(self, pet_id: str, decide: Callable[[int], int]) -> None:
+        """Set a price and publish a `price-change`; arguments as for `change_stock`, in cents."""
+
+        async def attempt() -> None:
+            async with self._publisher.transaction(_key(pet_id)) as transaction:
+                old = await _read(transaction.redis, pet_id)
+                new_cents = decide(old.cents)
+                # A quotient of whole cents prints without noise: 1895 / 100 is 18.95.
+                data = {"petId": pet_id, "oldPrice": old.cents / 100, "newPrice": new_cents / 100}
+                transaction.publish(CHANNEL, type="price-change", key=pet_id, data=data)
+                transaction.redis.hset(_key(pet_id), "cents", new_cents)
+
+        await _retried(attempt)
+
+    async def hold(self, order_id: str, pet_id: str) -> bool:
+        """Take a pet out of stock for an order, once.
+
+        Returns whether the order has it or had it until it was sold: False if there was none when
+        it first asked, or if it was given back.
+
+        Raises:
+            BackendUnavailableError: Redis is away.
+        """
+        holding = _holding(order_id)
+
+        async def attempt() -> bool:
+            async with self._publisher.transaction(_key(pet_id), holding) as transaction:
+                state = await transaction.redis.get(holding)
+                if state is not None:
+                    return state in (b"held", b"sold")
+                old = await _read(transaction.redis, pet_id)
+                transaction.multi()
+                if old.stock > 0:
+                    _write_stock(transaction, old, old.stock - 1)
+                    transaction.redis.set(holding, "held")
+                else:
+                    # Remembered, so that another worker of the same order decides alike.
+                    transaction.redis.set(holding, "refused", ex=_CLOSED_S)
+                return old.stock > 0
+
+        return await _retried(attempt)
+
+    async def close(self, order_id: str, pet_id: str, *, give_back: bool) -> None:
+        """End what an order holds: the pet is sold, or comes back into stock, once.
+
+        Raises:
+            BackendUnavailableError: Redis is away.
+        """
+        holding = _holding(order_id)
+
+        async def attempt() -> None:
+            async with self._publisher.transaction(_key(pet_id), holding) as transaction:
+                state = await transaction.redis.get(holding)
+                old = await _read(transaction.redis, pet_id)
+                transaction.multi()
+                if give_back and state == b"held":
+                    _write_stock(transaction, old, old.stock + 1)
+                # Kept for a while: a worker that lags behind, or takes over, must not hold it anew.
+                transaction.redis.set(holding, "returned" if give_back else "sold", ex=_CLOSED_S)
+
+        await _retried(attempt)
+
+
+def _key(pet_id: str) -> str:
+    return f"{{{CHANNEL}}}:pet:{pet_id}"
+
+
+def _holding(order_id: str) -> str:
+    return f"{{{CHANNEL}}}:hold:{order_id}"
+
+
+def _now(pet: Pet, values: list[bytes | None]) -> Pet:
+    stock, cents = values
+    return pet._replace(
+        stock=pet.stock if stock is None else int(stock),
+        cents=pet.cents if cents is None else int(cents),
+    )
+
+
+async def _read(redis: Any, pet_id: str) -> Pet:
+    return _now(_BY_ID[pet_id], await redis.hmget(_key(pet_id), "stock", "cents"))
+
+
+def _write_stock(transaction: Any, old: Pet, stock: int) -> None:
+    data = {"petId": old.id, "oldStock": old.stock, "newStock": stock}
+    transaction.publish(CHANNEL, type="stock-change", key=old.id, data=data)
+    transaction.redis.hset(_key(old.id), "stock", stock)
+
+
+async def _retried(attempt: Callable[[], Awaitable[_T]]) -> _T:
+    """Repeat what somebody else's change has spoilt: that one got ahead, so there is progress."""
+    while True:
+        try:
+            return await attempt()
+        except ConflictError:
+            continue
