@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         Transaction,
     )
     from broadcaster.backend.runs import Run, RunLostError, RunQueue
+    from broadcaster.client import EventSource, StreamEvent, StreamRefusedError
     from broadcaster.core.event import Event, EventId
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "EmbeddedRedis",
     "Event",
     "EventId",
+    "EventSource",
     "InvalidCursorError",
     "InvalidEventError",
     "InvalidRequestError",
@@ -60,6 +62,8 @@ __all__ = [
     "Run",
     "RunLostError",
     "RunQueue",
+    "StreamEvent",
+    "StreamRefusedError",
     "SyncPublisher",
     "Transaction",
     "connect",
@@ -80,6 +84,7 @@ _HOME = {
         "Transaction",
     ),
     "broadcaster.backend.runs": ("Run", "RunLostError", "RunQueue"),
+    "broadcaster.client": ("EventSource", "StreamEvent", "StreamRefusedError"),
     "broadcaster.core.event": ("Event", "EventId"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

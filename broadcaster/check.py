@@ -108,7 +108,7 @@ def _redis(settings: Settings) -> Iterator[Finding]:
     try:
         with closing(Probe(settings.redis_url)) as probe:
             yield Finding("ok", "redis", f"{redacted(settings.redis_url)} answers")
-            yield from _server(probe.info())
+            yield from of_server(probe.info())
             for channel in settings.channels.values():
                 yield from _stream(probe, channel.name, channel.redis_key)
                 if channel.requests:
@@ -128,7 +128,8 @@ def _unreachable(said: str) -> Finding:
     )
 
 
-def _server(info: dict[str, Any]) -> Iterator[Finding]:
+def of_server(info: dict[str, Any]) -> Iterator[Finding]:
+    """Judge the fields of a server's `INFO`; none if this user may not ask for them."""
     if not info:
         yield Finding(
             "warning",

@@ -40,10 +40,6 @@ class _Commands(click.Group):
             wrong_settings = isinstance(error, ConfigurationError)
             failure = _SettingsError if wrong_settings else click.ClickException
             raise failure(printable(str(error))) from error
-        except BrokenPipeError:
-            # Nobody reads on, which is no failure. Python would complain when it flushes stdout.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            ctx.exit(0)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -196,6 +192,9 @@ def tail(
         asyncio.run(tailing.tail(url, count))
     except KeyboardInterrupt:
         sys.exit(0)  # the way to end it
+    except BrokenPipeError:
+        # Nobody reads on, which is no failure. Python would complain when it flushes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @main.command(short_help="Look whether all is fit for a node.")

@@ -119,7 +119,8 @@ class _Demo:
 
     async def _work(self, name: str) -> None:
         """Run a worker, repeat its warnings, and tell if it dies."""
-        command = [sys.executable, "-m", "workers", name, "--rate", str(RATES[name])]
+        # -P: not a package called `workers` in whatever directory we were started in.
+        command = [sys.executable, "-P", "-m", "workers", name, "--rate", str(RATES[name])]
         command += ["--redis-url", self._redis_url]
         process = await processes.start(command, stdout=PIPE, stderr=STDOUT)
         self._workers[name] = process

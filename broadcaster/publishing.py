@@ -53,7 +53,7 @@ class LinePublisher:
         self,
         publisher: SyncPublisher,
         channel: str,
-        announce: Callable[[EventId], object],
+        announce: Callable[[list[EventId]], object],
         advance: Advance = lambda size, events: None,
     ) -> None:
         """Prepare.
@@ -61,7 +61,7 @@ class LinePublisher:
         Args:
             publisher: to publish with; stays the caller's.
             channel: to publish to.
-            announce: gets the id of every event, in order, once it is published.
+            announce: gets the ids of events, in order, once they are published.
             advance: see `Advance`.
         """
         self.sent = 0
@@ -113,19 +113,23 @@ class LinePublisher:
             ids += error.ids
             number = batch[ids.index(None)][0]
             raise InputError(
-                f"line {number}: {error.__cause__}. It and lines after it may be published or "
-                f"not. {self._so_far(ids)}"
+                f"line {number}: {_said(error.__cause__)}. It and lines after it may be published "
+                f"or not. {self._so_far(ids)}"
             ) from error
         except BroadcasterError as error:
-            raise InputError(f"line {batch[0][0]}: {error}. {self._so_far()}") from error
+            raise InputError(f"line {batch[0][0]}: {_said(error)}. {self._so_far()}") from error
         finally:
-            for id_ in filter(None, ids):
-                self._announce(id_)
-                self.sent += 1
+            if sent := [id_ for id_ in ids if id_ is not None]:
+                self.sent += len(sent)
+                self._announce(sent)
 
     def _so_far(self, ids: list[EventId | None] | None = None) -> str:
         sent = self.sent + sum(id_ is not None for id_ in ids or ())
-        return f"{sent} events were published before" if sent else "Nothing was published before"
+        return f"{sent} events were published" if sent else "Nothing was published"
+
+
+def _said(error: BaseException | None) -> str:
+    return str(error).rstrip(".")
 
 
 def _available(source: BinaryIO) -> Iterator[tuple[int, list[_Line]]]:
@@ -173,13 +177,24 @@ def publish_stdin(publisher: SyncPublisher, channel: str) -> None:
     """Publish the lines of stdin, print their ids, and show how far it is.
 
     Raises:
-        InputError: see `LinePublisher.publish`.
+        InputError: see `LinePublisher.publish`; also when interrupted by Ctrl-C.
     """
     source = sys.stdin.buffer
     if source.isatty():
         click.echo('One event a line, like {"data": {"n": 1}}; Ctrl-D ends it.', err=True)
     with progress_bar(source) as advance:
-        LinePublisher(publisher, channel, click.echo, advance).publish(source)
+        lines = LinePublisher(publisher, channel, _print_ids, advance)
+        try:
+            lines.publish(source)
+        except KeyboardInterrupt:
+            raise InputError(
+                f"interrupted. {lines.sent} events were published, and perhaps the next "
+                f"{BATCH} at most"
+            ) from None
+
+
+def _print_ids(ids: list[EventId]) -> None:
+    click.echo("\n".join(map(str, ids)))
 
 
 @contextmanager

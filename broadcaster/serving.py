@@ -188,7 +188,7 @@ def _environment(settings: Settings, config: str | None) -> dict[str, str]:
 async def _keep(sock: socket.socket, environment: dict[str, str], stop_s: float) -> None:
     """Run a node on a socket, and another one when it dies. Cancelling stops it cleanly."""
     fd, wait_s = sock.fileno(), _BACKOFF_S[0]
-    command = [sys.executable, "-m", "broadcaster", "serve", "--fd", str(fd)]
+    command = [sys.executable, "-P", "-m", "broadcaster", "serve", "--fd", str(fd)]
     while True:
         started_s = time.monotonic()
         process = await processes.start(command, env=environment, pass_fds=[fd])

@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from tests.wait import until
 
 SCRIPT = str(Path(sys.executable).with_name("broadcaster"))
@@ -96,3 +98,15 @@ async def finished(running: Running, data: str = "") -> tuple[int, list[str], st
     running.stdin.close()
     status = await running.ended()
     return status, running.out, "\n".join(running.err)
+
+
+async def ready(url: str) -> None:
+    """Wait until a node serves."""
+    async with httpx.AsyncClient() as client:
+
+        async def is_ready() -> bool:
+            with suppress(httpx.TransportError):
+                return (await client.get(f"{url}/readyz")).status_code == 200
+            return False
+
+        await until(is_ready, 15.0)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from broadcaster import EmbeddedRedis, Publisher
+from broadcaster.check import of_server
 from tests.commands import Start, finished, starting
 
 
@@ -67,3 +68,36 @@ async def test_check_is_content_with_a_good_server(start: Start, redis_url: str)
     )
     assert status == 0
     assert any("ok" in line and "noeviction" in line for line in lines)
+
+
+GOOD = {
+    "redis_version": "7.2.4",
+    "valkey_version": "8.1.0",
+    "maxmemory_policy": "noeviction",
+    "maxmemory": 0,
+    "used_memory": 1,
+    "aof_enabled": 1,
+    "role": "master",
+}
+
+
+@pytest.mark.parametrize(
+    ("fields", "level", "text"),
+    [
+        ({"valkey_version": "7.2.6"}, "problem", "Valkey 7.2.6"),
+        ({"valkey_version": None, "redis_version": "6.2.14"}, "problem", "Redis 6.2.14"),
+        ({"maxmemory_policy": "allkeys-lru"}, "warning", "harmless only as long as"),
+        ({"maxmemory": 100, "used_memory": 95}, "warning", "95% of maxmemory"),
+        ({"aof_enabled": 0}, "warning", "no append-only file"),
+        ({"rdb_last_bgsave_status": "err"}, "problem", "snapshot failed"),
+        ({"role": "slave"}, "warning", "replica"),
+    ],
+)
+def test_what_a_server_says_of_itself_is_judged(
+    fields: dict[str, Any], level: str, text: str
+) -> None:
+    assert {found.level for found in of_server(GOOD)} == {"ok"}
+    (bad,) = [found for found in of_server({**GOOD, **fields}) if found.level != "ok"]
+    assert bad.level == level
+    assert text in bad.text
+    assert bad.advice

@@ -42,8 +42,8 @@ def test_events_are_those_of_another_parser_wherever_the_bytes_are_cut(
     stream: list[list[tuple[str, str]]], end: str, places: list[int]
 ) -> None:
     # An `event` comes with data here: the other parser shows events without data as well.
-    lines = [f"{n}: {v}{end}" for block in stream for n, v in [*block, ("data", "x"), ("", "")]]
-    wire = "".join(end if line == f": {end}" else line for line in lines).encode()
+    texts = ["".join(f"{name}: {value}{end}" for name, value in block) for block in stream]
+    wire = "".join(f"{text}data: x{end}{end}" for text in texts).encode()
     response = httpx.Response(200, headers={"content-type": "text/event-stream"}, content=wire)
     others = [(e.id, e.event, e.data) for e in OtherSource(response).iter_sse() if e.data]
     events, _ = parse(cut(wire, places))

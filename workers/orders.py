@@ -102,15 +102,17 @@ class Orders:
 def _go_to(
     transaction: Transaction, order_id: str, status: str, pet_id: str, fate: str | None
 ) -> None:
-    data = {"status": status, "timestamp": _timestamp()}
+    # The order's id is the key, which is not on the wire: whoever follows all orders needs it here.
+    data = {"orderId": order_id, "status": status, "timestamp": _timestamp()}
     transaction.publish(CHANNEL, type="status", key=order_id, data=data)
     transaction.redis.hset(OPEN, order_id, orjson.dumps([status, pet_id, fate]))
 
 
 def _complete(transaction: Transaction, order_id: str, *, shipped: bool) -> None:
-    data = {"status": "cancelled"}
+    data = {"orderId": order_id, "status": "cancelled"}
     if shipped:
-        data = {"status": "shipped", "trackingNumber": f"PS{int(order_id, 16) % 10**10:010d}"}
+        data["status"] = "shipped"
+        data["trackingNumber"] = f"PS{int(order_id, 16) % 10**10:010d}"
     transaction.publish(CHANNEL, type="complete", key=order_id, data=data)
     transaction.redis.hdel(OPEN, order_id)
 

@@ -21,12 +21,13 @@ def check_orders(client: Any) -> tuple[int, int]:
     for event in events_of(client, "orders"):
         data = orjson.loads(event.data)
         if event.type == "complete":
-            assert set(data) == (
-                {"status", "trackingNumber"} if data["status"] == "shipped" else {"status"}
-            )
+            shipped = {"trackingNumber"} if data["status"] == "shipped" else set()
+            assert set(data) == {"orderId", "status"} | shipped
         else:
             assert event.type == "status"
+            assert set(data) == {"orderId", "status", "timestamp"}
             assert TIMESTAMP.fullmatch(data["timestamp"])
+        assert data["orderId"] == event.key
         steps[event.key].append(data["status"])
     for walked in steps.values():
         if walked[-1] == "shipped":

@@ -1,0 +1,133 @@
+"""The commands on a terminal, and when Redis gives out half-way."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import orjson
+import pytest
+
+from broadcaster import EmbeddedRedis, Publisher
+from broadcaster.errors import ConfigurationError
+from broadcaster.logs import printable, set_up
+from tests.commands import SCRIPT, Start, finished, ready, starting
+from tests.wait import until
+
+_STYLE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    """Starts commands; all end with the test."""
+    async with starting() as start:
+        yield start
+
+
+class Terminal:
+    """A pseudo terminal for processes to write to."""
+
+    def __init__(self) -> None:
+        self._ours, self.theirs = os.openpty()
+        self._seen = b""
+        asyncio.get_running_loop().add_reader(self._ours, self._read)
+
+    def _read(self) -> None:
+        self._seen += os.read(self._ours, 65536)
+
+    def text(self) -> str:
+        """What was written until now, without colors and movements of the cursor."""
+        return _STYLE.sub("", self._seen.decode())
+
+    def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._ours)
+        os.close(self._ours)
+        os.close(self.theirs)
+
+
+@pytest.fixture
+async def terminal(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Terminal]:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    made = Terminal()
+    yield made
+    made.close()
+
+
+async def test_publish_shows_how_far_it_is_and_keeps_ids_apart(
+    terminal: Terminal, redis_url: str, tmp_path: Path
+) -> None:
+    lines = tmp_path / "events.ndjson"
+    lines.write_text('{"data": 1}\n' * 2500)
+    with lines.open() as source:
+        process = await asyncio.create_subprocess_exec(
+            *(SCRIPT, "publish", "inventory", "--redis-url", redis_url),
+            stdin=source,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=terminal.theirs,
+        )
+        ids, _ = await process.communicate()
+    assert process.returncode == 0
+    assert len(set(ids.split())) == 2500
+    await until(lambda: "2,500 events" in terminal.text())
+
+
+async def test_tail_writes_lines_for_people(
+    terminal: Terminal, start: Start, redis_url: str, publisher: Publisher
+) -> None:
+    node = await start("serve", "--port", "0", "--redis-url", redis_url)
+    url = await node.url()
+    await ready(url)
+    id_ = await publisher.publish("inventory", type="t", data="\x1b[2Jdata")
+    process = await asyncio.create_subprocess_exec(
+        *(SCRIPT, "tail", "inventory", "--from", "earliest", "--base-url", url, "--count", "2"),
+        stdout=terminal.theirs,
+        stderr=terminal.theirs,
+    )
+    await until(lambda: "stream.live" in terminal.text(), 10.0)
+    assert f"{id_}  t  \\x1b[2Jdata" in terminal.text()
+    assert re.search(r"\d\d:\d\d:\d\d\.\d{3}  ", terminal.text())
+    await publisher.redis.delete("inventory")
+    await until(lambda: "stream.reset" in terminal.text(), 10.0)
+    await publisher.publish("inventory", data="after")
+    assert await asyncio.wait_for(process.wait(), 10) == 0
+
+
+async def test_what_redis_had_no_room_for_is_told(start: Start) -> None:
+    line = orjson.dumps({"data": "x" * 4000}).decode() + "\n"
+    with EmbeddedRedis("--maxmemory", "3mb", "--maxmemory-policy", "noeviction") as redis:
+        publish = await start("publish", "inventory", "--redis-url", redis.url)
+        status, ids, said = await finished(publish, line * 900)
+        async with Publisher(redis.url) as publisher:
+            stored = await publisher.redis.xlen("inventory")
+    assert status == 1
+    assert 0 < len(ids) == stored < 900
+    found = re.search(r"line (\d+): .* (\d+) events were published$", said)
+    assert found
+    assert int(found[1]) <= stored + 1  # Redis may take a few after the first that it refuses
+    assert int(found[2]) == stored
+
+
+def test_control_characters_are_written_out() -> None:
+    assert printable("a\x1b[31m\r\x00\x9bb\nc") == "a\\x1b[31m\\x0d\\x00\\x9bb\nc"
+
+
+def test_a_log_line_is_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    try:
+        set_up("INFO")
+        logging.getLogger("x").warning("a\n%s", "\x1b[2J")
+        with pytest.raises(ConfigurationError, match="loud"):
+            set_up("loud")
+    finally:
+        root.handlers[:] = before[0]
+        root.setLevel(before[1])
+    (line,) = capsys.readouterr().err.splitlines()
+    found = orjson.loads(line)
+    assert (found["level"], found["logger"], found["message"]) == ("warning", "x", "a\n\x1b[2J")
