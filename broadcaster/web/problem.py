@@ -36,6 +36,11 @@ def come_back(retry_ms: int, reason: str) -> Response:
     stream that ends is reconnected to.
     https://html.spec.whatwg.org/multipage/server-sent-events.html#sse-processing-model
     """
-    response = Response(b": %b\nretry: %d\n\n" % (reason.encode(), retry_ms))
-    response.raw_headers = [*EVENT_STREAM, (b"content-length", b"%d" % len(response.body))]
+    return event_stream(b": %b\nretry: %d\n\n" % (reason.encode(), retry_ms))
+
+
+def event_stream(body: bytes) -> Response:
+    """An event stream that ends with its body."""
+    response = Response(body)
+    response.raw_headers = [*EVENT_STREAM, (b"content-length", b"%d" % len(body))]
     return response

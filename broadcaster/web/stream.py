@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 from urllib.parse import parse_qs
 
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from broadcaster.core import cursor, sse
@@ -21,7 +22,7 @@ from broadcaster.core.window import Place
 from broadcaster.errors import BroadcasterError, InvalidCursorError, InvalidRequestError
 from broadcaster.settings import Settings
 from broadcaster.web.connection import Connection
-from broadcaster.web.problem import EVENT_STREAM, come_back, problem
+from broadcaster.web.problem import EVENT_STREAM, come_back, event_stream, problem
 from broadcaster.web.protocol import EXTENSION
 from broadcaster.web.sink import AsgiSink, Sink, TransportSink
 
@@ -74,6 +75,9 @@ class EventStream:
         except _UnknownChannelError as error:
             await problem(404, str(error))(scope, receive, send)
             return
+        if scope["method"] == "HEAD":  # opens nothing, and asks no worker for anything
+            await event_stream(b"")(scope, receive, send)
+            return
         try:
             reason = await self._node.shedding()
             over = not reason and await request.open()
@@ -85,8 +89,7 @@ class EventStream:
             retry_ms = random.randint(mean_ms // 2, mean_ms * 3 // 2)
             await come_back(retry_ms, reason)(scope, receive, send)
         elif over:
-            await send({"type": "http.response.start", "status": 204, "headers": []})
-            await send({"type": "http.response.body"})
+            await Response(status_code=204)(scope, receive, send)
         else:
             await self._serve(request, scope, receive, send)
 
@@ -98,17 +101,16 @@ class EventStream:
         )
         await sink.start(list(EVENT_STREAM))
         try:
-            if scope["method"] == "GET":
-                retry_ms = random.randint(settings.retry_min_ms, settings.retry_max_ms)
-                await sink.send(request.greeting(retry_ms))
-                await connection.run(settings.send_timeout_s)
+            retry_ms = random.randint(settings.retry_min_ms, settings.retry_max_ms)
+            await sink.send(request.greeting(retry_ms))
+            await connection.run(settings.send_timeout_s)
         finally:
             await sink.finish()
 
     def _sink(self, scope: Scope, receive: Receive, send: Send) -> Sink:
         settings, sinks = self._node.settings, self._node.sinks
         protocol = scope.get("extensions", {}).get(EXTENSION)
-        if protocol is not None and scope["method"] == "GET":
+        if protocol is not None:
             try:
                 sink = TransportSink(protocol, scope, send, settings.high_water_bytes)
             except AttributeError as error:

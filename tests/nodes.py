@@ -1,0 +1,134 @@
+"""Real nodes under real uvicorn on free ports, and a client that shows every byte."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import httpx
+import httpx_sse
+
+from broadcaster.app import Node, create_app
+from broadcaster.settings import Settings
+from broadcaster.web.server import make_server
+from tests.wait import until
+
+QUICK = {"retry_min_ms": 10, "retry_max_ms": 20, "shed_retry_ms": 50, "drain_s": 0.1}
+
+
+@dataclass
+class Running:
+    """A node that is up.
+
+    Attributes:
+        url: its address.
+        port: its port on 127.0.0.1.
+        node: what runs there.
+    """
+
+    url: str
+    port: int
+    node: Node
+
+
+@asynccontextmanager
+async def running(
+    redis_url: str, *, sink: str = "transport", ready: bool = True, **settings: Any
+) -> AsyncIterator[Running]:
+    """Run a node until the block is left."""
+    app = create_app(Settings(redis_url=redis_url, **(QUICK | settings)))
+    node: Node = app.state.node
+    server = make_server(app, node.drain, host="127.0.0.1", port=0, log_level="warning")
+    if sink == "asgi":
+        server.config.http = "httptools"
+    listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+    port = listener.getsockname()[1]
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        await until(lambda: server.started)
+        if ready:
+            await until(lambda: not node.problems())
+        yield Running(f"http://127.0.0.1:{port}", port, node)
+    finally:
+        while Raw.made:
+            Raw.made.pop().close()
+        server.should_exit = True
+        await task
+
+
+class Raw:
+    """A connection whose response is read as it was sent; only HTTP's chunks are taken apart."""
+
+    made: ClassVar[list[Raw]] = []
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+        self.head = b""
+        self.body = b""
+        self.ended = False  # as HTTP wants it: the last chunk has come
+        self._framed = b""
+        self.made.append(self)
+
+    @classmethod
+    async def get(cls, port: int, path: str, headers: str = "", version: str = "1.1") -> Raw:
+        raw = cls(*await asyncio.open_connection("127.0.0.1", port))
+        request = f"GET {path} HTTP/{version}\r\nHost: x\r\nConnection: close\r\n{headers}\r\n"
+        raw.writer.write(request.encode("latin-1"))
+        raw.head = await raw.reader.readuntil(b"\r\n\r\n")
+        return raw
+
+    async def until(self, text: bytes, timeout_s: float = 5.0) -> bytes:
+        """Read until the body contains a text, and return the body."""
+        async with asyncio.timeout(timeout_s):
+            while text not in self.body:
+                assert await self._read(), f"it ended with {self.body[-200:]!r}"
+        return self.body
+
+    async def _read(self) -> bool:
+        piece = await self.reader.read(65536)
+        if b"transfer-encoding: chunked" in self.head.lower():
+            self._framed += piece
+            self._take_chunks()
+        else:
+            self.body += piece
+        return bool(piece) and not self.ended
+
+    def _take_chunks(self) -> None:
+        while not self.ended and b"\r\n" in self._framed:
+            size, _, rest = self._framed.partition(b"\r\n")
+            length = int(size, 16)
+            if len(rest) < length + 2:
+                return
+            assert rest[length : length + 2] == b"\r\n"
+            self.body += rest[:length]
+            self._framed = rest[length + 2 :]
+            self.ended = not length
+
+    async def rest(self, timeout_s: float = 5.0) -> bytes:
+        """Read to the end of the body, and return all of it."""
+        async with asyncio.timeout(timeout_s):
+            while await self._read():
+                pass
+        return self.body
+
+    def close(self) -> None:
+        """Cut the connection, without a goodbye."""
+        self.writer.transport.abort()
+
+
+def events(body: bytes) -> list[httpx_sse.ServerSentEvent]:
+    """The complete events of a body, without those that only carry an id."""
+    complete, separator, _ = body.rpartition(b"\n\n")
+    headers = {"content-type": "text/event-stream"}
+    response = httpx.Response(200, headers=headers, content=complete + separator)
+    return [e for e in httpx_sse.EventSource(response).iter_sse() if e.data]
+
+
+def told(body: bytes) -> list[str]:
+    """The data of what is not the hub's own."""
+    return [event.data for event in events(body) if not event.event.startswith("stream.")]

@@ -1,0 +1,465 @@
+"""The event stream endpoint over real sockets, with both sinks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import msgpack
+import pytest
+
+from broadcaster import EmbeddedRedis, EventId, Publisher
+from broadcaster.core import sse
+from tests.nodes import Raw, Running, events, running, told
+from tests.wait import until
+
+LIVE = b"stream.live"
+
+
+@pytest.fixture(params=["transport", "asgi"])
+async def hub(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator[Running]:
+    async with running(redis_url, sink=request.param) as made:
+        yield made
+        other = {"transport": "asgi", "asgi": "transport"}[request.param]
+        assert made.node.sinks[other] == 0
+
+
+async def opened(hub: Running, path: str, last_id: str | None = None, version: str = "1.1") -> Raw:
+    headers = "" if last_id is None else f"Last-Event-ID: {last_id}\r\n"
+    return await Raw.get(hub.port, path, headers, version)
+
+
+async def test_a_plain_xadd_arrives_byte_for_byte_and_soon(hub: Running, client: Any) -> None:
+    stream = await opened(hub, "/v1/inventory/stream")
+    await stream.until(LIVE)
+    delays = []
+    for number in range(20):
+        before, began = stream.body, time.monotonic()
+        fields = {"type": "stock-change", "key": "a", "data": f'{{"n":{number}}}'}
+        entry_id = (await client.xadd("inventory", fields)).decode()
+        await stream.until(f'{{"n":{number}}}\n\n'.encode())
+        delays.append(time.monotonic() - began)
+        assert stream.body[len(before) :].endswith(
+            f'id: {entry_id}\nevent: stock-change\ndata: {{"n":{number}}}\n\n'.encode()
+        )
+    assert sorted(delays)[10] < 0.05
+    stream.close()
+
+
+async def test_the_head_of_the_response(hub: Running) -> None:
+    stream = await opened(hub, "/v1/inventory/stream")
+    await stream.until(LIVE)
+    old = await opened(hub, "/v1/inventory/stream", version="1.0")
+    await old.until(LIVE)
+    if hub.node.sinks["transport"]:  # uvicorn alone would send chunks, which HTTP/1.0 has not
+        assert b"chunked" not in old.head
+    old.close()
+    head = stream.head.lower()
+    assert head.startswith(b"http/1.1 200")
+    for header in (
+        b"content-type: text/event-stream",
+        b"cache-control: no-store, no-transform",
+        b"x-accel-buffering: no",
+        b"transfer-encoding: chunked",
+    ):
+        assert header in head
+    assert b"retry: 1" in stream.body
+    assert b"id: 0-0\n\n" in stream.body
+    stream.close()
+
+
+async def test_other_forms_of_entries(hub: Running, client: Any) -> None:
+    stream = await opened(hub, "/v1/inventory/stream")
+    await stream.until(LIVE)
+    await client.xadd("inventory", {"m": msgpack.packb(["t", "k", {"n": 1}])})
+    await client.xadd("inventory", {"data": "just data"})
+    await client.xadd("inventory", {"type": "bad\ntype", "data": "no"})
+    await client.xadd("inventory", {"data": "a\r\nb\rc\nd"})
+    await client.xadd("inventory", {"data": "\x00\u2028🐈" + "x" * 1_000_000})
+    await client.xadd("inventory", {"data": "end"})
+    await stream.until(b"data: end\n\n")
+    assert told(stream.body) == [
+        '{"n":1}', "just data", "a\nb\nc\nd", "\x00\u2028🐈" + "x" * 1_000_000, "end",
+    ]  # fmt: skip
+    assert [event.event for event in events(stream.body)[-5:-3]] == ["t", "message"]
+    assert hub.node.tailers["inventory"].decoder.malformed == 1
+    stream.close()
+
+
+async def test_an_order_is_replayed_and_followed_to_its_end(
+    hub: Running, publisher: Publisher
+) -> None:
+    await publisher.publish("orders", type="status", key="7", data="paid")
+    await publisher.publish("orders", type="status", key="8", data="another order")
+    await until(lambda: len(hub.node.hub.windows["orders"]) == 2)
+    stream = await opened(hub, "/v1/orders/7/status/stream")
+    await stream.until(LIVE)
+    last = await publisher.publish("orders", type="complete", key="7", data="shipped")
+    await publisher.publish("orders", type="status", key="7", data="after the end")
+    await stream.rest()
+    assert told(stream.body) == ["paid", "shipped"]
+    late = await opened(hub, "/v1/orders/7/status/stream")
+    await late.rest()
+    assert [event.event for event in events(late.body)] == ["status", "complete"]
+    again = await opened(hub, "/v1/orders/7/status/stream", str(last))
+    assert again.head.startswith(b"HTTP/1.1 204")
+    assert await again.rest() == b""
+    await until(lambda: not hub.node.hub.subscribers)
+
+
+async def test_a_response_over_http_1_1_ends_and_the_connection_is_used_again(
+    hub: Running, publisher: Publisher
+) -> None:
+    await publisher.publish("orders", type="complete", key="7", data="shipped")
+    async with httpx.AsyncClient(base_url=hub.url) as browser:
+        for _ in range(3):
+            response = await browser.get("/v1/orders/7/status/stream")
+            assert told(response.content) == ["shipped"]
+        assert (await browser.get("/healthz")).json() == {"status": "alive"}
+
+
+async def test_filters_by_key_and_type(hub: Running, publisher: Publisher) -> None:
+    one = await opened(hub, "/v1/inventory/stream?petId=a&petId=b")
+    other = await opened(hub, "/v1/events?channel=inventory&type=t&type=u&key=a")
+    for stream in (one, other):
+        await stream.until(LIVE)
+    for key, type_, data in (
+        ("a", "t", "1"), ("b", "t", "2"), ("c", "t", "3"), ("a", "x", "4"), ("a", "u", "5"),
+    ):  # fmt: skip
+        await publisher.publish("inventory", type=type_, key=key, data=data)
+    for stream, wanted in ((one, ["1", "2", "4", "5"]), (other, ["1", "5"])):
+        await stream.until(b"data: 5\n\n")
+        assert told(stream.body) == wanted
+        stream.close()
+
+
+async def test_several_channels_on_one_connection(hub: Running, publisher: Publisher) -> None:
+    stream = await opened(hub, "/v1/events?channel=orders&channel=inventory&from=latest")
+    await stream.until(LIVE)
+    first = await publisher.publish("orders", type="t", data="1")
+    await stream.until(b"data: 1\n\n")
+    second = await publisher.publish("inventory", type="t", data="2")
+    await stream.until(b"data: 2\n\n")
+    assert [event.id for event in events(stream.body)] == [
+        "inventory=0-0,orders=0-0",
+        f"inventory=0-0,orders={first}",
+        f"inventory={second},orders={first}",
+    ]
+    stream.close()
+    await publisher.publish("orders", type="t", data="3")
+    await publisher.publish("inventory", type="t", data="4")
+    again = await opened(
+        hub, "/v1/events?channel=orders&channel=inventory", f"inventory=0-0,orders={first}"
+    )
+    await again.until(LIVE)
+    await again.until(b"data: 3\n\n")
+    await again.until(b"data: 4\n\n")
+    assert sorted(told(again.body)) == ["2", "3", "4"]  # between streams no order is promised
+    again.close()
+
+
+async def test_where_a_client_starts(hub: Running, publisher: Publisher) -> None:
+    ids = [await publisher.publish("inventory", data=str(number)) for number in range(3)]
+    await until(lambda: len(hub.node.hub.windows["inventory"]) == 3)
+    for start, wanted in (
+        ("earliest", ["0", "1", "2"]),
+        ("latest", []),
+        (str(ids[0]), ["1", "2"]),
+        (f"inventory={ids[1]}", ["2"]),
+        ("10m", ["0", "1", "2"]),
+        ("2020-01-01T00:00:00Z", ["0", "1", "2"]),
+    ):
+        stream = await opened(hub, f"/v1/inventory/stream?from={start}")
+        await stream.until(LIVE)
+        assert told(stream.body) == wanted, start
+        assert b"stream.reset" not in stream.body
+        stream.close()
+
+
+HOSTILE = [
+    "", "x", "$", "+", "-", "*", "0", "18446744073709551616-0", "0-18446744073709551616",
+    "\xff\xfe", "1-1,1-1", "inventory=", "run=1-0", "a" * 60_000, "1-" + "1" * 60_000,
+    "\t1-0\x80", "1-0 1-0",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("last_id", HOSTILE)
+async def test_a_hostile_last_event_id_gets_a_reset_and_the_stream(
+    hub: Running, publisher: Publisher, last_id: str
+) -> None:
+    stream = await opened(hub, "/v1/inventory/stream", last_id)
+    assert stream.head.startswith(b"HTTP/1.1 200")
+    await stream.until(LIVE)
+    (reset,) = [json.loads(e.data) for e in events(stream.body) if e.event == "stream.reset"]
+    assert reset["reason"] == "invalid"
+    assert len(reset["requested"]) <= 64
+    await publisher.publish("inventory", data="it goes on")
+    await stream.until(b"it goes on")
+    stream.close()
+
+
+@pytest.mark.parametrize("start", ["x", "%00", "%FF", "1-", "-", "9" * 30, "2099-01-01T00:00:00Z"])
+async def test_a_bad_from_is_a_problem(hub: Running, start: str) -> None:
+    async with httpx.AsyncClient(base_url=hub.url) as browser:
+        response = await browser.get(f"/v1/inventory/stream?from={start}")
+    assert response.status_code == 400
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["status"] == 400
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v1/events", 400),
+        ("/v1/events?channel=nope", 404),
+        ("/v1/pets/recommendations/stream", 400),
+        ("/v1/pets/recommendations/stream?userId=a&userId=b", 400),
+        ("/v1/nothing", 404),
+        ("/v1/channels/nope", 404),
+        ("/v1/inventory/stream?" + "&".join(["petId=x"] * 101), 400),
+    ],
+)
+async def test_requests_that_would_fail_again(hub: Running, path: str, status: int) -> None:
+    async with httpx.AsyncClient(base_url=hub.url) as browser:
+        response = await browser.get(path)
+    assert (response.status_code, response.json()["status"]) == (status, status)
+    assert response.headers["content-type"] == "application/problem+json"
+
+
+async def test_methods(hub: Running) -> None:
+    async with httpx.AsyncClient(base_url=hub.url) as browser:
+        response = await browser.post("/v1/inventory/stream")
+        assert (response.status_code, response.headers["allow"]) == (405, "GET, HEAD")
+        response = await browser.head("/v1/inventory/stream")
+        assert response.status_code == 200
+        assert response.headers["content-type"].startswith("text/event-stream")
+        assert (await browser.post("/healthz")).status_code == 405
+    await until(lambda: not hub.node.hub.subscribers)
+
+
+async def test_a_client_that_leaves_is_forgotten(hub: Running) -> None:
+    streams = [await opened(hub, "/v1/inventory/stream") for _ in range(20)]
+    for stream in streams:
+        await stream.until(LIVE)
+    assert len(hub.node.hub.subscribers) == 20
+    for number, stream in enumerate(streams):
+        if number % 2:
+            stream.close()
+        else:
+            stream.writer.close()
+    await until(lambda: not hub.node.hub.subscribers)
+    assert not hub.node.hub._audiences
+
+
+async def test_one_encoding_per_event_and_no_redis_connection_per_client(
+    hub: Running, publisher: Publisher, client: Any
+) -> None:
+    before = len(await client.client_list())
+    streams = [await opened(hub, "/v1/inventory/stream") for _ in range(50)]
+    for stream in streams:
+        await stream.until(LIVE)
+    for number in range(10):
+        await publisher.publish("inventory", data=str(number))
+    for stream in streams:
+        await stream.until(b"data: 9\n\n")
+        stream.close()
+    assert hub.node.tailers["inventory"].decoder.frames == 10
+    assert hub.node.hub.deliveries == 500
+    assert len(await client.client_list()) <= before + 1  # the publisher's own
+    assert hub.node.replayer.reads == 0
+
+
+async def test_a_newcomer_above_the_limit_is_told_to_come_back(redis_url: str) -> None:
+    async with running(redis_url, max_connections=1) as hub:
+        first = await opened(hub, "/v1/inventory/stream")
+        await first.until(LIVE)
+        shed = await opened(hub, "/v1/inventory/stream")
+        assert shed.head.startswith(b"HTTP/1.1 200")
+        assert b"text/event-stream" in shed.head
+        assert b"\nretry: " in await shed.rest()
+        first.close()
+
+
+async def test_quiet_clients_get_heartbeats_that_move_their_cursor(
+    redis_url: str, publisher: Publisher
+) -> None:
+    for sink in ("transport", "asgi"):
+        async with running(redis_url, sink=sink, heartbeat_s=0.3) as hub:
+            stream = await opened(hub, "/v1/inventory/stream?petId=a")
+            await stream.until(LIVE)
+            other = await publisher.publish("inventory", key="b", data="x")
+            await stream.until(b":\nid: %b\n\n" % str(other).encode())
+            began = time.monotonic()
+            await stream.until(b"\n\n:\nid: %b\n\n:\nid: " % str(other).encode())
+            assert time.monotonic() - began < 0.6
+            stream.close()
+
+
+async def test_cors(redis_url: str) -> None:
+    origin = "https://shop.example"
+    async with (
+        running(redis_url, cors_origins=(origin,)) as hub,
+        httpx.AsyncClient(base_url=hub.url, headers={"origin": origin}) as browser,
+    ):
+        response = await browser.options(
+            "/v1/inventory/stream",
+            headers={
+                "access-control-request-method": "GET",
+                "access-control-request-headers": "last-event-id",
+            },
+        )
+        assert response.status_code == 200
+        assert response.headers["access-control-allow-origin"] == origin
+        assert "last-event-id" in response.headers["access-control-allow-headers"].lower()
+        async with browser.stream("GET", "/v1/inventory/stream") as stream:
+            assert stream.headers["access-control-allow-origin"] == origin
+        async with browser.stream(
+            "GET", "/v1/inventory/stream", headers={"origin": "https://evil.example"}
+        ) as stream:
+            assert "access-control-allow-origin" not in stream.headers
+        assert hub.node.sinks == {"transport": 2, "asgi": 0}
+
+
+async def test_a_client_that_reads_nothing_holds_up_nobody_and_misses_nothing(
+    hub: Running, publisher: Publisher
+) -> None:
+    stalled = await opened(hub, "/v1/inventory/stream")
+    await stalled.until(LIVE)
+    stalled.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    reading = await opened(hub, "/v1/inventory/stream")
+    await reading.until(LIVE)
+    for start in range(0, 2000, 100):
+        numbers = range(start, start + 100)
+        data = "x" * 5000
+        await publisher.publish_many([("inventory", "t", "", f"{n} {data}") for n in numbers])
+        await reading.until(f"data: {start + 99} ".encode())
+        reading.body = reading.body[-10:]
+    if hub.node.sinks["transport"]:
+        waiting = [p.get_write_buffer_size() for p in transports(hub)]
+        # The high-water mark and one batch.
+        assert max(waiting) <= 64 * 1024 + 1000 * 5100
+    stalled.writer.transport.resume_reading()  # type: ignore[attr-defined]
+    await stalled.until(b"data: 1999 ", 20.0)
+    await until(lambda: all(not s.blocked for s in hub.node.hub.subscribers))
+    assert [int(data.split()[0]) for data in told(stalled.body)][:1999] == list(range(1999))
+    stalled.close()
+    reading.close()
+
+
+def transports(hub: Running) -> list[asyncio.Transport]:
+    return [s.write.__self__ for s in hub.node.hub.subscribers]  # type: ignore[attr-defined]
+
+
+async def test_a_client_that_never_reads_again_is_cut(redis_url: str, publisher: Publisher) -> None:
+    async with running(redis_url, send_timeout_s=0.3) as hub:
+        stream = await opened(hub, "/v1/inventory/stream")
+        await stream.until(LIVE)
+        stream.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        for _ in range(10):
+            await publisher.publish_many([("inventory", "t", "", "x" * 10_000)] * 100)
+        await until(lambda: not hub.node.hub.subscribers, 10.0)
+        stream.close()
+
+
+async def test_a_run_is_requested_once_and_continued(hub: Running, publisher: Publisher) -> None:
+    path = "/v1/pets/recommendations/stream?userId=u"
+    redis: Any = publisher.redis
+    first, second = await opened(hub, path), await opened(hub, path)
+    for stream in (first, second):
+        await stream.until(LIVE)
+    runs = [run.decode() for run, _ in await redis.xrange("recommendations.requests")]
+    assert len(runs) == 2
+    for number in range(3):
+        for run in runs:
+            key = f"u#{run}"
+            await publisher.publish("recommendations", type="t", key=key, data=f"{run} {number}")
+    for stream in (first, second):
+        await stream.until(b" 2\n\n")
+    mine = told(first.body)[0].split()[0]
+    assert told(first.body) == [f"{mine} {n}" for n in range(3)]
+    assert told(second.body) == [f"{run} {n}" for run in runs if run != mine for n in range(3)]
+    last = next(event for event in events(first.body) if event.data.endswith(" 1"))
+    again = await opened(hub, path, last.id)
+    await again.until(LIVE)
+    end = await publisher.publish("recommendations", type="complete", key=f"u#{mine}", data="end")
+    await again.rest()
+    assert told(again.body) == [f"{mine} 2", "end"]
+    over = await opened(hub, path, f"recommendations={end},run={mine}")
+    assert over.head.startswith(b"HTTP/1.1 204")
+    assert await redis.xlen("recommendations.requests") == 2
+    # Somebody else's run is not to be had with its name alone.
+    other = await opened(hub, "/v1/pets/recommendations/stream?userId=v", last.id)
+    await other.until(LIVE)
+    assert told(other.body) == []
+    for stream in (first, second, other):
+        stream.close()
+
+
+async def test_what_can_be_asked(hub: Running, publisher: Publisher) -> None:
+    async with httpx.AsyncClient(base_url=hub.url) as browser:
+        empty = (await browser.get("/v1/channels/inventory")).json()
+        assert (empty["oldest"], empty["newest"], empty["length"]) == (None, None, 0)
+        ids = [str(await publisher.publish("inventory", data=n)) for n in range(3)]
+        await until(lambda: len(hub.node.hub.windows["inventory"]) == 3)
+        assert (await browser.get("/v1/channels/inventory")).json() == {
+            "channel": "inventory",
+            "path": "/v1/inventory/stream",
+            "oldest": ids[0],
+            "newest": ids[2],
+            "length": 3,
+        }
+        every = (await browser.get("/v1/channels")).json()["channels"]
+        assert [c["channel"] for c in every] == ["orders", "inventory", "recommendations"]
+        assert (await browser.get("/readyz")).json() == {"status": "ready"}
+        assert "EventSource" in (await browser.get("/")).text
+
+
+async def test_redis_goes_away_and_comes_back() -> None:
+    with EmbeddedRedis("--appendonly", "yes", "--appendfsync", "always") as server:
+        async with (
+            running(server.url, heartbeat_s=0.3) as hub,
+            httpx.AsyncClient(base_url=hub.url) as browser,
+        ):
+            streams = [await opened(hub, "/v1/inventory/stream") for _ in range(3)]
+            async with Publisher(server.url) as publisher:
+                await publisher.publish("inventory", data="before")
+            for stream in streams:
+                await stream.until(b"data: before\n\n")
+            server.stop()
+            await until(lambda: hub.node.problems())
+            response = await browser.get("/readyz")
+            assert response.status_code == 503
+            assert any("inventory" in reason for reason in response.json()["reasons"])
+            newcomer = await opened(hub, "/v1/inventory/stream?from=earliest")
+            await newcomer.until(b"data: before\n\n")
+            beats = [stream.body.count(sse.HEARTBEAT) for stream in streams]
+            for stream, count in zip(streams, beats, strict=True):
+                stream.body = b""
+                await stream.until(sse.HEARTBEAT)
+                assert count >= 0
+            server.start()
+            async with Publisher(server.url) as publisher:
+                await publisher.publish("inventory", data="after")
+            for stream in (*streams, newcomer):
+                await stream.until(b"data: after\n\n", 10.0)
+                assert b"stream.reset" not in stream.body
+                stream.close()
+            await until(lambda: not hub.node.problems())
+
+
+async def test_an_event_id_of_a_page_is_where_it_goes_on(
+    hub: Running, publisher: Publisher
+) -> None:
+    entry_id = await publisher.publish("inventory", data="state")
+    await until(lambda: hub.node.hub.windows["inventory"].head == EventId(*entry_id))
+    async with httpx.AsyncClient(base_url=hub.url) as browser:
+        newest = (await browser.get("/v1/channels/inventory")).json()["newest"]
+    await publisher.publish("inventory", data="change")
+    stream = await opened(hub, f"/v1/inventory/stream?from={newest}")
+    await stream.until(b"data: change\n\n")
+    assert told(stream.body) == ["change"]
+    stream.close()
