@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -30,7 +30,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
-    redis_url: str = Field("", description="Redis; empty starts a private one, for trying out")
+    redis_url: str = Field("", description="where Redis is; `demo` starts a private one")
     host: str = Field("127.0.0.1", description="the address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="the port to listen on; 0 takes a free one")
     workers: int = Field(1, ge=1, description="processes that share the port")
@@ -63,7 +63,9 @@ class Settings(BaseSettings):
         (), description="origins whose pages may read the streams; '*' for all"
     )
     cors_credentials: bool = Field(False, description="let those pages send cookies")
-    log_level: str = Field("info", description="debug, info, warning or error")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="the least severity that is logged"
+    )
 
     @field_validator("channels", mode="before")
     @classmethod

@@ -17,7 +17,7 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from typing import NamedTuple, TypeAlias
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from broadcaster.backend.stream import Decoder, RedisStream, Row, id_of
 from broadcaster.core.event import ZERO, EventId
@@ -74,6 +74,7 @@ class Tailer:
             max_event_bytes: larger events are passed over.
         """
         self._stream = stream
+        self._name = stream.redis_key
         self._window = window
         self.decoder = Decoder(stream.redis_key, max_event_bytes)
         self.loaded = asyncio.Event()
@@ -104,22 +105,17 @@ class Tailer:
                 failures, self.problem = 0, ""
             except (RedisError, OSError) as error:
                 self._reconnected = True
-                if isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE"):
-                    yield self._lose()
                 self._report(error, failures)
+                if self._in_step and str(error).startswith("WRONGTYPE"):  # it is no stream now
+                    self._in_step = False
+                    yield Restart(ZERO, complete=True)
                 await asyncio.sleep(_backoff_s(failures))
                 failures += 1
 
     def _report(self, error: Exception, failures: int) -> None:
         self.problem = str(error) or type(error).__name__
         if failures == 0:
-            logger.warning(
-                "stream %r can't be read, trying again: %s", self._stream.redis_key, self.problem
-            )
-
-    def _lose(self) -> Change:
-        self._in_step, self._added = False, 0
-        return Restart(ZERO, complete=True)
+            logger.warning("stream %r can't be read, trying again: %s", self._name, self.problem)
 
     async def _load(self) -> AsyncGenerator[Change, None]:
         """Fill the window with the newest entries, up to its bounds."""
@@ -152,7 +148,8 @@ class Tailer:
         if head == ZERO or not await self._stream.from_on(head, head, 1):
             more = await self._count_up(head, rows)
             if more is None:
-                yield await self._reorient(head)
+                async for change in self._reorient(head):
+                    yield change
                 return
             rows += more
         self._reconnected = False
@@ -182,31 +179,31 @@ class Tailer:
         complete = info.last == last and info.added == self._added + len(rows) + len(more)
         return more if complete else None
 
-    async def _reorient(self, head: EventId) -> Change:
-        """Find the newest entry that both the window and Redis have."""
+    async def _reorient(self, head: EventId) -> AsyncGenerator[Change, None]:
+        """Go back to the newest entry that both the window and Redis have, or begin again."""
+        common = await self._newest_common(head)
+        if common is not None:
+            logger.warning("stream %r: going back from %s to %s", self._name, head, common)
+            info = await self._stream.info()
+            newer = await self._stream.from_on(common.after(), info.last)
+            self._added, self._reconnected = info.added - len(newer), False
+            yield Rewind(common)
+            return
+        if head != ZERO:
+            logger.warning("stream %r: %s and all before it are gone", self._name, head)
+        async for change in self._load():
+            yield change
+
+    async def _newest_common(self, head: EventId) -> EventId | None:
         start = head
         while True:
             rows = await self._stream.back_from(start, READ_COUNT)
             for row in rows:
                 if self._window.get(id_of(row)):
-                    return await self._rewind(head, id_of(row))
+                    return id_of(row)
             if len(rows) < READ_COUNT or id_of(rows[-1]) < self._window.floor:
-                if head != ZERO:
-                    logger.warning(
-                        "stream %r: %s and all before is gone", self._stream.redis_key, head
-                    )
-                return self._lose()
+                return None
             start = id_of(rows[-1]).before()
-
-    async def _rewind(self, head: EventId, position: EventId) -> Change:
-        info = await self._stream.info()
-        newer = await self._stream.from_on(position.after(), info.last)
-        self._added = info.added - len(newer)
-        self._reconnected = False
-        logger.warning(
-            "stream %r: %s is gone, going on from %s", self._stream.redis_key, head, position
-        )
-        return Rewind(position)
 
 
 def _backoff_s(failures: int) -> float:

@@ -56,7 +56,8 @@ class Subscription:
         for channel in chosen.values():
             if channel.needs_key and not any(keys):
                 raise InvalidRequestError(
-                    f"channel {channel.name!r} needs a key: ?{channel.key_param}=…"
+                    f"channel {channel.name!r} needs a key: ?{channel.key_param}=…, "
+                    "or ?key=… at /v1/events"
                 )
         on_demand = [channel.name for channel in chosen.values() if channel.requests]
         if len(on_demand) > 1 or (on_demand and len(keys) != 1):

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 _GRACE_S = 5
 _BACKLOG = 4096
+_TICK_S = 0.1
 
 
 class Server(uvicorn.Server):
@@ -34,7 +35,9 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the streams, then let uvicorn close connections and end the lifespan."""
-        await self._drain()
+        drain = asyncio.ensure_future(self._drain())
+        while not drain.done() and not self.force_exit:  # a second Ctrl-C
+            await asyncio.wait([drain], timeout=_TICK_S)
         await super().shutdown(sockets)
 
     @contextmanager

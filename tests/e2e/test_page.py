@@ -7,6 +7,7 @@ and the expectations. Skipped where there is no Chromium.
 from __future__ import annotations
 
 import itertools
+import json
 import shutil
 import socket
 import subprocess
@@ -78,12 +79,20 @@ class Node:
             (process.kill if kill else process.terminate)()
             process.wait(_PATIENCE_S)
 
+    def newest(self) -> str:
+        """The newest id of the inventory that it has read."""
+        return str(json.loads(self._get("/v1/channels/inventory"))["newest"])
+
     def _is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/readyz", timeout=1.0) as response:
-                return bool(response.status == 200)
+            return bool(self._get("/readyz"))
         except (urllib.error.URLError, OSError):
             return False
+
+    def _get(self, path: str) -> bytes:
+        with urllib.request.urlopen(self.url + path, timeout=1.0) as response:
+            body: bytes = response.read()
+            return body
 
 
 def _free_port() -> int:
@@ -161,10 +170,12 @@ class Shop:
         self._price = {"cat": 99.5, "dog": 250.0}
         self._pets = itertools.cycle(self._stock)
         self.published = 0
+        self.newest = ""
 
     async def sell(self, count: int) -> None:
         """Publish `count` changes, every fifth of them a price."""
-        await self._publisher.publish_many([self._change() for _ in range(count)])
+        ids = await self._publisher.publish_many([self._change() for _ in range(count)])
+        self.newest = str(ids[-1])
 
     def _change(self) -> tuple[str, str, str, dict[str, object]]:
         pet = next(self._pets)
@@ -200,6 +211,7 @@ async def test_it_shows_changes_and_checks_that_each_follows_from_the_one_before
     node: Node, page: Watched, shop: Shop
 ) -> None:
     await shop.sell(20)
+    await until(lambda: node.newest() == shop.newest)
     await page.open(node.url)
     await shop.sell(480)
     await page.sees("hub.inventory.events === 500")

@@ -1,0 +1,268 @@
+"""Several nodes over one Redis: a client that changes between them misses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from broadcaster import EventId, Publisher
+from broadcaster.core.channel import Channel
+from tests.nodes import Raw, Running, events, running, told
+from tests.wait import until
+
+LIVE = b"stream.live"
+INVENTORY = "/v1/inventory/stream"
+BOTH = "/v1/events?channel=orders&channel=inventory"
+
+
+@pytest.fixture
+async def pair(redis_url: str) -> AsyncIterator[tuple[Running, Running]]:
+    """Two nodes, one with each sink."""
+    async with running(redis_url) as first, running(redis_url, sink="asgi") as second:
+        yield first, second
+
+
+async def resume(hub: Running, path: str, last_id: str) -> Raw:
+    return await Raw.get(hub.port, path, f"Last-Event-ID: {last_id}\r\n" if last_id else "")
+
+
+def resets(body: bytes) -> list[dict[str, str]]:
+    return [json.loads(e.data) for e in events(body) if e.event == "stream.reset"]
+
+
+@pytest.mark.parametrize("path", [INVENTORY, BOTH])
+async def test_cut_after_any_byte_and_resume_on_the_other_node(
+    pair: tuple[Running, Running], publisher: Publisher, path: str
+) -> None:
+    stream = await Raw.get(pair[0].port, path + ("&" if "?" in path else "?") + "from=latest")
+    await stream.until(LIVE)
+    for number in range(12):
+        channel = ("inventory", "orders")[number % 2 if path == BOTH else 0]
+        await publisher.publish(channel, type="t", key="k", data=f"{number}")
+        await stream.until(f"data: {number}\n\n".encode())
+    whole = stream.body
+
+    async def check(offset: int) -> None:
+        before = told(whole[:offset])
+        ids = [line for line in whole[:offset].split(b"\n\n")[:-1] if b"id: " in line]
+        last_id = ids[-1].split(b"id: ")[1].split(b"\n")[0].decode() if ids else ""
+        if not last_id:
+            return
+        again = await resume(pair[offset % 2], path, last_id)
+        await again.until(LIVE)
+        got = before + told(again.body)
+        if path == BOTH:  # between streams no order is promised
+            got.sort(key=int)
+        assert got == [str(number) for number in range(12)], offset
+        assert not resets(again.body)
+        again.close()
+
+    for start in range(0, len(whole), 40):
+        await asyncio.gather(*map(check, range(start, min(start + 40, len(whole)))))
+
+
+async def test_a_node_that_is_behind_waits_for_its_tailer(
+    pair: tuple[Running, Running], publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead, behind = pair
+    held = asyncio.Event()
+    apply = behind.node._apply
+
+    async def late(stream: str, change: Any) -> None:
+        await held.wait()
+        await apply(stream, change)
+
+    monkeypatch.setattr(behind.node, "_apply", late)
+    stream = await Raw.get(ahead.port, INVENTORY)
+    await stream.until(LIVE)
+    for number in range(3):
+        await publisher.publish("inventory", data=f"{number}")
+    await stream.until(b"data: 2\n\n")
+    assert behind.node.hub.windows["inventory"].head == (0, 0)
+    again = await resume(behind, INVENTORY, events(stream.body)[-2].id)
+    await until(lambda: behind.node.replayer.reads)
+    held.set()
+    await again.until(LIVE)
+    assert told(again.body) == ["2"]
+    assert not resets(again.body)
+
+
+async def test_an_id_that_redis_does_not_know_is_a_rollback(
+    pair: tuple[Running, Running], publisher: Publisher
+) -> None:
+    newest = await publisher.publish("inventory", data="1")
+    phantom = EventId(newest.ms + 1000, 0)
+    for hub in pair:
+        await until(lambda hub=hub: hub.node.hub.windows["inventory"].head == newest)
+        stream = await resume(hub, INVENTORY, str(phantom))
+        await stream.until(LIVE)
+        (reset,) = resets(stream.body)
+        assert (reset["reason"], reset["requested"]) == ("rollback", str(phantom))
+        assert reset["resumed"] == str(newest)
+
+
+def small(window_events: int) -> dict[str, Channel]:
+    channel = Channel(
+        name="inventory", path=INVENTORY, key_param="petId", window_events=window_events
+    )
+    return {"inventory": channel}
+
+
+async def test_what_the_window_has_not_comes_from_redis(
+    redis_url: str, publisher: Publisher
+) -> None:
+    async with running(redis_url, channels=small(10)) as hub:
+        ids = await publisher.publish_many(
+            ("inventory", "t", f"k{n % 2}", str(n)) for n in range(3500)
+        )
+        await until(lambda: hub.node.hub.windows["inventory"].head == ids[-1])
+        assert len(hub.node.hub.windows["inventory"]) == 10
+        stream = await resume(hub, INVENTORY, str(ids[4]))
+        await stream.until(LIVE)
+        assert told(stream.body) == [str(n) for n in range(5, 3500)]
+        keyed = await Raw.get(hub.port, f"{INVENTORY}?petId=k1&from=earliest")
+        await keyed.until(LIVE)
+        assert told(keyed.body) == [str(n) for n in range(1, 3500, 2)]
+        timed = await Raw.get(hub.port, f"{INVENTORY}?from=2020-01-01T00:00:00Z")
+        await timed.until(LIVE)
+        assert len(told(timed.body)) == 3500
+        assert not resets(stream.body + keyed.body + timed.body)
+
+
+async def test_a_herd_with_one_cursor_shares_its_reads(
+    redis_url: str, publisher: Publisher
+) -> None:
+    async with running(redis_url, channels=small(10)) as hub:
+        ids = await publisher.publish_many(("inventory", "t", "", str(n)) for n in range(500))
+        await until(lambda: hub.node.hub.windows["inventory"].head == ids[-1])
+        herd = await asyncio.gather(*(resume(hub, INVENTORY, str(ids[0])) for _ in range(100)))
+        for stream in herd:
+            await stream.until(LIVE)
+            assert told(stream.body) == [str(n) for n in range(1, 500)]
+        assert hub.node.replayer.reads <= 20
+
+
+@pytest.mark.parametrize("window_events", [10, 100_000])
+async def test_cursors_at_the_trim_edge(
+    redis_url: str, publisher: Publisher, client: Any, window_events: int
+) -> None:
+    ids = await publisher.publish_many(("inventory", "t", "", str(n)) for n in range(1000))
+    await client.xtrim("inventory", maxlen=100, approximate=False)
+    async with running(redis_url, channels=small(window_events)) as hub:
+        for cursor, wanted, told_so in (
+            (ids[0], range(900, 1000), True),  # long gone
+            (ids[898], range(900, 1000), True),  # 899, which it had not seen, is gone
+            (ids[900], range(901, 1000), False),  # the oldest
+            (ids[999], range(0), False),  # the newest
+        ):
+            stream = await resume(hub, INVENTORY, str(cursor))
+            await stream.until(LIVE)
+            assert told(stream.body) == [str(n) for n in wanted]
+            assert [r["reason"] for r in resets(stream.body)] == ["trimmed"] * told_so
+            # Its next id is one to stand on.
+            again = await resume(hub, INVENTORY, events(stream.body)[-1].id)
+            await again.until(LIVE)
+            assert not resets(again.body)
+
+
+async def test_the_empty_beginning_is_continuous_until_something_is_removed(
+    redis_url: str, publisher: Publisher, client: Any
+) -> None:
+    ids = await publisher.publish_many(("inventory", "t", "", str(n)) for n in range(30))
+    for window_events in (10, 100):
+        async with running(redis_url, channels=small(window_events)) as hub:
+            stream = await resume(hub, INVENTORY, "0-0")
+            await stream.until(LIVE)
+            assert told(stream.body) == [str(n) for n in range(30)]
+            assert not resets(stream.body)
+    await client.xdel("inventory", str(ids[0]))
+    for window_events in (10, 100):
+        async with running(redis_url, channels=small(window_events)) as hub:
+            stream = await resume(hub, INVENTORY, "0-0")
+            await stream.until(LIVE)
+            assert len(resets(stream.body)) == 1
+            assert told(stream.body) == [str(n) for n in range(1, 30)]
+
+
+async def test_a_stream_that_is_deleted_resets_its_clients_and_no_others(
+    pair: tuple[Running, Running], publisher: Publisher, client: Any
+) -> None:
+    for hub in pair:
+        inventory = await Raw.get(hub.port, INVENTORY)
+        orders = await Raw.get(hub.port, "/v1/events?channel=orders")
+        await inventory.until(LIVE)
+        await orders.until(LIVE)
+        await publisher.publish("inventory", data="old")
+        await inventory.until(b"data: old\n\n")
+        await client.delete("inventory")
+        await inventory.until(b"stream.reset", 4.0)
+        await publisher.publish("inventory", data="new")
+        await publisher.publish("orders", data="order")
+        await inventory.until(b"data: new\n\n")
+        await orders.until(b"data: order\n\n")
+        assert len(resets(inventory.body)) == 1
+        assert not resets(orders.body)
+
+
+async def test_trimming_all_that_was_read_is_no_loss(
+    pair: tuple[Running, Running], publisher: Publisher, client: Any
+) -> None:
+    hub, _ = pair
+    stream = await Raw.get(hub.port, INVENTORY)
+    await stream.until(LIVE)
+    for number in range(5):
+        await publisher.publish("inventory", data=f"{number}")
+        await stream.until(f"data: {number}\n\n".encode())
+        await client.xtrim("inventory", maxlen=0, approximate=False)
+    assert not resets(stream.body)
+
+
+async def test_a_burst_that_was_trimmed_before_it_was_read_is_a_reset(
+    pair: tuple[Running, Running], publisher: Publisher, client: Any
+) -> None:
+    hub, _ = pair
+    await publisher.publish("inventory", data="first")
+    stream = await Raw.get(hub.port, f"{INVENTORY}?from=earliest")
+    await stream.until(LIVE)
+    pipe = client.pipeline(transaction=True)
+    for number in range(50):
+        pipe.xadd("inventory", {"data": str(number)}, maxlen=10, approximate=False)
+    await pipe.execute()
+    await stream.until(b"data: 49\n\n")
+    assert told(stream.body) == ["first", *map(str, range(40, 50))]
+    assert [reset["reason"] for reset in resets(stream.body)] == ["trimmed"]
+
+
+async def test_a_key_that_is_no_stream_harms_only_its_channel(
+    pair: tuple[Running, Running], publisher: Publisher, client: Any
+) -> None:
+    hub, _ = pair
+    orders = await Raw.get(hub.port, "/v1/events?channel=orders")
+    await orders.until(LIVE)
+    await client.set("inventory", "text")
+    await until(lambda: any("WRONGTYPE" in problem for problem in hub.node.problems()))
+    await publisher.publish("orders", data="order")
+    await orders.until(b"data: order\n\n")
+    await client.delete("inventory")
+    await until(lambda: not hub.node.problems())
+    await publisher.publish("inventory", data="again")
+    inventory = await Raw.get(hub.port, f"{INVENTORY}?from=earliest")
+    await inventory.until(b"data: again\n\n")
+
+
+async def test_readiness_and_channels_tell_of_a_window_that_is_not_all(
+    redis_url: str, publisher: Publisher
+) -> None:
+    ids = await publisher.publish_many(("inventory", "t", "", str(n)) for n in range(30))
+    async with (
+        running(redis_url, channels=small(10)) as hub,
+        httpx.AsyncClient(base_url=hub.url) as browser,
+    ):
+        answer = (await browser.get("/v1/channels/inventory")).json()
+        assert (answer["oldest"], answer["newest"]) == (str(ids[0]), str(ids[-1]))
+        assert answer["length"] == 30

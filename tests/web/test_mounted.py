@@ -1,0 +1,116 @@
+"""The hub inside of other people's applications, and under other servers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.types import ASGIApp
+
+from broadcaster.app import create_app
+from broadcaster.settings import load_settings
+from broadcaster.web.server import make_server
+from tests.nodes import Raw, told
+from tests.wait import until
+
+LIVE = b"stream.live"
+
+
+@asynccontextmanager
+async def served(app: ASGIApp) -> AsyncIterator[int]:
+    """Serve an application that is not ours, which has a drain of its own."""
+
+    async def nothing() -> None:
+        return
+
+    server = make_server(app, nothing, host="127.0.0.1", port=0, log_level="warning")
+    task = asyncio.create_task(server.serve())
+    try:
+        await until(lambda: server.started)
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        while Raw.made:
+            Raw.made.pop().close()
+        server.should_exit = True
+        await task
+
+
+@pytest.mark.parametrize("framework", [FastAPI, Starlette])
+@pytest.mark.parametrize("with_lifespan", [True, False])
+async def test_mounted_under_a_prefix(
+    redis_url: str, framework: type[Starlette], with_lifespan: bool
+) -> None:
+    hub = create_app(load_settings(redis_url=redis_url))
+    app = framework(lifespan=hub.router.lifespan_context if with_lifespan else None)
+    app.router.routes.append(Mount("/live", hub))
+    async with served(app) as port:
+        url = f"http://127.0.0.1:{port}/live"
+        async with httpx.AsyncClient() as browser:
+            stream = await Raw.get(port, "/live/v1/orders/7/status/stream")
+            await stream.until(LIVE)
+            assert (await browser.get(f"{url}/readyz")).status_code == 200
+            assert (await browser.get(f"{url}/")).status_code == 200
+            assert (await browser.get(f"{url}/v1/channels/orders")).json()["length"] == 0
+            assert hub.state.node.sinks["transport"] == 1
+        stream.close()
+    await hub.state.node.aclose()  # without a lifespan nobody else does
+
+
+SERVERS = {
+    "uvicorn": ("uvicorn", "--port", "0", "--log-level", "info"),
+    "uvicorn-h11": ("uvicorn", "--port", "0", "--http", "h11"),
+    "hypercorn": ("hypercorn", "--bind", "127.0.0.1:0", "--graceful-timeout", "1"),
+}
+
+
+@pytest.mark.parametrize("server", SERVERS)
+async def test_plain_servers(server: str, redis_url: str, tmp_path: object) -> None:
+    (module := f"{tmp_path}/mine.py")
+    with open(module, "w") as file:  # noqa: ASYNC230 -- a test's own small file
+        file.write("from broadcaster import create_app\napp = create_app()\n")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", *SERVERS[server], "mine:app",
+        cwd=str(tmp_path), stdout=PIPE, stderr=asyncio.subprocess.STDOUT,
+        env=os.environ | {"BROADCASTER_REDIS_URL": redis_url, "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    try:
+        port = await listening_port(process)
+        stream = await Raw.get(port, "/v1/orders/7/status/stream")
+        await stream.until(LIVE)
+        async with httpx.AsyncClient() as browser:
+            done = await browser.get(f"http://127.0.0.1:{port}/readyz")
+            assert done.status_code == 200
+        process.send_signal(signal.SIGTERM)
+        # An open stream does not keep the server from exiting.
+        assert b"retry: " in (await stream.rest())[10:]
+        assert told(stream.body) == []
+        async with asyncio.timeout(8):
+            await process.wait()
+    finally:
+        while Raw.made:
+            Raw.made.pop().close()
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+async def listening_port(process: asyncio.subprocess.Process) -> int:
+    assert process.stdout is not None
+    output = []
+    async with asyncio.timeout(15):
+        async for line in process.stdout:
+            text = line.decode()
+            output.append(text)
+            if "http://127.0.0.1:" in text:
+                return int(text.split("http://127.0.0.1:")[1].split()[0].rstrip("/"))
+    raise AssertionError(f"it never listened: {''.join(output)}")
