@@ -28,6 +28,7 @@ from broadcaster.errors import (
 )
 
 if TYPE_CHECKING:
+    from broadcaster.app import create_app
     from broadcaster.backend.client import UNAVAILABLE, connect, connect_sync, redacted
     from broadcaster.backend.embedded import EmbeddedRedis, start_embedded
     from broadcaster.backend.publisher import (
@@ -40,12 +41,15 @@ if TYPE_CHECKING:
     )
     from broadcaster.backend.runs import Run, RunLostError, RunQueue
     from broadcaster.client import EventSource, StreamEvent, StreamRefusedError
+    from broadcaster.core.channel import Channel
     from broadcaster.core.event import Event, EventId
+    from broadcaster.settings import Settings, load_settings
 
 __all__ = [
     "UNAVAILABLE",
     "BackendUnavailableError",
     "BroadcasterError",
+    "Channel",
     "ConfigurationError",
     "ConflictError",
     "EmbeddedRedis",
@@ -62,17 +66,21 @@ __all__ = [
     "Run",
     "RunLostError",
     "RunQueue",
+    "Settings",
     "StreamEvent",
     "StreamRefusedError",
     "SyncPublisher",
     "Transaction",
     "connect",
     "connect_sync",
+    "create_app",
+    "load_settings",
     "redacted",
     "start_embedded",
 ]
 
 _HOME = {
+    "broadcaster.app": ("create_app",),
     "broadcaster.backend.client": ("UNAVAILABLE", "connect", "connect_sync", "redacted"),
     "broadcaster.backend.embedded": ("EmbeddedRedis", "start_embedded"),
     "broadcaster.backend.publisher": (
@@ -85,7 +93,9 @@ _HOME = {
     ),
     "broadcaster.backend.runs": ("Run", "RunLostError", "RunQueue"),
     "broadcaster.client": ("EventSource", "StreamEvent", "StreamRefusedError"),
+    "broadcaster.core.channel": ("Channel",),
     "broadcaster.core.event": ("Event", "EventId"),
+    "broadcaster.settings": ("Settings", "load_settings"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
