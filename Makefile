@@ -3,7 +3,7 @@ PYTHON ?= python3
 PORT ?= 8000
 BIN := .venv/bin
 
-.PHONY: install demo test check lock clean
+.PHONY: install demo test coverage check bench lock clean
 
 install: .venv/.installed
 
@@ -18,6 +18,15 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest $(ARGS)
+
+# All of core, with branches, by the tests that need nothing but Python.
+coverage: install
+	$(BIN)/coverage run --parallel-mode -m pytest --quiet tests/core tests/test_interleavings.py
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --include 'broadcaster/core/*' --fail-under 100
+
+bench: install
+	$(BIN)/python -m bench.fanout $(ARGS)
 
 check: install
 	$(BIN)/ruff check .
