@@ -7,7 +7,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -158,21 +158,22 @@ class Node:
         assert self._replayer is not None
         return self._replayer
 
-    async def shedding(self) -> str:
-        """Why a newcomer can't be served for now; empty if it can.
+    async def shedding(self, streams: Iterable[str]) -> str:
+        """Why a newcomer to these streams can't be served for now; empty if it can.
 
         Waits a moment for windows that are still being read.
         """
         self.start()  # Starlette runs no lifespan of a mounted application
+        loaded = [self.tailers[stream].loaded for stream in streams]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE_S):
-                for tailer in self.tailers.values():
-                    await tailer.loaded.wait()
+                for window in loaded:
+                    await window.wait()
         if self._draining:
             return "this node is shutting down"
         if len(self.hub.subscribers) >= self.settings.max_connections:
             return "this node has all the connections it may have"
-        if not all(tailer.loaded.is_set() for tailer in self.tailers.values()):
+        if not all(window.is_set() for window in loaded):
             return "this node is still reading its windows"
         return ""
 

@@ -37,8 +37,8 @@ class Node(Protocol):
     channels: Mapping[str, Channel]
     sinks: dict[str, int]
 
-    async def shedding(self) -> str:
-        """Why a newcomer can't be served for now; empty if it can. May wait a little."""
+    async def shedding(self, streams: Iterable[str]) -> str:
+        """Why a newcomer to these can't be served for now; empty if it can. Waits a little."""
 
     async def position_at(self, stream: str, start: Start) -> EventId:
         """The position from which a client reads that begins there."""
@@ -79,7 +79,7 @@ class EventStream:
             await event_stream(b"")(scope, receive, send)
             return
         try:
-            reason = await self._node.shedding()
+            reason = await self._node.shedding(request.subscription.streams)
             over = not reason and await request.open()
         except BroadcasterError as error:
             logger.warning("a newcomer is shed: %s", error)

@@ -27,9 +27,11 @@ class Client:
         self.wakes = 0
         self.subscriber = Subscriber(
             subscription,
-            dict.fromkeys(subscription.streams, ZERO) | options.pop("positions", {}),
-            **{"write": self.data.append, "wake": self.wake, "pushed": True, "chunked": False}
-            | options,
+            options.get("positions", dict.fromkeys(subscription.streams, ZERO)),
+            write=self.data.append,
+            wake=self.wake,
+            pushed=options.get("pushed", True),
+            chunked=options.get("chunked", False),
         )
         hub.add(self.subscriber)
 

@@ -26,7 +26,7 @@ def parse_with_httpx(stream: bytes) -> list[tuple[str, str, str]]:
 
 
 def parse_with_sseclient(stream: bytes) -> list[tuple[str, str, str]]:
-    return [(e.id, e.event, e.data) for e in sseclient.SSEClient(iter([stream])).events()]
+    return [(e.id or "", e.event, e.data) for e in sseclient.SSEClient(iter([stream])).events()]
 
 
 def lf(text: str) -> str:

@@ -31,6 +31,10 @@ async def resume(hub: Running, path: str, last_id: str) -> Raw:
     return await Raw.get(hub.port, path, f"Last-Event-ID: {last_id}\r\n" if last_id else "")
 
 
+async def reached(hub: Running, entry_id: EventId) -> None:
+    await until(lambda: hub.node.hub.windows["inventory"].head == entry_id)
+
+
 def resets(body: bytes) -> list[dict[str, str]]:
     return [json.loads(e.data) for e in events(body) if e.event == "stream.reset"]
 
@@ -98,7 +102,7 @@ async def test_an_id_that_redis_does_not_know_is_a_rollback(
     newest = await publisher.publish("inventory", data="1")
     phantom = EventId(newest.ms + 1000, 0)
     for hub in pair:
-        await until(lambda hub=hub: hub.node.hub.windows["inventory"].head == newest)
+        await reached(hub, newest)
         stream = await resume(hub, INVENTORY, str(phantom))
         await stream.until(LIVE)
         (reset,) = resets(stream.body)
@@ -120,7 +124,7 @@ async def test_what_the_window_has_not_comes_from_redis(
         ids = await publisher.publish_many(
             ("inventory", "t", f"k{n % 2}", str(n)) for n in range(3500)
         )
-        await until(lambda: hub.node.hub.windows["inventory"].head == ids[-1])
+        await reached(hub, ids[-1])
         assert len(hub.node.hub.windows["inventory"]) == 10
         stream = await resume(hub, INVENTORY, str(ids[4]))
         await stream.until(LIVE)
@@ -139,7 +143,7 @@ async def test_a_herd_with_one_cursor_shares_its_reads(
 ) -> None:
     async with running(redis_url, channels=small(10)) as hub:
         ids = await publisher.publish_many(("inventory", "t", "", str(n)) for n in range(500))
-        await until(lambda: hub.node.hub.windows["inventory"].head == ids[-1])
+        await reached(hub, ids[-1])
         herd = await asyncio.gather(*(resume(hub, INVENTORY, str(ids[0])) for _ in range(100)))
         for stream in herd:
             await stream.until(LIVE)
@@ -253,6 +257,18 @@ async def test_a_key_that_is_no_stream_harms_only_its_channel(
     await publisher.publish("inventory", data="again")
     inventory = await Raw.get(hub.port, f"{INVENTORY}?from=earliest")
     await inventory.until(b"data: again\n\n")
+
+
+async def test_a_stream_that_can_not_be_read_from_the_start_harms_only_its_channel(
+    redis_url: str, publisher: Publisher, client: Any
+) -> None:
+    await client.set("inventory", "text")
+    await publisher.publish("orders", data="order")
+    async with running(redis_url, ready=False) as hub:
+        orders = await Raw.get(hub.port, "/v1/events?channel=orders&from=earliest")
+        await orders.until(b"data: order\n\n")
+        inventory = await Raw.get(hub.port, INVENTORY)
+        assert b"retry: " in await inventory.rest()
 
 
 async def test_readiness_and_channels_tell_of_a_window_that_is_not_all(
