@@ -80,7 +80,7 @@ async def test_plain_servers(server: str, redis_url: str, tmp_path: Path) -> Non
     (tmp_path / "mine.py").write_text("from broadcaster import create_app\napp = create_app()\n")
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", module, *arguments, "mine:app",
-        cwd=str(tmp_path), stdout=PIPE, stderr=asyncio.subprocess.STDOUT,
+        cwd=str(tmp_path), start_new_session=True, stdout=PIPE, stderr=asyncio.subprocess.STDOUT,
         env=os.environ | {"BROADCASTER_REDIS_URL": redis_url, "PYTHONUNBUFFERED": "1"},
     )  # fmt: skip
     try:
@@ -100,9 +100,9 @@ async def test_plain_servers(server: str, redis_url: str, tmp_path: Path) -> Non
     finally:
         while Raw.made:
             Raw.made.pop().close()
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+        with suppress(ProcessLookupError):  # hypercorn has children of its own
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.communicate()
 
 
 async def listening_port(process: asyncio.subprocess.Process) -> int:
