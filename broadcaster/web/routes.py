@@ -12,8 +12,8 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import Route
-from starlette.types import Lifespan
+from starlette.routing import Match, Route
+from starlette.types import Lifespan, Receive, Scope, Send
 
 from broadcaster.settings import Settings
 from broadcaster.web import stream
@@ -42,21 +42,46 @@ def json(content: object, status: int = 200) -> Response:
     )
 
 
+class Hub(Starlette):
+    """Starlette, which hands event streams straight to their endpoint.
+
+    Its layers would keep a suspended coroutine each for as long as a client is connected: 3 KB.
+    They are only passed through if there is something in them, such as CORS.
+    """
+
+    def __init__(self, streams: list[Route], **options: Any) -> None:
+        super().__init__(**options)
+        self._streams = [] if options["middleware"] else streams
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] == "http":
+            for route in self._streams:
+                match, found = route.matches(scope)
+                if match is Match.FULL:
+                    scope.update(found)
+                    await route.app(scope, receive, send)
+                    return
+        await super().__call__(scope, receive, send)
+
+
 def starlette_app(node: Node, lifespan: Lifespan[Any]) -> Starlette:
     """Make the ASGI application of a node."""
     endpoints = _Endpoints(node)
-    routes = [
+    streams = [
         Route(path, endpoint)
         for path, endpoint in stream.streams(node, node.channels.values()).items()
     ]
-    routes += [
+    routes = [
+        *streams,
         Route("/", endpoints.page),
         Route("/healthz", endpoints.healthz),
         Route("/readyz", endpoints.readyz),
         Route("/v1/channels", endpoints.channels),
         Route("/v1/channels/{channel}", endpoints.channel),
     ]
-    return Starlette(
+    return Hub(
+        streams,
         routes=routes,
         middleware=_cors(node.settings),
         exception_handlers={404: _not_found, 405: _not_allowed},
