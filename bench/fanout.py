@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -189,7 +190,7 @@ def main(
     output: Path,
 ) -> None:
     """Measure what fanning out costs, with both sinks and beside the floor."""
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=140)
     steps = len(SINKS) * (1 + len(idle)) + len(SERVERS) * (1 + rounds * len(rates))
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
