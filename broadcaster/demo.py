@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
@@ -137,7 +138,13 @@ class _Demo:
 
     async def _show(self) -> None:
         await _until(lambda: not self._node.problems())
-        click.echo(_WELCOME.format(url=self._url, order=await self._an_order()))
+        welcome = _WELCOME.format(
+            url=self._url,
+            order=await self._an_order(),
+            redis_url=self._node.settings.redis_url,
+            command=_command(),
+        )
+        click.echo(welcome)
         statistics = Statistics(self._node)
         with _line_in_place() as show:
             while True:
@@ -154,6 +161,11 @@ class _Demo:
         return printable(frames[-1].key) if frames else "ORDER"
 
 
+def _command() -> str:
+    """This program as the user has called it, so that the lines can be copied."""
+    return os.path.relpath(sys.argv[0]) if os.sep in sys.argv[0] else sys.argv[0]
+
+
 async def _until(condition: Callable[[], bool]) -> None:
     while not condition():  # noqa: ASYNC110 -- a node has nothing else to wait for
         await asyncio.sleep(0.05)
@@ -164,7 +176,8 @@ The page                {url}/
 All stock and prices    curl -N {url}/v1/inventory/stream
 One order               curl -N {url}/v1/orders/{order}/status/stream
 Made for you            curl -N '{url}/v1/pets/recommendations/stream?userId=you'
-Several channels        broadcaster tail inventory,orders --base-url {url}
+Several channels        {command} tail inventory,orders --base-url {url}
+An event of your own    {command} publish inventory --data hello --redis-url {redis_url}
 
 Ctrl-C stops everything.
 """

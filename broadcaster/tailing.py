@@ -131,10 +131,17 @@ def _as_sent(data: str) -> object:
 def on_terminal(console: Console) -> Callable[[StreamEvent], object]:
     """What writes an event as a line for people: time, id, type, data."""
 
+    before: set[str] = set()
+
     def show(event: StreamEvent) -> None:
+        # Of several positions in the id, the event's own is the one that has moved.
+        positions = set(event.id.split(","))
+        moved = ",".join(positions - before) or event.id
+        before.clear()
+        before.update(positions)
         style = _STYLES.get(event.type, "")
         line = Text.assemble(
-            (_time_of(event.id), "dim"),
+            (_time_of(moved), "dim"),
             "  ",
             (printable(event.id), "cyan"),
             "  ",

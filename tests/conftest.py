@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -9,6 +10,10 @@ import pytest
 import redis
 
 from broadcaster import EmbeddedRedis, Publisher, connect
+
+# Where a shell has started us in the background, SIGINT is ignored, and by our children too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The recommendations worker: answers requests with one pet after the other, each time the best left.
+"""The recommendations worker: answers requests with one pet after the other, the best left first.
 
 Taking requests, taking over what a dead worker left and publishing each piece once is the work of
 `broadcaster.RunQueue`; here is what the pieces are, and how many runs go on at a time.

@@ -65,7 +65,7 @@ class Probe:
     def length(self, redis_key: str) -> int:
         """How many entries a stream has; 0 if that can't be told."""
         try:
-            return int(self._redis.xlen(redis_key))
+            return int(self._redis.xinfo_stream(redis_key)["length"])
         except TROUBLE:
             return 0
 

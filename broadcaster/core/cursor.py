@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
-from broadcaster.core.event import EventId
+from broadcaster.core.event import Boundary, EventId
 from broadcaster.errors import InvalidCursorError
 
 RUN = "run"
@@ -25,7 +25,6 @@ Start = Literal["earliest", "latest"] | int
 """Where a client without a cursor begins: an end of the stream, or a time in milliseconds."""
 
 _MAX_CURSOR_CHARS = 4096
-_BETWEEN = (1 << 64) - 1
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _DURATION = re.compile(r"(\d{1,12})(ms|s|m|h|d)", re.ASCII)
 _UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -34,10 +33,10 @@ _UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 def render(positions: Mapping[str, EventId], run: EventId | None = None) -> bytes:
     """Write the id that restores all positions; `b""` if there is none to restore.
 
-    A position just before a millisecond (`EventId.before` makes them) is nobody's id. It is left
-    out: an id that we send is always one of an entry, or `0-0`, so that a resume can be proven.
+    A position that is only the one before some id is left out: an id that we send is always one of
+    an entry, or `0-0`, so that a resume can be proven on any node.
     """
-    known = {name: id_ for name, id_ in positions.items() if id_.seq != _BETWEEN}
+    known = {name: id_ for name, id_ in positions.items() if not isinstance(id_, Boundary)}
     if run is None and len(positions) == 1:
         return b"".join(b"%d-%d" % id_ for id_ in known.values())
     if run is not None:

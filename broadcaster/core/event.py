@@ -51,11 +51,20 @@ class EventId(NamedTuple):
         return EventId(self.ms + 1, 0) if self.ms < _LIMIT - 1 else self
 
     def before(self) -> EventId:
-        """The greatest id below this one: no entry can lie between the two. `0-0` has none and
-        returns itself."""
+        """The position just before this id: no entry can lie between the two. There is none
+        before `0-0`, which returns itself."""
         if self.seq:
-            return EventId(self.ms, self.seq - 1)
-        return EventId(self.ms - 1, _LIMIT - 1) if self.ms else self
+            return Boundary(self.ms, self.seq - 1)
+        return Boundary(self.ms - 1, _LIMIT - 1) if self.ms else self
+
+
+class Boundary(EventId):
+    """A position just before an id, perhaps nobody's own: good to read from, but never sent.
+
+    It equals the id with the same numbers.
+    """
+
+    __slots__ = ()
 
 
 ZERO = EventId(0, 0)

@@ -22,6 +22,7 @@ def test_one_stream_is_the_redis_id_and_several_are_named_and_sorted() -> None:
 
 def test_a_position_that_is_nobodys_id_is_left_out() -> None:
     assert render({"orders": EventId(6, 0).before()}) == b""
+    assert render({"orders": EventId(6, 2).before()}) == b""
     assert render({"orders": EventId(6, 0).before(), "inventory": B}) == b"inventory=6-0"
     assert render({"orders": ZERO}) == b"0-0"
 

@@ -174,6 +174,20 @@ async def test_cursors_at_the_trim_edge(
             assert not resets(again.body)
 
 
+async def test_the_first_id_is_always_one_of_an_entry(
+    redis_url: str, publisher: Publisher, client: Any
+) -> None:
+    for seq in range(1, 4):
+        await client.xadd("inventory", {"data": str(seq)}, id=f"1000-{seq}")
+    await client.xtrim("inventory", maxlen=1, approximate=False)
+    async with running(redis_url, channels=small(10)) as hub:
+        for start in ("?from=earliest", "?from=1000-1"):
+            stream = await Raw.get(hub.port, INVENTORY + start)
+            await stream.until(LIVE)
+            ids = [line for line in stream.body.split(b"\n") if line.startswith(b"id")]
+            assert set(ids) == {b"id: 1000-3"}
+
+
 async def test_the_empty_beginning_is_continuous_until_something_is_removed(
     redis_url: str, publisher: Publisher, client: Any
 ) -> None:
