@@ -7,10 +7,10 @@ uses the ASGI sink, which is slower and needs nothing but ASGI.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import MutableMapping
+from functools import partial
 from typing import Any, Protocol
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 EXTENSION = "broadcaster.transport"
 """The name in `scope["extensions"]` under which the protocol offers itself."""
@@ -34,48 +34,57 @@ class StreamProtocol(HttpToolsProtocol):
 
     # A slot: one more entry in the instance's dict would be beyond what CPython shares between the
     # instances of a class, and cost each connection 1.3 KB.
-    __slots__ = ("events",)
+    __slots__ = ("events", "streaming")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """As uvicorn's."""
         super().__init__(*args, **kwargs)
         self.events: TransportEvents | None = None
+        self.streaming: RequestResponseCycle | None = None
 
-    def on_message_begin(self) -> None:
-        """Offer this connection to the request that begins."""
-        super().on_message_begin()
-        extensions: dict[str, Any] = {EXTENSION: self}
+    def on_headers_complete(self) -> None:
+        """Offer this connection to the request that has begun."""
+        super().on_headers_complete()
+        # A pipelined request has a cycle of its own while an earlier one is being answered.
+        extensions: dict[str, Any] = {EXTENSION: partial(self.attach, self.cycle)}
         self.scope["extensions"] = extensions
 
     def attach(
-        self, events: TransportEvents, scope: MutableMapping[str, Any], high_water_bytes: int
-    ) -> asyncio.Transport:
+        self, cycle: RequestResponseCycle, events: TransportEvents, high_water_bytes: int
+    ) -> tuple[StreamProtocol, asyncio.Transport]:
         """Take over the connection for a response that is about to start.
 
+        Args:
+            cycle: uvicorn's state of the request that is answered.
+            events: who is told of the transport's state from now on.
+            high_water_bytes: above it, `pause_writing` is called.
+
         Returns:
-            The transport to write the body to, framed as HTTP wants it.
+            This, to detach from, and the transport to write the body to, framed as HTTP wants it.
+            It may be closing already.
 
         Raises:
             AttributeError: uvicorn has changed; nothing has been touched.
         """
-        cycle, transport = self.cycle, self.transport
-        if cycle.scope is not scope:
-            raise AttributeError("the request is not the connection's current one")
-        if scope["http_version"] == "1.0":
+        transport = self.transport
+        cycle.disconnected = cycle.disconnected or transport.is_closing()
+        if cycle.scope["http_version"] == "1.0":
             # uvicorn would use the chunked coding, which HTTP/1.0 does not have.
             cycle.chunked_encoding = False
         transport.set_write_buffer_limits(high=high_water_bytes)
-        self.events = events
-        return transport
+        self.events, self.streaming = events, cycle
+        return self, transport
 
     def detach(self) -> None:
         """Leave the connection to uvicorn again."""
-        self.events = None
+        self.events = self.streaming = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the stream, then uvicorn."""
         if self.events:
             self.events.connection_lost()
+        if self.streaming:  # uvicorn tells only the newest of pipelined requests
+            self.streaming.disconnected = True
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:

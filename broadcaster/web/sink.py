@@ -14,7 +14,7 @@ from typing import Protocol
 from starlette.types import Message, Receive, Scope, Send
 
 from broadcaster.core import sse
-from broadcaster.web.protocol import StreamProtocol
+from broadcaster.web.protocol import StreamProtocol, TransportEvents
 
 
 class Sink(Protocol):
@@ -89,6 +89,13 @@ def _start(headers: list[tuple[bytes, bytes]]) -> Message:
     return {"type": "http.response.start", "status": 200, "headers": headers}
 
 
+Attach = Callable[[TransportEvents, int], tuple[StreamProtocol, asyncio.Transport]]
+"""What our protocol offers in the scope."""
+
+# The client is gone, as ASGI's servers say it (OSError, also for one that does not read), and as
+# uvloop does when it is written to all the same.
+_GONE = (OSError, RuntimeError)
+
 _END: Message = {"type": "http.response.body", "body": b"", "more_body": False}
 
 
@@ -97,14 +104,13 @@ class TransportSink:
 
     pushed = True
 
-    def __init__(self, protocol: StreamProtocol, scope: Scope, send: Send, high_water: int) -> None:
-        """Take over the connection.
+    def __init__(self, attach: Attach, scope: Scope, send: Send, high_water: int) -> None:
+        """Take over the connection, with what our protocol offers.
 
         Raises:
             AttributeError: uvicorn has changed; use the ASGI sink.
         """
-        self._transport = protocol.attach(self, scope, high_water)
-        self._protocol = protocol
+        self._protocol, self._transport = attach(self, high_water)
         self._send = send
         self._bell = _Bell()
         self.write = self._transport.write
@@ -112,7 +118,7 @@ class TransportSink:
         self.wait = self._bell.wait
         self.chunked = scope["http_version"] != "1.0"
         self.blocked = False
-        self.closed = False
+        self.closed = self._transport.is_closing()  # gone before we were told of anything
         self.on_blocked: Callable[[], object] = _nothing
         self.on_closed: Callable[[], object] = _nothing
 
@@ -133,10 +139,12 @@ class TransportSink:
         self._bell.ring()
 
     async def start(self, headers: list[tuple[bytes, bytes]]) -> None:
-        await self._send(_start(headers))
+        if not self.closed:
+            await self._send(_start(headers))
 
     async def send(self, data: bytes) -> None:
-        self.write(sse.chunk(data) if self.chunked else data)
+        if not self.closed:
+            self.write(sse.chunk(data) if self.chunked else data)
 
     async def finish(self) -> None:
         self._protocol.detach()
@@ -187,7 +195,7 @@ class AsgiSink:
         try:
             async with asyncio.timeout(self._send_timeout_s):
                 await self._send({"type": "http.response.body", "body": data, "more_body": True})
-        except OSError:  # the client is gone, as ASGI's servers say it, or does not read
+        except _GONE:
             self.closed = True
 
     async def finish(self) -> None:
@@ -196,7 +204,7 @@ class AsgiSink:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watcher
         if not self.closed:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(*_GONE):
                 await self._send(_END)
 
     def unsent_bytes(self) -> int:

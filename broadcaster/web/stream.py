@@ -109,10 +109,10 @@ class EventStream:
 
     def _sink(self, scope: Scope, receive: Receive, send: Send) -> Sink:
         settings, sinks = self._node.settings, self._node.sinks
-        protocol = scope.get("extensions", {}).get(EXTENSION)
-        if protocol is not None:
+        attach = scope.get("extensions", {}).get(EXTENSION)
+        if attach is not None:
             try:
-                sink = TransportSink(protocol, scope, send, settings.high_water_bytes)
+                sink = TransportSink(attach, scope, send, settings.high_water_bytes)
             except AttributeError as error:
                 if not sinks["asgi"]:
                     logger.warning("uvicorn's transport can't be used, ASGI is: %s", error)

@@ -464,3 +464,23 @@ async def test_an_event_id_of_a_page_is_where_it_goes_on(
     await stream.until(b"data: change\n\n")
     assert told(stream.body) == ["change"]
     stream.close()
+
+
+async def test_whoever_leaves_at_once_leaves_nothing_behind(
+    redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = "GET /v1/inventory/stream{} HTTP/1.1\r\nHost: x\r\n{}\r\n"
+    asks = head.format("", "Last-Event-ID: 9-9\r\n")  # Redis is asked before it is answered
+    # uvicorn reads no further after a second request, so only a heartbeat notices who has left.
+    pipelined = head.format("", "") + head.format("?from=earliest", "")
+    async with running(redis_url, heartbeat_s=0.3) as hub:
+        for number in range(200):
+            _, writer = await asyncio.open_connection("127.0.0.1", hub.port)
+            writer.write((asks, pipelined)[number % 2].encode())
+            for _ in range(number % 7):
+                await asyncio.sleep(0)
+            writer.transport.abort()
+        stream = await opened(hub, "/v1/inventory/stream")
+        await stream.until(LIVE)
+        await until(lambda: len(hub.node.hub.subscribers) == 1)
+    assert [r.message for r in caplog.records if r.levelname == "ERROR"] == []
