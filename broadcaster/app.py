@@ -125,19 +125,19 @@ class Node:
         random.shuffle(subscribers)
         size = -(-len(subscribers) // _DRAIN_SLICES) or 1
         for start in range(0, len(subscribers), size):
-            for subscriber in subscribers[start : start + size]:
-                self.hub.end(subscriber, sse.hello(self._retry_ms(), b""))
+            self._end(subscribers[start : start + size])
             if start + size < len(subscribers):
                 await asyncio.sleep(self.settings.drain_s / _DRAIN_SLICES)
 
     def end_streams(self) -> None:
         """End all streams at once, each with its own `retry:`."""
         self._draining = True
-        for subscriber in list(self.hub.subscribers):
-            self.hub.end(subscriber, sse.hello(self._retry_ms(), b""))
+        self._end(list(self.hub.subscribers))
 
-    def _retry_ms(self) -> int:
-        return random.randint(self.settings.retry_min_ms, self.settings.retry_max_ms)
+    def _end(self, subscribers: Iterable[Subscriber]) -> None:
+        for subscriber in subscribers:
+            retry_ms = random.randint(self.settings.retry_min_ms, self.settings.retry_max_ms)
+            self.hub.end(subscriber, sse.hello(retry_ms, b""))
 
     async def aclose(self) -> None:
         """Stop reading and close all connections to Redis."""
