@@ -23,9 +23,7 @@ class Inventory:
 
     async def run(self, life: Life) -> None:
         """Change something at each tick until the life is over."""
-        async for _ in life.ticks():
-            if await life.patiently(self.step):
-                life.announced += 1
+        await life.repeat(self.step)
 
     async def step(self) -> bool:
         """Publish one change.

@@ -48,9 +48,7 @@ class Orders:
 
     async def run(self, life: Life) -> None:
         """Do a step of some order at each tick until the life is over."""
-        async for _ in life.ticks():
-            if await life.patiently(self.step):
-                life.announced += 1
+        await life.repeat(self.step)
 
     async def step(self) -> bool:
         """Place an order or move one on; returns whether an event was published.

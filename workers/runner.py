@@ -93,6 +93,12 @@ class Life:
             if due_s > now_s:
                 await self.sleep(due_s - now_s)
 
+    async def repeat(self, step: Callable[[], Awaitable[bool]]) -> None:
+        """Do a step at each tick until the life is over; those that published are counted."""
+        async for _ in self.ticks():
+            if await self.patiently(step):
+                self.announced += 1
+
     async def patiently(self, action: Callable[[], Awaitable[_T]]) -> _T | None:
         """Do what needs Redis; while it is away, wait, say so and do it again.
 
