@@ -169,6 +169,7 @@ class Subscriber:
         blocked: its socket's buffer is above the high-water mark.
         position: where it is in each stream; only meaningful while LAGGING.
         confirmed: an id of `position` that lies ahead of this node, but which Redis has.
+        rolled_back: streams in which the entry at its position is known to be lost.
         tick: the hub's clock when it was last written to.
         replayed: events sent since it began to catch up from where the client was.
         announce: it has still to be told that it is live.
@@ -187,6 +188,7 @@ class Subscriber:
         "pushed",
         "replayed",
         "resume",
+        "rolled_back",
         "state",
         "subscription",
         "tick",
@@ -203,6 +205,7 @@ class Subscriber:
         wake: Callable[[], object],
         pushed: bool,
         chunked: bool,
+        resumed: bool = False,
     ) -> None:
         self.subscription = subscription
         self.position = position
@@ -212,9 +215,10 @@ class Subscriber:
         self.chunked = chunked
         self.blocked = False
         self.confirmed: EventId | None = None
+        self.rolled_back: tuple[str, ...] = ()
         self.state = State.LAGGING
         self.tick = 0
         self.replayed = 0
         self.announce = True
-        self.resume = ""
+        self.resume = "window" if resumed else ""
         self.farewell = b""
