@@ -25,7 +25,7 @@ def main() -> None:
     (listener,) = listen("127.0.0.1", 0)
     print(json.dumps({"port": listener.getsockname()[1]}), flush=True)
     server.run(sockets=[listener])
-    print(json.dumps(server.config.app.state.node.sinks), flush=True)  # type: ignore[union-attr]
+    print(json.dumps(server.config.app.state.node.meters.opened), flush=True)  # type: ignore[union-attr]
 
 
 if __name__ == "__main__":

@@ -5,28 +5,37 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from functools import partial
+from importlib.metadata import version
+from socket import gethostname
 from typing import Any
 
 from starlette.applications import Starlette
 
+from broadcaster import exposition
 from broadcaster.backend.client import AsyncClient, connect
 from broadcaster.backend.replayer import Replayer
 from broadcaster.backend.requester import Requester
-from broadcaster.backend.stream import RedisStream
+from broadcaster.backend.roster import ANNOUNCE_S, Roster
+from broadcaster.backend.stream import Info, RedisStream
 from broadcaster.backend.tailer import BLOCK_S, Batch, Change, Restart, Rewind, Tailer
 from broadcaster.core import sse
 from broadcaster.core.channel import Channel
 from broadcaster.core.cursor import Positions, Start
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.hub import BEATS, Ask, Hub
+from broadcaster.core.sse import Frame
 from broadcaster.core.subscription import Subscriber, Subscription
 from broadcaster.core.window import Place, Window
-from broadcaster.errors import BroadcasterError, ConfigurationError
+from broadcaster.errors import BackendUnavailableError, BroadcasterError, ConfigurationError
+from broadcaster.metrics import Meters
+from broadcaster.peers import Peers
 from broadcaster.settings import Settings, load_settings
+from broadcaster.web.problem import Shed
 from broadcaster.web.routes import starlette_app
 from broadcaster.web.server import ending_streams_on_signals
 
@@ -36,6 +45,8 @@ _TAIL_TIMEOUT_S = BLOCK_S + 2.0
 _READ_TIMEOUT_S = 5.0
 _DRAIN_SLICES = 20
 _PATIENCE_S = 2.0
+_COUNT_S = 1.0
+_LOOP_TICK_S = 0.05
 
 
 class Node:
@@ -45,7 +56,9 @@ class Node:
         settings: as given.
         channels: by name.
         hub: who gets what.
-        sinks: how many streams were opened with each kind of sink.
+        meters: what is counted here.
+        peers: the processes that share the port with this one.
+        draining: its streams are being ended.
         write_lag_ms: from the id of the newest event, Redis's clock, until all had been written.
     """
 
@@ -57,14 +70,16 @@ class Node:
             )
         self.settings = settings
         self.channels: Mapping[str, Channel] = settings.channels
-        self.sinks = {"transport": 0, "asgi": 0}
+        self.meters = Meters()
+        self.peers = Peers()
+        self.draining = False
         self.write_lag_ms = 0.0
         windows = {c.name: Window(c.window_events, c.window_bytes) for c in self.channels.values()}
         self.hub = Hub(windows)
         self.tailers: dict[str, Tailer] = {}
         self._replayer: Replayer | None = None
         self._requester: Requester | None = None
-        self._draining = False
+        self._roster: Roster | None = None
         self._clients: list[AsyncClient] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._turn = asyncio.Lock()  # one round over the subscribers at a time
@@ -84,8 +99,14 @@ class Node:
         client = self._connect(_READ_TIMEOUT_S)
         past = {name: RedisStream(client, c.redis_key) for name, c in self.channels.items()}
         self._replayer = Replayer(past, max_event_bytes=limit)
-        self._requester = Requester(self._connect(_READ_TIMEOUT_S))
+        client = self._connect(_READ_TIMEOUT_S)
+        self._requester = Requester(client)
         self._run(self._beat)
+        self._run(self._watch_loop)
+        self._run(partial(self.peers.serve, self._own_metrics))
+        if self.settings.nodes_key:
+            self._roster = Roster(client, self.settings.nodes_key, self.name)
+            self._run(self._announce)
 
     def _connect(self, timeout_s: float) -> AsyncClient:
         client = connect(self.settings.redis_url, timeout_s=timeout_s, client_name="broadcaster")
@@ -93,7 +114,7 @@ class Node:
         return client
 
     def _run(self, work: Callable[[], Awaitable[None]]) -> None:
-        self._tasks.append(asyncio.create_task(_without_end(work)))
+        self._tasks.append(asyncio.create_task(_despite_errors(work)))
 
     async def _tail(self, stream: str) -> None:
         async with contextlib.aclosing(self.tailers[stream].changes()) as changes:
@@ -105,12 +126,19 @@ class Node:
         match change:
             case Batch(frames):
                 await _finish(self.hub.fan_out(stream, frames))
-                if frames:
-                    self.write_lag_ms = time.time() * 1000 - frames[-1].id.ms
+                self._measure(stream, frames)
             case Rewind(position):
                 self.hub.rewind(stream, position)
-            case Restart(floor, complete):
+            case Restart(floor, frames, complete):
                 self.hub.restart(stream, floor, complete=complete)
+                await _finish(self.hub.fan_out(stream, frames))
+
+    def _measure(self, stream: str, frames: list[Frame]) -> None:
+        now_ms = time.time() * 1000
+        observe = self.meters.write_latency_s[stream].observe
+        for frame in frames:
+            self.write_lag_ms = max(0.0, now_ms - frame.id.ms)
+            observe(self.write_lag_ms / 1000)
 
     async def _beat(self) -> None:
         while True:
@@ -118,9 +146,27 @@ class Node:
             async with self._turn:
                 await _finish(self.hub.beat())
 
+    async def _watch_loop(self) -> None:
+        while True:
+            due_s = time.monotonic() + _LOOP_TICK_S
+            await asyncio.sleep(_LOOP_TICK_S)
+            self.meters.loop_lag_s.observe(max(0.0, time.monotonic() - due_s))
+
+    async def _announce(self) -> None:
+        assert self._roster is not None
+        while True:
+            await asyncio.sleep(ANNOUNCE_S)
+            try:
+                await self._roster.announce(self._about())
+            except BackendUnavailableError as error:
+                logger.debug("this node is not announced for now: %s", error)
+            except ConfigurationError as error:
+                logger.info("this node is not announced, only /v1/nodes misses it: %s", error)
+                return
+
     async def drain(self) -> None:
         """End all streams in slices over `drain_s`, each with its own `retry:`; shed newcomers."""
-        self._draining = True
+        self.draining = True
         subscribers = list(self.hub.subscribers)
         random.shuffle(subscribers)
         size = -(-len(subscribers) // _DRAIN_SLICES) or 1
@@ -131,7 +177,7 @@ class Node:
 
     def end_streams(self) -> None:
         """End all streams at once, each with its own `retry:`."""
-        self._draining = True
+        self.draining = True
         self._end(list(self.hub.subscribers))
 
     def _end(self, subscribers: Iterable[Subscriber]) -> None:
@@ -145,6 +191,9 @@ class Node:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._roster:
+            with contextlib.suppress(BroadcasterError):
+                await self._roster.leave()
         if self._replayer:
             await self._replayer.aclose()
         for client in self._clients:
@@ -158,8 +207,8 @@ class Node:
         assert self._replayer is not None
         return self._replayer
 
-    async def shedding(self, streams: Iterable[str]) -> str:
-        """Why a newcomer to these streams can't be served for now; empty if it can.
+    async def shedding(self, streams: Iterable[str]) -> Shed | None:
+        """Why a newcomer to these streams can't be served for now; None if it can.
 
         Waits a moment for windows that are still being read.
         """
@@ -169,18 +218,18 @@ class Node:
             async with asyncio.timeout(_PATIENCE_S):
                 for window in loaded:
                     await window.wait()
-        if self._draining:
-            return "this node is shutting down"
+        if self.draining:
+            return Shed.DRAINING
         if len(self.hub.subscribers) >= self.settings.max_connections:
-            return "this node has all the connections it may have"
+            return Shed.FULL
         if not all(window.is_set() for window in loaded):
-            return "this node is still reading its windows"
-        return ""
+            return Shed.LOADING
+        return None
 
     def problems(self) -> list[str]:
         """Why the node is not ready; empty if it is."""
         self.start()
-        found = ["draining"] if self._draining else []
+        found = ["draining"] if self.draining else []
         for name, tailer in self.tailers.items():
             if not tailer.loaded.is_set():
                 found.append(f"{name}: the window is not loaded")
@@ -190,6 +239,43 @@ class Node:
                 found.append(f"{name}: {tailer.lag_s:.1f} s behind")
         return found
 
+    @property
+    def name(self) -> str:
+        """Of this process, among all nodes that use the same Redis."""
+        name = self.settings.node_name or f"{gethostname()}:{self.settings.port or os.getpid()}"
+        return f"{name}/{self.peers.process}"
+
+    def _about(self) -> dict[str, Any]:
+        return {
+            "clients": len(self.hub.subscribers),
+            "lag_s": round(max((t.lag_s for t in self.tailers.values()), default=0.0), 3),
+            "problems": self.problems(),
+            "version": version("broadcaster-hub"),
+        }
+
+    async def nodes(self) -> dict[str, Any]:
+        """Who is there: what each node last said about itself, and why it may not be all."""
+        missing = "nodes_key is not set"
+        if self._roster:
+            try:
+                return {"nodes": {**await self._roster.nodes(), self.name: self._about()}}
+            except BroadcasterError as error:
+                logger.debug("only this node is known: %s", error)
+                missing = "Redis is away, or gives no rights to the nodes' hash"
+        return {"nodes": {self.name: self._about()}, "incomplete": missing}
+
+    async def metrics(self) -> bytes:
+        """The numbers of this process and of its peers, for Prometheus."""
+        return exposition.together(await self.peers.gather(self._own_metrics))
+
+    async def _own_metrics(self) -> bytes:
+        infos: dict[str, Info] = {}
+        with contextlib.suppress(TimeoutError, BroadcasterError):
+            async with asyncio.timeout(_COUNT_S):
+                for stream in self.tailers:
+                    infos[stream] = await self.replayer.info(stream)
+        return exposition.own(self, infos)
+
     async def describe(self, channel: str) -> dict[str, Any]:
         """Oldest and newest id that a client can read here, how many, and the channel's path."""
         self.start()
@@ -198,7 +284,7 @@ class Node:
         if not window.complete:  # Redis retains more; while it is away, the window is what we have
             with contextlib.suppress(BroadcasterError):
                 beginning = await self.replayer.beginning(channel)
-                length = await self.replayer.length(channel)
+                length = (await self.replayer.info(channel)).length
                 oldest = beginning.after() if beginning else None
         return {
             "channel": channel,
@@ -267,10 +353,10 @@ async def _finish(round_: Iterator[None]) -> None:
         await asyncio.sleep(0)
 
 
-async def _without_end(work: Callable[[], Awaitable[None]]) -> None:
+async def _despite_errors(work: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
-            await work()
+            return await work()
         except Exception:  # a mistake of ours in one round must not end the node
             logger.exception("going on after an error that nobody expected")
             await asyncio.sleep(1.0)

@@ -81,8 +81,8 @@ _config = click.option(
 @_config
 @_setting("workers", type=click.IntRange(1), metavar="N")
 @_setting("log_level", type=click.Choice(LEVELS, case_sensitive=False))
-@click.option("--fd", type=int, hidden=True, help="Serve on this open socket.")
-def serve(config: str | None, fd: int | None, **flags: Any) -> None:
+@click.option("--child", hidden=True, help="What the parent of several processes tells one.")
+def serve(config: str | None, child: str | None, **flags: Any) -> None:
     """Serve clients until Ctrl-C or SIGTERM, which end their streams gently.
 
     \b
@@ -93,7 +93,7 @@ def serve(config: str | None, fd: int | None, **flags: Any) -> None:
 
     settings = load_settings(config, **flags)
     logs.set_up(settings.log_level)
-    sys.exit(serving.serve(settings, config, fd))
+    sys.exit(serving.serve(settings, config, serving.Child.parse(child) if child else None))
 
 
 @main.command(short_help="Run everything on this machine, for trying out.")

@@ -64,6 +64,12 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
         raise NotImplementedError
 
 
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    """What was logged with `extra={"fields": {…}}`."""
+    fields: dict[str, object] = getattr(record, "fields", {})
+    return fields
+
+
 class _Plain(logging.Formatter):
     """`12:00:00 warning broadcaster.app: text`."""
 
@@ -71,7 +77,8 @@ class _Plain(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S")
 
     def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record))
+        fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
+        return printable(super().format(record) + fields)
 
 
 class _Json(logging.Formatter):
@@ -83,6 +90,7 @@ class _Json(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
+            **_fields(record),
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)

@@ -17,15 +17,19 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
 import click
+import orjson
 
 from broadcaster import processes
 from broadcaster.app import create_app
 from broadcaster.backend.client import connect
 from broadcaster.errors import ConfigurationError
+from broadcaster.peers import Peers
 from broadcaster.settings import PREFIX, Settings
 from broadcaster.web.server import Server, make_server
 
@@ -37,13 +41,35 @@ _BACKOFF_S = (0.1, 5.0)
 _LONG_LIFE_S = 10.0
 
 
-def serve(settings: Settings, config: str | None = None, fd: int | None = None) -> int:
+class Child(NamedTuple):
+    """What a process of `serve --workers` is told by its parent.
+
+    Attributes:
+        process: its number.
+        fds: open, listening sockets to serve on.
+        directory: where the processes find each other.
+    """
+
+    process: int
+    fds: list[int]
+    directory: str
+
+    @classmethod
+    def parse(cls, text: str) -> Child:
+        """Read what `str` wrote."""
+        return cls(*orjson.loads(text))
+
+    def __str__(self) -> str:
+        return orjson.dumps(tuple(self)).decode()
+
+
+def serve(settings: Settings, config: str | None = None, child: Child | None = None) -> int:
     """Serve until SIGINT or SIGTERM.
 
     Args:
         settings: of every node.
         config: the configuration file, for the processes to read.
-        fd: an open, listening socket to serve on, in this process.
+        child: set in the processes of `--workers`.
 
     Returns:
         The exit status: 0 after a clean stop.
@@ -52,25 +78,33 @@ def serve(settings: Settings, config: str | None = None, fd: int | None = None) 
         ConfigurationError: the settings can't work, or the address can't be listened on.
     """
     raise_file_limit()
+    if child:
+        peers = Peers(Path(child.directory), child.process)
+        return _run(node_server(settings, peers), [socket.socket(fileno=fd) for fd in child.fds])
     server = node_server(settings)
-    if fd is not None:
-        return _run(server, socket.socket(fileno=fd))
-    sockets = listen(settings.host, settings.port, settings.workers)
-    many = f" with {len(sockets)} processes" if len(sockets) > 1 else ""
-    click.echo(f"Listening on {url_of(sockets[0])}{many}. Ctrl-C stops it.")
-    if len(sockets) == 1:
-        return _run(server, sockets[0])
-    asyncio.run(_supervise(settings, config, sockets))
+    ports = [settings.port, settings.metrics_port] if settings.metrics_port else [settings.port]
+    # Each process has a socket of its own on each port.
+    groups = list(zip(*(listen(settings.host, p, settings.workers) for p in ports), strict=True))
+    many = f" with {len(groups)} processes" if len(groups) > 1 else ""
+    click.echo(f"Listening on {url_of(groups[0][0])}{many}. Ctrl-C stops it.")
+    if len(groups) == 1:
+        return _run(server, list(groups[0]))
+    asyncio.run(_supervise(settings, config, groups))
     return 0
 
 
-def node_server(settings: Settings) -> Server:
+def node_server(settings: Settings, peers: Peers | None = None) -> Server:
     """Make the server of a node in this process.
+
+    Args:
+        settings: of the node.
+        peers: the processes that share its port.
 
     Raises:
         ConfigurationError: the settings can't work.
     """
     app = create_app(settings)
+    app.state.node.peers = peers or Peers()
     connect(settings.redis_url)  # sends nothing, but refuses a url that can't be used
     level = "debug" if settings.log_level == "debug" else "warning"
     return make_server(
@@ -152,25 +186,32 @@ def raise_file_limit() -> None:
         logger.debug("the limit of open files stays %d: %s", soft, error)
 
 
-def _run(server: Server, sock: socket.socket) -> int:
-    server.run(sockets=[sock])
+def _run(server: Server, sockets: list[socket.socket]) -> int:
+    server.run(sockets=sockets)
     return 0 if server.started else 1
 
 
-async def _supervise(settings: Settings, config: str | None, sockets: list[socket.socket]) -> None:
-    """Keep a node running on each socket until a signal asks to stop."""
+async def _supervise(
+    settings: Settings, config: str | None, sockets: Sequence[Sequence[socket.socket]]
+) -> None:
+    """Keep a node running on each group of sockets until a signal asks to stop."""
     stopping, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
     environment = _environment(settings, config)
     stop_s = settings.drain_s + _STOP_GRACE_S
-    nodes = [asyncio.create_task(_keep(sock, environment, stop_s)) for sock in sockets]
-    await stopping.wait()
-    for sock in sockets:
-        sock.close()
-    for node in nodes:
-        node.cancel()
-    await asyncio.gather(*nodes, return_exceptions=True)
+    with TemporaryDirectory(prefix="broadcaster-") as directory:
+        nodes = []
+        for process, group in enumerate(sockets):
+            child = Child(process, [sock.fileno() for sock in group], directory)
+            nodes.append(asyncio.create_task(_keep(child, environment, stop_s)))
+        await stopping.wait()
+        for group in sockets:
+            for sock in group:
+                sock.close()
+        for node in nodes:
+            node.cancel()
+        await asyncio.gather(*nodes, return_exceptions=True)
 
 
 def _environment(settings: Settings, config: str | None) -> dict[str, str]:
@@ -185,13 +226,13 @@ def _environment(settings: Settings, config: str | None) -> dict[str, str]:
     return {**os.environ, **ours}
 
 
-async def _keep(sock: socket.socket, environment: dict[str, str], stop_s: float) -> None:
-    """Run a node on a socket, and another one when it dies. Cancelling stops it cleanly."""
-    fd, wait_s = sock.fileno(), _BACKOFF_S[0]
-    command = [sys.executable, "-P", "-m", "broadcaster", "serve", "--fd", str(fd)]
+async def _keep(child: Child, environment: dict[str, str], stop_s: float) -> None:
+    """Run a node process, and another one when it dies. Cancelling stops it cleanly."""
+    wait_s = _BACKOFF_S[0]
+    command = [sys.executable, "-P", "-m", "broadcaster", "serve", "--child", str(child)]
     while True:
         started_s = time.monotonic()
-        process = await processes.start(command, env=environment, pass_fds=[fd])
+        process = await processes.start(command, env=environment, pass_fds=child.fds)
         try:
             status = await process.wait()
         finally:

@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     high_water_bytes: Count = Field(
         64 * 1024, description="unsent bytes of a client above which it is lagging"
     )
-    send_timeout_s: Positive = Field(60.0, description="no write progress for so long: cut")
+    send_timeout_s: Positive = Field(30.0, description="no write progress for so long: cut")
     max_connections: Count = Field(100_000, description="clients above which newcomers are shed")
     drain_s: Positive = Field(10.0, description="time over which open streams are ended at exit")
     ready_lag_s: Positive = Field(5.0, description="a tailer further behind makes the node unready")
@@ -63,6 +63,16 @@ class Settings(BaseSettings):
         (), description="origins whose pages may read the streams; '*' for all"
     )
     cors_credentials: bool = Field(False, description="let those pages send cookies")
+    metrics_port: int = Field(
+        0, ge=0, le=65535, description="a port of its own for /metrics; 0 answers it on `port`"
+    )
+    nodes_key: str = Field(
+        "broadcaster.nodes", description="the Redis hash behind /v1/nodes; empty writes none"
+    )
+    node_name: str = Field(
+        "", description="this node's name in /v1/nodes; the host's name and the port if empty"
+    )
+    access_log: bool = Field(True, description="log a line when a stream opens and when it ends")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="the least severity that is logged"
     )

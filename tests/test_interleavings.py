@@ -165,8 +165,10 @@ class World(Node):
                 next(self.rounds[0], None)  # the batch is in the window, the writes may wait
             case Rewind(position):
                 self.hub.rewind(name, position)
-            case Restart(floor, complete):
+            case Restart(floor, frames, complete):
                 self.hub.restart(name, floor, complete=complete)
+                self.rounds.append(self.hub.fan_out(name, frames))
+                next(self.rounds[0], None)
 
     def settle(self) -> None:
         """Finish the round in progress, as the node does before the next one."""

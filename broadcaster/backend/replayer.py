@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 from redis.exceptions import RedisError
 
 from broadcaster.backend.client import translated
-from broadcaster.backend.stream import Decoder, RedisStream, Row, id_of
+from broadcaster.backend.stream import Decoder, Info, RedisStream, Row, id_of
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.sse import Frame
 
@@ -89,10 +89,9 @@ class Replayer:
         )
         return id_of(rows[0]).before() if rows else None
 
-    async def length(self, stream: str) -> int:
-        """How many entries are retained."""
-        info = await self._shared(("info", stream), self._streams[stream].info)
-        return info.length
+    async def info(self, stream: str) -> Info:
+        """What Redis counts."""
+        return await self._shared(("info", stream), self._streams[stream].info)
 
     async def _page(self, stream: str, after: EventId) -> Page:
         rows = await self._streams[stream].from_on(after, count=PAGE_COUNT + 1)

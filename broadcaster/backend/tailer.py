@@ -19,7 +19,7 @@ from typing import NamedTuple, TypeAlias
 
 from redis.exceptions import RedisError
 
-from broadcaster.backend.stream import Decoder, RedisStream, Row, id_of
+from broadcaster.backend.stream import Decoder, Info, RedisStream, Row, id_of
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.sse import Frame
 from broadcaster.core.window import Window
@@ -44,12 +44,13 @@ class Rewind(NamedTuple):
 
 
 class Restart(NamedTuple):
-    """Nothing joins what came before: begin again, at a position.
+    """Nothing joins what came before: begin again at a position, with the frames that follow it.
 
     `complete` says that Redis retains nothing older.
     """
 
     floor: EventId
+    frames: list[Frame]
     complete: bool
 
 
@@ -62,6 +63,7 @@ class Tailer:
     Attributes:
         loaded: set when the window has been filled once.
         problem: why it is not reading now; empty if it is.
+        reconnects: how often it could read again after it could not.
         decoder: counts what was decoded.
     """
 
@@ -79,6 +81,7 @@ class Tailer:
         self.decoder = Decoder(stream.redis_key, max_event_bytes)
         self.loaded = asyncio.Event()
         self.problem = "not started"
+        self.reconnects = 0
         self._in_step = False  # the window joins what Redis has
         self._added = 0  # entries ever added up to the head, as Redis counts them
         self._reconnected = True  # since the last proof: the server may be another one
@@ -88,6 +91,10 @@ class Tailer:
     def lag_s(self) -> float:
         """Seconds since everything in the stream had been read, beyond one `BLOCK_S`."""
         return max(0.0, time.monotonic() - self._at_end_at - BLOCK_S)
+
+    def unread(self, info: Info) -> int | None:
+        """Entries that were added after the head, by Redis's count; None if it does not count."""
+        return max(0, info.added - self._added) if info.added >= 0 else None
 
     async def changes(self) -> AsyncGenerator[Change, None]:
         """Follow the stream for ever. Trouble with Redis is waited out.
@@ -100,15 +107,15 @@ class Tailer:
         while True:
             try:
                 async for change in self._load() if not self._in_step else self._read():
-                    failures, self.problem = 0, ""
                     yield change
+                self.reconnects += failures > 0
                 failures, self.problem = 0, ""
             except (RedisError, OSError) as error:
                 self._reconnected = True
                 self._report(error, failures)
                 if self._in_step and str(error).startswith("WRONGTYPE"):  # it is no stream now
                     self._in_step = False
-                    yield Restart(ZERO, complete=True)
+                    yield Restart(ZERO, [], complete=True)
                 await asyncio.sleep(_backoff_s(failures))
                 failures += 1
 
@@ -135,8 +142,7 @@ class Tailer:
         floor = frames[0].id.before() if frames else info.last
         if beginning and (await self._stream.info()).whole:
             floor = ZERO
-        yield Restart(floor, beginning)
-        yield Batch(frames)
+        yield Restart(floor, frames, beginning)
         self._added, self._in_step, self._reconnected = info.added, True, False
         self._at_end_at = time.monotonic()
         self.loaded.set()

@@ -12,7 +12,7 @@ why `tick` tells whether the round in progress has reached it.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -60,12 +60,19 @@ class Hub:
         windows: a window for each stream.
         subscribers: all that are connected, whatever their state.
         deliveries: events written to subscribers, each counted once per subscriber.
+        delivered_bytes: their bytes.
+        resumes: how subscribers that came with a cursor were served: from the `window`, with pages
+            from `redis`, or after a `reset`.
+        resets: how many subscribers were told of one, by stream and reason.
     """
 
     def __init__(self, windows: Mapping[str, Window]) -> None:
         self.windows = windows
         self.subscribers: set[Subscriber] = set()
         self.deliveries = 0
+        self.delivered_bytes = 0
+        self.resumes: Counter[str] = Counter()
+        self.resets: Counter[tuple[str, str]] = Counter()
         self._audiences: dict[Subscription, Audience] = {}
         self._whole: dict[str, set[Audience]] = {name: set() for name in windows}
         self._by_key: dict[str, dict[str, set[Audience]]] = {name: {} for name in windows}
@@ -73,6 +80,11 @@ class Hub:
         self._clock = 0  # counts rounds and beats
         self._round: tuple[str, EventId] | None = None  # the stream, and its head before
         self._beats: deque[int] = deque(maxlen=BEATS - 1)
+
+    @property
+    def live(self) -> int:
+        """How many subscribers are LIVE."""
+        return sum(len(a.pushing) + len(a.pulling) for a in self._audiences.values())
 
     # Subscribers come and go
 
@@ -156,6 +168,7 @@ class Hub:
         # All audiences are fixed before the first write: who joins later has the batch already.
         for subscribers, data, events, ends in self._deliveries(stream, frames):
             self.deliveries += len(subscribers) * events
+            self.delivered_bytes += len(subscribers) * len(data)
             yield from self._write(subscribers, data)
             if ends:
                 for subscriber in subscribers:
@@ -243,6 +256,7 @@ class Hub:
             return data
         if subscriber.announce:
             subscriber.announce = False
+            self._resumed(subscriber, subscriber.resume)
             at = cursor.render(subscriber.position, subscriber.subscription.run)
             return sse.live(at, subscriber.replayed)
         self._join(subscriber)
@@ -275,6 +289,8 @@ class Hub:
             frames: what follows its position, in order.
             end: the id of the page's last entry.
         """
+        if subscriber.resume:
+            subscriber.resume = "redis"
         data = self._send(subscriber, [(stream, frame) for frame in frames])
         if subscriber.state is not State.ENDED:
             subscriber.position[stream] = end
@@ -287,12 +303,21 @@ class Hub:
             if subscription.accepts(frame) and frame.wire:
                 selected.append((stream, frame))
                 if subscription.ends_with(frame):
+                    self._resumed(subscriber, subscriber.resume)
                     self.end(subscriber)
                     break
         subscriber.replayed += len(selected)
         subscriber.tick = self._clock
+        data = self._render(subscriber.position, subscription, selected)
         self.deliveries += len(selected)
-        return self._render(subscriber.position, subscription, selected)
+        self.delivered_bytes += len(data)
+        return data
+
+    def _resumed(self, subscriber: Subscriber, outcome: str) -> None:
+        """Count once how a subscriber that came with a cursor was served."""
+        if subscriber.resume:
+            self.resumes[outcome] += 1
+            subscriber.resume = ""
 
     def reset(
         self, subscriber: Subscriber, stream: str, reason: str, resumed: EventId | None
@@ -310,8 +335,15 @@ class Hub:
         subscriber.position[stream] = resumed
         subscriber.announce = True
         subscriber.replayed = 0
+        self.resets[stream, reason] += 1
+        self._resumed(subscriber, "reset")
         at = cursor.render(subscriber.position, subscriber.subscription.run)
         return sse.reset(stream, reason, str(requested), str(resumed), at)
+
+    def invalid(self, subscriber: Subscriber) -> None:
+        """Count a subscriber whose cursor could not be read, which its first bytes tell it."""
+        self.resets.update((stream, "invalid") for stream in subscriber.subscription.streams)
+        self._resumed(subscriber, "reset")
 
     def confirm(self, subscriber: Subscriber, position: EventId) -> None:
         """Redis has the entry at this position: wait for the tailer, and send what is after it."""

@@ -118,6 +118,8 @@ class Subscriber:
         tick: the hub's clock when it was last written to.
         replayed: events sent since it began to catch up from where the client was.
         announce: it has still to be told that it is live.
+        resume: where what it missed comes from, `window` or `redis`, until it has caught up; empty
+            if it came without a cursor.
         farewell: the last bytes of its response.
     """
 
@@ -130,6 +132,7 @@ class Subscriber:
         "position",
         "pushed",
         "replayed",
+        "resume",
         "state",
         "subscription",
         "tick",
@@ -159,4 +162,5 @@ class Subscriber:
         self.tick = 0
         self.replayed = 0
         self.announce = True
+        self.resume = ""
         self.farewell = b""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from typing import Literal
 
 from broadcaster.core.cursor import Positions
 from broadcaster.core.hub import Ask, Hub
@@ -17,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 _ASK_AGAIN_S = (0.5, 1.5)
 
+Ending = Literal["client", "complete", "drain", "send_timeout"]
 Answer = Callable[[Subscriber, Ask], Awaitable[bytes]]
 """Asks Redis what the hub can't know, applies the answer, and returns bytes to send."""
 
@@ -49,10 +51,14 @@ class Connection:
     def _on_closed(self) -> None:
         self._hub.remove(self.subscriber)
 
-    async def run(self, send_timeout_s: float) -> None:
+    async def run(self, send_timeout_s: float) -> Ending:
         """Serve the client until it is gone or its response is over.
 
         Cancelling ends it at once; the hub forgets the subscriber in any case.
+
+        Returns:
+            Why it ended: the `client` is gone, everything is `complete`, the node ends its streams
+            (`drain`), or the client took nothing for `send_timeout_s` (`send_timeout`).
         """
         subscriber, sink = self.subscriber, self._sink
         self._hub.add(subscriber)
@@ -67,6 +73,9 @@ class Connection:
                 subscriber.blocked = sink.blocked
             if subscriber.farewell and not sink.closed:
                 await sink.send(subscriber.farewell)
+            if sink.closed:
+                return "send_timeout" if sink.timed_out else "client"
+            return "drain" if subscriber.farewell else "complete"
         finally:
             self._hub.remove(subscriber)
 

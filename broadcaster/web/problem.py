@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from http import HTTPStatus
 
 import orjson
@@ -13,6 +14,15 @@ EVENT_STREAM = (
     (b"x-accel-buffering", b"no"),
 )
 """Headers of every event stream: no proxy may keep, change or buffer it."""
+
+
+class Shed(Enum):
+    """Why a newcomer can't be served for now."""
+
+    DRAINING = "this node is shutting down"
+    FULL = "this node has all the connections it may have"
+    LOADING = "this node is still reading its windows"
+    REDIS = "the stream can't be read for now"
 
 
 def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
@@ -29,14 +39,14 @@ def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> 
     )
 
 
-def come_back(retry_ms: int, reason: str) -> Response:
+def come_back(retry_ms: int, reason: Shed) -> Response:
     """Trouble that passes: an event stream that ends at once and tells when to come back.
 
     "Any other HTTP response code […] must cause the user agent to fail the connection", while a
     stream that ends is reconnected to.
     https://html.spec.whatwg.org/multipage/server-sent-events.html#sse-processing-model
     """
-    return event_stream(b": %b\nretry: %d\n\n" % (reason.encode(), retry_ms))
+    return event_stream(b": %b\nretry: %d\n\n" % (reason.value.encode(), retry_ms))
 
 
 def event_stream(body: bytes) -> Response:

@@ -7,10 +7,13 @@ uses the ASGI sink, which is slower and needs nothing but ASGI.
 from __future__ import annotations
 
 import asyncio
+import socket
 from functools import partial
 from typing import Any, Protocol
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+_TCP_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
 
 EXTENSION = "broadcaster.transport"
 """The name in `scope["extensions"]` under which the protocol offers itself."""
@@ -25,7 +28,7 @@ class TransportEvents(Protocol):
     def resume_writing(self) -> None:
         """The buffer has drained."""
 
-    def connection_lost(self) -> None:
+    def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone."""
 
 
@@ -50,7 +53,11 @@ class StreamProtocol(HttpToolsProtocol):
         self.scope["extensions"] = extensions
 
     def attach(
-        self, cycle: RequestResponseCycle, events: TransportEvents, high_water_bytes: int
+        self,
+        cycle: RequestResponseCycle,
+        events: TransportEvents,
+        high_water_bytes: int,
+        send_timeout_s: float,
     ) -> tuple[StreamProtocol, asyncio.Transport]:
         """Take over the connection for a response that is about to start.
 
@@ -58,6 +65,7 @@ class StreamProtocol(HttpToolsProtocol):
             cycle: uvicorn's state of the request that is answered.
             events: who is told of the transport's state from now on.
             high_water_bytes: above it, `pause_writing` is called.
+            send_timeout_s: the kernel cuts a client that acknowledges nothing for so long.
 
         Returns:
             This, to detach from, and the transport to write the body to, framed as HTTP wants it.
@@ -72,6 +80,7 @@ class StreamProtocol(HttpToolsProtocol):
             # uvicorn would use the chunked coding, which HTTP/1.0 does not have.
             cycle.chunked_encoding = False
         transport.set_write_buffer_limits(high=high_water_bytes)
+        _limit_silence(transport, send_timeout_s)
         self.events, self.streaming = events, cycle
         return self, transport
 
@@ -82,7 +91,7 @@ class StreamProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the stream, then uvicorn."""
         if self.events:
-            self.events.connection_lost()
+            self.events.connection_lost(exc)
         if self.streaming:  # uvicorn tells only the newest of pipelined requests
             self.streaming.disconnected = True
         super().connection_lost(exc)
@@ -98,3 +107,14 @@ class StreamProtocol(HttpToolsProtocol):
         if self.events:
             self.events.resume_writing()
         super().resume_writing()
+
+
+def _limit_silence(transport: asyncio.Transport, timeout_s: float) -> None:
+    """Let the kernel notice a client that is gone without a word, of which we hear nothing.
+
+    Its unacknowledged heartbeats would be sent again for a quarter of an hour (tcp(7),
+    tcp_retries2). Linux alone has the option; elsewhere that is what happens.
+    """
+    sock = transport.get_extra_info("socket")
+    if _TCP_USER_TIMEOUT is not None and sock is not None and sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, int(timeout_s * 1000))

@@ -19,6 +19,7 @@ from broadcaster.settings import Settings
 from broadcaster.web import stream
 from broadcaster.web.problem import problem
 
+METRICS = "text/plain; version=0.0.4; charset=utf-8"
 _DAY_S = 86_400
 
 
@@ -30,6 +31,12 @@ class Node(stream.Node, Protocol):
 
     async def describe(self, channel: str) -> dict[str, Any]:
         """Oldest and newest id, length and path of a channel."""
+
+    async def nodes(self) -> dict[str, Any]:
+        """Who is there."""
+
+    async def metrics(self) -> bytes:
+        """The numbers of this process and its peers."""
 
 
 def json(content: object, status: int = 200) -> Response:
@@ -77,6 +84,8 @@ def starlette_app(node: Node, lifespan: Lifespan[Any]) -> Starlette:
         Route("/", endpoints.page),
         Route("/healthz", endpoints.healthz),
         Route("/readyz", endpoints.readyz),
+        Route("/metrics", endpoints.metrics),
+        Route("/v1/nodes", endpoints.nodes),
         Route("/v1/channels", endpoints.channels),
         Route("/v1/channels/{channel}", endpoints.channel),
     ]
@@ -106,6 +115,16 @@ class _Endpoints:
             return json({"status": "not ready", "reasons": problems}, 503)
         return json({"status": "ready"})
 
+    async def nodes(self, _: Request) -> Response:
+        return json(await self._node.nodes())
+
+    async def metrics(self, request: Request) -> Response:
+        own_port = self._node.settings.metrics_port
+        if own_port and request.scope["server"][1] != own_port:
+            return await _not_found(request, None)
+        headers = {"cache-control": "no-store", "content-type": METRICS}
+        return Response(await self._node.metrics(), headers=headers)
+
     async def channels(self, _: Request) -> Response:
         return json({"channels": [await self._node.describe(name) for name in self._node.channels]})
 
@@ -117,7 +136,7 @@ class _Endpoints:
         return json(await self._node.describe(name))
 
 
-async def _not_found(request: Request, _: Exception) -> Response:
+async def _not_found(request: Request, _: Exception | None) -> Response:
     return problem(404, f"nothing is at {request.url.path[:200]!r}; / shows what there is")
 
 

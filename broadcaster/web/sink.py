@@ -25,6 +25,7 @@ class Sink(Protocol):
         chunked: `write` wants HTTP/1.1 chunks.
         blocked: the client does not read fast enough; nothing should be sent.
         closed: the client is gone.
+        timed_out: it is gone because it did not take what was sent in time.
         on_blocked: called when `blocked` becomes true.
         on_closed: called when `closed` becomes true, before anything else can write.
     """
@@ -33,6 +34,7 @@ class Sink(Protocol):
     chunked: bool
     blocked: bool
     closed: bool
+    timed_out: bool
     on_blocked: Callable[[], object]
     on_closed: Callable[[], object]
 
@@ -58,7 +60,7 @@ class Sink(Protocol):
         """How much waits to be read by the client; falls while it reads."""
 
     def abort(self) -> None:
-        """Cut the connection."""
+        """Cut the connection: the client has not taken what was sent in time."""
 
 
 class _Bell:
@@ -89,7 +91,7 @@ def _start(headers: list[tuple[bytes, bytes]]) -> Message:
     return {"type": "http.response.start", "status": 200, "headers": headers}
 
 
-Attach = Callable[[TransportEvents, int], tuple[StreamProtocol, asyncio.Transport]]
+Attach = Callable[[TransportEvents, int, float], tuple[StreamProtocol, asyncio.Transport]]
 """What our protocol offers in the scope."""
 
 # The client is gone, as ASGI's servers say it (OSError, also for one that does not read), and as
@@ -104,13 +106,15 @@ class TransportSink:
 
     pushed = True
 
-    def __init__(self, attach: Attach, scope: Scope, send: Send, high_water: int) -> None:
+    def __init__(
+        self, attach: Attach, scope: Scope, send: Send, high_water: int, send_timeout_s: float
+    ) -> None:
         """Take over the connection, with what our protocol offers.
 
         Raises:
             AttributeError: uvicorn has changed; use the ASGI sink.
         """
-        self._protocol, self._transport = attach(self, high_water)
+        self._protocol, self._transport = attach(self, high_water, send_timeout_s)
         self._send = send
         self._bell = _Bell()
         self.write = self._transport.write
@@ -119,6 +123,7 @@ class TransportSink:
         self.chunked = scope["http_version"] != "1.0"
         self.blocked = False
         self.closed = self._transport.is_closing()  # gone before we were told of anything
+        self.timed_out = False
         self.on_blocked: Callable[[], object] = _nothing
         self.on_closed: Callable[[], object] = _nothing
 
@@ -132,9 +137,10 @@ class TransportSink:
         self.blocked = False
         self._bell.ring()
 
-    def connection_lost(self) -> None:
+    def connection_lost(self, error: Exception | None) -> None:
         """From the transport: gone; it must not be written to any more."""
         self.closed = True
+        self.timed_out = self.timed_out or isinstance(error, TimeoutError)
         self.on_closed()
         self._bell.ring()
 
@@ -155,6 +161,7 @@ class TransportSink:
         return self._transport.get_write_buffer_size()
 
     def abort(self) -> None:
+        self.timed_out = True
         self._transport.abort()
 
 
@@ -173,7 +180,7 @@ class AsgiSink:
         self._heartbeat = b""
         self._watcher: asyncio.Task[None] | None = None
         self.wake = self._bell.ring
-        self.closed = False
+        self.closed = self.timed_out = False
         self.on_blocked: Callable[[], object] = _nothing
         self.on_closed: Callable[[], object] = _nothing
 
@@ -195,6 +202,8 @@ class AsgiSink:
         try:
             async with asyncio.timeout(self._send_timeout_s):
                 await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        except TimeoutError:
+            self.abort()
         except _GONE:
             self.closed = True
 
@@ -211,7 +220,7 @@ class AsgiSink:
         return 0
 
     def abort(self) -> None:
-        self.closed = True
+        self.closed = self.timed_out = True
 
     async def _watch(self) -> None:
         while not self.closed:

@@ -20,9 +20,10 @@ from broadcaster.core.hub import Ask, Hub
 from broadcaster.core.subscription import Subscriber, Subscription
 from broadcaster.core.window import Place
 from broadcaster.errors import BroadcasterError, InvalidCursorError, InvalidRequestError
+from broadcaster.metrics import Meters
 from broadcaster.settings import Settings
 from broadcaster.web.connection import Connection
-from broadcaster.web.problem import EVENT_STREAM, come_back, event_stream, problem
+from broadcaster.web.problem import EVENT_STREAM, Shed, come_back, event_stream, problem
 from broadcaster.web.protocol import EXTENSION
 from broadcaster.web.sink import AsgiSink, Sink, TransportSink
 
@@ -35,10 +36,10 @@ class Node(Protocol):
     settings: Settings
     hub: Hub
     channels: Mapping[str, Channel]
-    sinks: dict[str, int]
+    meters: Meters
 
-    async def shedding(self, streams: Iterable[str]) -> str:
-        """Why a newcomer to these can't be served for now; empty if it can. Waits a little."""
+    async def shedding(self, streams: Iterable[str]) -> Shed | None:
+        """Why a newcomer to these can't be served for now; None if it can. Waits a little."""
 
     async def position_at(self, stream: str, start: Start) -> EventId:
         """The position from which a client reads that begins there."""
@@ -83,8 +84,9 @@ class EventStream:
             over = not reason and await request.open()
         except BroadcasterError as error:
             logger.warning("a newcomer is shed: %s", error)
-            reason, over = "the stream can't be read for now", False
+            reason, over = Shed.REDIS, False
         if reason:
+            self._node.meters.shed[reason.name.lower()] += 1
             mean_ms = self._node.settings.shed_retry_ms
             retry_ms = random.randint(mean_ms // 2, mean_ms * 3 // 2)
             await come_back(retry_ms, reason)(scope, receive, send)
@@ -99,27 +101,45 @@ class EventStream:
         connection = Connection(
             node.hub, node.answer, sink, request.subscription, request.positions
         )
+        connection.subscriber.resume = "window" if request.resumed else ""
+        if request.unreadable is not None:
+            node.hub.invalid(connection.subscriber)
+        opened_s, reason = time.monotonic(), "error"
+        self._log("stream opened", scope, request, resumed=request.resumed)
         await sink.start(list(EVENT_STREAM))
         try:
             retry_ms = random.randint(settings.retry_min_ms, settings.retry_max_ms)
             await sink.send(request.greeting(retry_ms))
-            await connection.run(settings.send_timeout_s)
+            reason = await connection.run(settings.send_timeout_s)
         finally:
+            node.meters.closed[reason] += 1
+            open_s = round(time.monotonic() - opened_s, 1)
+            self._log("stream closed", scope, request, reason=reason, open_s=open_s)
             await sink.finish()
 
+    def _log(self, text: str, scope: Scope, request: _Request, **fields: object) -> None:
+        # The path without the query: that is where tokens are.
+        if self._node.settings.access_log:
+            client = ":".join(map(str, scope.get("client") or ()))
+            channels = ",".join(request.subscription.streams)
+            seen = {"client": client, "path": scope["path"], "channels": channels}
+            logger.info(text, extra={"fields": seen | fields})
+
     def _sink(self, scope: Scope, receive: Receive, send: Send) -> Sink:
-        settings, sinks = self._node.settings, self._node.sinks
+        settings, opened = self._node.settings, self._node.meters.opened
         attach = scope.get("extensions", {}).get(EXTENSION)
         if attach is not None:
             try:
-                sink = TransportSink(attach, scope, send, settings.high_water_bytes)
+                sink = TransportSink(
+                    attach, scope, send, settings.high_water_bytes, settings.send_timeout_s
+                )
             except AttributeError as error:
-                if not sinks["asgi"]:
+                if not opened["asgi"]:
                     logger.warning("uvicorn's transport can't be used, ASGI is: %s", error)
             else:
-                sinks["transport"] += 1
+                opened["transport"] += 1
                 return sink
-        sinks["asgi"] += 1
+        opened["asgi"] += 1
         return AsgiSink(receive, send, settings.send_timeout_s)
 
 
@@ -138,11 +158,12 @@ class _Request:
             self._channels, self._keys(channel, scope), self._values("type")
         )
         self._on_demand = next((c for c in self._channels if c.requests), None)
-        self._resets: list[str] = []  # cursors that could not be read
+        self.unreadable: str | None = None  # a cursor
         self.positions: Positions = {}
         self._run: EventId | None = None
         self._start: Start | None = None
         self._read_cursor(scope)
+        self.resumed = bool(self.positions) or self.unreadable is not None
 
     def _values(self, name: str) -> list[str]:
         return [value for value in self._query.get(name, []) if value]
@@ -169,7 +190,7 @@ class _Request:
             try:
                 self._restore(text)
             except InvalidCursorError:
-                self._resets.append(text)
+                self.unreadable = text
         elif given := self._values("from"):
             self._read_from(given[0])
 
@@ -194,8 +215,7 @@ class _Request:
         """
         if self._run is not None:
             self._follow_run(self._run)
-        resumed = bool(self.positions)
-        if resumed and await self._node.is_over(self.subscription, self.positions):
+        if self.positions and await self._node.is_over(self.subscription, self.positions):
             return True
         for channel in self._channels:
             if channel.name not in self.positions:
@@ -223,11 +243,11 @@ class _Request:
             windows[name].place(position) is Place.COVERED
             for name, position in self.positions.items()
         )
-        at = cursor.render(self.positions, self.subscription.run)
+        at, text = cursor.render(self.positions, self.subscription.run), self.unreadable
         resets = [
             sse.reset(name, "invalid", text[:64], str(position), b"")
-            for text in self._resets
             for name, position in sorted(self.positions.items())
+            if text is not None
         ]
         return sse.hello(retry_ms, at if proven else b"") + b"".join(resets)
 

@@ -62,7 +62,7 @@ async def test_mounted_under_a_prefix(
             assert (await browser.get(f"{url}/readyz")).status_code == 200
             assert (await browser.get(f"{url}/")).status_code == 200
             assert (await browser.get(f"{url}/v1/channels/orders")).json()["length"] == 0
-            assert hub.state.node.sinks["transport"] == 1
+            assert hub.state.node.meters.opened["transport"] == 1
         stream.close()
     await hub.state.node.aclose()  # without a lifespan nobody else does
 

@@ -25,7 +25,7 @@ async def hub(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator[R
     async with running(redis_url, sink=request.param) as made:
         yield made
         other = {"transport": "asgi", "asgi": "transport"}[request.param]
-        assert made.node.sinks[other] == 0
+        assert made.node.meters.opened[other] == 0
 
 
 async def opened(hub: Running, path: str, last_id: str | None = None, version: str = "1.1") -> Raw:
@@ -55,7 +55,9 @@ async def test_the_head_of_the_response(hub: Running) -> None:
     await stream.until(LIVE)
     old = await opened(hub, "/v1/inventory/stream", version="1.0")
     await old.until(LIVE)
-    if hub.node.sinks["transport"]:  # uvicorn alone would send chunks, which HTTP/1.0 has not
+    if hub.node.meters.opened[
+        "transport"
+    ]:  # uvicorn alone would send chunks, which HTTP/1.0 has not
         assert b"chunked" not in old.head
     old.close()
     head = stream.head.lower()
@@ -322,7 +324,7 @@ async def test_cors(redis_url: str) -> None:
             "GET", "/v1/inventory/stream", headers={"origin": "https://evil.example"}
         ) as stream:
             assert "access-control-allow-origin" not in stream.headers
-        assert hub.node.sinks == {"transport": 2, "asgi": 0}
+        assert hub.node.meters.opened == {"transport": 2}
 
 
 async def test_a_client_that_reads_nothing_holds_up_nobody_and_misses_nothing(
@@ -339,7 +341,7 @@ async def test_a_client_that_reads_nothing_holds_up_nobody_and_misses_nothing(
         await publisher.publish_many([("inventory", "t", "", f"{n} {data}") for n in numbers])
         await reading.until(f"data: {start + 99} ".encode())
         reading.body = reading.body[-10:]
-    if hub.node.sinks["transport"]:
+    if hub.node.meters.opened["transport"]:
         waiting = [p.get_write_buffer_size() for p in transports(hub)]
         # The high-water mark and one batch.
         assert max(waiting) <= 64 * 1024 + 1000 * 5100

@@ -1,0 +1,207 @@
+"""A node's numbers as Prometheus reads them; docs/metrics.md says what each means.
+
+They are read when somebody asks, from where they are counted anyway. No label has values that grow
+with keys or clients. The processes of one `serve --workers N` answer for each other: each sample
+has a label `process`, so that a sum is right and a process that was replaced is seen as such.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import version
+from typing import Protocol
+
+from prometheus_client import ProcessCollector, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import CollectorRegistry
+
+from broadcaster.backend.replayer import Replayer
+from broadcaster.backend.stream import Info
+from broadcaster.backend.tailer import Tailer
+from broadcaster.core.event import ZERO
+from broadcaster.core.hub import Hub
+from broadcaster.metrics import Histogram, Meters
+from broadcaster.settings import Settings
+
+_PREFIX = "broadcaster_"
+
+_By = Mapping[str, float]
+
+
+class Measured(Protocol):
+    """What is asked of a node."""
+
+    settings: Settings
+    hub: Hub
+    tailers: dict[str, Tailer]
+    meters: Meters
+    draining: bool
+
+    @property
+    def replayer(self) -> Replayer:
+        """Reads the past."""
+
+    def problems(self) -> list[str]:
+        """Why the node is not ready; empty if it is."""
+
+
+def own(node: Measured, infos: Mapping[str, Info]) -> bytes:
+    """The numbers of this process, without the label.
+
+    Args:
+        node: whose they are.
+        infos: what Redis counts, for each stream that it could be asked for.
+    """
+    process = ProcessCollector(registry=CollectorRegistry())
+    return _render([*_connections(node), *_streams(node, infos), *_node(node), *process.collect()])
+
+
+def together(processes: Mapping[str, bytes]) -> bytes:
+    """The numbers of several processes, labelled with their names."""
+    families: dict[str, Metric] = {}
+    for process, text in processes.items():
+        for family in text_string_to_metric_families(text.decode()):
+            whole = families.setdefault(
+                family.name, Metric(family.name, family.documentation, family.type)
+            )
+            for sample in family.samples:
+                labels = {**sample.labels, "process": process}
+                whole.samples.append(sample._replace(labels=labels))
+    return _render(families.values())
+
+
+def _render(families: Iterable[Metric]) -> bytes:
+    class Collected(CollectorRegistry):
+        def collect(self) -> Iterator[Metric]:
+            return iter(families)
+
+    return generate_latest(Collected())
+
+
+def _connections(node: Measured) -> Iterator[Metric]:
+    hub, meters = node.hub, node.meters
+    states = {"live": hub.live, "lagging": len(hub.subscribers) - hub.live}
+    yield _gauge("connections", "Open event streams.", states, "state")
+    limit = node.settings.max_connections
+    yield _gauge("connections_limit", "Open event streams above which newcomers are shed.", limit)
+    yield _counter("connections_opened", "Event streams opened, by sink.", meters.opened, "sink")
+    yield _counter("connections_closed", "Event streams ended, by cause.", meters.closed, "reason")
+    yield _counter("connections_shed", "Newcomers told to come back.", meters.shed, "reason")
+    yield _counter("deliveries", "Events written, once per client.", hub.deliveries)
+    yield _counter("delivered_bytes", "Bytes of events written.", hub.delivered_bytes)
+    reads = node.replayer.reads
+    yield _counter("replay_reads", "Reads of Redis for cursors that no window covers.", reads)
+    yield _counter("resumes", "Clients that came with a cursor.", hub.resumes, "outcome")
+    resets = CounterMetricFamily(
+        _PREFIX + "resets", "Clients told of a possible gap.", labels=("stream", "reason")
+    )
+    for (stream, reason), count in hub.resets.items():
+        resets.add_metric((stream, reason), count)
+    yield resets
+
+
+def _streams(node: Measured, infos: Mapping[str, Info]) -> Iterator[Metric]:
+    tailers, windows, now_s = node.tailers, node.hub.windows, time.time()
+
+    def gauge(name: str, text: str, values: _By) -> Metric:
+        return _gauge(name, text, values, "stream")
+
+    def counter(name: str, text: str, values: _By) -> Metric:
+        return _counter(name, text, values, "stream")
+
+    up = {name: not tailer.problem for name, tailer in tailers.items()}
+    yield gauge("tailer_up", "Whether the stream can be read now.", up)
+    yield gauge(
+        "tailer_lag_seconds",
+        "Time since everything in the stream had been read.",
+        {name: tailer.lag_s for name, tailer in tailers.items()},
+    )
+    yield counter(
+        "tailer_reconnects",
+        "How often the stream could be read again after it could not.",
+        {name: tailer.reconnects for name, tailer in tailers.items()},
+    )
+    yield counter(
+        "frames_encoded",
+        "Events encoded, once per node.",
+        {name: tailer.decoder.frames for name, tailer in tailers.items()},
+    )
+    yield counter(
+        "malformed_entries",
+        "Entries that can't be sent and were passed over.",
+        {name: tailer.decoder.malformed for name, tailer in tailers.items()},
+    )
+    yield gauge("window_events", "Events in memory.", {name: len(w) for name, w in windows.items()})
+    yield gauge("window_bytes", "Their bytes.", {name: w.bytes for name, w in windows.items()})
+    oldest = {name: window.oldest() for name, window in windows.items()}
+    yield gauge(
+        "window_oldest_age_seconds",
+        "Age of the oldest event in memory.",
+        {name: max(0.0, now_s - id_.ms / 1000) for name, id_ in oldest.items() if id_},
+    )
+    yield gauge(
+        "stream_ahead_seconds",
+        "How far the newest id lies in the future.",
+        {name: max(0.0, w.head.ms / 1000 - now_s) for name, w in windows.items() if w.head > ZERO},
+    )
+    yield gauge(
+        "stream_entries",
+        "Entries retained in Redis.",
+        {name: info.length for name, info in infos.items()},
+    )
+    unread = {name: tailers[name].unread(info) for name, info in infos.items()}
+    yield gauge(
+        "trim_edge_entries",
+        "Retained entries before the one that is read next: at 0, trimming loses events.",
+        {n: max(0, infos[n].length - count) for n, count in unread.items() if count is not None},
+    )
+    yield _histogram(
+        "write_latency_seconds",
+        "From the time in the id until the event was written.",
+        node.meters.write_latency_s,
+        "stream",
+    )
+
+
+def _node(node: Measured) -> Iterator[Metric]:
+    yield _gauge("info", "Version.", {version("broadcaster-hub"): 1}, "version")
+    yield _gauge("draining", "Whether it is shutting down.", node.draining)
+    yield _gauge("ready", "Whether it is ready, as /readyz says.", not node.problems())
+    lag = {"": node.meters.loop_lag_s}
+    yield _histogram("event_loop_lag_seconds", "How late the event loop was.", lag, "")
+
+
+def _gauge(name: str, text: str, values: _By | float, label: str = "") -> Metric:
+    return _filled(GaugeMetricFamily(_PREFIX + name, text, labels=_labels(label)), values)
+
+
+def _counter(name: str, text: str, values: _By | float, label: str = "") -> Metric:
+    return _filled(CounterMetricFamily(_PREFIX + name, text, labels=_labels(label)), values)
+
+
+def _filled(family: GaugeMetricFamily | CounterMetricFamily, values: _By | float) -> Metric:
+    if isinstance(values, Mapping):
+        for value_of_label, value in values.items():
+            family.add_metric((value_of_label,), value)
+    else:
+        family.add_metric((), values)
+    return family
+
+
+def _histogram(name: str, text: str, values: Mapping[str, Histogram], label: str) -> Metric:
+    family = HistogramMetricFamily(_PREFIX + name, text, labels=_labels(label))
+    for value_of_label, histogram in values.items():
+        labels = (value_of_label,) if label else ()
+        family.add_metric(labels, histogram.buckets(), histogram.sum)
+    return family
+
+
+def _labels(label: str) -> tuple[str, ...]:
+    return (label,) if label else ()

@@ -1,0 +1,60 @@
+"""What is counted where things happen: plain numbers, which cost next to nothing. Pure.
+
+How they are told to Prometheus is `exposition`'s business. Any module may import this.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from itertools import accumulate
+
+_WRITE_LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_LOOP_LAG_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
+
+
+class Histogram:
+    """Counts values by size. To count one costs a search among a dozen bounds.
+
+    Attributes:
+        bounds: the greatest value of each bucket but the last, which has none.
+        sum: of all values.
+    """
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = tuple(bounds)
+        self.sum = 0.0
+        self._counts = [0] * (len(self.bounds) + 1)
+
+    def observe(self, value: float) -> None:
+        """Count a value."""
+        self._counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """How many values were at most each bound, as Prometheus wants it."""
+        names = [*(f"{bound:g}" for bound in self.bounds), "+Inf"]
+        return list(zip(names, accumulate(self._counts), strict=True))
+
+
+class Meters:
+    """What a node counts besides what its hub and its tailers do.
+
+    Attributes:
+        opened: event streams, by the kind of their sink.
+        closed: event streams, by the reason of their end.
+        shed: newcomers who were told to come back later, by the reason.
+        write_latency_s: from the milliseconds of an id until the event was written to all who want
+            it, for each stream; for events that came while the node was following.
+        loop_lag_s: how late the event loop was for a timer.
+    """
+
+    def __init__(self) -> None:
+        self.opened: Counter[str] = Counter()
+        self.closed: Counter[str] = Counter()
+        self.shed: Counter[str] = Counter()
+        self.write_latency_s: defaultdict[str, Histogram] = defaultdict(
+            lambda: Histogram(_WRITE_LATENCY_S)
+        )
+        self.loop_lag_s = Histogram(_LOOP_LAG_S)

@@ -1,0 +1,262 @@
+"""What a node tells about itself: `/metrics`, `/v1/nodes` and its log lines."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from broadcaster import Publisher
+from broadcaster.backend.roster import ANNOUNCE_S
+from broadcaster.metrics import Histogram
+from broadcaster.peers import Peers
+from tests.nodes import Raw, Running, running, told
+from tests.wait import until
+
+DOCUMENT = Path(__file__).parent.parent / "docs" / "metrics.md"
+STREAM = "/v1/inventory/stream"
+
+
+async def scraped(hub: Running) -> dict[str, dict[tuple[str, ...], float]]:
+    """The values of all samples, by name and by the labels' values but the process's."""
+    async with httpx.AsyncClient() as http:
+        answer = await http.get(f"{hub.url}/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    values: dict[str, dict[tuple[str, ...], float]] = {}
+    for family in text_string_to_metric_families(answer.text):
+        for sample in family.samples:
+            assert sample.labels["process"] == "0"
+            labels = tuple(v for k, v in sorted(sample.labels.items()) if k != "process")
+            values.setdefault(sample.name, {})[labels] = sample.value
+    return values
+
+
+def documented() -> Iterator[tuple[str, str, set[str]]]:
+    """Name, type and labels of each line of the table."""
+    for line in DOCUMENT.read_text("utf-8").splitlines():
+        if match := re.match(r"\| `(broadcaster_\w+)` \| (\w+) \| ([^|]*)\|", line):
+            labels = re.sub(r"`: [^;]*?(?=, `\w+`: |$)", "`", match[3].strip())
+            yield match[1], match[2], set(re.findall(r"`(\w+)`", labels))
+
+
+async def test_the_document_has_every_metric_with_its_labels(
+    redis_url: str, publisher: Publisher
+) -> None:
+    async with running(redis_url, max_connections=1) as hub:
+        client = await Raw.get(hub.port, STREAM, "Last-Event-ID: rubbish\r\n")
+        await client.until(b"stream.live")
+        await publisher.publish("inventory", data=1)
+        await client.until(b"data: 1")
+        await (await Raw.get(hub.port, STREAM)).rest()  # shed
+        client.close()
+        await until(lambda: not hub.node.hub.subscribers)
+        async with httpx.AsyncClient() as http:
+            text = (await http.get(f"{hub.url}/metrics")).text
+    seen = {
+        (family.name + "_total" * (family.type == "counter"), family.type): {
+            label for sample in family.samples for label in sample.labels
+        }
+        - {"process", "le"}
+        for family in text_string_to_metric_families(text)
+        if family.name.startswith("broadcaster_")
+    }
+    assert seen == {(name, type_): labels for name, type_, labels in documented()}
+
+
+async def test_connections_are_counted_by_state_and_by_their_end(
+    redis_url: str, publisher: Publisher
+) -> None:
+    await publisher.publish("orders", type="complete", key="7")
+    async with running(redis_url) as hub:
+        staying = await Raw.get(hub.port, STREAM)
+        going = await Raw.get(hub.port, STREAM)
+        await staying.until(b"stream.live")
+        await going.until(b"stream.live")
+        assert (await scraped(hub))["broadcaster_connections"] == {("live",): 2, ("lagging",): 0}
+        going.close()
+        await until(lambda: len(hub.node.hub.subscribers) == 1)
+        await (await Raw.get(hub.port, "/v1/orders/7/status/stream")).rest()
+        hub.node.end_streams()
+        await staying.rest()
+        values = await scraped(hub)
+    assert values["broadcaster_connections_opened_total"] == {("transport",): 3}
+    closed = {("client",): 1, ("complete",): 1, ("drain",): 1}
+    assert values["broadcaster_connections_closed_total"] == closed
+    assert values["broadcaster_draining"][()] == 1
+    assert values["broadcaster_ready"][()] == 0
+
+
+async def test_resumes_are_counted_by_what_served_them(
+    redis_url: str, publisher: Publisher
+) -> None:
+    ids = await publisher.publish_many([("inventory", "message", "", n) for n in range(20)])
+    async with running(redis_url, window_events=10) as hub:
+        for cursor in (ids[15], ids[2], "5-0"):
+            client = await Raw.get(hub.port, STREAM, f"Last-Event-ID: {cursor}\r\n")
+            await client.until(b"stream.live")
+        newcomer = await Raw.get(hub.port, STREAM + "?from=earliest")
+        await newcomer.until(b"stream.live")
+        assert len(told(newcomer.body)) == 20
+        values = await scraped(hub)
+    outcomes = {("window",): 1, ("redis",): 1, ("reset",): 1}
+    assert values["broadcaster_resumes_total"] == outcomes
+    assert values["broadcaster_resets_total"] == {("trimmed", "inventory"): 1}
+    assert values["broadcaster_replay_reads_total"][()] >= 2
+
+
+async def test_deliveries_and_their_latency_are_counted(
+    redis_url: str, publisher: Publisher
+) -> None:
+    await publisher.publish("inventory", data="old: it is loaded, so nobody waited for it")
+    async with running(redis_url) as hub:
+        clients = [await Raw.get(hub.port, STREAM) for _ in range(3)]
+        for client in clients:
+            await client.until(b"stream.live")
+        await publisher.publish("inventory", data="new")
+        for client in clients:
+            await client.until(b"data: new\n\n")
+        values = await scraped(hub)
+    assert values["broadcaster_deliveries_total"][()] == 3
+    frame = clients[0].body[clients[0].body.rindex(b"id: ") :]
+    assert values["broadcaster_delivered_bytes_total"][()] == 3 * len(frame)
+    assert values["broadcaster_frames_encoded_total"]["inventory",] == 2
+    assert values["broadcaster_write_latency_seconds_count"] == {("inventory",): 1}
+    assert 0 <= values["broadcaster_write_latency_seconds_sum"]["inventory",] < 5
+
+
+async def test_the_trim_edge_comes_near_while_a_node_does_not_read(
+    redis_url: str, publisher: Publisher
+) -> None:
+    await publisher.publish_many([("inventory", "message", "", n) for n in range(10)])
+    async with running(redis_url) as hub:
+        assert (await scraped(hub))["broadcaster_trim_edge_entries"]["inventory",] == 10
+        hub.node._tasks[list(hub.node.channels).index("inventory")].cancel()
+        await publisher.publish_many([("inventory", "message", "", n) for n in range(4)])
+        values = await scraped(hub)
+        assert values["broadcaster_trim_edge_entries"]["inventory",] == 10
+        assert values["broadcaster_stream_entries"]["inventory",] == 14
+        await publisher.redis.execute_command("XTRIM", "inventory", "MAXLEN", 6)
+        values = await scraped(hub)
+        assert values["broadcaster_trim_edge_entries"]["inventory",] == 2
+
+
+async def test_an_id_from_the_future_shows(redis_url: str, client: Any) -> None:
+    async with running(redis_url) as hub:
+        await client.xadd("inventory", {"data": "1"}, id="9999999999999-0")
+        await until(lambda: len(hub.node.hub.windows["inventory"]))
+        ahead = (await scraped(hub))["broadcaster_stream_ahead_seconds"]
+    assert ahead["inventory",] > 1e9
+
+
+async def test_without_redis_the_rest_is_still_told(redis_url: str) -> None:
+    async with running("redis://127.0.0.1:1", ready=False) as hub:
+        values = await scraped(hub)
+    assert "broadcaster_stream_entries" not in values
+    assert values["broadcaster_tailer_up"]["orders",] == 0
+
+
+async def test_a_port_of_its_own_keeps_metrics_from_clients(redis_url: str) -> None:
+    async with running(redis_url) as hub, httpx.AsyncClient() as http:
+        hub.node.settings = hub.node.settings.model_copy(update={"metrics_port": hub.port + 1})
+        assert (await http.get(f"{hub.url}/metrics")).status_code == 404
+        hub.node.settings = hub.node.settings.model_copy(update={"metrics_port": hub.port})
+        assert (await http.get(f"{hub.url}/metrics")).status_code == 200
+
+
+async def test_processes_answer_for_each_other(tmp_path: Path) -> None:
+    async def answer(process: str) -> bytes:
+        return process.encode()
+
+    peers = [Peers(tmp_path, number) for number in range(3)]
+    tasks = [asyncio.create_task(p.serve(partial(answer, p.process))) for p in peers]
+    try:
+        await until(lambda: len(list(tmp_path.iterdir())) == 3)
+        every = {"0": b"0", "1": b"1", "2": b"2"}
+        assert await peers[1].gather(partial(answer, "1")) == every
+        tasks[2].cancel()
+        await asyncio.gather(tasks[2], return_exceptions=True)
+        assert await peers[1].gather(partial(answer, "1")) == {"0": b"0", "1": b"1"}
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_any_node_tells_who_is_there(redis_url: str, client: Any) -> None:
+    stale = json.dumps({"clients": 9, "at_ms": 0})
+    await client.hset("broadcaster.nodes", mapping={"dead/0": stale, "rubbish": "{"})
+    async with (
+        running(redis_url, node_name="a") as first,
+        running(redis_url, node_name="b") as second,
+        httpx.AsyncClient() as http,
+    ):
+        await (await Raw.get(first.port, STREAM)).until(b"stream.live")
+
+        async def seen() -> dict[str, Any]:
+            answer = (await http.get(f"{second.url}/v1/nodes")).json()
+            nodes: dict[str, Any] = answer["nodes"]
+            return nodes if len(nodes) == 2 and nodes["a/0"]["clients"] else {}
+
+        nodes = await until(seen, timeout_s=4 * ANNOUNCE_S)
+        assert sorted(nodes) == ["a/0", "b/0"]
+        assert nodes["a/0"]["clients"] == 1
+        assert nodes["a/0"]["problems"] == []
+        await until(lambda: client.hlen("broadcaster.nodes"), timeout_s=1)
+        assert sorted(await client.hkeys("broadcaster.nodes")) == [b"a/0", b"b/0"]
+    assert not await client.exists("broadcaster.nodes")  # both have left
+
+
+async def test_without_rights_a_node_knows_itself(
+    redis_url: str, client: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    rules = ["on", "nopass", "~*", "-@all", "+@read", "+@connection", "+xinfo|stream", "-hgetall"]
+    await client.execute_command("ACL", "SETUSER", "reader", *rules)
+    url = redis_url.replace("redis://", "redis://reader:x@")
+    caplog.set_level(logging.INFO)
+    async with running(url, node_name="a") as hub, httpx.AsyncClient() as http:
+        await until(lambda: "not announced" in caplog.text, timeout_s=3 * ANNOUNCE_S)
+        answer = (await http.get(f"{hub.url}/v1/nodes")).json()
+    assert list(answer["nodes"]) == ["a/0"]
+    assert "rights" in answer["incomplete"]
+    await client.execute_command("ACL", "DELUSER", "reader")
+
+
+async def test_a_line_is_logged_when_a_stream_opens_and_when_it_ends(
+    redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "broadcaster")
+    async with running(redis_url) as hub:
+        client = await Raw.get(hub.port, STREAM + "?petId=7&token=secret")
+        await client.until(b"stream.live")
+        client.close()
+        await until(lambda: not hub.node.hub.subscribers)
+    opened, closed = [r for r in caplog.records if r.message.startswith("stream ")]
+    assert opened.fields["path"] == STREAM  # type: ignore[attr-defined]  # from `extra`
+    assert closed.fields["reason"] == "client"  # type: ignore[attr-defined]
+    assert "secret" not in str([vars(record) for record in caplog.records])
+
+
+async def test_those_lines_can_be_turned_off(
+    redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "broadcaster")
+    async with running(redis_url, access_log=False) as hub:
+        await (await Raw.get(hub.port, STREAM)).until(b"stream.live")
+    assert not [r for r in caplog.records if r.message.startswith("stream ")]
+
+
+def test_a_histogram_counts_up_to_and_with_each_bound() -> None:
+    histogram = Histogram((1.0, 2.0))
+    for value in (0.5, 1.0, 1.5, 9.0):
+        histogram.observe(value)
+    assert histogram.buckets() == [("1", 2), ("2", 3), ("+Inf", 4)]
+    assert histogram.sum == 12.0
