@@ -133,15 +133,16 @@ def test_selectors_find_the_nodes() -> None:
 def test_ports_match(settings: Settings) -> None:
     container = container_of(NODE)
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-    assert ports == {"http": settings.port}
+    assert ports == {"http": settings.port, "metrics": settings.metrics_port}
     probes = [container[f"{kind}Probe"]["httpGet"]["port"] for kind in PROBES]
     monitored = of_kind("PodMonitor")["broadcaster-node"]["spec"]["podMetricsEndpoints"]
-    allowed = of_kind("NetworkPolicy")["broadcaster-node"]["spec"]["ingress"][0]["ports"]
+    clients, prometheus = of_kind("NetworkPolicy")["broadcaster-node"]["spec"]["ingress"]
     served = SERVICE["spec"]["ports"]
-    used = [p["targetPort"] for p in served] + [p["port"] for p in (*monitored, *allowed)]
-    assert set(probes + used) <= ports.keys()
+    assert {*probes, *(p["targetPort"] for p in served)} == {"http"}
+    assert [p["port"] for p in clients["ports"]] == ["http"]
+    assert [p["port"] for p in (*prometheus["ports"], *monitored)] == ["metrics", "metrics"]
     annotations = NODE["spec"]["template"]["metadata"]["annotations"]
-    assert int(annotations["prometheus.io/port"]) == settings.port
+    assert int(annotations["prometheus.io/port"]) == settings.metrics_port
     for path in of_kind("Ingress")["broadcaster"]["spec"]["rules"][0]["http"]["paths"]:
         backend = path["backend"]["service"]
         assert backend["name"] == SERVICE["metadata"]["name"]
@@ -156,7 +157,11 @@ async def test_the_node_starts_as_written_and_has_the_paths(redis_server: Embedd
     container = container_of(NODE)
     variables = {v["name"]: v.get("value", redis_server.url) for v in container["env"]}
     assert Path(variables["BROADCASTER_CONFIG"]).name == "hub.toml"
-    ours = {"BROADCASTER_CONFIG": str(DIRECTORY / "hub.toml"), "BROADCASTER_PORT": "0"}
+    ours = {
+        "BROADCASTER_CONFIG": str(DIRECTORY / "hub.toml"),
+        "BROADCASTER_PORT": "0",
+        "BROADCASTER_METRICS_PORT": "0",  # on the same port
+    }
     program, *arguments = container["command"]
     assert program == "broadcaster"
     async with starting() as start, httpx.AsyncClient() as client:
