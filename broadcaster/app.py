@@ -23,7 +23,7 @@ from broadcaster.backend.requester import Requester
 from broadcaster.backend.roster import ANNOUNCE_S, Roster
 from broadcaster.backend.stream import Info, RedisStream
 from broadcaster.backend.tailer import BLOCK_S, Batch, Change, Restart, Rewind, Tailer
-from broadcaster.core import sse
+from broadcaster.core import cursor, sse
 from broadcaster.core.channel import Channel
 from broadcaster.core.cursor import Positions, Start
 from broadcaster.core.event import ZERO, EventId
@@ -74,8 +74,13 @@ class Node:
         self.peers = Peers()
         self.draining = False
         self.write_lag_ms = 0.0
-        windows = {c.name: Window(c.window_events, c.window_bytes) for c in self.channels.values()}
-        self.hub = Hub(windows)
+        self.hub = Hub(
+            {
+                stream: Window(channel.window_events, channel.window_bytes)
+                for channel in self.channels.values()
+                for stream in channel.streams
+            }
+        )
         self.tailers: dict[str, Tailer] = {}
         self._replayer: Replayer | None = None
         self._requester: Requester | None = None
@@ -91,13 +96,14 @@ class Node:
         if self._tasks:
             return
         limit = self.settings.max_event_bytes
-        for name, channel in self.channels.items():
-            stream = RedisStream(self._connect(_TAIL_TIMEOUT_S), channel.redis_key)
+        keys = {n: key for c in self.channels.values() for n, key in c.streams.items()}
+        for name, key in keys.items():
+            stream = RedisStream(self._connect(_TAIL_TIMEOUT_S), key)
             window = self.hub.windows[name]
             self.tailers[name] = Tailer(stream, window, max_event_bytes=limit)
             self._run(partial(self._tail, name))
         client = self._connect(_READ_TIMEOUT_S)
-        past = {name: RedisStream(client, c.redis_key) for name, c in self.channels.items()}
+        past = {name: RedisStream(client, key) for name, key in keys.items()}
         self._replayer = Replayer(past, max_event_bytes=limit)
         client = self._connect(_READ_TIMEOUT_S)
         self._requester = Requester(client)
@@ -276,23 +282,37 @@ class Node:
                     infos[stream] = await self.replayer.info(stream)
         return exposition.own(self, infos)
 
-    async def describe(self, channel: str) -> dict[str, Any]:
+    async def describe(self, name: str) -> dict[str, Any]:
         """Oldest and newest id that a client can read here, how many, and the channel's path."""
         self.start()
-        window = self.hub.windows[channel]
-        oldest, length = window.oldest(), len(window)
-        if not window.complete:  # Redis retains more; while it is away, the window is what we have
-            with contextlib.suppress(BroadcasterError):
-                beginning = await self.replayer.beginning(channel)
-                length = (await self.replayer.info(channel)).length
-                oldest = beginning.after() if beginning else None
+        channel = self.channels[name]
+        oldest: Positions = {}
+        newest: Positions = {}
+        length = 0
+        for stream in channel.streams:
+            first, retained = await self._retained(stream)
+            length += retained
+            if first:
+                oldest[stream] = first
+            if (head := self.hub.windows[stream].head) != ZERO:
+                newest[stream] = head
         return {
-            "channel": channel,
-            "path": self.channels[channel].path,
-            "oldest": str(oldest) if oldest else None,
-            "newest": str(window.head) if window.head != ZERO else None,
+            "channel": name,
+            "path": channel.path,
+            "oldest": _from(channel, oldest),
+            "newest": _from(channel, newest),
             "length": length,
         }
+
+    async def _retained(self, stream: str) -> tuple[EventId | None, int]:
+        """The id of the oldest entry of a stream, and how many there are."""
+        window = self.hub.windows[stream]
+        if not window.complete:  # Redis retains more; while it is away, the window is what we have
+            with contextlib.suppress(BroadcasterError):
+                beginning = await self.replayer.beginning(stream)
+                info = await self.replayer.info(stream)
+                return beginning and beginning.after(), info.length
+        return window.oldest(), len(window)
 
     async def position_at(self, stream: str, start: Start) -> EventId:
         """The position from which a client reads that begins there."""
@@ -330,7 +350,8 @@ class Node:
         """Ask Redis what the hub can't know, and apply the answer to the subscriber."""
         stream, position, place = ask
         if place is Place.AHEAD:
-            if await self.replayer.entry(stream, position) is not None:
+            # Where nothing fits between a position and an entry, the entry proves as much.
+            if await self.replayer.first(stream, position, position.after()) is not None:
                 self.hub.confirm(subscriber, position)
                 return b""
             return await self._reset(subscriber, stream, "rollback")
@@ -346,6 +367,13 @@ class Node:
             resumed = await self.replayer.at_or_before(stream, position)
             resumed = resumed or await self.replayer.beginning(stream)
         return self.hub.reset(subscriber, stream, reason, resumed)
+
+
+def _from(channel: Channel, positions: Positions) -> str | None:
+    """What a client gives as `from` to begin at these positions of a channel."""
+    if not positions:
+        return None
+    return cursor.render(positions).decode() if channel.shards > 1 else str(positions[channel.name])
 
 
 async def _finish(round_: Iterator[None]) -> None:

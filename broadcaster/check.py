@@ -110,7 +110,8 @@ def _redis(settings: Settings) -> Iterator[Finding]:
             yield Finding("ok", "redis", f"{redacted(settings.redis_url)} answers")
             yield from of_server(probe.info())
             for channel in settings.channels.values():
-                yield from _stream(probe, channel.name, channel.redis_key)
+                for name, redis_key in channel.streams.items():
+                    yield from _stream(probe, name, redis_key)
                 if channel.requests:
                     yield _requests(probe, channel.name, channel.requests)
     except BackendUnavailableError as error:

@@ -168,8 +168,12 @@ def opened(settings: Settings, channel: str) -> Iterator[SyncPublisher]:
             "configuration file"
         )
     found = settings.channels[channel]
-    streams = {channel: found.redis_key}
-    with SyncPublisher(settings.redis_url, maxlen=found.maxlen, streams=streams) as publisher:
+    with SyncPublisher(
+        settings.redis_url,
+        maxlen=found.maxlen,
+        streams={channel: found.stream or channel},
+        shards={channel: found.shards},
+    ) as publisher:
         yield publisher
 
 

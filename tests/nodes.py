@@ -89,6 +89,13 @@ class Raw:
                 assert await self._read(), f"it ended with {self.body[-200:]!r}"
         return self.body
 
+    async def told(self, count: int, timeout_s: float = 5.0) -> list[str]:
+        """Read until so many events have come that are not the hub's own; their data."""
+        async with asyncio.timeout(timeout_s):
+            while len(told(self.body)) < count:
+                assert await self._read(), f"it ended with {self.body[-200:]!r}"
+        return told(self.body)
+
     async def _read(self) -> bool:
         piece = await self.reader.read(65536)
         if b"transfer-encoding: chunked" in self.head.lower():

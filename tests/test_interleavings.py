@@ -25,9 +25,10 @@ from broadcaster.backend.stream import Decoder, Info, RedisStream, Row, id_of
 from broadcaster.backend.tailer import Batch, Restart, Rewind, Tailer
 from broadcaster.core import cursor, hub, sse
 from broadcaster.core.channel import Channel
+from broadcaster.core.cursor import Start
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.hub import Ask
-from broadcaster.core.subscription import State, Subscriber, Subscription
+from broadcaster.core.subscription import State, Subscriber, Subscription, restore
 from broadcaster.core.window import Place
 from broadcaster.settings import Settings
 
@@ -187,8 +188,9 @@ class World(Node):
 class Client:
     """An EventSource: it knows its last id, and what it has been told."""
 
-    def __init__(self, subscription: Subscription, pushed: bool) -> None:
+    def __init__(self, subscription: Subscription, start: Start, pushed: bool) -> None:
         self.subscription = subscription
+        self.start = start
         self.pushed = pushed
         self.last_id = ""
         self.received = b""
@@ -200,11 +202,13 @@ class Client:
 
     def connect(self, node: World) -> None:
         streams = self.subscription.streams
-        positions = cursor.parse(self.last_id, streams)[0] if self.last_id else {}
-        for name in streams:
-            if name not in positions:
-                positions[name] = finish(node.position_at(name, "latest"))
-                self.since[name] = positions[name]
+        if self.last_id:
+            channels = [node.channels[name] for name in streams]
+            positions, _ = restore(self.last_id, self.subscription, channels)
+            assert positions.keys() == set(streams)  # one left out would begin anew, with a gap
+        else:
+            positions = {name: finish(node.position_at(name, self.start)) for name in streams}
+            self.since |= positions
         self.node = node
         self.subscriber = Subscriber(
             self.subscription,
@@ -215,7 +219,7 @@ class Client:
             chunked=False,
         )
         proven = all(node.hub.windows[n].place(p) is Place.COVERED for n, p in positions.items())
-        self.take(sse.hello(1000, cursor.render(positions) if proven else b""))
+        self.take(sse.hello(1000, self.subscription.cursor(positions) if proven else b""))
         node.hub.add(self.subscriber)
 
     def take(self, data: bytes) -> None:
@@ -278,7 +282,7 @@ class Client:
         if len(self.subscription.streams) == 1:
             assert event.id == event.data
             return self.subscription.streams[0], entry_id
-        positions, _ = cursor.parse(event.id, STREAMS)
+        positions, _ = cursor.parse(event.id)
         stream = event.event[0]
         assert positions[stream] == entry_id
         return stream, entry_id
@@ -395,12 +399,16 @@ class Interleavings(RuleBasedStateMachine):
     @precondition(lambda self: len(self.clients) < 6)
     @rule(
         number=st.integers(0, 1),
-        subscription=subscriptions,
-        pushed=st.sampled_from([True, True, False]),
+        client=st.builds(
+            Client,
+            subscriptions,
+            start=st.sampled_from(["latest", "earliest"]),
+            pushed=st.sampled_from([True, True, False]),
+        ),
         steps=steps,
     )
-    def arrive(self, number: int, subscription: Subscription, pushed: bool, steps: int) -> None:
-        self.clients.append(Client(subscription, pushed))
+    def arrive(self, number: int, client: Client, steps: int) -> None:
+        self.clients.append(client)
         self.clients[-1].connect(self.nodes[number])
         self.clients[-1].run(steps)
 

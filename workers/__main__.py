@@ -8,12 +8,13 @@ from typing import Any, TypeVar
 
 import click
 
-from broadcaster import BroadcasterError, Publisher
+from broadcaster import BroadcasterError, ConfigurationError, Publisher, load_settings
 from workers.inventory import Inventory
 from workers.orders import Orders
 from workers.recommendations import Recommendations
 from workers.runner import Life, Worker, run_worker, showing_progress
 
+_REDIS_URL = "redis://localhost:6379"
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -39,11 +40,16 @@ def _options(default_rate: float) -> Callable[[_F], _F]:
             ),
             click.option(
                 "--redis-url",
-                default="redis://localhost:6379",
                 envvar="BROADCASTER_REDIS_URL",
-                show_default=True,
                 show_envvar=True,
-                help="Where Redis is.",
+                help=f"Where Redis is. [default: {_REDIS_URL}]",
+            ),
+            click.option(
+                "--config",
+                type=click.Path(),
+                envvar="BROADCASTER_CONFIG",
+                show_envvar=True,
+                help="The nodes' TOML file, for the streams, shards and bounds of its channels.",
             ),
         ):
             command = option(command)
@@ -58,17 +64,17 @@ _seed_option = click.option("--seed", type=int, help="Make the choices repeatabl
 @main.command()
 @_options(default_rate=10.0)
 @_seed_option
-def inventory(redis_url: str, rate: float, count: int | None, seed: int | None) -> None:
+def inventory(rate: float, count: int | None, seed: int | None, **place: str | None) -> None:
     """Change stocks and prices of pets."""
-    _run("inventory", redis_url, Life(rate, count), lambda p: Inventory(p, seed=seed))
+    _run("inventory", place, Life(rate, count), lambda p: Inventory(p, seed=seed))
 
 
 @main.command()
 @_options(default_rate=5.0)
 @_seed_option
-def orders(redis_url: str, rate: float, count: int | None, seed: int | None) -> None:
+def orders(rate: float, count: int | None, seed: int | None, **place: str | None) -> None:
     """Place orders and walk them to their end."""
-    _run("orders", redis_url, Life(rate, count), lambda p: Orders(p, seed=seed))
+    _run("orders", place, Life(rate, count), lambda p: Orders(p, seed=seed))
 
 
 @main.command()
@@ -82,21 +88,23 @@ def orders(redis_url: str, rate: float, count: int | None, seed: int | None) -> 
     help="Seconds after which the requests of a silent worker go to another one.",
 )
 def recommendations(
-    redis_url: str, rate: float, count: int | None, seed: int | None, takeover_s: float
+    rate: float, count: int | None, seed: int | None, takeover_s: float, **place: str | None
 ) -> None:
     """Answer requests for recommendations; the rate is that of a single answer."""
     del seed  # the answer follows from the user and the stock
     _run(
         "recommendations",
-        redis_url,
+        place,
         Life(rate, count),
         lambda p: Recommendations(p, takeover_s=takeover_s),
     )
 
 
-def _run(name: str, redis_url: str, life: Life, make: Callable[[Publisher], Worker]) -> None:
+def _run(
+    name: str, place: dict[str, str | None], life: Life, make: Callable[[Publisher], Worker]
+) -> None:
     async def run() -> None:
-        async with Publisher(redis_url) as publisher:
+        async with _publisher(name, **place) as publisher:
             with showing_progress(name, life):
                 await run_worker(make(publisher), life)
 
@@ -104,6 +112,20 @@ def _run(name: str, redis_url: str, life: Life, make: Callable[[Publisher], Work
         asyncio.run(run())
     except BroadcasterError as error:
         raise click.ClickException(str(error)) from error
+
+
+def _publisher(channel: str, redis_url: str | None, config: str | None) -> Publisher:
+    """Publishes to the channel as the nodes' settings describe it."""
+    settings = load_settings(config, redis_url=redis_url)
+    if channel not in settings.channels:
+        raise ConfigurationError(f"no channel {channel!r} is configured in {config}")
+    channels = settings.channels
+    return Publisher(
+        settings.redis_url or _REDIS_URL,
+        maxlen=channels[channel].maxlen,
+        streams={name: c.stream for name, c in channels.items() if c.stream},
+        shards={name: c.shards for name, c in channels.items()},
+    )
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ from broadcaster.backend.exchange import (
     exchange,
     exchange_sync,
 )
+from broadcaster.core.channel import shard_name, shard_of
 from broadcaster.core.codec import encode
 from broadcaster.core.event import EventId
 from broadcaster.errors import BroadcasterError, InvalidEventError
@@ -83,13 +84,22 @@ class ConflictError(BroadcasterError):
 class _Streams:
     """What both publishers share: from an event to the arguments of its `XADD`."""
 
-    def __init__(self, maxlen: int | None, streams: Mapping[str, str] | None) -> None:
+    def __init__(
+        self,
+        maxlen: int | None,
+        streams: Mapping[str, str] | None,
+        shards: Mapping[str, int] | None,
+    ) -> None:
         self._streams = dict(streams or {})
+        self._shards = {channel: count for channel, count in (shards or {}).items() if count > 1}
         self._trim = () if maxlen is None else ("MAXLEN", "~", maxlen)
 
-    def stream_of(self, channel: str) -> str:
-        """The Redis key of a channel's stream."""
-        return self._streams.get(channel, channel)
+    def stream_of(self, channel: str, key: str = "") -> str:
+        """The Redis key of the stream that a channel's events about a key are in."""
+        stream = self._streams.get(channel, channel)
+        if shards := self._shards.get(channel):
+            return shard_name(stream, shard_of(key, shards))
+        return stream
 
     def _xadd(self, event: tuple[str, str, str, Any]) -> Command:
         """The command for `(channel, type, key, data)`.
@@ -101,7 +111,7 @@ class _Streams:
         if not channel:
             raise InvalidEventError("an event needs the name of its channel")
         packed = encode(type_, key, data)[b"m"]
-        return ("XADD", self.stream_of(channel), *self._trim, "*", b"m", packed)
+        return ("XADD", self.stream_of(channel, key), *self._trim, "*", b"m", packed)
 
     def _batches(
         self,
@@ -139,6 +149,7 @@ class Publisher(_Streams):
         *,
         maxlen: int | None = MAXLEN,
         streams: Mapping[str, str] | None = None,
+        shards: Mapping[str, int] | None = None,
     ) -> None:
         """Prepare a publisher; no connection is opened before the first event.
 
@@ -146,11 +157,12 @@ class Publisher(_Streams):
             redis_url_or_client: a url (the client is then ours and closed with us) or a client.
             maxlen: entries that a stream retains, about; None never trims.
             streams: the Redis key of a channel's stream, where it is not the channel's name.
+            shards: the number of a channel's shards, where the nodes' settings give it several.
 
         Raises:
             ConfigurationError: the url can't be used.
         """
-        super().__init__(maxlen, streams)
+        super().__init__(maxlen, streams, shards)
         self._owned = isinstance(redis_url_or_client, str)
         self.redis: AsyncClient = (
             connect(redis_url_or_client)
@@ -299,9 +311,10 @@ class SyncPublisher(_Streams):
         *,
         maxlen: int | None = MAXLEN,
         streams: Mapping[str, str] | None = None,
+        shards: Mapping[str, int] | None = None,
     ) -> None:
         """Prepare a publisher; arguments and errors as for `Publisher`."""
-        super().__init__(maxlen, streams)
+        super().__init__(maxlen, streams, shards)
         self._owned = isinstance(redis_url_or_client, str)
         self.redis: SyncClient = (
             connect_sync(redis_url_or_client)

@@ -75,6 +75,13 @@ class Replayer:
         )
         return self._decoders[stream].decode(rows)[0] if rows else None
 
+    async def first(self, stream: str, start: EventId, last: EventId) -> EventId | None:
+        """The id of the first entry of a range, both ends included."""
+        rows = await self._shared(
+            ("first", stream, start, last), lambda: self._streams[stream].from_on(start, last, 1)
+        )
+        return id_of(rows[0]) if rows else None
+
     async def at_or_before(self, stream: str, position: EventId) -> EventId | None:
         """The newest retained entry that is not after a position."""
         rows = await self._shared(

@@ -3,23 +3,48 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from zlib import crc32
 
 from broadcaster.core.cursor import RUN, Start, parse_start
 from broadcaster.errors import ConfigurationError, InvalidCursorError
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
 KEY_IN_PATH = "{key}"
+_SHARD = re.compile(r"(.+)\.([0-9]+)", re.ASCII)
+
+
+def shard_of(key: str, shards: int) -> int:
+    """The shard of a key: the CRC-32 of its UTF-8, which every language has, modulo their number.
+
+    It is the one of zlib, gzip and PNG (ISO 3309). Events without a key are in shard 0.
+    """
+    return crc32(key.encode()) % shards
+
+
+def shard_name(stream: str, shard: int) -> str:
+    """The name of one shard of a stream: `orders.3`."""
+    return f"{stream}.{shard}"
+
+
+def without_shard(stream: str) -> tuple[str, int | None]:
+    """The channel of a stream and its shard, if it is one: `orders.3` is shard 3 of `orders`."""
+    if match := _SHARD.fullmatch(stream):
+        return match[1], int(match[2])
+    return stream, None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Channel:
-    """A channel, fed by one Redis stream.
+    """A channel, fed by one Redis stream, or by several shards of one.
 
     Attributes:
-        name: in cursors, in `/v1/events?channel=` and in metrics. Letters, digits, `_`, `.`, `-`.
+        name: in cursors, in `/v1/events?channel=` and in metrics. Letters, digits, `_`, `.`, `-`;
+            not ending like a shard's.
         path: where clients open it; `{key}` in it makes the key part of the path.
         stream: the Redis key of its stream; the channel's name if empty.
+        shards: above 1, so many streams feed it: `orders.0`, `orders.1`, …, each key one of them.
         start: where a client without a cursor begins: `earliest`, `latest`, or a duration back.
         key_param: the query parameter that narrows it to keys; repeatable.
         key_required: refuse clients that name no key.
@@ -36,6 +61,7 @@ class Channel:
     name: str
     path: str
     stream: str = ""
+    shards: int = 1
     start: str = "latest"
     key_param: str = "key"
     key_required: bool = False
@@ -53,6 +79,10 @@ class Channel:
         """
         if not _NAME.fullmatch(self.name) or self.name == RUN:
             raise self._error(f"the name must be letters, digits, '_', '.', '-', and not {RUN!r}")
+        if _SHARD.fullmatch(self.name):
+            raise self._error("a name that ends with '.' and digits is that of a shard")
+        if self.shards > 1 and self.requests:
+            raise self._error("a channel with requests can't have shards")
         if not self.path.startswith("/") or self.path.count(KEY_IN_PATH) > 1:
             raise self._error(f"path {self.path!r} must begin with '/', with at most one {{key}}")
         if re.search(r"[{}]", self.path.replace(KEY_IN_PATH, "")):
@@ -61,7 +91,7 @@ class Channel:
             parse_start(self.start, now_ms=0)
         except InvalidCursorError as error:
             raise self._error(f"start: {error}") from error
-        for bound in ("maxlen", "window_events", "window_bytes"):
+        for bound in ("shards", "maxlen", "window_events", "window_bytes"):
             if getattr(self, bound) < 1:
                 raise self._error(f"{bound} must be at least 1")
 
@@ -69,9 +99,17 @@ class Channel:
         return ConfigurationError(f"channel {self.name!r}: {text}")
 
     @property
-    def redis_key(self) -> str:
-        """The Redis key of its stream."""
-        return self.stream or self.name
+    def streams(self) -> dict[str, str]:
+        """Its streams: the name of each, in cursors and metrics, and its Redis key."""
+        key = self.stream or self.name
+        if self.shards == 1:
+            return {self.name: key}
+        return {shard_name(self.name, n): shard_name(key, n) for n in range(self.shards)}
+
+    def streams_of(self, keys: Iterable[str]) -> set[str]:
+        """The names of the streams that events with one of these keys are in; all without keys."""
+        names = list(self.streams)
+        return {names[shard_of(key, self.shards)] for key in keys} or set(names)
 
     @property
     def needs_key(self) -> bool:

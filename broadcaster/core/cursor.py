@@ -1,8 +1,10 @@
 """Positions in streams, and the one id that carries them. Pure.
 
 One stream: the Redis id, `1710000000000-0`. Several: `inventory=1710000000000-0,orders=17…5-1`,
-sorted by name. A run (a stream made on demand) is one more name, `run=…`. Only characters that
-need no CORS preflight: https://fetch.spec.whatwg.org/#cors-safelisted-request-header
+sorted by name. Shards are streams of their own and always named, so that an id tells how a channel
+was sharded: `orders.0=17…0-0,orders.1=17…5-1`. A run (a stream made on demand) is one more name,
+`run=…`. Only characters that need no CORS preflight:
+https://fetch.spec.whatwg.org/#cors-safelisted-request-header
 """
 
 from __future__ import annotations
@@ -24,57 +26,51 @@ Positions = dict[str, EventId]
 Start = Literal["earliest", "latest"] | int
 """Where a client without a cursor begins: an end of the stream, or a time in milliseconds."""
 
-_MAX_CURSOR_CHARS = 4096
+_MAX_CURSOR_CHARS = 16384
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _DURATION = re.compile(r"(\d{1,12})(ms|s|m|h|d)", re.ASCII)
 _UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 def render(positions: Mapping[str, EventId], run: EventId | None = None) -> bytes:
-    """Write the id that restores all positions; `b""` if there is none to restore.
+    """Write the id that restores several positions, or one that has to be named.
 
-    A position that is only the one before some id is left out: an id that we send is always one of
-    an entry, or `0-0`, so that a resume can be proven on any node.
+    None is left out, though one that only lies before some id is nobody's own: without it, a client
+    would start that stream anew. Such a one is proven by the entry that follows it.
     """
-    known = {name: id_ for name, id_ in positions.items() if not isinstance(id_, Boundary)}
-    if run is None and len(positions) == 1:
-        return b"".join(b"%d-%d" % id_ for id_ in known.values())
-    if run is not None:
-        known[RUN] = run
-    return b",".join(b"%b=%d-%d" % (name.encode(), *known[name]) for name in sorted(known))
+    named = dict(positions) if run is None else {**positions, RUN: run}
+    return b",".join(b"%b=%d-%d" % (name.encode(), *named[name]) for name in sorted(named))
 
 
-def parse(text: str, streams: tuple[str, ...]) -> tuple[Positions, EventId | None]:
-    """Read an id that `render` wrote.
+def render_one(position: EventId) -> bytes:
+    """Write the id that restores the position in a single stream; `b""` if there is none.
 
-    Args:
-        text: the `Last-Event-ID` or `from` of a client.
-        streams: the streams of its subscription. Names of others are passed over: a client may drop
-            a channel and keep its cursor.
+    A position that only lies before some id is left out: an id that we send is always one of an
+    entry, or `0-0`, and a client without one starts anew, where it has started.
+    """
+    return b"" if isinstance(position, Boundary) else b"%d-%d" % position
+
+
+def parse(text: str) -> tuple[Positions, EventId | None]:
+    """Read an id that names its streams, as `render` writes it.
 
     Returns:
-        The positions that it names, at least one, and the run.
+        The positions that it names, and the run.
 
     Raises:
-        InvalidCursorError: it can't be read, or names none of these streams.
+        InvalidCursorError: it is not like that.
     """
     if len(text) > _MAX_CURSOR_CHARS:
         raise InvalidCursorError(f"a cursor has at most {_MAX_CURSOR_CHARS} characters")
-    if "=" not in text:
-        if len(streams) != 1:
-            raise InvalidCursorError("several streams need an id like name=1710000000000-0,…")
-        return {streams[0]: EventId.parse(text)}, None
     named: Positions = {}
     for part in text.split(","):
-        name, _, id_ = part.partition("=")
+        name, equals, id_ = part.partition("=")
+        if not equals:
+            raise InvalidCursorError(f"{part[:64]!r} is not like name=1710000000000-0")
         if name in named:
             raise InvalidCursorError(f"{name[:64]!r} occurs twice")
         named[name] = EventId.parse(id_)
-    run = named.pop(RUN, None)
-    positions = {name: id_ for name, id_ in named.items() if name in streams}
-    if not positions:
-        raise InvalidCursorError("none of the subscription's channels is in it")
-    return positions, run
+    return named, named.pop(RUN, None)
 
 
 def parse_start(text: str, now_ms: int) -> Start:

@@ -16,7 +16,7 @@ from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from broadcaster.core import cursor, sse
+from broadcaster.core import sse
 from broadcaster.core.cursor import Positions
 from broadcaster.core.event import EventId
 from broadcaster.core.sse import Frame
@@ -208,14 +208,14 @@ class Hub:
         positions: Positions, subscription: Subscription, frames: list[tuple[str, Frame]]
     ) -> bytes:
         """Join frames under the subscription's kind of id; the positions move along."""
-        if len(positions) == 1 and subscription.run is None:
+        if not subscription.named:
             for stream, frame in frames[-1:]:
                 positions[stream] = frame.id
             return b"".join([frame.wire for _, frame in frames])
         parts = []
         for stream, frame in frames:
             positions[stream] = frame.id
-            parts.append(frame.with_cursor(cursor.render(positions, subscription.run)))
+            parts.append(frame.with_cursor(subscription.cursor(positions)))
         return b"".join(parts)
 
     def _write(self, subscribers: tuple[Subscriber, ...], data: bytes) -> Iterator[None]:
@@ -257,7 +257,7 @@ class Hub:
         if subscriber.announce:
             subscriber.announce = False
             self._resumed(subscriber, subscriber.resume)
-            at = cursor.render(subscriber.position, subscriber.subscription.run)
+            at = subscriber.subscription.cursor(subscriber.position)
             return sse.live(at, subscriber.replayed)
         self._join(subscriber)
         return None
@@ -337,7 +337,7 @@ class Hub:
         subscriber.replayed = 0
         self.resets[stream, reason] += 1
         self._resumed(subscriber, "reset")
-        at = cursor.render(subscriber.position, subscriber.subscription.run)
+        at = subscriber.subscription.cursor(subscriber.position)
         return sse.reset(stream, reason, str(requested), str(resumed), at)
 
     def invalid(self, subscriber: Subscriber) -> None:
@@ -394,5 +394,5 @@ class Hub:
     def _heartbeat(self, subscriber: Subscriber) -> bytes:
         subscription = subscriber.subscription
         if subscriber.state is State.LIVE and subscription.filtered:
-            return sse.checkpoint(cursor.render(self._live_position(subscriber), subscription.run))
+            return sse.checkpoint(subscription.cursor(self._live_position(subscriber)))
         return sse.HEARTBEAT

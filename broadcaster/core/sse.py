@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from broadcaster.core.channel import without_shard
 from broadcaster.core.codec import DEFAULT_TYPE
 from broadcaster.core.event import Event, EventId
 
@@ -81,9 +82,13 @@ def live(cursor: bytes, replayed: int) -> bytes:
     return _hub_event(b"stream.live", {"replayed": replayed}, cursor)
 
 
-def reset(channel: str, reason: str, requested: str, resumed: str, cursor: bytes) -> bytes:
+def reset(stream: str, reason: str, requested: str, resumed: str, cursor: bytes) -> bytes:
     """`stream.reset`: continuity from `requested` can't be proven; it goes on after `resumed`."""
-    data = {"channel": channel, "reason": reason, "requested": requested, "resumed": resumed}
+    channel, shard = without_shard(stream)
+    data: dict[str, Any] = {"channel": channel}
+    if shard is not None:
+        data["shard"] = shard
+    data |= {"reason": reason, "requested": requested, "resumed": resumed}
     return _hub_event(b"stream.reset", data, cursor)
 
 

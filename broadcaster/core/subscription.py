@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from broadcaster.core.channel import Channel
+from broadcaster.core import cursor
+from broadcaster.core.channel import Channel, without_shard
 from broadcaster.core.cursor import Positions
-from broadcaster.core.event import EventId
+from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.sse import Frame
-from broadcaster.errors import InvalidRequestError
+from broadcaster.errors import InvalidCursorError, InvalidRequestError
 
 # One for all of the many that filter nothing: an empty set takes 216 bytes like any other.
 _NONE: frozenset[str] = frozenset()
@@ -29,11 +30,12 @@ class Subscription:
     """What a client asked for. Subscribers with equal subscriptions get the same bytes.
 
     Attributes:
-        streams: the names of its channels, sorted; they name the positions of its cursor.
+        streams: the names of its channels' streams, sorted; they name the positions of its cursor.
         keys: only events with one of these keys; none means all events.
         types: only events of these types; none means all.
         terminal: types that end the response. Only one channel with one key can be over.
         run: the run that it follows, of a channel that is made on demand.
+        sharded: one of its channels has shards, so that even a single position is named.
     """
 
     streams: tuple[str, ...]
@@ -41,6 +43,7 @@ class Subscription:
     types: frozenset[str] = frozenset()
     terminal: frozenset[str] = frozenset()
     run: EventId | None = None
+    sharded: bool = False
 
     @classmethod
     def to(
@@ -67,7 +70,25 @@ class Subscription:
             raise InvalidRequestError(f"{', '.join(on_demand)}: one such channel and one key each")
         alone = len(chosen) == 1 and len(keys) == 1
         terminal = next(iter(chosen.values())).terminal if alone else _NONE
-        return cls(tuple(sorted(chosen)), keys, types | terminal if types else _NONE, terminal)
+        streams = {name for channel in chosen.values() for name in channel.streams_of(keys)}
+        return cls(
+            tuple(sorted(streams)),
+            keys,
+            types | terminal if types else _NONE,
+            terminal,
+            sharded=any(channel.shards > 1 for channel in chosen.values()),
+        )
+
+    @property
+    def named(self) -> bool:
+        """Whether its cursor names the streams; else it is the id of an entry of the only one."""
+        return len(self.streams) > 1 or self.sharded or self.run is not None
+
+    def cursor(self, positions: Positions) -> bytes:
+        """The id that restores these positions; empty if there is none to restore."""
+        if self.named:
+            return cursor.render(positions, self.run)
+        return cursor.render_one(positions[self.streams[0]])
 
     @property
     def filtered(self) -> bool:
@@ -93,6 +114,39 @@ class Subscription:
                 if frame.type in self.terminal:
                     return frames[:count], True
         return frames, False
+
+
+def restore(
+    text: str, subscription: Subscription, channels: Iterable[Channel]
+) -> tuple[Positions, EventId | None]:
+    """Read an id that a client brings, from `Subscription.cursor` of this or another subscription.
+
+    A client may drop a channel or a key and keep its cursor: what it names besides is passed over.
+    If it adds one, the cursor does not name it, and the channel's start is for it. But a shard that
+    is missing beside others of its channel was not there, or not wanted: it is read from its
+    beginning, `0-0`, so that nothing of it is missed.
+
+    Returns:
+        A position for each stream that the client has been told of, and the run.
+
+    Raises:
+        InvalidCursorError: it can't be read, names none of the streams, or names streams of a
+            channel that has others now: events between the two can't be vouched for.
+    """
+    if not subscription.named and "=" not in text:
+        return {subscription.streams[0]: EventId.parse(text)}, None
+    named, run = cursor.parse(text)
+    positions = {name: id_ for name, id_ in named.items() if name in subscription.streams}
+    for channel in channels:
+        told = {name for name in named if channel.name in (name, without_shard(name)[0])}
+        if not told <= channel.streams.keys():
+            raise InvalidCursorError(f"{channel.name!r} has other shards now")
+        if told:
+            for name in channel.streams.keys() & set(subscription.streams):
+                positions.setdefault(name, ZERO)
+    if not positions:
+        raise InvalidCursorError("none of the subscription's channels is in it")
+    return positions, run
 
 
 class State(Enum):

@@ -17,7 +17,7 @@ from broadcaster.core.channel import Channel
 from broadcaster.core.cursor import Positions, Start
 from broadcaster.core.event import EventId
 from broadcaster.core.hub import Ask, Hub
-from broadcaster.core.subscription import Subscriber, Subscription
+from broadcaster.core.subscription import Subscriber, Subscription, restore
 from broadcaster.core.window import Place
 from broadcaster.errors import BroadcasterError, InvalidCursorError, InvalidRequestError
 from broadcaster.metrics import Meters
@@ -202,7 +202,7 @@ class _Request:
             self._start = cursor.parse_start(text, _now_ms())
 
     def _restore(self, text: str) -> None:
-        positions, run = cursor.parse(text, self.subscription.streams)
+        positions, run = restore(text, self.subscription, self._channels)
         if self._on_demand and (run is None or self._on_demand.name not in positions):
             raise InvalidCursorError(f"the id of a {self._on_demand.name} event names its run")
         self.positions, self._run = positions, run if self._on_demand else None
@@ -218,11 +218,12 @@ class _Request:
         if self.positions and await self._node.is_over(self.subscription, self.positions):
             return True
         for channel in self._channels:
-            if channel.name not in self.positions:
-                start = "latest" if channel.requests else self._start
-                if start is None:
-                    start = channel.start_at(_now_ms())
-                self.positions[channel.name] = await self._node.position_at(channel.name, start)
+            start = "latest" if channel.requests else self._start
+            if start is None:
+                start = channel.start_at(_now_ms())
+            for stream in self.subscription.streams:
+                if stream in channel.streams and stream not in self.positions:
+                    self.positions[stream] = await self._node.position_at(stream, start)
         if self._on_demand and self._run is None:
             (key,) = self.subscription.keys
             self._follow_run(await self._node.request_run(self._on_demand, key))
@@ -243,7 +244,7 @@ class _Request:
             windows[name].place(position) is Place.COVERED
             for name, position in self.positions.items()
         )
-        at, text = cursor.render(self.positions, self.subscription.run), self.unreadable
+        at, text = self.subscription.cursor(self.positions), self.unreadable
         resets = [
             sse.reset(name, "invalid", text[:64], str(position), b"")
             for name, position in sorted(self.positions.items())

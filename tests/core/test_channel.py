@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from broadcaster.core.channel import PET_STORE, Channel
+from broadcaster.core.channel import PET_STORE, Channel, shard_of, without_shard
 from broadcaster.errors import ConfigurationError
 
 
@@ -16,8 +16,12 @@ def test_the_pet_store() -> None:
 
 
 def test_the_stream_is_the_name_unless_it_is_told() -> None:
-    assert Channel(name="a", path="/a").redis_key == "a"
-    assert Channel(name="a", path="/a", stream="prod:a").redis_key == "prod:a"
+    assert Channel(name="a", path="/a").streams == {"a": "a"}
+    assert Channel(name="a", path="/a", stream="prod:a").streams == {"a": "prod:a"}
+    assert Channel(name="a", path="/a", stream="p:a", shards=2).streams == {
+        "a.0": "p:a.0",
+        "a.1": "p:a.1",
+    }
 
 
 def test_a_start_may_be_a_duration_back() -> None:
@@ -46,3 +50,17 @@ def test_what_cannot_work_is_refused_and_named(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError) as caught:
         Channel(**({"name": "a", "path": "/a"} | wrong))
     assert next(iter(wrong)) in str(caught.value)
+
+
+def test_the_shard_of_a_key_is_what_other_languages_compute() -> None:
+    # The check value of CRC-32/ISO-HDLC: https://reveng.sourceforge.io/crc-catalogue/all.htm
+    assert shard_of("123456789", 1 << 32) == 0xCBF43926
+    assert shard_of("", 8) == 0
+    assert shard_of("Größe", 1 << 32) == 0x946E9015
+    assert Channel(name="s", path="/s", shards=4).streams_of(["a", "b"]) == {"s.3", "s.1"}
+
+
+def test_a_streams_name_tells_its_channel_and_shard() -> None:
+    assert without_shard("orders.12") == ("orders", 12)
+    assert without_shard("a.b") == ("a.b", None)
+    assert without_shard("orders") == ("orders", None)

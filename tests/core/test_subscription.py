@@ -3,8 +3,8 @@ import pytest
 from broadcaster.core.channel import PET_STORE, Channel
 from broadcaster.core.event import EventId
 from broadcaster.core.sse import Frame
-from broadcaster.core.subscription import Subscription
-from broadcaster.errors import InvalidRequestError
+from broadcaster.core.subscription import Subscription, restore
+from broadcaster.errors import InvalidCursorError, InvalidRequestError
 
 ORDERS, INVENTORY, RECOMMENDATIONS = PET_STORE
 
@@ -65,3 +65,74 @@ def test_nothing_is_selected_after_the_end() -> None:
     assert subscription.select(frames[:2]) == ([frames[0]], False)
     assert subscription.ends_with(frames[2])
     assert not subscription.ends_with(frames[1])
+
+
+SHARDED = Channel(name="s", path="/s", shards=4)
+KEYS = ("a", "b", "c", "d")  # in the shards 3, 1, 3 and 0
+
+
+def test_keys_select_the_shards_and_a_position_in_one_is_named() -> None:
+    assert Subscription.to([SHARDED]).streams == ("s.0", "s.1", "s.2", "s.3")
+    one = Subscription.to([SHARDED], ["b"])
+    assert one.streams == ("s.1",)
+    assert one.cursor({"s.1": EventId(5, 0)}) == b"s.1=5-0"
+    assert Subscription.to([SHARDED], KEYS).streams == ("s.0", "s.1", "s.3")
+    both = Subscription.to([SHARDED, INVENTORY], ["b"])
+    assert both.streams == ("inventory", "s.1")
+
+
+def restored(text: str, *channels: Channel, keys: tuple[str, ...] = ()) -> dict[str, str]:
+    positions, _ = restore(text, Subscription.to(channels, keys), channels)
+    return {name: str(id_) for name, id_ in positions.items()}
+
+
+def test_what_is_told_is_restored() -> None:
+    assert restored("5-1", INVENTORY) == {"inventory": "5-1"}
+    assert restored("inventory=5-1", INVENTORY) == {"inventory": "5-1"}
+    assert restored("inventory=5-1,orders=6-0", INVENTORY, ORDERS) == {
+        "inventory": "5-1",
+        "orders": "6-0",
+    }
+    assert restored("s.1=5-0", SHARDED, keys=("b",)) == {"s.1": "5-0"}
+
+
+def test_channels_and_keys_that_the_client_dropped_are_passed_over() -> None:
+    assert restored("inventory=5-1,orders=6-0", ORDERS) == {"orders": "6-0"}
+    assert restored("s.1=5-0,s.3=6-0", SHARDED, keys=("b",)) == {"s.1": "5-0"}
+
+
+def test_a_channel_that_the_client_added_has_no_position_yet() -> None:
+    assert restored("orders=6-0", ORDERS, INVENTORY) == {"orders": "6-0"}
+
+
+def test_a_shard_that_the_client_has_not_been_told_of_is_read_from_its_beginning() -> None:
+    assert restored("s.1=5-0", SHARDED, keys=("b", "c")) == {"s.1": "5-0", "s.3": "0-0"}
+    two = Channel(name="s", path="/s", shards=2)
+    assert restored("s.0=5-0,s.1=6-0", SHARDED) == {
+        "s.0": "5-0",
+        "s.1": "6-0",
+        "s.2": "0-0",
+        "s.3": "0-0",
+    }
+    assert restored("s.0=5-0,s.1=6-0", two) == {"s.0": "5-0", "s.1": "6-0"}
+
+
+@pytest.mark.parametrize(
+    ("text", "channels"),
+    [
+        ("5-1", (SHARDED,)),  # of a time before it was sharded
+        ("s=5-1,inventory=5-1", (SHARDED, INVENTORY)),
+        ("s.0=5-1,s.4=5-1", (SHARDED,)),  # it had more of them
+        ("inventory.0=5-1,inventory.1=5-1", (INVENTORY,)),
+        ("inventory.0=5-1,orders=5-1", (INVENTORY, ORDERS)),
+        ("5-1", (INVENTORY, ORDERS)),
+        ("x=5-1", (INVENTORY,)),
+        ("run=5-1", (INVENTORY,)),
+        ("=5-1", (INVENTORY,)),
+    ],
+)
+def test_an_id_that_vouches_for_nothing_is_refused(
+    text: str, channels: tuple[Channel, ...]
+) -> None:
+    with pytest.raises(InvalidCursorError):
+        restored(text, *channels)

@@ -55,9 +55,8 @@ async def test_the_head_of_the_response(hub: Running) -> None:
     await stream.until(LIVE)
     old = await opened(hub, "/v1/inventory/stream", version="1.0")
     await old.until(LIVE)
-    if hub.node.meters.opened[
-        "transport"
-    ]:  # uvicorn alone would send chunks, which HTTP/1.0 has not
+    # uvicorn alone would send chunks, which HTTP/1.0 has not.
+    if hub.node.meters.opened["transport"]:
         assert b"chunked" not in old.head
     old.close()
     head = stream.head.lower()
