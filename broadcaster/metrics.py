@@ -9,7 +9,9 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import TypeVar
 
+_T = TypeVar("_T")
 _WRITE_LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _LOOP_LAG_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 
@@ -38,6 +40,15 @@ class Histogram:
         return list(zip(names, accumulate(self._counts), strict=True))
 
 
+def from_zero(*values: _T) -> Counter[_T]:
+    """A counter that has these values from the start.
+
+    `increase()` sees a counter that appears with a value as one that has not grown: the first
+    thing of its kind, such as all resets after a rollback, would alert nobody.
+    """
+    return Counter(dict.fromkeys(values, 0))
+
+
 class Meters:
     """What a node counts besides what its hub and its tailers do.
 
@@ -51,9 +62,9 @@ class Meters:
     """
 
     def __init__(self) -> None:
-        self.opened: Counter[str] = Counter()
-        self.closed: Counter[str] = Counter()
-        self.shed: Counter[str] = Counter()
+        self.opened = from_zero("transport", "asgi")
+        self.closed = from_zero("client", "complete", "drain", "send_timeout", "error")
+        self.shed = from_zero("draining", "full", "loading", "redis")
         self.write_latency_s: defaultdict[str, Histogram] = defaultdict(
             lambda: Histogram(_WRITE_LATENCY_S)
         )

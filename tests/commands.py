@@ -85,11 +85,13 @@ async def starting() -> AsyncIterator[Start]:
         started.append(Running(process))
         return started[-1]
 
-    yield start
-    for running in started:
-        with suppress(ProcessLookupError):
-            running.process.kill()
-        await running.ended()
+    try:
+        yield start
+    finally:
+        for running in started:
+            with suppress(ProcessLookupError):
+                running.process.kill()
+            await running.ended()
 
 
 async def finished(running: Running, data: str = "") -> tuple[int, list[str], str]:

@@ -12,8 +12,9 @@ why `tick` tells whether the round in progress has reached it.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from typing import NamedTuple
 
 from broadcaster.core import sse
@@ -22,10 +23,12 @@ from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.sse import Frame
 from broadcaster.core.subscription import State, Subscriber, Subscription
 from broadcaster.core.window import Place, Window
+from broadcaster.metrics import from_zero
 
 BEATS = 15
 """How often `beat` is called in the time after which a quiet client gets a heartbeat."""
 
+RESET_REASONS = ("trimmed", "rollback", "unknown", "invalid")
 SLICE = 500
 PAGE_BYTES = 256 * 1024
 
@@ -78,8 +81,8 @@ class Hub:
         self.subscribers: set[Subscriber] = set()
         self.deliveries = 0
         self.delivered_bytes = 0
-        self.resumes: Counter[str] = Counter()
-        self.resets: Counter[tuple[str, str]] = Counter()
+        self.resumes = from_zero("window", "redis", "reset")
+        self.resets = from_zero(*product(windows, RESET_REASONS))
         self._audiences: dict[Subscription, Audience] = {}
         self._whole: dict[str, set[Audience]] = {name: set() for name in windows}
         self._by_key: dict[str, dict[str, set[Audience]]] = {name: {} for name in windows}
