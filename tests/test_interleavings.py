@@ -217,7 +217,6 @@ class Client:
             wake=lambda: None,
             pushed=self.pushed,
             chunked=False,
-            resumed=bool(self.last_id),
         )
         proven = all(node.hub.windows[n].place(p) is Place.COVERED for n, p in positions.items())
         self.take(sse.hello(1000, self.subscription.cursor(positions) if proven else b""))

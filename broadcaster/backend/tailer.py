@@ -151,7 +151,7 @@ class Tailer:
         """Read one batch, or none if `BLOCK_S` passes."""
         head = self._window.head
         rows = await self._stream.wait_after(head, READ_COUNT, BLOCK_S)
-        if head == ZERO or not await self._still_has(head):
+        if head == ZERO or not await self._stream.from_on(head, head, 1):
             more = await self._count_up(head, rows)
             if more is None:
                 async for change in self._reorient(head):
@@ -164,16 +164,6 @@ class Tailer:
             self._at_end_at = time.monotonic()
         if rows:
             yield Batch(self.decoder.decode(rows))
-
-    async def _still_has(self, head: EventId) -> bool:
-        rows = await self._stream.from_on(head, head, 1)
-        # Another server may have used an id again that the one before gave to an entry it lost: it
-        # counts on from what it has while its clock is behind.
-        return bool(rows) and (not self._reconnected or self._is_known(rows[0]))
-
-    def _is_known(self, row: Row) -> bool:
-        frame = self._window.get(id_of(row))
-        return frame is None or self.decoder.gives(row, frame)
 
     async def _count_up(self, head: EventId, rows: Sequence[Row]) -> list[Row] | None:
         """Prove by Redis's own count that the rows are all that was added after the head.
@@ -215,7 +205,7 @@ class Tailer:
         while True:
             rows = await self._stream.back_from(start, READ_COUNT)
             for row in rows:
-                if self._window.get(id_of(row)) and self._is_known(row):
+                if self._window.get(id_of(row)):
                     return id_of(row)
             if len(rows) < READ_COUNT or id_of(rows[-1]) < self._window.floor:
                 return None

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from broadcaster.core import sse
 from broadcaster.core.cursor import Positions
-from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.event import EventId
 from broadcaster.core.sse import Frame
 from broadcaster.core.subscription import State, Subscriber, Subscription
 from broadcaster.core.window import Place, Window
@@ -39,13 +39,6 @@ class Ask(NamedTuple):
     stream: str
     position: EventId
     place: Place
-
-
-class Lost(NamedTuple):
-    """What Redis had and lost: ids that may be given again to other entries, after a position."""
-
-    position: EventId
-    ids: frozenset[EventId]
 
 
 class Audience:
@@ -87,7 +80,6 @@ class Hub:
         self._whole: dict[str, set[Audience]] = {name: set() for name in windows}
         self._by_key: dict[str, dict[str, set[Audience]]] = {name: {} for name in windows}
         self._ahead: dict[str, set[Subscriber]] = {name: set() for name in windows}
-        self._lost = dict.fromkeys(windows, Lost(ZERO, frozenset()))  # by the last rewind
         self._clock = 0  # counts rounds and beats
         self._round: tuple[str, EventId] | None = None  # the stream, and its head before
         self._beats: deque[int] = deque(maxlen=BEATS - 1)
@@ -102,9 +94,6 @@ class Hub:
     def add(self, subscriber: Subscriber) -> None:
         """Take in a subscriber, as LAGGING at its position."""
         subscriber.tick = self._clock
-        if subscriber.resume:
-            for stream in subscriber.subscription.streams:
-                self._doubt(subscriber, stream)
         self.subscribers.add(subscriber)
 
     def remove(self, subscriber: Subscriber) -> None:
@@ -254,8 +243,6 @@ class Hub:
             be answered with `replay`, `reset` or `confirm`; or None: wait until woken, because it
             is live now, or because this node has still to reach its position.
         """
-        if subscriber.rolled_back:
-            return self._roll_back(subscriber)
         for stream in subscriber.subscription.streams:
             window = self.windows[stream]
             position = subscriber.position[stream]
@@ -368,27 +355,12 @@ class Hub:
     def rewind(self, stream: str, position: EventId) -> None:
         """The stream's history has changed after a position: whoever is past it must ask anew."""
         self._look_anew(stream)
-        self._lost[stream] = Lost(position, frozenset(self.windows[stream].rewind(position)))
-        for subscriber in self.subscribers:
-            if stream in subscriber.subscription.streams:
-                self._doubt(subscriber, stream)
+        self.windows[stream].rewind(position)
 
     def restart(self, stream: str, floor: EventId, *, complete: bool) -> None:
         """Nothing in the window joins what Redis has now: begin again. See `Window.restart`."""
         self._look_anew(stream)
-        self._lost[stream] = Lost(ZERO, frozenset())
         self.windows[stream].restart(floor, complete=complete)
-
-    def _doubt(self, subscriber: Subscriber, stream: str) -> None:
-        """Note a position at an entry that was lost: its id may be another's by now."""
-        if subscriber.position[stream] in self._lost[stream].ids:
-            subscriber.rolled_back += (stream,)
-
-    def _roll_back(self, subscriber: Subscriber) -> bytes:
-        stream, *others = subscriber.rolled_back
-        subscriber.rolled_back = tuple(others)
-        resumed = self.windows[stream].at_or_before(self._lost[stream].position)
-        return self.reset(subscriber, stream, "rollback", resumed)
 
     def _look_anew(self, stream: str) -> None:
         for subscriber in self.subscribers:

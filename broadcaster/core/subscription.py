@@ -169,7 +169,6 @@ class Subscriber:
         blocked: its socket's buffer is above the high-water mark.
         position: where it is in each stream; only meaningful while LAGGING.
         confirmed: an id of `position` that lies ahead of this node, but which Redis has.
-        rolled_back: streams in which the entry at its position is known to be lost.
         tick: the hub's clock when it was last written to.
         replayed: events sent since it began to catch up from where the client was.
         announce: it has still to be told that it is live.
@@ -188,7 +187,6 @@ class Subscriber:
         "pushed",
         "replayed",
         "resume",
-        "rolled_back",
         "state",
         "subscription",
         "tick",
@@ -205,7 +203,6 @@ class Subscriber:
         wake: Callable[[], object],
         pushed: bool,
         chunked: bool,
-        resumed: bool = False,
     ) -> None:
         self.subscription = subscription
         self.position = position
@@ -215,10 +212,9 @@ class Subscriber:
         self.chunked = chunked
         self.blocked = False
         self.confirmed: EventId | None = None
-        self.rolled_back: tuple[str, ...] = ()
         self.state = State.LAGGING
         self.tick = 0
         self.replayed = 0
         self.announce = True
-        self.resume = "window" if resumed else ""
+        self.resume = ""
         self.farewell = b""

@@ -147,16 +147,10 @@ class Window:
         """The id of the oldest frame."""
         return self._frames[self._first].id if len(self) else None
 
-    def rewind(self, position: EventId) -> list[EventId]:
-        """Drop what is after a position, where the stream's history has changed (a failover).
-
-        Returns:
-            The ids of what is dropped.
-        """
-        dropped = []
+    def rewind(self, position: EventId) -> None:
+        """Drop what is after a position: the stream's history has changed there (a failover)."""
         while len(self) and self._frames[-1].id > position:
             frame = self._frames.pop()
-            dropped.append(frame.id)
             previous = self._previous.pop()
             self.bytes -= len(frame.wire)
             if previous >= self._base + self._first:
@@ -164,7 +158,6 @@ class Window:
             else:
                 self._newest.pop(frame.key, None)
         self.head = position
-        return dropped
 
     def _index_from(self, position: EventId) -> int:
         """The index of the first frame whose id is not below a position."""
