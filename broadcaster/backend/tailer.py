@@ -81,13 +81,18 @@ class Tailer:
         self.problem = "not started"
         self._in_step = False  # the window joins what Redis has
         self._added = 0  # entries ever added up to the head, as Redis counts them
-        self._reconnected = True  # since the last proof: the server may be another one
+        self._proven_over = -1  # the number of the connection that the last proof was read from
         self._at_end_at = time.monotonic()
 
     @property
     def lag_s(self) -> float:
         """Seconds since everything in the stream had been read, beyond one `BLOCK_S`."""
         return max(0.0, time.monotonic() - self._at_end_at - BLOCK_S)
+
+    @property
+    def _reconnected(self) -> bool:
+        """Whether the server may be another one than that of the last proof."""
+        return self._proven_over != self._stream.connections
 
     async def changes(self) -> AsyncGenerator[Change, None]:
         """Follow the stream for ever. Trouble with Redis is waited out.
@@ -104,7 +109,7 @@ class Tailer:
                     yield change
                 failures, self.problem = 0, ""
             except (RedisError, OSError) as error:
-                self._reconnected = True
+                self._proven_over = -1
                 self._report(error, failures)
                 if self._in_step and str(error).startswith("WRONGTYPE"):  # it is no stream now
                     self._in_step = False
@@ -137,7 +142,8 @@ class Tailer:
             floor = ZERO
         yield Restart(floor, beginning)
         yield Batch(frames)
-        self._added, self._in_step, self._reconnected = info.added, True, False
+        self._added, self._in_step = info.added, True
+        self._proven_over = self._stream.connections
         self._at_end_at = time.monotonic()
         self.loaded.set()
 
@@ -152,7 +158,7 @@ class Tailer:
                     yield change
                 return
             rows += more
-        self._reconnected = False
+        self._proven_over = self._stream.connections
         self._added += len(rows)
         if len(rows) < READ_COUNT:
             self._at_end_at = time.monotonic()
@@ -168,8 +174,6 @@ class Tailer:
             Rows to add to complete the proof, or None if there is none. A connection made anew
             may lead to another server, whose count tells nothing about the one before.
         """
-        if self._reconnected:
-            return None
         info = await self._stream.info()
         last = id_of(rows[-1]) if rows else head
         more: list[Row] = []
@@ -177,7 +181,8 @@ class Tailer:
             more = await self._stream.from_on(last.after(), info.last)
             last = id_of(more[-1]) if more else last
         complete = info.last == last and info.added == self._added + len(rows) + len(more)
-        return more if complete else None
+        # Asked last: it holds for all the replies above.
+        return more if complete and not self._reconnected else None
 
     async def _reorient(self, head: EventId) -> AsyncGenerator[Change, None]:
         """Go back to the newest entry that both the window and Redis have, or begin again."""
@@ -186,7 +191,8 @@ class Tailer:
             logger.warning("stream %r: going back from %s to %s", self._name, head, common)
             info = await self._stream.info()
             newer = await self._stream.from_on(common.after(), info.last)
-            self._added, self._reconnected = info.added - len(newer), False
+            self._added = info.added - len(newer)
+            self._proven_over = self._stream.connections
             yield Rewind(common)
             return
         if head != ZERO:
