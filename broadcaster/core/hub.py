@@ -232,7 +232,7 @@ class Hub:
             position = subscriber.position[stream]
             place = window.place(position)
             if place is Place.UNKNOWN:
-                return self.reset(subscriber, stream, "unknown", window.at_or_before(position))
+                return self.reset(subscriber, stream, "unknown", window.resume_from(position))
             if place is Place.AHEAD and subscriber.confirmed == position:
                 self._ahead[stream].add(subscriber)
                 return None

@@ -43,12 +43,14 @@ class Window:
         floor: the position from which on everything is here.
         head: the position that the tailer has read to.
         complete: nothing older is retained in Redis: reading from `floor` is reading everything.
+        dropped: after the first of these, up to the second, lay a history that Redis has dropped.
         bytes: the sum of the frames' lengths.
     """
 
     def __init__(self, max_events: int, max_bytes: int, floor: EventId = ZERO) -> None:
         self.max_events = max_events
         self.max_bytes = max_bytes
+        self.head = floor
         self.restart(floor)
 
     def __len__(self) -> int:
@@ -56,6 +58,7 @@ class Window:
 
     def restart(self, floor: EventId, *, complete: bool = True) -> None:
         """Forget everything and begin at a position, as after a gap that can't be closed."""
+        self.dropped = floor, self.head
         self.floor = self.head = floor
         self.complete = complete
         self.bytes = 0
@@ -136,6 +139,16 @@ class Window:
             return position
         return self._frames[index - 1].id if index > self._first else self.floor
 
+    def resume_from(self, position: EventId) -> EventId | None:
+        """Where a reader goes on that comes from a position of which nothing is known.
+
+        Servers can both take entries for a while before one of them drops its own, so the new
+        history may have entries with lower ids than what a reader of the dropped one has seen. It
+        goes back to where the two part. Else: as `at_or_before`.
+        """
+        parted, end = self.dropped
+        return parted if parted < position <= end else self.at_or_before(position)
+
     def get(self, position: EventId) -> Frame | None:
         """The frame with this id, if it is here."""
         index = self._index_from(position)
@@ -157,6 +170,7 @@ class Window:
                 self._newest[frame.key] = previous
             else:
                 self._newest.pop(frame.key, None)
+        self.dropped = position, self.head
         self.head = position
 
     def _index_from(self, position: EventId) -> int:
