@@ -114,6 +114,7 @@ class Subscriber:
         chunked: its bytes need HTTP/1.1's chunked coding.
         blocked: its socket's buffer is above the high-water mark.
         position: where it is in each stream; only meaningful while LAGGING.
+        dropped: streams of which it has seen a history that Redis has dropped, and is not told yet.
         confirmed: an id of `position` that lies ahead of this node, but which Redis has.
         tick: the hub's clock when it was last written to.
         replayed: events sent since it began to catch up from where the client was.
@@ -126,6 +127,7 @@ class Subscriber:
         "blocked",
         "chunked",
         "confirmed",
+        "dropped",
         "farewell",
         "position",
         "pushed",
@@ -155,6 +157,7 @@ class Subscriber:
         self.chunked = chunked
         self.blocked = False
         self.confirmed: EventId | None = None
+        self.dropped = _NONE
         self.state = State.LAGGING
         self.tick = 0
         self.replayed = 0

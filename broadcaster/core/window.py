@@ -12,7 +12,7 @@ frame has is UNKNOWN: whoever claims to have seen it saw another history.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from enum import Enum, auto
 
 from broadcaster.core.event import ZERO, EventId
@@ -50,7 +50,6 @@ class Window:
     def __init__(self, max_events: int, max_bytes: int, floor: EventId = ZERO) -> None:
         self.max_events = max_events
         self.max_bytes = max_bytes
-        self.head = floor
         self.restart(floor)
 
     def __len__(self) -> int:
@@ -58,7 +57,7 @@ class Window:
 
     def restart(self, floor: EventId, *, complete: bool = True) -> None:
         """Forget everything and begin at a position, as after a gap that can't be closed."""
-        self.dropped = floor, self.head
+        self.dropped = floor, floor
         self.floor = self.head = floor
         self.complete = complete
         self.bytes = 0
@@ -139,15 +138,22 @@ class Window:
             return position
         return self._frames[index - 1].id if index > self._first else self.floor
 
-    def resume_from(self, position: EventId) -> EventId | None:
-        """Where a reader goes on that comes from a position of which nothing is known.
+    def was_dropped(self, position: EventId) -> bool:
+        """Whether who stands there has, for all that can be known, seen a dropped history.
 
-        Servers can both take entries for a while before one of them drops its own, so the new
-        history may have entries with lower ids than what a reader of the dropped one has seen. It
-        goes back to where the two part. Else: as `at_or_before`.
+        The new history may have an entry with that id, too: while a new master takes entries and
+        the old one still does, both give ids by their clocks.
         """
         parted, end = self.dropped
-        return parted if parted < position <= end else self.at_or_before(position)
+        return parted < position <= end
+
+    def resume_from(self, position: EventId) -> EventId | None:
+        """Where a reader goes on whose position proves nothing: all that it can miss follows.
+
+        From a dropped history it goes back to where the new one parted from it, whose entries may
+        have lower ids than what it has seen. Else: as `at_or_before`.
+        """
+        return self.dropped[0] if self.was_dropped(position) else self.at_or_before(position)
 
     def get(self, position: EventId) -> Frame | None:
         """The frame with this id, if it is here."""
@@ -155,6 +161,11 @@ class Window:
         if index < len(self._frames) and self._frames[index].id == position:
             return self._frames[index]
         return None
+
+    def backwards(self) -> Iterator[Frame]:
+        """All frames, newest first. The window must not change meanwhile."""
+        for index in range(len(self._frames) - 1, self._first - 1, -1):
+            yield self._frames[index]
 
     def oldest(self) -> EventId | None:
         """The id of the oldest frame."""
