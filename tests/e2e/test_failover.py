@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from itertools import chain, count
 
 import pytest
 
@@ -21,6 +22,7 @@ from broadcaster import (
     RunQueue,
     SyncPublisher,
 )
+from broadcaster.core.codec import decode
 from tests import ha
 from tests.nodes import Raw, Running, events, running
 from tests.wait import until
@@ -54,6 +56,7 @@ class Load:
         self.url = url
         self.stored: dict[str, list[EventId]] = {"one": [], "many": [], "sync": []}
         self.refused = 0
+        self._number = count()  # no two events are equal, whatever their ids
         self._stopping = False
         self._tasks: list[asyncio.Future[None]] = []
 
@@ -80,7 +83,9 @@ class Load:
         async with Publisher(self.url) as publisher:
             while not self._stopping:
                 with self._trying():
-                    self.stored["one"].append(await publisher.publish(STREAM, data="one"))
+                    self.stored["one"].append(
+                        await publisher.publish(STREAM, data=next(self._number))
+                    )
                 await asyncio.sleep(0.005)
 
     async def _many(self) -> None:
@@ -89,7 +94,7 @@ class Load:
             while not self._stopping:
                 with self._trying():
                     self.stored["many"] += await publisher.publish_many(
-                        [(STREAM, "t", "", "many")] * 3
+                        [(STREAM, "t", "", next(self._number)) for _ in range(3)]
                     )
                 await asyncio.sleep(0.02)
 
@@ -97,7 +102,7 @@ class Load:
         with SyncPublisher(self.url) as publisher:
             while not self._stopping:
                 with self._trying():
-                    self.stored["sync"].append(publisher.publish(STREAM, data="sync"))
+                    self.stored["sync"].append(publisher.publish(STREAM, data=next(self._number)))
                 time.sleep(0.005)
 
     async def _work(self) -> None:
@@ -150,13 +155,14 @@ def check_history(body: bytes, final: list[str], cursor: str = "") -> list[str]:
 
     Args:
         body: what one client got, to the end of the stream.
-        final: the ids that the stream retains.
-        cursor: where the client had begun, if it was one that resumed.
+        final: what the stream retains, as `fact` gives it. Ids are not enough: two masters give
+            the same ones to different events.
+        cursor: the fact that the client had seen last, if it was one that resumed.
 
     Returns:
         The reasons of its resets.
     """
-    index = {entry_id: place for place, entry_id in enumerate(final)}
+    index = {one: place for place, one in enumerate(final)}
     following = index[cursor] + 1 if cursor in index else None  # the place of what has to come
     gone = bool(cursor) and cursor not in index
     resets: list[str] = []
@@ -165,10 +171,10 @@ def check_history(body: bytes, final: list[str], cursor: str = "") -> list[str]:
         if event.event == "stream.reset":
             gone, excused = False, True
             resets.append(json.loads(event.data)["reason"])
-        elif event.event != "stream.live" and event.id not in index:
+        elif event.event != "stream.live" and fact(event.id, event.data) not in index:
             gone = True
         elif event.event != "stream.live":
-            place = index[event.id]
+            place = index[fact(event.id, event.data)]
             assert not gone, f"{event.id} follows what has gone, and no reset came between"
             assert following in (None, place) or (excused and place <= (following or 0)), (
                 f"{event.id} is entry {place}, and {following} should have come"
@@ -176,6 +182,18 @@ def check_history(body: bytes, final: list[str], cursor: str = "") -> list[str]:
             following, excused = place + 1, False
     assert following in (None, len(final))
     return resets
+
+
+def fact(entry_id: str, data: str) -> str:
+    """What makes an event the same one."""
+    return f"{entry_id} {data}"
+
+
+def retained(master: EmbeddedRedis) -> list[str]:
+    """The facts that the stream retains."""
+    rows = ha.ask(master, "XRANGE", STREAM, "-", "+")
+    found = (decode(EventId.of_entry(i), [*chain(*f.items())], 10_000) for i, f in rows)
+    return [fact(str(event.id), event.data.decode()) for event in found]
 
 
 class Scene:
@@ -226,21 +244,24 @@ class Scene:
         master = self.master()
         ha.ask(master, "XADD", STREAM, "*", "type", "end", "data", "0")
         bodies = await self.followers.at_the_end()
-        final = [row[0].decode() for row in ha.ask(master, "XRANGE", STREAM, "-", "+")]
+        final = retained(master)
+        ids = {one.split()[0] for one in final}
         resets = [check_history(body, final) for body in bodies]
         lost = {
-            kind: len({str(entry_id) for entry_id in ids} - set(final))
-            for kind, ids in self.load.stored.items()
+            kind: len({str(entry_id) for entry_id in stored} - ids)
+            for kind, stored in self.load.stored.items()
         }
         logger.info("lost %s, kept %d, resets %s", lost, len(final), resets)
         await self._resume(bodies[0], final)
 
     async def _resume(self, body: bytes, final: list[str]) -> None:
         """From wherever a client has been, it can go on at the other node."""
-        seen = [event.id for event in events(body) if not event.event.startswith("stream.")][:-1]
-        phantoms = sorted(set(seen) - set(final))
-        for cursor in {*seen[:: len(seen) // 5], *phantoms[-1:]}:
-            again = await Raw.get(self.nodes[1].port, PATH, f"Last-Event-ID: {cursor}\r\n")
+        seen = [fact(e.id, e.data) for e in events(body) if not e.event.startswith("stream.")][:-1]
+        ids = {one.split()[0] for one in final}
+        phantoms = [one for one in seen if one.split()[0] not in ids]
+        for cursor in {*(one for one in seen[:: len(seen) // 5] if one in final), *phantoms[-1:]}:
+            headers = f"Last-Event-ID: {cursor.split()[0]}\r\n"
+            again = await Raw.get(self.nodes[1].port, PATH, headers)
             check_history(await again.until(END), final, cursor)
             again.close()
 
