@@ -362,7 +362,7 @@ class Node:
 
     async def _reset(self, subscriber: Subscriber, stream: str, reason: str) -> bytes:
         position, window = subscriber.position[stream], self.hub.windows[stream]
-        resumed = window.at_or_before(position)
+        resumed = window.resume_from(position)
         if resumed is None and not window.complete:
             resumed = await self.replayer.at_or_before(stream, position)
             resumed = resumed or await self.replayer.beginning(stream)

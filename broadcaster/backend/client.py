@@ -19,15 +19,21 @@ import redis.asyncio
 import redis.asyncio.cluster
 import redis.asyncio.connection
 import redis.asyncio.retry
-import redis.asyncio.sentinel
 import redis.cluster
 import redis.connection
 import redis.retry
-import redis.sentinel
 from redis import exceptions
 from redis.backoff import ExponentialWithJitterBackoff
 
-from broadcaster.backend.connection import cancellable
+from broadcaster.backend.cluster import Cluster, SyncCluster
+from broadcaster.backend.connection import ours
+from broadcaster.backend.sentinel import (
+    SentinelPool,
+    Sentinels,
+    SyncSentinelPool,
+    SyncSentinels,
+    sentinel_options,
+)
 from broadcaster.errors import BackendUnavailableError, BroadcasterError, ConfigurationError
 
 AsyncClient: TypeAlias = redis.asyncio.Redis | redis.asyncio.cluster.RedisCluster
@@ -40,7 +46,8 @@ UNAVAILABLE: tuple[type[Exception], ...] = (
     exceptions.BusyLoadingError,
     exceptions.ReadOnlyError,
     exceptions.MasterDownError,
-    exceptions.ClusterDownError,
+    exceptions.ClusterError,  # also: sent from one node to the other for too long
+    exceptions.AskError,  # a slot that moved in the middle of a transaction
     exceptions.TryAgainError,
     # What the cluster client raises when no node answers; it is not a RedisError.
     exceptions.RedisClusterException,
@@ -49,8 +56,14 @@ UNAVAILABLE: tuple[type[Exception], ...] = (
 """What code that waits and tries again has to catch: Redis is away, starting, or failing over."""
 
 # Refusals that pass but have no exception class of their own in redis-py: a full disk, replicas
-# that are missing, memory that is used up.
-_REFUSALS_THAT_PASS = ("MISCONF", "NOREPLICAS", "OOM", "command not allowed when used memory")
+# that are missing, memory that is used up, a blocked read on a master that is demoted.
+_REFUSALS_THAT_PASS = (
+    "MISCONF",
+    "NOREPLICAS",
+    "OOM",
+    "command not allowed when used memory",
+    "UNBLOCKED",
+)
 _DEFAULT_PORT = {"sentinel": 26379, "cluster": 6379}
 _HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(?::(?P<port>[0-9]{1,5}))?")
 _SECRETS = ("password", "sentinel_password", "ssl_password")
@@ -89,7 +102,7 @@ def connect(
         ConfigurationError: the url can't be used. The message shows no password.
     """
     options = _options(url, timeout_s, redis.asyncio.retry.Retry(_backoff(), retries), options)
-    return _guarded(url, lambda target: _cancellable(_async_client(target, options)))
+    return _guarded(url, lambda target: _with_our_connections(_async_client(target, options)))
 
 
 def connect_sync(
@@ -132,6 +145,18 @@ def raw_stream_replies(client: AsyncClient) -> None:
     client.set_response_callback("XREAD", _entries_of_one_stream)
     client.set_response_callback("XRANGE", _entries)
     client.set_response_callback("XREVRANGE", _entries)
+
+
+def connections_made(client: AsyncClient) -> int:
+    """How many connections this client has opened: if the number grows, a command may have gone
+    to another server than the one before it, although no error told of it."""
+    pool_or_options: Any = (
+        vars(client.connection_pool)
+        if isinstance(client, redis.asyncio.Redis)
+        else client.connection_kwargs
+    )
+    made: int = getattr(pool_or_options["connection_class"], "made", 0)
+    return made
 
 
 def is_unavailable(error: BaseException | None) -> bool:
@@ -250,15 +275,16 @@ def _async_client(target: _Target, options: dict[str, Any]) -> AsyncClient:
     url, own = _split_sentinel_options(target.url)
     options = _from_url(redis.asyncio.connection.parse_url, url, options)
     if target.kind == "sentinel":
-        sentinel = redis.asyncio.sentinel.Sentinel(  # type: ignore[no-untyped-call]  # redis-py
-            target.hosts, sentinel_kwargs=_socket_options(options) | own, **options
+        own = sentinel_options(_socket_options(options)) | own
+        sentinels = Sentinels(  # type: ignore[no-untyped-call]  # redis-py
+            target.hosts, sentinel_kwargs=own, **options
         )
-        master: redis.asyncio.Redis = sentinel.master_for(
-            target.service, connection_pool_class=_SentinelPool
+        master: redis.asyncio.Redis = sentinels.master_for(
+            target.service, connection_pool_class=SentinelPool
         )
         return master
     nodes = [redis.asyncio.cluster.ClusterNode(host, port) for host, port in target.hosts]
-    return redis.asyncio.cluster.RedisCluster(startup_nodes=nodes, **options)
+    return Cluster(startup_nodes=nodes, **options)
 
 
 def _sync_client(target: _Target, options: dict[str, Any]) -> SyncClient:
@@ -269,35 +295,29 @@ def _sync_client(target: _Target, options: dict[str, Any]) -> SyncClient:
     url, own = _split_sentinel_options(target.url)
     options = _from_url(redis.connection.parse_url, url, options)
     if target.kind == "sentinel":
-        sentinel = redis.sentinel.Sentinel(  # type: ignore[no-untyped-call]  # redis-py
-            target.hosts, sentinel_kwargs=_socket_options(options) | own, **options
+        own = sentinel_options(_socket_options(options)) | own
+        sentinels = SyncSentinels(  # type: ignore[no-untyped-call]  # redis-py
+            target.hosts, sentinel_kwargs=own, **options
         )
-        master: redis.Redis = sentinel.master_for(target.service)  # type: ignore[no-untyped-call]
+        master: redis.Redis = sentinels.master_for(  # type: ignore[no-untyped-call]
+            target.service, connection_pool_class=SyncSentinelPool
+        )
         return master
     node = redis.cluster.ClusterNode
     nodes = [node(host, port) for host, port in target.hosts]  # type: ignore[no-untyped-call]
-    return redis.cluster.RedisCluster(startup_nodes=nodes, **options)
+    return SyncCluster(startup_nodes=nodes, **options)
 
 
-def _cancellable(client: AsyncClient) -> AsyncClient:
-    """Let the client make only connections that do not lose a cancellation."""
+def _with_our_connections(client: AsyncClient) -> AsyncClient:
     if isinstance(client, redis.asyncio.Redis):
         pool = client.connection_pool
-        pool.connection_class = cancellable(pool.connection_class)
+        pool.connection_class = ours(pool.connection_class)
         return client
     kwargs = client.connection_kwargs  # the nodes that are found later are made of it
-    kwargs["connection_class"] = cancellable(kwargs["connection_class"])
+    kwargs["connection_class"] = ours(kwargs["connection_class"])
     for node in client.startup_nodes:
-        node.connection_class = cancellable(node.connection_class)
+        node.connection_class = kwargs["connection_class"]
     return client
-
-
-class _SentinelPool(redis.asyncio.sentinel.SentinelConnectionPool):
-    """A pool that, closed, closes the connections to the sentinels as well as its own."""
-
-    async def aclose(self) -> None:
-        await super().aclose()
-        await self.sentinel_manager.aclose()
 
 
 def _socket_options(options: dict[str, Any]) -> dict[str, Any]:

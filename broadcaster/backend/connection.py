@@ -1,9 +1,12 @@
-"""Connections that do not lose a cancellation. Part of `backend`, for `client` alone.
+"""Connections that are counted, and do not lose a cancellation. Part of `backend`, for `client`.
 
 redis-py sends each command under `asyncio.wait_for`. Before Python 3.12 that function forgets a
 cancellation that comes in the same turn of the loop in which the sending ends
 (https://github.com/python/cpython/issues/86296): the task goes on as if nobody had cancelled it,
 and a shutdown that waits for it waits for ever.
+
+redis-py also replaces, without a word, a connection that was closed while nobody used it. What is
+proven by comparing two replies needs to know that both came from one server.
 """
 
 from __future__ import annotations
@@ -28,8 +31,21 @@ class _Cancellable:
             raise asyncio.CancelledError
 
 
-def cancellable(connection_class: type) -> type:
-    """The class of connections to use instead of one of redis-py."""
-    if not WAIT_FOR_LOSES_CANCELLATIONS:
-        return connection_class
-    return type(connection_class.__name__, (_Cancellable, connection_class), {})
+class _Counted:
+    """Goes in front of a connection class of redis-py.
+
+    Attributes:
+        made: connections opened, by all objects of the class.
+    """
+
+    made = 0
+
+    async def _connect(self) -> None:
+        await super()._connect()  # type: ignore[misc]
+        type(self).made += 1
+
+
+def ours(connection_class: type) -> type:
+    """The class of connections to use instead of one of redis-py; a new one for each client."""
+    mixins = (_Counted, _Cancellable) if WAIT_FOR_LOSES_CANCELLATIONS else (_Counted,)
+    return type(connection_class.__name__, (*mixins, connection_class), {})

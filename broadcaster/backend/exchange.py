@@ -16,6 +16,7 @@ import redis.cluster
 from redis.exceptions import RedisError, ResponseError
 
 from broadcaster.backend.client import UNAVAILABLE, AsyncClient, SyncClient
+from broadcaster.backend.cluster import looking_anew
 
 Command: TypeAlias = tuple[Any, ...]
 TROUBLE: tuple[type[Exception], ...] = (RedisError, *UNAVAILABLE)
@@ -42,7 +43,8 @@ async def exchange(client: AsyncClient, commands: list[Command], replies: list[A
     """
     if isinstance(client, redis.asyncio.cluster.RedisCluster):
         # The commands may go to several nodes: redis-py knows to which.
-        replies.extend(await _pipeline(client, commands).execute(raise_on_error=False))
+        with looking_anew(client, replies):
+            replies.extend(await _pipeline(client, commands).execute(raise_on_error=False))
     else:
         await _exchange(client.connection_pool, commands, replies)
 
@@ -50,7 +52,8 @@ async def exchange(client: AsyncClient, commands: list[Command], replies: list[A
 def exchange_sync(client: SyncClient, commands: list[Command], replies: list[Any]) -> None:
     """As `exchange`, blocking. The client's timeout is for each reply, not for all of them."""
     if isinstance(client, redis.cluster.RedisCluster):
-        replies.extend(_pipeline(client, commands).execute(raise_on_error=False))
+        with looking_anew(client, replies):
+            replies.extend(_pipeline(client, commands).execute(raise_on_error=False))
     else:
         _exchange_sync(client.connection_pool, commands, replies)
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from redis.exceptions import ResponseError
 
-from broadcaster.backend.client import AsyncClient, raw_stream_replies
+from broadcaster.backend.client import AsyncClient, connections_made, raw_stream_replies
 from broadcaster.core import codec, sse
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.sse import Frame
@@ -58,6 +58,11 @@ class RedisStream:
         # redis-py types the replies before our callbacks, and the two clients differ in them.
         self._client: Any = client
         self.redis_key = redis_key
+
+    @property
+    def connections(self) -> int:
+        """How many connections have been made; redis-py replaces a closed one without a word."""
+        return connections_made(self._client)
 
     async def wait_after(self, position: EventId, count: int, block_s: float) -> list[Row]:
         """The entries after a position; waits up to `block_s` for the first one."""

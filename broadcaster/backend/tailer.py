@@ -11,6 +11,7 @@ One stream per tailer: a broken stream harms only itself. Part of `backend`; win
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -84,7 +85,7 @@ class Tailer:
         self.reconnects = 0
         self._in_step = False  # the window joins what Redis has
         self._added = 0  # entries ever added up to the head, as Redis counts them
-        self._reconnected = True  # since the last proof: the server may be another one
+        self._proven_over = -1  # the number of the connection that the last proof was read from
         self._at_end_at = time.monotonic()
 
     @property
@@ -95,6 +96,10 @@ class Tailer:
     def unread(self, info: Info) -> int | None:
         """Entries that were added after the head, by Redis's count; None if it does not count."""
         return max(0, info.added - self._added) if info.added >= 0 else None
+
+    def _may_be_elsewhere(self) -> bool:
+        """Whether the server may be another one than that of the last proof."""
+        return self._proven_over != self._stream.connections
 
     async def changes(self) -> AsyncGenerator[Change, None]:
         """Follow the stream for ever. Trouble with Redis is waited out.
@@ -111,7 +116,7 @@ class Tailer:
                 self.reconnects += failures > 0
                 failures, self.problem = 0, ""
             except (RedisError, OSError) as error:
-                self._reconnected = True
+                self._proven_over = -1
                 self._report(error, failures)
                 if self._in_step and str(error).startswith("WRONGTYPE"):  # it is no stream now
                     self._in_step = False
@@ -143,13 +148,18 @@ class Tailer:
         if beginning and (await self._stream.info()).whole:
             floor = ZERO
         yield Restart(floor, frames, beginning)
-        self._added, self._in_step, self._reconnected = info.added, True, False
+        self._added, self._in_step = info.added, True
+        self._proven_over = self._stream.connections
         self._at_end_at = time.monotonic()
         self.loaded.set()
 
     async def _read(self) -> AsyncGenerator[Change, None]:
         """Read one batch, or none if `BLOCK_S` passes."""
         head = self._window.head
+        if self._may_be_elsewhere():
+            async for change in self._reorient(head):
+                yield change
+            return
         rows = await self._stream.wait_after(head, READ_COUNT, BLOCK_S)
         if head == ZERO or not await self._stream.from_on(head, head, 1):
             more = await self._count_up(head, rows)
@@ -158,7 +168,8 @@ class Tailer:
                     yield change
                 return
             rows += more
-        self._reconnected = False
+        if self._may_be_elsewhere():
+            return  # the proof may be another server's than the rows: look first, and read again
         self._added += len(rows)
         if len(rows) < READ_COUNT:
             self._at_end_at = time.monotonic()
@@ -171,11 +182,8 @@ class Tailer:
         That helps where the entry at the head has been removed, but nothing that we had not read.
 
         Returns:
-            Rows to add to complete the proof, or None if there is none. A connection made anew
-            may lead to another server, whose count tells nothing about the one before.
+            Rows to add to complete the proof, or None if there is none.
         """
-        if self._reconnected:
-            return None
         info = await self._stream.info()
         last = id_of(rows[-1]) if rows else head
         more: list[Row] = []
@@ -186,14 +194,16 @@ class Tailer:
         return more if complete else None
 
     async def _reorient(self, head: EventId) -> AsyncGenerator[Change, None]:
-        """Go back to the newest entry that both the window and Redis have, or begin again."""
+        """Go back to where the window and Redis part, if they do, or begin again."""
+        made = self._stream.connections
         common = await self._newest_common(head)
         if common is not None:
-            logger.warning("stream %r: going back from %s to %s", self._name, head, common)
             info = await self._stream.info()
             newer = await self._stream.from_on(common.after(), info.last)
-            self._added, self._reconnected = info.added - len(newer), False
-            yield Rewind(common)
+            self._added, self._proven_over = info.added - len(newer), made
+            if common != head:
+                logger.warning("stream %r: going back from %s to %s", self._name, head, common)
+                yield Rewind(common)
             return
         if head != ZERO:
             logger.warning("stream %r: %s and all before it are gone", self._name, head)
@@ -201,15 +211,38 @@ class Tailer:
             yield change
 
     async def _newest_common(self, head: EventId) -> EventId | None:
-        start = head
-        while True:
-            rows = await self._stream.back_from(start, READ_COUNT)
-            for row in rows:
-                if self._window.get(id_of(row)):
-                    return id_of(row)
-            if len(rows) < READ_COUNT or id_of(rows[-1]) < self._window.floor:
-                return None
+        """The newest entry up to which both the window and Redis have the same history.
+
+        Two masters that take entries at the same time give the same ids to different ones, so an
+        id that both have proves little. What was copied from one to the other is equal entry by
+        entry, so this looks for `READ_COUNT` equal ones, or as many as both have.
+        """
+        common, equal = None, 0
+        async with contextlib.aclosing(self._backwards(head)) as theirs:
+            their = await anext(theirs, None)
+            for frame in self._window.backwards():
+                while their is not None and their.id > frame.id:
+                    common, equal = None, 0
+                    their = await anext(theirs, None)
+                if their is None or equal >= READ_COUNT:
+                    break  # older ones are trimmed, or beyond doubt
+                if their == frame:
+                    common, equal = common or frame.id, equal + 1
+                else:
+                    common, equal = None, 0
+                if their.id == frame.id:
+                    their = await anext(theirs, None)
+        return common
+
+    async def _backwards(self, start: EventId) -> AsyncGenerator[Frame, None]:
+        """What Redis has up to a position, newest first."""
+        decoder = Decoder(self._name, self.decoder.max_event_bytes)  # these are not counted
+        rows = await self._stream.back_from(start, READ_COUNT)
+        while rows:
+            for frame in decoder.decode(rows):
+                yield frame
             start = id_of(rows[-1]).before()
+            rows = await self._stream.back_from(start, READ_COUNT) if start > ZERO else []
 
 
 def _backoff_s(failures: int) -> float:

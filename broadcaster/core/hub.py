@@ -95,6 +95,9 @@ class Hub:
         """Take in a subscriber, as LAGGING at its position."""
         subscriber.tick = self._clock
         self.subscribers.add(subscriber)
+        if subscriber.resume:  # a newcomer's position is from the new history
+            for stream in subscriber.subscription.streams:
+                self._note_dropped(subscriber, stream)
 
     def remove(self, subscriber: Subscriber) -> None:
         """Forget a subscriber; a no-op for one that is gone."""
@@ -246,9 +249,12 @@ class Hub:
         for stream in subscriber.subscription.streams:
             window = self.windows[stream]
             position = subscriber.position[stream]
+            if stream in subscriber.dropped:
+                subscriber.dropped -= {stream}
+                return self.reset(subscriber, stream, "rollback", window.resume_from(position))
             place = window.place(position)
             if place is Place.UNKNOWN:
-                return self.reset(subscriber, stream, "unknown", window.at_or_before(position))
+                return self.reset(subscriber, stream, "unknown", window.resume_from(position))
             if place is Place.AHEAD and subscriber.confirmed == position:
                 self._ahead[stream].add(subscriber)
                 return None
@@ -356,6 +362,13 @@ class Hub:
         """The stream's history has changed after a position: whoever is past it must ask anew."""
         self._look_anew(stream)
         self.windows[stream].rewind(position)
+        for subscriber in self.subscribers:
+            if stream in subscriber.subscription.streams:
+                self._note_dropped(subscriber, stream)
+
+    def _note_dropped(self, subscriber: Subscriber, stream: str) -> None:
+        if self.windows[stream].was_dropped(subscriber.position[stream]):
+            subscriber.dropped |= {stream}
 
     def restart(self, stream: str, floor: EventId, *, complete: bool) -> None:
         """Nothing in the window joins what Redis has now: begin again. See `Window.restart`."""

@@ -168,6 +168,7 @@ class Subscriber:
         chunked: its bytes need HTTP/1.1's chunked coding.
         blocked: its socket's buffer is above the high-water mark.
         position: where it is in each stream; only meaningful while LAGGING.
+        dropped: streams of which it has seen a history that Redis has dropped, and is not told yet.
         confirmed: an id of `position` that lies ahead of this node, but which Redis has.
         tick: the hub's clock when it was last written to.
         replayed: events sent since it began to catch up from where the client was.
@@ -182,6 +183,7 @@ class Subscriber:
         "blocked",
         "chunked",
         "confirmed",
+        "dropped",
         "farewell",
         "position",
         "pushed",
@@ -203,6 +205,7 @@ class Subscriber:
         wake: Callable[[], object],
         pushed: bool,
         chunked: bool,
+        resumed: bool = False,
     ) -> None:
         self.subscription = subscription
         self.position = position
@@ -212,9 +215,10 @@ class Subscriber:
         self.chunked = chunked
         self.blocked = False
         self.confirmed: EventId | None = None
+        self.dropped = _NONE
         self.state = State.LAGGING
         self.tick = 0
         self.replayed = 0
         self.announce = True
-        self.resume = ""
+        self.resume = "window" if resumed else ""
         self.farewell = b""

@@ -12,7 +12,7 @@ frame has is UNKNOWN: whoever claims to have seen it saw another history.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from enum import Enum, auto
 
 from broadcaster.core.event import ZERO, EventId
@@ -43,6 +43,7 @@ class Window:
         floor: the position from which on everything is here.
         head: the position that the tailer has read to.
         complete: nothing older is retained in Redis: reading from `floor` is reading everything.
+        dropped: after the first of these, up to the second, lay a history that Redis has dropped.
         bytes: the sum of the frames' lengths.
     """
 
@@ -56,6 +57,7 @@ class Window:
 
     def restart(self, floor: EventId, *, complete: bool = True) -> None:
         """Forget everything and begin at a position, as after a gap that can't be closed."""
+        self.dropped = floor, floor
         self.floor = self.head = floor
         self.complete = complete
         self.bytes = 0
@@ -136,12 +138,34 @@ class Window:
             return position
         return self._frames[index - 1].id if index > self._first else self.floor
 
+    def was_dropped(self, position: EventId) -> bool:
+        """Whether who stands there has, for all that can be known, seen a dropped history.
+
+        The new history may have an entry with that id, too: while a new master takes entries and
+        the old one still does, both give ids by their clocks.
+        """
+        parted, end = self.dropped
+        return parted < position <= end
+
+    def resume_from(self, position: EventId) -> EventId | None:
+        """Where a reader goes on whose position proves nothing: all that it can miss follows.
+
+        From a dropped history it goes back to where the new one parted from it, whose entries may
+        have lower ids than what it has seen. Else: as `at_or_before`.
+        """
+        return self.dropped[0] if self.was_dropped(position) else self.at_or_before(position)
+
     def get(self, position: EventId) -> Frame | None:
         """The frame with this id, if it is here."""
         index = self._index_from(position)
         if index < len(self._frames) and self._frames[index].id == position:
             return self._frames[index]
         return None
+
+    def backwards(self) -> Iterator[Frame]:
+        """All frames, newest first. The window must not change meanwhile."""
+        for index in range(len(self._frames) - 1, self._first - 1, -1):
+            yield self._frames[index]
 
     def oldest(self) -> EventId | None:
         """The id of the oldest frame."""
@@ -157,6 +181,7 @@ class Window:
                 self._newest[frame.key] = previous
             else:
                 self._newest.pop(frame.key, None)
+        self.dropped = position, self.head
         self.head = position
 
     def _index_from(self, position: EventId) -> int:

@@ -27,7 +27,14 @@ class Connection:
     """A subscriber, its sink, and the loop that joins them."""
 
     def __init__(
-        self, hub: Hub, answer: Answer, sink: Sink, subscription: Subscription, positions: Positions
+        self,
+        hub: Hub,
+        answer: Answer,
+        sink: Sink,
+        subscription: Subscription,
+        positions: Positions,
+        *,
+        resumed: bool,
     ) -> None:
         self._hub = hub
         self._answer = answer
@@ -39,6 +46,7 @@ class Connection:
             wake=sink.wake,
             pushed=sink.pushed,
             chunked=sink.chunked,
+            resumed=resumed,
         )
         sink.on_blocked = self._on_blocked
         sink.on_closed = self._on_closed

@@ -99,9 +99,13 @@ class EventStream:
         settings, node = self._node.settings, self._node
         sink = self._sink(scope, receive, send)
         connection = Connection(
-            node.hub, node.answer, sink, request.subscription, request.positions
+            node.hub,
+            node.answer,
+            sink,
+            request.subscription,
+            request.positions,
+            resumed=request.resumed,
         )
-        connection.subscriber.resume = "window" if request.resumed else ""
         if request.unreadable is not None:
             node.hub.invalid(connection.subscriber)
         opened_s, reason = time.monotonic(), "error"

@@ -32,6 +32,7 @@ class Client:
             wake=self.wake,
             pushed=options.get("pushed", True),
             chunked=options.get("chunked", False),
+            resumed=options.get("resumed", False),
         )
         hub.add(self.subscriber)
 
@@ -261,10 +262,32 @@ def test_a_changed_history_makes_everyone_on_the_stream_look_anew() -> None:
     )
     other.live()
     hub.rewind("a", EventId(1, 0))
-    assert past.catch_up() == both.catch_up() == Ask("a", EventId(2, 0), Place.AHEAD)
     assert other.subscriber.state is State.LIVE
+    # The new history has an entry with the id that they have seen, and it is another one.
+    fan_out(hub, "a", event(2))
+    for client in (past, both):
+        client.catch_up()
+        told = b"".join(client.data)
+        assert b'"reason":"rollback"' in told
+        assert b'"resumed":"1-0"' in told
     hub.restart("a", EventId(9, 0), complete=True)
     assert past.catch_up() == Ask("a", EventId(2, 0), Place.BEHIND)
+
+
+def test_an_id_that_was_lost_is_trusted_only_in_who_got_it_anew() -> None:
+    hub = make_hub()
+    fan_out(hub, "a", event(1), event(2))
+    hub.rewind("a", EventId(1, 0))
+    fan_out(hub, "a", event(2))
+    seen = {"a": EventId(2, 0)}
+    back = Client(hub, positions=seen, resumed=True)
+    back.catch_up()
+    assert b'"rollback"' in back.data[0]
+    assert b"id: 2-0\nevent: t" in back.data[1]
+    anew = Client(hub, positions=dict(seen)).live()
+    hub.lag(anew.subscriber)
+    anew.live()
+    assert +hub.resets == {("a", "rollback"): 1}
 
 
 def test_only_the_quiet_get_a_heartbeat() -> None:
@@ -315,3 +338,16 @@ def test_between_slices_anything_may_happen(monkeypatch: pytest.MonkeyPatch) -> 
     assert (leaver.data, newcomer.data, stayer.data) == ([], [], [])
     assert first.catch_up() is stayer.catch_up() is None
     assert (first.data, stayer.data) == ([event(1).wire], [event(1).wire])
+
+
+def test_what_is_counted() -> None:
+    hub = make_hub()
+    live, lagging = Client(hub, resumed=True).live(), Client(hub)
+    assert (hub.live, len(hub.subscribers)) == (1, 2)
+    fan_out(hub, "a", event(1))
+    lagging.live()
+    assert hub.deliveries == 2
+    assert hub.delivered_bytes == 2 * len(live.data[0])
+    hub.invalid(Client(hub, AB, resumed=True).subscriber)
+    assert +hub.resumes == {"window": 1, "reset": 1}
+    assert +hub.resets == {("a", "invalid"): 1, ("b", "invalid"): 1}

@@ -122,6 +122,17 @@ def test_rewind_drops_what_the_new_history_has_not() -> None:
     assert (window.head, len(window), window.oldest()) == (ZERO, 0, None)
 
 
+def test_who_saw_a_dropped_history_goes_back_to_where_it_parted() -> None:
+    window = window_of(frame(1), frame(2), frame(5), frame(6))
+    window.rewind(at(2))
+    # While the old master took 5 and 6, the new one took 3.
+    window.append([frame(3), frame(7)])
+    assert [window.resume_from(at(ms)) for ms in range(2, 7)] == [at(2)] * 5
+    assert window.resume_from(at(8)) == at(7)
+    window.restart(at(1))
+    assert window.resume_from(at(5)) == at(1)
+
+
 @pytest.mark.parametrize("compact_every", [1, 4096])
 @given(
     batches=st.lists(st.lists(st.sampled_from(["", "a", "b", "c"]), max_size=6), max_size=12),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import httpx
@@ -108,6 +109,41 @@ async def test_an_id_that_redis_does_not_know_is_a_rollback(
         (reset,) = resets(stream.body)
         assert (reset["reason"], reset["requested"]) == ("rollback", str(phantom))
         assert reset["resumed"] == str(newest)
+
+
+def newest_is(hub: Running, data: bytes) -> bool:
+    window = hub.node.hub.windows["inventory"]
+    frame = window.get(window.head)
+    return frame is not None and data in frame.wire
+
+
+async def test_an_id_that_was_given_twice_is_a_rollback(
+    pair: tuple[Running, Running], client: Any
+) -> None:
+    """A replica with an older clock becomes master, and counts on from what it has."""
+    for second, data in (("1-0", "kept"), ("1-1", "lost"), ("1-2", "lost")):
+        await client.xadd("inventory", {"data": data}, id=second)
+    stream = await Raw.get(pair[0].port, INVENTORY + "?from=earliest")
+    await stream.until(LIVE)
+    assert await stream.told(3) == ["kept", "lost", "lost"]
+    for hub in pair:
+        await reached(hub, EventId(1, 2))
+    async with client.pipeline(transaction=True) as failover:
+        failover.delete("inventory")
+        failover.xadd("inventory", {"data": "kept"}, id="1-0")
+        failover.xadd("inventory", {"data": "new"}, id="1-1")
+        failover.xadd("inventory", {"data": "new"}, id="1-2")
+        failover.execute_command("CLIENT", "KILL", "TYPE", "normal")
+        await failover.execute()
+    assert await stream.told(5) == ["kept", "lost", "lost", "new", "new"]
+    (reset,) = resets(stream.body)
+    assert (reset["reason"], reset["requested"]) == ("rollback", "1-2")
+    assert reset["resumed"] == "1-0"
+    for hub in pair:
+        await until(partial(newest_is, hub, b"new"))
+        again = await resume(hub, INVENTORY, "1-1")  # whose? It can't be told
+        await again.until(LIVE)
+        assert [reset["reason"] for reset in resets(again.body)] == ["rollback"]
 
 
 def small(window_events: int) -> dict[str, Channel]:
