@@ -1,4 +1,4 @@
-"""The deployed configurations under the real HAProxy and nginx, on free ports, before real nodes."""
+"""The deployed configurations under real HAProxy and nginx, on free ports, before real nodes."""
 
 from __future__ import annotations
 

@@ -187,20 +187,25 @@ async def test_one_address_has_a_bound(balance: Balance) -> None:
     assert b"id: " not in body
 
 
+def certificate(directory: Path) -> Path:
+    """Make a file with a certificate and its key."""
+    key, signed = directory / "key.pem", directory / "cert.pem"
+    options = ["-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    command = ["openssl", "req", *options, "-keyout", str(key), "-out", str(signed)]
+    subprocess.run(command, check=True, capture_output=True)
+    both = directory / "both.pem"
+    both.write_text(signed.read_text() + key.read_text())
+    return both
+
+
 async def test_http2_with_a_certificate(
     balance: Balance, tmp_path: Path, publisher: Publisher
 ) -> None:
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-        + ["-subj", "/CN=localhost", "-keyout", "key.pem", "-out", "cert.pem"],
-        cwd=tmp_path, check=True, capture_output=True,
-    )  # fmt: skip
-    both = tmp_path / "both.pem"
-    both.write_text((tmp_path / "cert.pem").read_text() + (tmp_path / "key.pem").read_text())
+    both = certificate(tmp_path)
     (tmp_path / "tls.conf").write_text(f"ssl_certificate {both}; ssl_certificate_key {both};")
     secure: dict[str, Any] = {
         "haproxy": {"TLS": "yes", "CERTIFICATE": str(both)},
-        "nginx": {"listen 8000": "listen 8000 ssl http2"},
+        "nginx": {" backlog=4096;": " backlog=4096 ssl http2;"},
     }
     balancer = await balance(secure)
     trusted = ssl.create_default_context(cafile=str(both))
