@@ -2,8 +2,10 @@
 PYTHON ?= python3
 PORT ?= 8000
 BIN := .venv/bin
+COMPILE := $(BIN)/pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-trusted-host \
+	--no-emit-find-links --no-emit-options --no-header
 
-.PHONY: install demo test coverage check bench lock clean
+.PHONY: install demo test compose-test coverage check bench lock clean
 
 install: .venv/.installed
 
@@ -25,6 +27,10 @@ coverage: install
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include 'broadcaster/core/*' --fail-under 100
 
+# The README's compose commands under 300 clients; needs a Docker engine.
+compose-test: install
+	COMPOSE_TEST=1 $(BIN)/python -m pytest -s tests/deploy/test_compose.py $(ARGS)
+
 bench: install
 	$(BIN)/python -m bench.fanout $(ARGS)
 
@@ -35,9 +41,8 @@ check: install
 	$(BIN)/lint-imports
 
 lock: install
-	$(BIN)/pip-compile --quiet --extra dev --strip-extras --no-emit-index-url \
-		--no-emit-trusted-host --no-emit-find-links --no-emit-options --no-header \
-		--output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra dev --output-file requirements.lock pyproject.toml
+	$(COMPILE) --constraint requirements.lock --output-file requirements-runtime.lock pyproject.toml
 
 clean:
 	rm -rf .venv build dist *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache

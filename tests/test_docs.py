@@ -354,8 +354,8 @@ def _anchors(page: Path) -> set[str]:
 
 
 def test_make_targets_exist() -> None:
-    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     mentioned = {
-        name for page in PAGES for name in re.findall(r"`make (\w+)", page.read_text("utf-8"))
+        name for page in PAGES for name in re.findall(r"`make ([\w-]+)", page.read_text("utf-8"))
     }
     assert mentioned <= targets

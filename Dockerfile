@@ -1,0 +1,38 @@
+# One image for nodes (`broadcaster serve`, the default command) and workers (`python -m workers …`).
+#
+# Nothing but the runtime's locked dependencies and the two packages: no pip, no compiler, no tests.
+
+ARG PYTHON_IMAGE=python:3.13-slim
+
+FROM ${PYTHON_IMAGE} AS build
+# Settings of pip, for who builds behind a mirror. They stay in this stage.
+ARG PIP_INDEX_URL
+ARG PIP_TRUSTED_HOST
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+RUN python -m venv --without-pip /opt/broadcaster && python -m venv /opt/build
+WORKDIR /src
+# Before the sources, so that a change of ours does not fetch the dependencies again.
+COPY requirements-runtime.lock ./
+RUN /opt/build/bin/python -m pip --python /opt/broadcaster/bin/python install \
+    --requirement requirements-runtime.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY broadcaster broadcaster
+COPY workers workers
+RUN /opt/build/bin/python -m pip --python /opt/broadcaster/bin/python install --no-deps .
+
+FROM ${PYTHON_IMAGE}
+COPY --from=build /opt/broadcaster /opt/broadcaster
+ENV PATH=/opt/broadcaster/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
+    BROADCASTER_HOST=0.0.0.0 BROADCASTER_PORT=8000
+# A number, so that Kubernetes can see that it is not root.
+USER 10001:10001
+WORKDIR /tmp
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+# The image has no curl. A node that does not answer raises, which is status 1 as well.
+HEALTHCHECK --interval=5s --timeout=4s --start-period=10s --retries=3 CMD ["python", "-ISc", "\
+import http.client, os, sys; \
+node = http.client.HTTPConnection('127.0.0.1', int(os.environ['BROADCASTER_PORT']), timeout=3); \
+node.request('GET', '/readyz'); \
+sys.exit(node.getresponse().status != 200)"]
+CMD ["broadcaster", "serve"]

@@ -1,0 +1,163 @@
+"""The deployed configurations under real HAProxy and nginx, on free ports, before real nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import struct
+import subprocess
+from asyncio.subprocess import DEVNULL
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.commands import Running, Start, ready
+from tests.deploy.stack import ROOT, free_port
+from tests.wait import until
+
+DEPLOY = ROOT / "deploy"
+ADDRESSES = ("127.0.0.2", "127.0.0.3")
+
+
+class Resolver(asyncio.DatagramProtocol):
+    """Answers every name with the same addresses, as Docker's does for a scaled service.
+
+    Attributes:
+        addresses: which a test may change.
+        port: on 127.0.0.1.
+    """
+
+    def __init__(self) -> None:
+        self.addresses: list[str] = []
+        self.port = 0
+        self._transport: asyncio.DatagramTransport | None = None
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[Resolver]:
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_datagram_endpoint(
+            lambda: self, local_addr=("127.0.0.1", 0)
+        )
+        self._transport = transport
+        self.port = transport.get_extra_info("sockname")[1]
+        yield self
+        transport.close()
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        """Answer a query: RFC 1035, section 4.1."""
+        end = data.index(b"\0", 12) + 5  # the name, its type and class
+        question = data[12:end]
+        of_type_a = question[-4:-2] == b"\0\1"
+        found = self.addresses if of_type_a else []
+        header = data[:2] + struct.pack(">HHHHH", 0x8180, 1, len(found), 0, 0)
+        answers = [
+            b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 1, 4) + socket.inet_aton(address)
+            for address in found
+        ]
+        assert self._transport
+        self._transport.sendto(header + question + b"".join(answers), addr)
+
+
+@dataclass
+class Balancer:
+    """A balancer that runs, and its nodes.
+
+    Attributes:
+        name: of the program.
+        port: the public one, on 127.0.0.1.
+        node_port: the nodes', on `ADDRESSES`.
+        statistics_port: HAProxy's own.
+        resolver: where HAProxy finds the nodes.
+        nodes: which a test may stop.
+    """
+
+    name: str
+    directory: Path
+    changes: dict[str, str] = field(default_factory=dict)
+    port: int = field(default_factory=free_port)
+    node_port: int = field(default_factory=free_port)
+    statistics_port: int = field(default_factory=free_port)
+    resolver: Resolver = field(default_factory=Resolver)
+    nodes: list[Running] = field(default_factory=list)
+
+    async def start_nodes(self, start: Start, redis_url: str, **settings: str) -> None:
+        """Run two real nodes."""
+        for address in ADDRESSES:
+            arguments = ("--host", address, "--port", str(self.node_port))
+            self.nodes.append(
+                await start("serve", "--redis-url", redis_url, *arguments, env=settings)
+            )
+        for address in ADDRESSES:
+            await ready(f"http://{address}:{self.node_port}")
+        self.resolver.addresses = list(ADDRESSES)
+
+    def _command(self) -> list[str]:
+        program = shutil.which(self.name) or f"/usr/sbin/{self.name}"
+        if self.name == "haproxy":
+            return [program, "-db", "-f", str(DEPLOY / "haproxy.cfg")]
+        replaced = {
+            **self.changes,
+            "listen 8000": f"listen 127.0.0.1:{self.port}",
+            "127.0.0.1:8001": f"{ADDRESSES[0]}:{self.node_port}",
+            "127.0.0.1:8002": f"{ADDRESSES[1]}:{self.node_port}",
+        }
+        text = (DEPLOY / "nginx.conf").read_text("utf-8")
+        for deployed, ours in replaced.items():
+            assert deployed in text, deployed
+            text = text.replace(deployed, ours)
+        (self.directory / "nginx.conf").write_text(text)
+        where = ["-p", str(self.directory), "-c", str(self.directory / "nginx.conf")]
+        return [program, *where, "-g", "daemon off;"]
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "NODES": f"node:{self.node_port}",
+            "RESOLVER": f"127.0.0.1:{self.resolver.port}",
+            "PUBLIC_BIND": f"127.0.0.1:{self.port}",
+            "STATS_BIND": f"127.0.0.1:{self.statistics_port}",
+            "COME_BACK": str(DEPLOY / "come-back.http"),
+            **(self.changes if self.name == "haproxy" else {}),
+        }
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Balancer]:
+        """Run it until the block is left."""
+        async with self.resolver.serving():
+            with (self.directory / "log").open("wb") as log:
+                process = await asyncio.create_subprocess_exec(
+                    *self._command(),
+                    env=self._environment(), stdin=DEVNULL, stdout=log, stderr=log,
+                )  # fmt: skip
+            try:
+                await until(lambda: listens(self.port))
+                yield self
+            finally:
+                process.terminate()
+                await process.wait()
+
+    async def used(self) -> None:
+        """Wait until it passes requests on to all of its nodes."""
+        await until(lambda: self._up() == len(self.resolver.addresses), 15.0)
+
+    def _up(self) -> int:
+        if self.name == "nginx":
+            return len(self.resolver.addresses)
+        command = ["curl", "-s", f"http://127.0.0.1:{self.statistics_port}/;csv"]
+        page = subprocess.run(command, capture_output=True, text=True).stdout
+        rows = [row.split(",") for row in page.splitlines() if row.startswith("nodes,node")]
+        return sum("UP" in row and "L7OK" in row for row in rows)
+
+
+def listens(port: int) -> bool:
+    """Whether somebody listens on this port of 127.0.0.1."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def missing(name: str) -> bool:
+    """Whether a program is not installed."""
+    return not (shutil.which(name) or Path(f"/usr/sbin/{name}").exists())

@@ -1,0 +1,53 @@
+"""What must agree between the compose file, the balancers' files and the hub."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+from broadcaster import Settings
+from tests.deploy.stack import ROOT
+
+COMPOSE = (ROOT / "docker-compose.yml").read_text("utf-8")
+# The image says where to listen, and the compose file that its Redis is the one.
+FIXED = {"host", "port"}
+
+
+def test_every_setting_can_be_given_to_the_nodes() -> None:
+    passed = set(re.findall(r"^      BROADCASTER_(\w+):", COMPOSE, re.MULTILINE))
+    assert passed == {name.upper() for name in Settings.model_fields.keys() - FIXED}
+
+
+def test_timeouts_are_above_three_heartbeats() -> None:
+    least_s = 3 * Settings.model_fields["heartbeat_s"].default
+    nginx = (ROOT / "deploy" / "nginx.conf").read_text("utf-8")
+    haproxy = (ROOT / "deploy" / "haproxy.cfg").read_text("utf-8")
+    found = [
+        *re.findall(r"(?:proxy_read|send)_timeout (\d+)s;", nginx),
+        *re.findall(r"presetenv STREAM_TIMEOUT (\d+)s", haproxy),
+        *re.findall(r"STREAM_TIMEOUT:-(\d+)s", COMPOSE),
+    ]
+    assert len(found) == 4
+    assert all(int(seconds) > least_s for seconds in found)
+
+
+def test_a_node_has_the_time_to_drain() -> None:
+    (grace_s,) = re.findall(r"STOP_GRACE_PERIOD:-(\d+)s", COMPOSE)
+    assert int(grace_s) >= Settings.model_fields["drain_s"].default + 10
+
+
+def test_the_image_has_what_the_package_needs_and_no_more() -> None:
+    def pins(name: str) -> set[str]:
+        text = (ROOT / name).read_text("utf-8")
+        return set(re.findall(r"^[\w.-]+==\S+", text, re.MULTILINE))
+
+    runtime = pins("requirements-runtime.lock")
+    assert runtime < pins("requirements.lock")
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
+    names = {re.match(r"[\w.-]+", line)[0] for line in needed}  # type: ignore[index]
+    assert names <= {pin.partition("==")[0] for pin in runtime}
+
+
+def test_the_base_image_is_the_same_with_and_without_compose() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text("utf-8")
+    assert f"PYTHON_IMAGE:-{re.findall('PYTHON_IMAGE=(.+)', dockerfile)[0]}}}" in COMPOSE

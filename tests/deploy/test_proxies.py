@@ -1,0 +1,224 @@
+"""What a balancer must not do to event streams, tried with the deployed files."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import ssl
+import statistics
+import subprocess
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from broadcaster import Publisher
+from tests.commands import starting
+from tests.deploy.balancers import ADDRESSES, Balancer, missing
+from tests.nodes import Raw
+from tests.wait import until
+
+INVENTORY = "/v1/inventory/stream"
+LIVE = b"stream.live"
+# The whole proof takes 300 s, at the deployed heartbeat and timeouts: QUIET_S=300.
+QUIET_S = float(os.environ.get("QUIET_S", "0"))
+
+Balance = Callable[..., Awaitable[Balancer]]
+
+
+@pytest.fixture(params=["haproxy", "nginx"])
+async def balance(
+    request: pytest.FixtureRequest, tmp_path: Path, redis_url: str
+) -> AsyncIterator[Balance]:
+    """Starts nodes and a balancer: `changes` to its configuration, and settings of the nodes."""
+    name = request.param
+    if missing(name):
+        pytest.skip(f"{name} is not installed")
+    async with AsyncExitStack() as started:
+        start = await started.enter_async_context(starting())
+
+        async def make(changes: dict[str, dict[str, str]] | None = None, **env: str) -> Balancer:
+            balancer = Balancer(name, tmp_path, (changes or {}).get(name, {}))
+            await balancer.start_nodes(start, redis_url, **env)
+            await started.enter_async_context(balancer.running())
+            await balancer.used()
+            return balancer
+
+        yield make
+        while Raw.made:
+            Raw.made.pop().close()
+
+
+@pytest.fixture
+async def balancer(balance: Balance) -> Balancer:
+    """One with two nodes, as deployed."""
+    return await balance()
+
+
+async def test_the_first_byte_of_a_quiet_stream_comes_at_once(balancer: Balancer) -> None:
+    took_s = []
+    for _ in range(9):
+        began_s = time.monotonic()
+        stream = await Raw.get(balancer.port, INVENTORY)
+        await stream.until(b"retry: ")
+        took_s.append(time.monotonic() - began_s)
+        assert b" 200 OK" in stream.head
+        stream.close()
+    assert statistics.median(took_s) <= 0.1
+
+
+@pytest.mark.timeout(QUIET_S + 60)
+async def test_a_quiet_stream_is_not_dropped(balance: Balance, publisher: Publisher) -> None:
+    short: dict[str, Any] = {
+        "haproxy": {"STREAM_TIMEOUT": "2s"},
+        "nginx": {"proxy_read_timeout 60s": "proxy_read_timeout 2s"},
+    }
+    quick = {"BROADCASTER_HEARTBEAT_S": "0.5"}
+    balancer = await (balance() if QUIET_S else balance(short, **quick))
+    streams = [await Raw.get(balancer.port, path) for path in (INVENTORY, f"{INVENTORY}?petId=7")]
+    ends_s = time.monotonic() + (QUIET_S or 5.0)
+    reading = [asyncio.create_task(s.until(b"data: at last", QUIET_S + 30)) for s in streams]
+    await until(lambda: time.monotonic() > ends_s or any(r.done() for r in reading), QUIET_S + 10)
+    assert not any(task.done() for task in reading)
+    await publisher.publish("inventory", key="7", data="at last")
+    for body in await asyncio.gather(*reading):
+        assert body.count(b"\n:") + body.count(b"\nid: ") > 5
+
+
+async def test_it_adds_less_than_20_ms(balancer: Balancer, publisher: Publisher) -> None:
+    direct = Raw(*await asyncio.open_connection(ADDRESSES[0], balancer.node_port))
+    direct.writer.write(f"GET {INVENTORY} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    direct.head = await direct.reader.readuntil(b"\r\n\r\n")
+    through = await Raw.get(balancer.port, INVENTORY)
+    await asyncio.gather(direct.until(LIVE), through.until(LIVE))
+
+    async def arrival(stream: Raw, text: bytes) -> float:
+        await stream.until(text)
+        return time.monotonic()
+
+    added_s = []
+    for number in range(300):
+        text = f"data: {number}\n\n".encode()
+        arrivals = asyncio.gather(arrival(direct, text), arrival(through, text))
+        await publisher.publish("inventory", data=str(number))
+        at_once_s, later_s = await arrivals
+        added_s.append(later_s - at_once_s)
+    p99_s = statistics.quantiles(added_s, n=100)[98]
+    print(f"{balancer.name} adds {p99_s * 1000:.1f} ms at p99")  # noqa: T201
+    assert p99_s < 0.02
+
+
+async def test_without_a_node_clients_are_told_to_come_back(balancer: Balancer) -> None:
+    for node in balancer.nodes:
+        node.process.kill()
+        await node.ended()
+
+    async def told_so() -> bool:
+        stream = await Raw.get(balancer.port, INVENTORY)
+        body = await stream.rest()
+        assert stream.head.split()[1] == b"200"
+        assert b"content-type: text/event-stream" in stream.head.lower()
+        return re.search(rb"\nretry: \d{4}\n\n$", body) is not None
+
+    for _ in range(5):  # before the balancer has noticed, and after
+        assert await told_so()
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{balancer.port}") as client:
+        assert (await client.get("/readyz")).status_code in (502, 503, 504)
+        assert (await client.get("/v1/channels")).status_code in (502, 503, 504)
+
+
+async def test_when_a_node_is_killed_the_other_one_is_there(balancer: Balancer) -> None:
+    streams = [await Raw.get(balancer.port, INVENTORY) for _ in range(10)]
+    for stream in streams:
+        await stream.until(LIVE)
+    balancer.nodes[0].process.kill()
+    for _ in range(10):
+        stream = await Raw.get(balancer.port, INVENTORY)
+        assert stream.head.split()[1] == b"200"
+        await stream.until(LIVE)
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/%6detrics", "/metrics/x", "/metrics?a=b"])
+async def test_metrics_are_not_public(balancer: Balancer, path: str) -> None:
+    answer = await Raw.get(balancer.port, path)
+    assert answer.head.split()[1] == b"404"
+    assert b"problem+json" not in answer.head.lower()  # which a node's own 404 is
+
+
+async def test_a_client_that_sends_its_head_slowly_is_cut(balancer: Balancer) -> None:
+    began_s = time.monotonic()
+    reader, writer = await asyncio.open_connection("127.0.0.1", balancer.port)
+    writer.write(f"GET {INVENTORY} HTTP/1.1\r\nHost: x\r\nX-Slow: ".encode())
+
+    async def dribble() -> bool:
+        writer.write(b"x")
+        try:
+            async with asyncio.timeout(0.5):
+                await reader.read()
+        except TimeoutError:
+            return False
+        except ConnectionError:
+            pass
+        return True
+
+    await until(dribble, 10.0)
+    assert 3.0 < time.monotonic() - began_s < 8.0
+    writer.close()
+
+
+async def test_one_address_has_a_bound(balance: Balance) -> None:
+    few: dict[str, Any] = {
+        "haproxy": {"CLIENT_CONNECTIONS": "3"},
+        "nginx": {"limit_conn clients 1000": "limit_conn clients 3"},
+    }
+    balancer = await balance(few)
+    for _ in range(3):
+        stream = await Raw.get(balancer.port, INVENTORY)
+        await stream.until(LIVE)
+    stream = await Raw.get(balancer.port, INVENTORY)
+    assert stream.head.split()[1] == b"200"
+    body = await stream.rest()
+    assert b"retry: " in body
+    assert b"id: " not in body
+
+
+def certificate(directory: Path) -> Path:
+    """Make a file with a certificate and its key."""
+    key, signed = directory / "key.pem", directory / "cert.pem"
+    options = ["-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    command = ["openssl", "req", *options, "-keyout", str(key), "-out", str(signed)]
+    subprocess.run(command, check=True, capture_output=True)
+    both = directory / "both.pem"
+    both.write_text(signed.read_text() + key.read_text())
+    return both
+
+
+async def test_http2_with_a_certificate(
+    balance: Balance, tmp_path: Path, publisher: Publisher
+) -> None:
+    both = certificate(tmp_path)
+    (tmp_path / "tls.conf").write_text(f"ssl_certificate {both}; ssl_certificate_key {both};")
+    secure: dict[str, Any] = {
+        "haproxy": {"TLS": "yes", "CERTIFICATE": str(both)},
+        "nginx": {" backlog=4096;": " backlog=4096 ssl http2;"},
+    }
+    balancer = await balance(secure)
+    trusted = ssl.create_default_context(cafile=str(both))
+    trusted.check_hostname = False
+    url = f"https://127.0.0.1:{balancer.port}{INVENTORY}"
+    async with (
+        httpx.AsyncClient(http2=True, verify=trusted) as client,
+        client.stream("GET", url) as response,
+    ):
+        assert (response.status_code, response.http_version) == (200, "HTTP/2")
+        lines = response.aiter_lines()
+        while await anext(lines) != "event: stream.live":
+            pass
+        await publisher.publish("inventory", data="over HTTP/2")
+        while await anext(lines) != "data: over HTTP/2":
+            pass
