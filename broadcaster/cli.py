@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
@@ -89,6 +90,9 @@ def serve(config: str | None, child: str | None, **flags: Any) -> None:
     broadcaster serve --redis-url redis://localhost:6379/0
     broadcaster serve --config hub.toml --host 0.0.0.0 --workers 4
     """
+    # The server takes the signal over when it is there, which takes a second. As the first process
+    # of a container, without a handler, we would not even see it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     from broadcaster import logs, serving
 
     settings = load_settings(config, **flags)

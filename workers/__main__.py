@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -103,6 +105,8 @@ def recommendations(
 def _run(
     name: str, place: dict[str, str | None], life: Life, make: Callable[[Publisher], Worker]
 ) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until `run_worker` listens to it
+
     async def run() -> None:
         async with _publisher(name, **place) as publisher:
             with showing_progress(name, life):
