@@ -6,6 +6,7 @@ import asyncio
 import random
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -53,16 +54,30 @@ class Client(asyncio.Protocol):
         group: which clients it belongs to.
         live: it has been told so on this connection.
         stopped: it will not come back: the stream is over, or an answer has ended it.
+        receive_buffer: of its sockets, in bytes; 0 for what the system gives.
+        cut_at: how many bytes of its first connection it gets before it loses it; 0 for all.
+        received: bytes on this connection.
     """
 
     def __init__(
         self, memory: Memory, group: str, number: int, path: str, subscription: Subscription
     ) -> None:
+        """Prepare.
+
+        Args:
+            memory: shared by all clients.
+            group: which clients it belongs to.
+            number: in its group; decides its address, and the target that it begins with.
+            path: of its stream, with the query.
+            subscription: what that means.
+        """
         self.chain = Chain(f"{group} {number}", subscription)
         self.group = group
         self.live = False
         self.stopped = False
         self.receive_buffer = 0
+        self.cut_at = 0
+        self.received = 0
         self._memory = memory
         self._number = number
         self._path = path
@@ -78,6 +93,10 @@ class Client(asyncio.Protocol):
         memory.recording.chains.append(self.chain)
 
     # Connecting
+
+    def resume_from(self, last_id: str) -> None:
+        """Have a position before the first connection."""
+        self.chain.block(self._memory.learn(f"id: {last_id}".encode()), time.monotonic())
 
     def connect(self) -> None:
         """Open the next connection."""
@@ -121,17 +140,21 @@ class Client(asyncio.Protocol):
         """Ask for the stream."""
         self._transport = made = cast("asyncio.Transport", transport)
         self._head, self._unchunker, self._splitter = b"", None, Splitter()
+        self.received = 0
         resume = f"Last-Event-ID: {self.last_id}\r\n" if self.last_id else ""
         made.write(
             f"GET {self._path} HTTP/1.1\r\nHost: chaos\r\nAccept: text/event-stream\r\n"
             f"{resume}\r\n".encode()
         )
-        if self._memory.mean_life_s:
+        self.live_on()
+
+    def live_on(self) -> None:
+        """Draw when this connection is to be lost."""
+        if self._memory.mean_life_s and self._transport is not None:
             life_s = self._memory.random.expovariate(1 / self._memory.mean_life_s)
             self._later(life_s, self.cut)
 
-    def _later(self, delay_s: float, action: object) -> None:
-        assert callable(action)
+    def _later(self, delay_s: float, action: Callable[[], object]) -> None:
         self._timers.append(asyncio.get_running_loop().call_later(delay_s, action))
 
     # Reading
@@ -139,6 +162,9 @@ class Client(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Log what has come."""
         now_s = time.monotonic()
+        if self.cut_at:
+            data = data[: self.cut_at - self.received]
+        self.received += len(data)
         try:
             if self._head is not None:
                 data = self._read_head(data, now_s)
@@ -158,6 +184,9 @@ class Client(asyncio.Protocol):
             times.append(now_s)
         if self._unchunker is not None and self._unchunker.ended:
             self._close("ended")
+        if self.cut_at and self.received >= self.cut_at:
+            self.cut_at = 0
+            self._close("cut")
 
     def _note(self, memory: Memory, number: int) -> bool:
         """Look at a block that changes more than the position; whether to log it."""
@@ -225,7 +254,9 @@ class Client(asyncio.Protocol):
 
     def leave(self) -> None:
         """Go for good."""
-        self.chain.complete = self._transport is not None and not self.stopped
+        if self.stopped:
+            return
+        self.chain.complete = self._transport is not None
         self.stopped = True
         self._forget_timers()
         self._close("left")

@@ -98,10 +98,12 @@ class Ledger:
     final: dict[str, dict[Id, str]] = field(default_factory=dict)  # id -> digest
 
     def last_of(self, subscription: Subscription) -> dict[str, Id]:
-        """The last event of a subscription in each of its streams, of those that were answered."""
+        """The last event of a subscription in each of its streams, of those that are there."""
         last: dict[str, Id] = {}
         for entry in self.added:
-            if entry.id and accepts(subscription, entry.stream, entry.key, entry.type):
+            there = entry.id in self.final.get(entry.stream, {}) or not self.final
+            wanted = accepts(subscription, entry.stream, entry.key, entry.type)
+            if entry.id and there and wanted:
                 last[entry.stream] = max(entry.id, last.get(entry.stream, ZERO))
         return last
 

@@ -13,7 +13,7 @@ import random
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -51,19 +51,26 @@ class Load:
         path: str,
         subscription: dict[str, Any],
         receive_buffer: int = 0,
+        cuts: Sequence[int] = (),
+        last_id: str = "",
         timeout_s: float = 60.0,
     ) -> dict[str, Any]:
         """Add clients, and wait until they are live."""
-        added = []
+        added: list[Client] = []
         for number in range(count):
             client = Client(self._memory, group, number, path, subscription_from(subscription))
             client.receive_buffer = receive_buffer
+            client.cut_at = cuts[number] if cuts else 0
+            if last_id:
+                client.resume_from(last_id)
             added.append(client)
             client.connect()
             if number % _WAVE == _WAVE - 1:
                 await asyncio.sleep(_POLL_S)
         self._clients += added
-        return await self._until(lambda: sum(not c.live for c in added), timeout_s)
+        return await self._until(
+            lambda: sum(not (c.live or c.stopped) or c.cut_at > 0 for c in added), timeout_s
+        )
 
     async def _until(self, left: Callable[[], int], timeout_s: float) -> dict[str, Any]:
         started_s = time.monotonic()
@@ -93,8 +100,10 @@ class Load:
         return await self._until(lambda: sum(not is_there(client) for client in clients), timeout_s)
 
     async def churn(self, mean_life_s: float) -> dict[str, Any]:
-        """Cut connections that are opened from now on at random; 0 ends that."""
+        """Cut connections at random; 0 does that to none that is opened from now on."""
         self._memory.mean_life_s = mean_life_s
+        for client in self._clients:
+            client.live_on()
         return {}
 
     async def drop(self, group: str = "", share: float = 1.0) -> dict[str, Any]:
@@ -104,6 +113,12 @@ class Load:
         for client in chosen:
             client.cut()
         return {"dropped": len(chosen)}
+
+    async def leave(self, group: str) -> dict[str, Any]:
+        """Let a group go for good."""
+        for client in self._of(group):
+            client.leave()
+        return {}
 
     async def read_on(self, group: str, wanted: bool) -> dict[str, Any]:
         """Let a group stop reading, or go on."""
@@ -117,9 +132,12 @@ class Load:
             "clients": len(self._clients),
             "live": sum(client.live for client in self._clients),
             "stopped": sum(client.stopped for client in self._clients),
-            "logged": sum(len(client.chain.log) for client in self._clients),
             "cpu_s": time.process_time(),
         }
+
+    async def received(self, group: str) -> dict[str, Any]:
+        """The most bytes that one of a group's connections has got."""
+        return {"received": max(client.received for client in self._of(group))}
 
     async def finish(self, path: str) -> dict[str, Any]:
         """Let all clients go, and write what they saw."""

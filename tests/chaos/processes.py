@@ -46,6 +46,7 @@ class Node:
     Attributes:
         settings: by the names of the environment, without the prefix, in lower case.
         status: how its last process ended.
+        client: an HTTP client of it.
     """
 
     def __init__(self, log: Path, settings: dict[str, Any]) -> None:
@@ -54,7 +55,7 @@ class Node:
         self.settings = settings
         self.status: int | None = None
         self._process: Process | None = None
-        self._client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=5.0)
+        self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=5.0)
 
     @property
     def target(self) -> tuple[str, int]:
@@ -88,7 +89,7 @@ class Node:
 
     async def get(self, path: str) -> httpx.Response:
         """Ask it something short."""
-        return await self._client.get(path)
+        return await self.client.get(path)
 
     async def is_ready(self) -> bool:
         """Whether `/readyz` says so."""
@@ -114,7 +115,7 @@ class Node:
 
     async def aclose(self) -> None:
         """End it in any case."""
-        await self._client.aclose()
+        await self.client.aclose()
         if self.running:
             self.signal(signal.SIGCONT)
             await self.kill()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from tests.chaos.producer import Producer, client_of, entries
 from tests.chaos.proxy import Proxy
 
 CHANNELS = ("a", "b", "c", "d")
-DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
+DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--enable-debug-command", "yes")
 _CONFIG = "".join(f'[channels.{name}]\npath = "/{name}"\n' for name in CHANNELS)
 _REACH_TIMEOUT_S = 60.0
 
@@ -57,9 +57,11 @@ class Stage:
         self.shown: list[Shown] = []
         self.nodes: list[Node] = []
         self.load = LoadProcess()
+        self.load_cpu_s = 0.0
         self.recording = Recording()
         self.report = Report()
         self._groups: dict[str, Subscription] = {}
+        self._background: list[asyncio.Future[None]] = []
         self._stack = AsyncExitStack()
         self._client: Any = None
 
@@ -119,15 +121,16 @@ class Stage:
         """Put a proxy before something."""
         return await self._stack.enter_async_context(Proxy(target))
 
-    def producer(self, **options: Any) -> Producer:
+    def producer(self, url: str = "", **options: Any) -> Producer:
         """Make a producer."""
-        made = Producer(self.redis.url, self.ledger, self.random, **options)
+        made = Producer(url or self.redis.url, self.ledger, self.random, **options)
         self._stack.push_async_callback(made.aclose)
         return made
 
-    def background(self, work: Awaitable[None]) -> asyncio.Task[None]:
+    def background(self, work: Coroutine[None, None, None]) -> asyncio.Future[None]:
         """Let something run until it is done or the scenario ends."""
         task = asyncio.ensure_future(work)
+        self._background.append(task)
         self._stack.push_async_callback(_cancelled, task)
         return task
 
@@ -163,11 +166,28 @@ class Stage:
         """A client of Redis."""
         return self._client
 
+    def use(self, url: str) -> None:
+        """Read the streams at the end from another server."""
+        self._stack.push_async_callback(self._client.aclose)
+        self._client = client_of(url)
+
     # Findings
 
     def show(self, what: str, measured: str, right: bool) -> None:
         """Note what was measured of something that must be shown."""
         self.shown.append(Shown(what, measured, right))
+
+    async def quiet(self) -> None:
+        """End what runs in the background, so that nothing is published any more."""
+        for task in self._background:
+            await _cancelled(task)
+
+    async def reach(self, group: str, timeout_s: float = _REACH_TIMEOUT_S) -> None:
+        """Wait until all clients of a group have got what is in the streams."""
+        goal = self.ledger.last_of(self._groups[group])
+        answer = await self.load.ask("reach", group=group, positions=goal, timeout_s=timeout_s)
+        if answer["left"]:
+            self.show(f"all of {group!r} reach the end", f"{answer['left']} do not", False)
 
     async def settle(
         self, timeout_s: float = _REACH_TIMEOUT_S, streams: Sequence[str] = CHANNELS
@@ -175,18 +195,15 @@ class Stage:
         """Wait until all clients have got everything, then check what they saw."""
         for name in streams:
             self.ledger.final[name] = await entries(self._client, name)
-        for group, subscription in self._groups.items():
-            goal = self.ledger.last_of(subscription)
-            answer = await self.load.ask("reach", group=group, positions=goal, timeout_s=timeout_s)
-            if answer["left"]:
-                self.show(f"all of {group!r} reach the end", f"{answer['left']} do not", False)
+        for group in self._groups:
+            await self.reach(group, timeout_s)
         path = self.directory / "clients.ndjson"
-        await self.load.ask("finish", path=str(path))
+        self.load_cpu_s = (await self.load.ask("finish", path=str(path)))["cpu_s"]
         self.recording = await asyncio.to_thread(Recording.load, path)
         self.report = await asyncio.to_thread(check, self.recording, self.ledger)
 
 
-async def _cancelled(task: asyncio.Task[None] | asyncio.Future[None]) -> None:
+async def _cancelled(task: asyncio.Future[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 

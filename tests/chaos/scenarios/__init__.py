@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from tests.chaos.scenarios import disconnects
+from tests.chaos.scenarios import disconnects, nodes, outages, streams
 from tests.chaos.stage import Stage
 
 
@@ -21,4 +21,14 @@ class Scenario:
 SCENARIOS = [
     Scenario(1, "cut after every byte, resumed on the other node", disconnects.every_byte),
     Scenario(2, "random disconnects, two nodes in turn", disconnects.churn),
+    Scenario(3, "kill -9 of a node behind HAProxy", nodes.kills),
+    Scenario(4, "rolling restart by SIGTERM", nodes.rolling_restart),
+    Scenario(5, "Redis restarted, paused, asleep", outages.restarts),
+    Scenario(6, "node and Redis in a black hole", outages.black_hole),
+    Scenario(7, "away while the stream is trimmed", streams.trimmed_away),
+    Scenario(8, "a node stopped while the stream cycles", nodes.standstill),
+    Scenario(9, "a stream deleted, renamed, expired, retyped, flushed", streams.replaced),
+    Scenario(10, "failover with a lost end", outages.failover),
+    Scenario(12, "all clients dropped at once", disconnects.herd),
+    Scenario(15, "an id of the far future", streams.far_future),
 ]
