@@ -45,10 +45,10 @@ async def kills(stage: Stage) -> None:
 
 async def rolling_restart(stage: Stage) -> None:
     """SIGTERM to all nodes in turn, while they serve all clients."""
-    drain_s = stage.size(10.0, 5.0)
+    drain_s = 10.0
     settings: dict[str, Any] = {"drain_s": drain_s, "log_level": "debug", "shed_retry_ms": 2000}
     nodes = await stage.start_nodes(2, retry_min_ms=1000, retry_max_ms=5000, **settings)
-    await stage.open_mix(stage.count(2000, 400))
+    await stage.open_mix(stage.count(2000, 800))
     stage.background(stage.producer(streams=("a", "b")).run(50))
     worst_s, peaks, asked = 0.0, [], []
     for node in nodes:
