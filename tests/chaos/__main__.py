@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from broadcaster.serving import raise_file_limit
+from tests.chaos import namespace
 from tests.chaos.checker import Fault, Report
 from tests.chaos.history import write_lines
 from tests.chaos.scenarios import SCENARIOS, Scenario
@@ -68,6 +69,15 @@ async def play(scenario: Scenario, directory: Path, seed: int, *, quick: bool) -
             directory / "wrong.ndjson", stage.recording.lines(lambda chain: chain.name in wrong)
         )
     return result
+
+
+def _play(scenario: Scenario, directory: Path, seed: int, *, quick: bool) -> Result:
+    if not scenario.own_network:
+        return asyncio.run(play(scenario, directory, seed, quick=quick))
+    if reason := namespace.missing():
+        return Result(scenario, Report(), [], 0.0, skipped=reason)
+    with namespace.own_network():
+        return asyncio.run(play(scenario, directory, seed, quick=quick))
 
 
 def table_of(results: list[Result]) -> Table:
@@ -126,7 +136,7 @@ def main(quick: bool, seed: int | None, only: str, keep: Path | None) -> None:
     for scenario in SCENARIOS:
         if not numbers or scenario.number in numbers:
             directory = keep / f"scenario{scenario.number}"
-            results.append(asyncio.run(play(scenario, directory, seed, quick=quick)))
+            results.append(_play(scenario, directory, seed, quick=quick))
             console.print(table_of(results[-1:]))
             if not results[-1].right:
                 tell_failure(console, results[-1], directory)

@@ -14,6 +14,7 @@ from tests.chaos.history import Block, Chain, Id, Kind, Recording, Subscription
 from tests.chaos.sse import Splitter, Unchunker, read
 
 _SOURCES = 50
+_ESTABLISHED = 1  # tcpi_state in TCP_INFO, tcp(7)
 _DEFAULT_RETRY_MS = 3000
 _CONNECT_TIMEOUT_S = 10.0
 
@@ -54,6 +55,7 @@ class Client(asyncio.Protocol):
         group: which clients it belongs to.
         live: it has been told so on this connection.
         stopped: it will not come back: the stream is over, or an answer has ended it.
+        source: the address that it connects from.
         receive_buffer: of its sockets, in bytes; 0 for what the system gives.
         cut_at: how many bytes of its first connection it gets before it loses it; 0 for all.
         received: bytes on this connection.
@@ -76,10 +78,11 @@ class Client(asyncio.Protocol):
         self.live = False
         self.stopped = False
         self.receive_buffer = 0
+        # Several addresses, for one has no more than some 28,000 free ports.
+        self.source = f"127.0.0.{2 + number % _SOURCES}"
         self.cut_at = 0
         self.received = 0
         self._memory = memory
-        self._number = number
         self._path = path
         self._attempts = number
         self._retry_ms = _DEFAULT_RETRY_MS
@@ -113,8 +116,7 @@ class Client(asyncio.Protocol):
             sock.setblocking(False)
             if self.receive_buffer:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer)
-            # Several addresses, for one has no more than some 28,000 free ports.
-            sock.bind((f"127.0.0.{2 + self._number % _SOURCES}", 0))
+            sock.bind((self.source, 0))
             loop = asyncio.get_running_loop()
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                 await loop.sock_connect(sock, target)
@@ -251,6 +253,14 @@ class Client(asyncio.Protocol):
         """Stop reading from the socket, or go on."""
         if self._transport is not None:
             (self._transport.resume_reading if wanted else self._transport.pause_reading)()
+
+    def is_hung_up(self) -> bool:
+        """Whether the other side has ended the connection, which who does not read isn't told."""
+        if self._transport is None:
+            return True
+        sock = self._transport.get_extra_info("socket")
+        state: int = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+        return state != _ESTABLISHED
 
     def leave(self) -> None:
         """Go for good."""

@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from tests.chaos.scenarios import disconnects, nodes, outages, streams
+from tests.chaos.scenarios import disconnects, hostile, nodes, outages, readers, streams
 from tests.chaos.stage import Stage
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A scenario: its number in the table of `docs/reliability.md`, and how to play it."""
+    """A scenario.
+
+    Attributes:
+        number: in the table of `docs/reliability.md`.
+        title: a few words.
+        play: does it.
+        own_network: it drops packets, which needs a network namespace.
+    """
 
     number: int
     title: str
     play: Callable[[Stage], Awaitable[None]]
+    own_network: bool = False
 
 
 SCENARIOS = [
@@ -29,6 +37,11 @@ SCENARIOS = [
     Scenario(8, "a node stopped while the stream cycles", nodes.standstill),
     Scenario(9, "a stream deleted, renamed, expired, retyped, flushed", streams.replaced),
     Scenario(10, "failover with a lost end", outages.failover),
+    Scenario(11, "clients that stop reading", readers.stalled),
     Scenario(12, "all clients dropped at once", disconnects.herd),
+    Scenario(13, "half-open clients", readers.half_open, own_network=True),
+    Scenario(14, "connect and abort", readers.aborted),
     Scenario(15, "an id of the far future", streams.far_future),
+    Scenario(16, "hostile input", hostile.fuzz),
+    Scenario(17, "soak", hostile.soak),
 ]

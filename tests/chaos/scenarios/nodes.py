@@ -56,16 +56,15 @@ async def rolling_restart(stage: Stage) -> None:
         node.signal(signal.SIGTERM)
         status = await node.ended()
         worst_s = max(worst_s, time.monotonic() - started_s)
-        asked.append((started_s, status))
+        asked.append((started_s, time.monotonic(), status))
         await node.start()
         await stage.load.ask("live", timeout_s=30.0)
     await stage.quiet()
     await stage.settle()
-    for started_s, _ in asked:
-        back = [o.start_s + o.seconds for o in outages(stage.recording)]
-        window = [t for t in back if started_s <= t < started_s + drain_s + 10.0]
-        peaks.append(peak_to_mean(window))
-    statuses = {status for _, status in asked}
+    for started_s, ended_s, _ in asked:
+        lost = [o for o in outages(stage.recording) if started_s <= o.start_s <= ended_s]
+        peaks.append(peak_to_mean(o.start_s + o.seconds for o in lost))
+    statuses = {status for _, _, status in asked}
     stage.show("exit status 0", f"{statuses}", statuses == {0})
     stage.show(f"in {drain_s:.0f} + 5 s", f"{worst_s:.1f} s", worst_s <= drain_s + 5.0)
     logs = [node.log.read_text() for node in nodes]

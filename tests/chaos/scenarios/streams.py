@@ -88,7 +88,7 @@ async def replaced(stage: Stage) -> None:
     await stage.quiet()
     await stage.settle()
     for name, at_s in done.items():
-        told = resets(stage.recording, at_s, at_s + 4.0, "a", following("a"))
+        told = resets(stage.recording, at_s, at_s + 7.0, "a", following("a"))
         waits = [min(times, default=float("inf")) - at_s for times in told.values()]
         stage.show(f"{name}: a reset in 2 s", f"{max(waits):.2f} s", max(waits) <= 2.0)
     spared = resets(stage.recording, quiet_s, calm_s, "", of_groups("other"))
