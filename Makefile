@@ -3,7 +3,7 @@ PYTHON ?= python3
 PORT ?= 8000
 BIN := .venv/bin
 
-.PHONY: install demo test coverage check bench lock clean
+.PHONY: install demo test coverage check bench chaos chaos-quick lock clean
 
 install: .venv/.installed
 
@@ -27,6 +27,13 @@ coverage: install
 
 bench: install
 	$(BIN)/python -m bench.fanout $(ARGS)
+
+# Real faults at real servers; SEED=… plays the same again.
+chaos: install
+	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+chaos-quick: install
+	$(BIN)/python -m tests.chaos --quick $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 check: install
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ from tests.chaos.sse import Splitter, Unchunker, read
 
 _SOURCES = 50
 _ESTABLISHED = 1  # tcpi_state in TCP_INFO, tcp(7)
+_LARGE_BUFFER = 1 << 20
 _DEFAULT_RETRY_MS = 3000
 _CONNECT_TIMEOUT_S = 10.0
 
@@ -250,9 +251,17 @@ class Client(asyncio.Protocol):
         self._timers.clear()
 
     def read_on(self, wanted: bool) -> None:
-        """Stop reading from the socket, or go on."""
+        """Stop reading from the socket, or go on, and from then on at full speed."""
+        if wanted and self.receive_buffer:
+            self.receive_buffer = 0
+            self._set_buffer(_LARGE_BUFFER)
         if self._transport is not None:
             (self._transport.resume_reading if wanted else self._transport.pause_reading)()
+
+    def _set_buffer(self, size: int) -> None:
+        if self._transport is not None:
+            sock = self._transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
     def is_hung_up(self) -> bool:
         """Whether the other side has ended the connection, which who does not read isn't told."""

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from broadcaster import EmbeddedRedis
+from tests.chaos.browser import CHROMIUM, tabs
 from tests.chaos.checker import Report, check
 from tests.chaos.history import Ledger, Recording, Subscription
 from tests.chaos.processes import LoadProcess, Node
 from tests.chaos.producer import Producer, client_of, entries
 from tests.chaos.proxy import Proxy
+from tests.wait import until
 
 CHANNELS = ("a", "b", "c", "d")
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--enable-debug-command", "yes")
 _CONFIG = "".join(f'[channels.{name}]\npath = "/{name}"\n' for name in CHANNELS)
+_TABS = 3
+_TABS_TIMEOUT_S = 20.0
 _REACH_TIMEOUT_S = 60.0
 
 
@@ -170,6 +174,20 @@ class Stage:
         """Read the streams at the end from another server."""
         self._stack.push_async_callback(self._client.aclose)
         self._client = client_of(url)
+
+    @asynccontextmanager
+    async def watched(self, target: tuple[str, int], path: str = "/a") -> AsyncIterator[None]:
+        """Let tabs of a browser follow a stream meanwhile: none may ever be CLOSED."""
+        if CHROMIUM is None:
+            self.show("no tab is ever CLOSED", "not looked at: no chromium on the PATH", True)
+            yield
+            return
+        async with tabs("http://{}:{}".format(*target), path, _TABS) as opened:
+            await until(opened.all_open, _TABS_TIMEOUT_S)
+            yield
+            seen = await opened.seen()
+        measured = f"{seen['closed']} of {_TABS}, {seen['errors']} errors, {seen['events']} events"
+        self.show("no tab is ever CLOSED", measured, not seen["closed"])
 
     # Findings
 

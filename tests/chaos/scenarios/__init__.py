@@ -44,4 +44,5 @@ SCENARIOS = [
     Scenario(15, "an id of the far future", streams.far_future),
     Scenario(16, "hostile input", hostile.fuzz),
     Scenario(17, "soak", hostile.soak),
+    Scenario(18, "more clients than max_connections", nodes.full),
 ]

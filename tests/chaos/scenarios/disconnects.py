@@ -73,10 +73,11 @@ async def herd(stage: Stage) -> None:
     stage.background(stage.producer(streams=("a", "b")).run(50))
     window_s = stage.size(15.0, 8.0)
     few = await _commands_while_dropping(stage, 0.1, window_s)
-    watch = stage.background(_ask_health(stage, slowest := [0.0]))
-    dropped_s = time.monotonic()
-    many = await _commands_while_dropping(stage, 1.0, window_s)
-    watch.cancel()
+    async with stage.watched(stage.nodes[0].target):
+        watch = stage.background(_ask_health(stage, slowest := [0.0]))
+        dropped_s = time.monotonic()
+        many = await _commands_while_dropping(stage, 1.0, window_s)
+        watch.cancel()
     await stage.quiet()
     await stage.settle()
     back = [o.start_s + o.seconds - dropped_s for o in outages(stage.recording)]

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from broadcaster import EmbeddedRedis
 from tests.chaos.analysis import first_new_event_s, notes, of_groups, resets
 from tests.chaos.history import Cut, Id, Subscription
+from tests.chaos.processes import Node
 from tests.chaos.producer import client_of, entries
 from tests.chaos.stage import MIX, Stage
 from tests.wait import until
@@ -41,15 +42,16 @@ async def restarts(stage: Stage) -> None:
         await patient.aclose()
 
     back = {}
-    for name, trouble in {
-        "a restart": restart,
-        "CLIENT KILL": kill_clients,
-        "CLIENT PAUSE": pause_clients,
-        "DEBUG SLEEP": sleep,
-    }.items():
-        await asyncio.sleep(2.0)
-        back[name] = await _timed(trouble)
-        await asyncio.sleep(8.0)
+    async with stage.watched(stage.nodes[0].target):
+        for name, trouble in {
+            "a restart": restart,
+            "CLIENT KILL": kill_clients,
+            "CLIENT PAUSE": pause_clients,
+            "DEBUG SLEEP": sleep,
+        }.items():
+            await asyncio.sleep(2.0)
+            back[name] = await _timed(trouble)
+            await asyncio.sleep(8.0)
     await stage.quiet()
     began_s, ended_s = min(back.values()) - 60.0, time.monotonic()
     await stage.settle()
@@ -76,22 +78,20 @@ async def black_hole(stage: Stage) -> None:
     await stage.start_nodes(1)
     await stage.open_mix(stage.count(2000, 200))
     stage.background(stage.producer(streams=("a", "b")).run(50))
-    await asyncio.sleep(3.0)
-    proxy.dead = True
-    dead_s = time.monotonic()
+    async with stage.watched(node.target):
+        await asyncio.sleep(3.0)
+        proxy.dead = True
+        dead_s = time.monotonic()
 
-    async def is_unready() -> bool:
-        return not await node.is_ready()
-
-    await until(is_unready, 60.0)
-    noticed_s = time.monotonic() - dead_s
-    limit_s = _BLOCK_S + 2.0
-    stage.show(f"noticed in {limit_s:.0f} s", f"{noticed_s:.2f} s", noticed_s <= limit_s + 0.1)
-    await asyncio.sleep(stage.size(30.0, 12.0) - noticed_s)
-    proxy.dead = False
-    back_s = time.monotonic()
-    await until(node.is_ready, 60.0)
-    stage.show("ready again after", f"{time.monotonic() - back_s:.2f} s", True)
+        await until(lambda: _unready(node), 60.0)
+        noticed_s = time.monotonic() - dead_s
+        limit_s = _BLOCK_S + 2.0
+        stage.show(f"noticed in {limit_s:.0f} s", f"{noticed_s:.2f} s", noticed_s <= limit_s + 0.1)
+        await asyncio.sleep(stage.size(30.0, 12.0) - noticed_s)
+        proxy.dead = False
+        back_s = time.monotonic()
+        await until(node.is_ready, 60.0)
+        stage.show("ready again after", f"{time.monotonic() - back_s:.2f} s", True)
     await asyncio.sleep(5.0)
     await stage.quiet()
     ended_s = time.monotonic()
@@ -101,6 +101,10 @@ async def black_hole(stage: Stage) -> None:
     lost = notes(stage.recording, "disconnect", dead_s, ended_s)
     stage.show("clients stay connected", f"{len(lost)} lost", not lost)
     stage.show("no reset", f"{stage.report.resets.total()}", not stage.report.resets)
+
+
+async def _unready(node: Node) -> bool:
+    return not await node.is_ready()
 
 
 async def failover(stage: Stage) -> None:
