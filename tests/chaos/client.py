@@ -271,11 +271,11 @@ class Client(asyncio.Protocol):
         state: int = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
         return state != _ESTABLISHED
 
-    def leave(self) -> None:
-        """Go for good."""
+    def leave(self, *, complete: bool = True) -> None:
+        """Go for good; with everything that there is, if it was to be complete and is connected."""
         if self.stopped:
             return
-        self.chain.complete = self._transport is not None
+        self.chain.complete = complete and self._transport is not None
         self.stopped = True
         self._forget_timers()
         self._close("left")

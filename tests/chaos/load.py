@@ -116,10 +116,10 @@ class Load:
             client.cut()
         return {"dropped": len(chosen)}
 
-    async def leave(self, group: str) -> dict[str, Any]:
-        """Let a group go for good."""
+    async def leave(self, group: str, complete: bool = False) -> dict[str, Any]:
+        """Let a group go for good; `complete` says that it must have got all that there is."""
         for client in self._of(group):
-            client.leave()
+            client.leave(complete=complete)
         return {}
 
     async def read_on(self, group: str, wanted: bool) -> dict[str, Any]:

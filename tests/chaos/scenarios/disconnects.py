@@ -42,7 +42,7 @@ async def _cut_everywhere(stage: Stage, group: str, streams: tuple[str, ...], st
         name = f"{group} from {cuts[0]}"
         await stage.open(name, len(cuts), path, subscription, cuts=cuts)
         await stage.reach(name)
-        await stage.load.ask("leave", group=name)
+        await stage.load.ask("leave", group=name, complete=True)
     stage.show(f"{group}: cut at each byte", f"{len(offsets)} of {size} bytes", bool(offsets))
 
 

@@ -119,8 +119,7 @@ async def aborted(stage: Stage) -> None:
     proxy = await stage.proxy(node.target)
     proxy.delay_s = 0.005
     total = stage.count(10_000, 1500)
-    places = asyncio.Semaphore(100)
-    await asyncio.gather(*(_abort(stage, places, proxy.address, n) for n in range(total)))
+    await asyncio.gather(_abort_many(stage, proxy.address, total), _replay(stage))
     await stage.load.ask("churn", mean_life_s=0.0)
     await stage.quiet()
     await stage.load.ask("live", timeout_s=20.0)
@@ -145,6 +144,21 @@ async def _held(stage: Stage, node: Node) -> tuple[int, int]:
     clients = await stage.client.client_list()
     ours = sum(client["name"] == "broadcaster" for client in clients)
     return node.open_files(), ours
+
+
+async def _replay(stage: Stage) -> None:
+    """Clients that come one after another, read all that there is, and go."""
+    for number in range(stage.count(20, 5)):
+        for streams in (("a",), ("a", "b")):
+            group = f"replay {number} of {','.join(streams)}"
+            path = f"/v1/events?channel={','.join(streams)}&from=earliest"
+            await stage.open(group, 10, path, Subscription(streams, earliest=True))
+            await stage.load.ask("leave", group=group)
+
+
+async def _abort_many(stage: Stage, target: tuple[str, int], total: int) -> None:
+    places = asyncio.Semaphore(100)
+    await asyncio.gather(*(_abort(stage, places, target, n) for n in range(total)))
 
 
 async def _abort(
