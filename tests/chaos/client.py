@@ -14,8 +14,7 @@ from tests.chaos.history import Block, Chain, Id, Kind, Recording, Subscription
 from tests.chaos.sse import Splitter, Unchunker, read
 
 _SOURCES = 50
-_ESTABLISHED = 1  # tcpi_state in TCP_INFO, tcp(7)
-_LARGE_BUFFER = 1 << 20
+_LARGE_BUFFER, _SMALL_BUFFER = 1 << 20, 4096
 _DEFAULT_RETRY_MS = 3000
 _CONNECT_TIMEOUT_S = 10.0
 
@@ -57,7 +56,6 @@ class Client(asyncio.Protocol):
         live: it has been told so on this connection.
         stopped: it will not come back: the stream is over, or an answer has ended it.
         source: the address that it connects from.
-        receive_buffer: of its sockets, in bytes; 0 for what the system gives.
         cut_at: how many bytes of its first connection it gets before it loses it; 0 for all.
         received: bytes on this connection.
     """
@@ -78,7 +76,6 @@ class Client(asyncio.Protocol):
         self.group = group
         self.live = False
         self.stopped = False
-        self.receive_buffer = 0
         # Several addresses, for one has no more than some 28,000 free ports.
         self.source = f"127.0.0.{2 + number % _SOURCES}"
         self.cut_at = 0
@@ -115,8 +112,6 @@ class Client(asyncio.Protocol):
         sock = socket.socket()
         try:
             sock.setblocking(False)
-            if self.receive_buffer:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer)
             sock.bind((self.source, 0))
             loop = asyncio.get_running_loop()
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
@@ -251,25 +246,12 @@ class Client(asyncio.Protocol):
         self._timers.clear()
 
     def read_on(self, wanted: bool) -> None:
-        """Stop reading from the socket, or go on, and from then on at full speed."""
-        if wanted and self.receive_buffer:
-            self.receive_buffer = 0
-            self._set_buffer(_LARGE_BUFFER)
-        if self._transport is not None:
-            (self._transport.resume_reading if wanted else self._transport.pause_reading)()
-
-    def _set_buffer(self, size: int) -> None:
+        """Stop reading from the socket, with a small buffer, or go on at full speed."""
         if self._transport is not None:
             sock = self._transport.get_extra_info("socket")
+            size = _LARGE_BUFFER if wanted else _SMALL_BUFFER
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
-
-    def is_hung_up(self) -> bool:
-        """Whether the other side has ended the connection, which who does not read isn't told."""
-        if self._transport is None:
-            return True
-        sock = self._transport.get_extra_info("socket")
-        state: int = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
-        return state != _ESTABLISHED
+            (self._transport.resume_reading if wanted else self._transport.pause_reading)()
 
     def leave(self, *, complete: bool = True) -> None:
         """Go for good; with everything that there is, if it was to be complete and is connected."""

@@ -50,7 +50,6 @@ class Load:
         count: int,
         path: str,
         subscription: dict[str, Any],
-        receive_buffer: int = 0,
         source: str = "",
         cuts: Sequence[int] = (),
         last_id: str = "",
@@ -60,7 +59,6 @@ class Load:
         added: list[Client] = []
         for number in range(count):
             client = Client(self._memory, group, number, path, subscription_from(subscription))
-            client.receive_buffer = receive_buffer
             client.source = source or client.source
             client.cut_at = cuts[number] if cuts else 0
             if last_id:
@@ -140,10 +138,6 @@ class Load:
     async def received(self, group: str) -> dict[str, Any]:
         """The most bytes that one of a group's connections has got."""
         return {"received": max(client.received for client in self._of(group))}
-
-    async def hung_up(self, group: str) -> dict[str, Any]:
-        """How many of a group that stands still have been cut off: the kernel knows it."""
-        return {"hung_up": sum(client.is_hung_up() for client in self._of(group))}
 
     async def finish(self, path: str) -> dict[str, Any]:
         """Let all clients go, and write what they saw."""
