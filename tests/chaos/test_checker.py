@@ -292,6 +292,12 @@ def test_a_reset_covers_nothing_behind_where_it_goes_on_and_nothing_before_it_ca
     assert scribe.events().found() == {Fault.LOST: 4}
 
 
+def test_what_was_missing_when_a_reset_came_was_lost_though_it_comes_afterwards() -> None:
+    scribe = Scribe(ledger_of("a")).begin(ONE).events(10)
+    scribe.at["a"] = (1110, 2)
+    assert scribe.events(1).reset("a", (1050, 0)).events().found() == {Fault.LOST: 2}
+
+
 def test_a_reset_of_a_cursor_that_was_there_is_needless() -> None:
     scribe = Scribe(ledger_of("a")).begin(ONE).events(10).reset("a", (1000, 0)).events()
     assert (scribe.report().counts, scribe.report().needless) == ({}, 1)
