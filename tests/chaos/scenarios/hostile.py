@@ -114,7 +114,7 @@ async def _entries(stage: Stage, count: int) -> None:
 
 async def soak(stage: Stage) -> None:
     """Clients that come and go for a long time."""
-    (node,) = await stage.start_nodes(1, window_events=2000)
+    (node,) = await stage.start_nodes(1, window_events=400)  # full when the warm-up ends
     clients = stage.count(1000, 200)
     await stage.open_mix(clients)
     stage.background(stage.producer(streams=("a", "b"), maxlen=2000).run(50))
