@@ -5,7 +5,7 @@ BIN := .venv/bin
 COMPILE := $(BIN)/pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-trusted-host \
 	--no-emit-find-links --no-emit-options --no-header
 
-.PHONY: install demo test compose-test coverage check bench lock clean
+.PHONY: install demo test compose-test chaos chaos-quick coverage check bench lock clean
 
 install: .venv/.installed
 
@@ -33,6 +33,13 @@ compose-test: install
 
 bench: install
 	$(BIN)/python -m bench.fanout $(ARGS)
+
+# Real faults at real servers; SEED=… plays the same again.
+chaos: install
+	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+chaos-quick: install
+	$(BIN)/python -m tests.chaos --quick $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 check: install
 	$(BIN)/ruff check .
