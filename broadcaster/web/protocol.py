@@ -95,6 +95,12 @@ class StreamProtocol(HttpToolsProtocol):
         if self.streaming:  # uvicorn tells only the newest of pipelined requests
             self.streaming.disconnected = True
         super().connection_lost(exc)
+        # Or everything about this connection would wait for the next full garbage collection, which
+        # in a process with many objects is long in coming.
+        newest: RequestResponseCycle | None = self.cycle
+        if newest is not None:
+            newest.scope.pop("extensions", None)
+        self.cycle = None  # type: ignore[assignment]  # as uvicorn itself begins
 
     def pause_writing(self) -> None:
         """Tell the stream, then uvicorn."""
