@@ -1,0 +1,352 @@
+"""Mutants of `core`: what a position proves, what is written to whom, and what a cursor says."""
+
+from __future__ import annotations
+
+from tests.chaos.mutations import Mutant
+
+_HUB = "tests/core/test_hub.py::"
+_WINDOW = "tests/core/test_window.py::"
+_SUBSCRIPTION = "tests/core/test_subscription.py::"
+_CURSOR = "tests/core/test_cursor.py::"
+
+MUTANTS: tuple[Mutant, ...] = (
+    # The bytes of an event
+    Mutant(
+        "sse: a CR alone does not split lines",
+        "broadcaster/core/sse.py",
+        r'data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")',
+        r'data = data.replace(b"\r\n", b"\n")',
+        ("tests/core/test_sse.py::test_the_bytes",),
+    ),
+    Mutant(
+        "codec: control characters in a type are sent",
+        "broadcaster/core/codec.py",
+        "    if _CONTROL.search(type_):\n        raise MalformedEntryError",
+        "    if False:\n        raise MalformedEntryError",
+        ("tests/core/test_codec.py::test_what_cannot_be_sent_safely_is_malformed",),
+    ),
+    Mutant(
+        "codec: producers may send the hub's own events",
+        "broadcaster/core/codec.py",
+        "    if type_.startswith(RESERVED_PREFIX):",
+        "    if False:",
+        ("tests/core/test_codec.py::test_what_cannot_be_sent_safely_is_malformed",),
+    ),
+    Mutant(
+        "codec: events of any size are sent",
+        "broadcaster/core/codec.py",
+        "    if len(data) + len(key) + len(type_) > max_event_bytes:",
+        "    if False:",
+        ("tests/core/test_codec.py::test_what_cannot_be_sent_safely_is_malformed",),
+    ),
+    # What a window proves
+    Mutant(
+        "window: what is newer than the head is covered",
+        "broadcaster/core/window.py",
+        "return Place.AHEAD",
+        "return Place.COVERED",
+        (_WINDOW + "test_places",),
+    ),
+    Mutant(
+        "window: what is older than the floor is covered",
+        "broadcaster/core/window.py",
+        "return Place.BEHIND",
+        "return Place.COVERED",
+        (_WINDOW + "test_places",),
+    ),
+    Mutant(
+        "window: an id that is nobody's is covered",
+        "broadcaster/core/window.py",
+        "return Place.UNKNOWN",
+        "return Place.COVERED",
+        (_WINDOW + "test_places",),
+    ),
+    Mutant(
+        "window: eviction leaves the floor",
+        "broadcaster/core/window.py",
+        "        self.floor = frame.id\n",
+        "",
+        (_WINDOW + "test_places",),
+    ),
+    Mutant(
+        "window: still complete after eviction",
+        "broadcaster/core/window.py",
+        "        self.bytes -= len(frame.wire)\n        self.complete = False\n",
+        "        self.bytes -= len(frame.wire)\n",
+        (_WINDOW + "test_complete_means_that_redis_has_nothing_older",),
+    ),
+    Mutant(
+        "window: a page begins with what the client has seen",
+        "broadcaster/core/window.py",
+        "            index += 1\n        if keys:",
+        "            pass\n        if keys:",
+        (_WINDOW + "test_a_page_ends_with_the_frame_that_reaches_the_limit",),
+    ),
+    Mutant(
+        "window: its bytes have no bound",
+        "broadcaster/core/window.py",
+        "while len(self) > self.max_events or self.bytes > self.max_bytes:",
+        "while len(self) > self.max_events:",
+        (_WINDOW + "test_bytes_bound_the_window_too",),
+    ),
+    Mutant(
+        "window: a lost tail is not remembered",
+        "broadcaster/core/window.py",
+        "        self.dropped = position, self.head\n",
+        "",
+        (_WINDOW + "test_who_saw_a_dropped_history_goes_back_to_where_it_parted",),
+    ),
+    Mutant(
+        "window: nobody has seen a lost tail",
+        "broadcaster/core/window.py",
+        "return parted < position <= end",
+        "return False",
+        (_HUB + "test_a_changed_history_makes_everyone_on_the_stream_look_anew",),
+    ),
+    # Who is told of a lost tail
+    Mutant(
+        "hub: connected clients are not told of a lost tail",
+        "broadcaster/core/hub.py",
+        "                self._note_dropped(subscriber, stream)\n\n    def _note_dropped",
+        "                pass\n\n    def _note_dropped",
+        (_HUB + "test_a_changed_history_makes_everyone_on_the_stream_look_anew",),
+    ),
+    Mutant(
+        "hub: who comes back is not told of a lost tail",
+        "broadcaster/core/hub.py",
+        "if subscriber.resume:  # a newcomer's position is from the new history",
+        "if False:",
+        (_HUB + "test_an_id_that_was_lost_is_trusted_only_in_who_got_it_anew",),
+    ),
+    Mutant(
+        "hub: newcomers are told of a lost tail",
+        "broadcaster/core/hub.py",
+        "if subscriber.resume:  # a newcomer's position is from the new history",
+        "if True:",
+        (_HUB + "test_an_id_that_was_lost_is_trusted_only_in_who_got_it_anew",),
+    ),
+    Mutant(
+        "hub: what Redis had is believed after a rollback",
+        "broadcaster/core/hub.py",
+        "                subscriber.confirmed = None\n",
+        "",
+        (_HUB + "test_what_redis_had_may_be_gone_when_history_has_changed",),
+    ),
+    Mutant(
+        "hub: who has to look anew is not woken",
+        "broadcaster/core/hub.py",
+        "                self._stop_waiting(subscriber)\n                subscriber.wake()\n",
+        "                self._stop_waiting(subscriber)\n",
+        (_HUB + "test_what_redis_had_may_be_gone_when_history_has_changed",),
+    ),
+    Mutant(
+        "hub: a restart leaves clients live",
+        "broadcaster/core/hub.py",
+        "        self._look_anew(stream)\n        self.windows[stream].restart(",
+        "        self.windows[stream].restart(",
+        (_HUB + "test_what_redis_had_may_be_gone_when_history_has_changed",),
+    ),
+    # From one hand to the other: a batch, and who joins or lags meanwhile
+    Mutant(
+        "hub: a round does not look at tick",
+        "broadcaster/core/hub.py",
+        "if subscriber.tick != tick and subscriber.state is State.LIVE:",
+        "if subscriber.state is State.LIVE:",
+        (_HUB + "test_between_slices_anything_may_happen",),
+    ),
+    Mutant(
+        "hub: a round writes to who has left it",
+        "broadcaster/core/hub.py",
+        "if subscriber.tick != tick and subscriber.state is State.LIVE:",
+        "if subscriber.tick != tick:",
+        (_HUB + "test_between_slices_anything_may_happen",),
+    ),
+    Mutant(
+        "hub: who lags before the round reaches it skips the batch",
+        "broadcaster/core/hub.py",
+        "        if self._round and subscriber.tick != self._clock and self._round[0] in heads:",
+        "        if False:",
+        (_HUB + "test_between_slices_anything_may_happen",),
+    ),
+    Mutant(
+        "hub: who lags after the round reached it gets the batch twice",
+        "broadcaster/core/hub.py",
+        "if self._round and subscriber.tick != self._clock and self._round[0] in heads:",
+        "if self._round and self._round[0] in heads:",
+        (_HUB + "test_between_slices_anything_may_happen",),
+    ),
+    Mutant(
+        "hub: who joins during a round is in it",
+        "broadcaster/core/hub.py",
+        "subscriber.tick = self._clock  # a round in progress has nothing for it",
+        "subscriber.tick = 0",
+        (_HUB + "test_between_slices_anything_may_happen",),
+    ),
+    Mutant(
+        "hub: a round is one slice",
+        "broadcaster/core/hub.py",
+        "                    subscriber.write(framed[subscriber.chunked])\n            yield",
+        "                    subscriber.write(framed[subscriber.chunked])\n        yield",
+        (_HUB + "test_between_slices_anything_may_happen",),
+    ),
+    Mutant(
+        "hub: heartbeats are one slice",
+        "broadcaster/core/hub.py",
+        "sse.chunk(data) if subscriber.chunked else data)\n            yield",
+        "sse.chunk(data) if subscriber.chunked else data)\n        yield",
+        (_HUB + "test_others_may_run_between_two_heartbeats",),
+    ),
+    Mutant(
+        "hub: who waits for this node is not woken",
+        "broadcaster/core/hub.py",
+        "            self._stop_waiting(subscriber)\n            subscriber.wake()\n\n    def _del",
+        "            self._stop_waiting(subscriber)\n\n    def _del",
+        (_HUB + "test_a_subscriber_ahead_of_this_node_waits_for_it",),
+    ),
+    Mutant(
+        "hub: an ASGI sink is not woken for a batch",
+        "broadcaster/core/hub.py",
+        "                self.lag(subscriber)\n                subscriber.wake()\n            if",
+        "                self.lag(subscriber)\n            if",
+        (_HUB + "test_who_is_not_pushed_to_is_woken_and_reads_from_the_window",),
+    ),
+    # Catching up
+    Mutant(
+        "hub: after a page the position is the head",
+        "broadcaster/core/hub.py",
+        "self.windows[stream].head if exhausted else page[-1].id",
+        "self.windows[stream].head",
+        (_HUB + "test_pages_in_which_everything_is_filtered_out_are_passed",),
+    ),
+    Mutant(
+        "hub: what is ahead of this node is waited for unasked",
+        "broadcaster/core/hub.py",
+        "if place is Place.AHEAD and subscriber.confirmed == position:",
+        "if place is Place.AHEAD:",
+        (_HUB + "test_a_subscriber_ahead_of_this_node_waits_for_it",),
+    ),
+    Mutant(
+        "hub: a merge is not ordered",
+        "broadcaster/core/hub.py",
+        "        merged.sort()\n",
+        "",
+        (_HUB + "test_a_merge_of_streams_is_ordered_by_id",),
+    ),
+    Mutant(
+        "hub: catching up does not filter",
+        "broadcaster/core/hub.py",
+        "if subscription.accepts(frame) and frame.wire:",
+        "if frame.wire:",
+        (_HUB + "test_pages_in_which_everything_is_filtered_out_are_passed",),
+    ),
+    Mutant(
+        "hub: a reset is not followed by stream.live",
+        "broadcaster/core/hub.py",
+        "        subscriber.announce = True\n        subscriber.replayed = 0\n",
+        "        subscriber.replayed = 0\n",
+        (_HUB + "test_after_a_reset_it_is_told_anew_that_it_is_live",),
+    ),
+    # Heartbeats
+    Mutant(
+        "hub: a heartbeat does not move the cursor of who filters",
+        "broadcaster/core/hub.py",
+        "if subscriber.state is State.LIVE and subscription.filtered:",
+        "if False:",
+        (_HUB + "test_a_heartbeat_moves_the_cursor_of_who_filters",),
+    ),
+    Mutant(
+        "hub: a heartbeat moves the cursor of who lags",
+        "broadcaster/core/hub.py",
+        "if subscriber.state is State.LIVE and subscription.filtered:",
+        "if subscription.filtered:",
+        (_HUB + "test_a_heartbeat_does_not_move_the_cursor_of_who_lags",),
+    ),
+    Mutant(
+        "hub: a heartbeat for who can't take it",
+        "broadcaster/core/hub.py",
+        "if s.tick < quiet_since and not s.blocked]",
+        "if s.tick < quiet_since]",
+        (_HUB + "test_no_heartbeat_for_the_blocked_and_the_ended",),
+    ),
+    # Subscriptions and cursors
+    Mutant(
+        "subscription: events after the terminal one",
+        "broadcaster/core/subscription.py",
+        "return frames[:count], True",
+        "return frames, True",
+        (_SUBSCRIPTION + "test_nothing_is_selected_after_the_end",),
+    ),
+    Mutant(
+        "subscription: a type filter hides the terminal event",
+        "broadcaster/core/subscription.py",
+        "types | terminal if types else _NONE",
+        "types",
+        (_SUBSCRIPTION + "test_a_type_filter_never_hides_the_terminal_event",),
+    ),
+    Mutant(
+        "subscription: one shard's position is not named",
+        "broadcaster/core/subscription.py",
+        "len(self.streams) > 1 or self.sharded or self.run is not None",
+        "len(self.streams) > 1 or self.run is not None",
+        (_SUBSCRIPTION + "test_keys_select_the_shards_and_a_position_in_one_is_named",),
+    ),
+    Mutant(
+        "subscription: an id of another sharding is believed",
+        "broadcaster/core/subscription.py",
+        "        if not told <= channel.streams.keys():",
+        "        if False:",
+        (_SUBSCRIPTION + "test_an_id_that_vouches_for_nothing_is_refused",),
+    ),
+    Mutant(
+        "subscription: a shard that is missing begins anew",
+        "broadcaster/core/subscription.py",
+        "                positions.setdefault(name, ZERO)",
+        "                pass",
+        (
+            _SUBSCRIPTION
+            + "test_a_shard_that_the_client_has_not_been_told_of_is_read_from_its_beginning",
+        ),
+    ),
+    Mutant(
+        "subscription: an id that names no stream of ours is believed",
+        "broadcaster/core/subscription.py",
+        "    if not positions:",
+        "    if False:",
+        (_SUBSCRIPTION + "test_an_id_that_vouches_for_nothing_is_refused",),
+    ),
+    Mutant(
+        "cursor: an id that is no entry's is sent",
+        "broadcaster/core/cursor.py",
+        'return b"" if isinstance(position, Boundary) else b"%d-%d" % position',
+        'return b"%d-%d" % position',
+        (_CURSOR + "test_a_single_position_that_is_nobodys_id_is_not_told",),
+    ),
+    Mutant(
+        "cursor: a composite one leaves a position out",
+        "broadcaster/core/cursor.py",
+        "for name in sorted(named))",
+        "for name in sorted(named) if not isinstance(named[name], Boundary))",
+        (_CURSOR + "test_none_of_several_positions_is_left_out",),
+    ),
+    Mutant(
+        "cursor: any length is read",
+        "broadcaster/core/cursor.py",
+        "    if len(text) > _MAX_CURSOR_CHARS:",
+        "    if False:",
+        (_CURSOR + "test_what_cannot_be_read_is_refused",),
+    ),
+    Mutant(
+        "event: ids above 64 bits are read",
+        "broadcaster/core/event.py",
+        "if ms < _LIMIT and seq < _LIMIT:",
+        "if True:",
+        ("tests/core/test_event.py::test_what_is_no_id_is_refused_briefly",),
+    ),
+    Mutant(
+        "channel: a key's shard is that of this process alone",
+        "broadcaster/core/channel.py",
+        "return crc32(key.encode()) % shards",
+        "return hash(key) % shards",
+        ("tests/core/test_channel.py::test_the_shard_of_a_key_is_what_other_languages_compute",),
+    ),
+)
