@@ -10,8 +10,10 @@ from collections.abc import Callable
 import pytest
 
 from broadcaster import Publisher
-from broadcaster.core.event import ZERO
+from broadcaster.core import sse
+from broadcaster.core.event import ZERO, Event, EventId
 from broadcaster.core.hub import Ask, Hub
+from broadcaster.core.sse import Frame
 from broadcaster.core.subscription import Subscriber, Subscription
 from broadcaster.core.window import Window
 from broadcaster.web.connection import Connection
@@ -21,20 +23,23 @@ from tests.wait import until
 INVENTORY = "/v1/inventory/stream"
 
 
-class FullSink:
-    """A sink whose client reads, but never so much that it may be written to again."""
+class FakeSink:
+    """A socket that nobody else has: its buffer is as full as it is told to be."""
 
-    pushed = chunked = True
-    blocked = True
+    pushed = True
+    chunked = False
     closed = timed_out = False
     on_blocked: Callable[[], object]
     on_closed: Callable[[], object]
 
     def __init__(self, *unsent: int) -> None:
+        self.blocked = bool(unsent)
         self.unsent = list(unsent)
+        self.written: list[bytes] = []
 
     def write(self, data: bytes) -> None:
-        raise AssertionError("its buffer is full")
+        assert not self.closed
+        self.written.append(data)
 
     def wake(self) -> None:
         return
@@ -52,10 +57,19 @@ class FullSink:
         return
 
     def unsent_bytes(self) -> int:
+        assert self.unsent, "it should have been cut"
         return self.unsent.pop(0)
 
     def abort(self) -> None:
         self.closed = self.timed_out = True
+
+
+def event(ms: int) -> Frame:
+    return sse.encode(Event(EventId(ms, 0), "t", "", b"x" * 1000))
+
+
+def connect(hub: Hub, sink: FakeSink) -> Connection:
+    return Connection(hub, nobody, sink, Subscription(("a",)), {"a": ZERO}, resumed=False)
 
 
 async def nobody(subscriber: Subscriber, ask: Ask) -> bytes:
@@ -63,11 +77,37 @@ async def nobody(subscriber: Subscriber, ask: Ask) -> bytes:
 
 
 async def test_a_client_that_makes_progress_is_not_cut() -> None:
-    hub, sink = Hub({"a": Window(10, 1000)}), FullSink(30, 20, 20, 10, 10, 10)
-    connection = Connection(hub, nobody, sink, Subscription(("a",)), {"a": ZERO}, resumed=False)
-    assert await connection.run(0.01) == "send_timeout"
+    hub, sink = Hub({"a": Window(10, 1000)}), FakeSink(30, 20, 20, 10, 10, 10)
+    assert await connect(hub, sink).run(0.01) == "send_timeout"
     assert sink.unsent == []  # it was cut when it had taken nothing
     assert not hub.subscribers
+
+
+async def test_others_run_between_two_pages_of_a_replay() -> None:
+    hub, happened = Hub({"a": Window(5000, 1 << 30)}), list[str]()
+    hub.windows["a"].append(event(ms) for ms in range(1, 1000))
+
+    class Noted(FakeSink):
+        def write(self, data: bytes) -> None:
+            happened.append("a page")
+            asyncio.get_running_loop().call_soon(happened.append, "somebody else")
+
+    task = asyncio.create_task(connect(hub, Noted()).run(1.0))
+    await until(lambda: hub.live)
+    task.cancel()
+    assert happened[:4] == ["a page", "somebody else"] * 2
+
+
+async def test_nobody_writes_to_who_is_gone() -> None:
+    hub, sink = Hub({"a": Window(10, 100_000)}), FakeSink()
+    task = asyncio.create_task(connect(hub, sink).run(1.0))
+    await until(lambda: hub.live)
+    sink.closed = True
+    sink.on_closed()
+    for _ in hub.fan_out("a", [event(1)]):  # before its task has run
+        pass
+    assert len(sink.written) == 1  # that it is live
+    task.cancel()
 
 
 async def test_a_client_that_never_reads_again_is_cut_on_any_server(

@@ -192,9 +192,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "broadcaster/backend/client.py",
         '        "socket_timeout": timeout_s,',
         '        "socket_timeout": None,',
-        (
-            "tests/backend/test_client.py::test_a_server_that_is_frozen_is_given_up_after_the_timeout",
-        ),
+        ("tests/backend/test_client.py::test_timeouts_and_retries_are_ours_not_those_of_redis_py",),
     ),
     Mutant(
         "client: connections that are replaced are not counted",

@@ -103,7 +103,21 @@ MUTANTS: tuple[Mutant, ...] = (
         "return False",
         (_HUB + "test_a_changed_history_makes_everyone_on_the_stream_look_anew",),
     ),
+    Mutant(
+        "window: after a lost tail it goes on where that ended",
+        "broadcaster/core/window.py",
+        "return self.dropped[0] if self.was_dropped(position) else self.at_or_before(position)",
+        "return self.at_or_before(position)",
+        (_WINDOW + "test_who_saw_a_dropped_history_goes_back_to_where_it_parted",),
+    ),
     # Who is told of a lost tail
+    Mutant(
+        "hub: who saw a lost tail gets no reset",
+        "broadcaster/core/hub.py",
+        "            if stream in subscriber.dropped:",
+        "            if False:",
+        (_HUB + "test_a_changed_history_makes_everyone_on_the_stream_look_anew",),
+    ),
     Mutant(
         "hub: connected clients are not told of a lost tail",
         "broadcaster/core/hub.py",
@@ -269,6 +283,13 @@ MUTANTS: tuple[Mutant, ...] = (
         (_HUB + "test_no_heartbeat_for_the_blocked_and_the_ended",),
     ),
     # Subscriptions and cursors
+    Mutant(
+        "subscription: events of any key for who asked for one",
+        "broadcaster/core/subscription.py",
+        "return (not self.keys or frame.key in self.keys) and (",
+        "return (",
+        (_SUBSCRIPTION + "test_filters",),
+    ),
     Mutant(
         "subscription: events after the terminal one",
         "broadcaster/core/subscription.py",

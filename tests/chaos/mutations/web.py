@@ -10,6 +10,8 @@ _SINK = "broadcaster/web/sink.py"
 _CONNECTION = "broadcaster/web/connection.py"
 _PROBLEM = "broadcaster/web/problem.py"
 _STREAM = "tests/web/test_stream.py::"
+_CONNECTED = "tests/web/test_connection.py::"
+_RETRY = "tests/web/test_retry.py::"
 _NODES = "tests/e2e/test_nodes.py::"
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -47,14 +49,14 @@ MUTANTS: tuple[Mutant, ...] = (
         _STREAM_PY,
         "retry_ms = random.randint(settings.retry_min_ms, settings.retry_max_ms)",
         "retry_ms = settings.retry_min_ms",
-        ("tests/web/test_retry.py::test_each_client_comes_back_at_a_time_of_its_own",),
+        (_RETRY + "test_each_client_comes_back_at_a_time_of_its_own",),
     ),
     Mutant(
         "stream: all who are shed come back after the same time",
         _STREAM_PY,
         "retry_ms = random.randint(mean_ms // 2, mean_ms * 3 // 2)",
         "retry_ms = mean_ms",
-        ("tests/web/test_retry.py::test_each_client_comes_back_at_a_time_of_its_own",),
+        (_RETRY + "test_each_client_comes_back_at_a_time_of_its_own",),
     ),
     # Never ending an EventSource for trouble that passes
     Mutant(
@@ -126,32 +128,28 @@ MUTANTS: tuple[Mutant, ...] = (
         _CONNECTION,
         "                self._sink.abort()",
         "                pass",
-        ("tests/web/test_connection.py::test_a_client_that_makes_progress_is_not_cut",),
+        (_CONNECTED + "test_a_client_that_makes_progress_is_not_cut",),
     ),
     Mutant(
         "connection: a client that is slow is cut",
         _CONNECTION,
         "            if self._sink.unsent_bytes() >= unsent:",
         "            if True:",
-        ("tests/web/test_connection.py::test_a_client_that_makes_progress_is_not_cut",),
+        (_CONNECTED + "test_a_client_that_makes_progress_is_not_cut",),
     ),
     Mutant(
         "sink: through ASGI a client that takes nothing is kept",
         _SINK,
         "asyncio.timeout(self._send_timeout_s)",
         "asyncio.timeout(None)",
-        (
-            "tests/web/test_connection.py::test_a_client_that_never_reads_again_is_cut_on_any_server",
-        ),
+        (_CONNECTED + "test_a_client_that_never_reads_again_is_cut_on_any_server",),
     ),
     Mutant(
         "protocol: the kernel keeps who has vanished",
         "broadcaster/web/protocol.py",
         "        _limit_silence(transport, send_timeout_s)\n",
         "",
-        (
-            "tests/web/test_connection.py::test_the_kernel_notices_who_has_vanished_and_buffers_are_small",
-        ),
+        (_CONNECTED + "test_the_kernel_notices_who_has_vanished_and_buffers_are_small",),
     ),
     Mutant(
         "connection: the hub goes on writing to a full buffer",
@@ -165,26 +163,21 @@ MUTANTS: tuple[Mutant, ...] = (
         _CONNECTION,
         "    def _on_closed(self) -> None:\n        self._hub.remove(self.subscriber)",
         "    def _on_closed(self) -> None:\n        pass",
-        (
-            "tests/web/test_stream.py::test_a_client_that_leaves_is_forgotten",
-            "tests/web/test_stream.py::test_whoever_leaves_at_once_leaves_nothing_behind",
-        ),
+        (_CONNECTED + "test_nobody_writes_to_who_is_gone",),
     ),
     Mutant(
         "protocol: the high-water mark is uvicorn's",
         "broadcaster/web/protocol.py",
         "        transport.set_write_buffer_limits(high=high_water_bytes)\n",
         "",
-        (
-            "tests/web/test_connection.py::test_the_kernel_notices_who_has_vanished_and_buffers_are_small",
-        ),
+        (_CONNECTED + "test_the_kernel_notices_who_has_vanished_and_buffers_are_small",),
     ),
     Mutant(
         "connection: a long replay holds up the others",
         _CONNECTION,
         "        await asyncio.sleep(0)  # a long replay must not hold up the others\n",
         "",
-        ("tests/web/test_connection.py",),
+        (_CONNECTED + "test_others_run_between_two_pages_of_a_replay",),
     ),
     Mutant(
         "app: a round holds up everything else",
@@ -198,7 +191,7 @@ MUTANTS: tuple[Mutant, ...] = (
         _APP,
         "                async with self._turn:\n                    await self._apply",
         "                if True:\n                    await self._apply",
-        ("tests/test_app.py::test_one_round_at_a_time_so_that_all_get_the_same",),
+        ("tests/test_app.py::test_one_round_at_a_time_so_that_who_lags_meanwhile_misses_nothing",),
     ),
     Mutant(
         "app: a mistake in one round ends the tailer",
@@ -220,21 +213,21 @@ MUTANTS: tuple[Mutant, ...] = (
         _APP,
         "retry_ms = random.randint(self.settings.retry_min_ms, self.settings.retry_max_ms)",
         "retry_ms = self.settings.retry_min_ms",
-        ("tests/web/test_retry.py::test_each_client_comes_back_at_a_time_of_its_own",),
+        (_RETRY + "test_each_client_comes_back_at_a_time_of_its_own",),
     ),
     Mutant(
         "app: a node that drains takes newcomers",
         _APP,
         "        if self.draining:\n            return Shed.DRAINING\n",
         "",
-        ("tests/web/test_retry.py::test_a_node_that_drains_sends_newcomers_away",),
+        (_RETRY + "test_a_node_that_drains_sends_newcomers_away",),
     ),
     Mutant(
         "app: a node that drains is ready",
         _APP,
         'found = ["draining"] if self.draining else []',
         "found: list[str] = []",
-        ("tests/web/test_retry.py::test_a_node_that_drains_sends_newcomers_away",),
+        (_RETRY + "test_a_node_that_drains_sends_newcomers_away",),
     ),
     Mutant(
         "server: uvicorn waits for open streams",
@@ -248,7 +241,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "broadcaster/web/server.py",
         "            self._captured_signals.clear()",
         "            pass",
-        ("tests/test_cli.py::test_serve_ends_streams_and_exits_with_0_on_sigterm",),
+        ("tests/test_cli.py::test_ctrl_c_is_a_clean_stop_too",),
     ),
     Mutant(
         "server: under another server open streams are not ended",
