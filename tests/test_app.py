@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable
 from functools import partial
 from typing import Any
@@ -101,6 +102,34 @@ async def test_one_round_at_a_time_so_that_who_lags_meanwhile_misses_nothing(nod
             got.append(step or b"")
         lines = [line for line in b"".join(got).split(b"\n") if line.startswith(b"data")]
         assert sorted(lines) == [b"data: inventory 1", b"data: orders 1"]
+
+
+async def test_a_heartbeat_waits_for_the_end_of_a_round(node: Node) -> None:
+    node.settings = node.settings.model_copy(update={"heartbeat_s": 0.001})
+    received: dict[Subscriber, list[bytes]] = {}
+
+    def write(own: list[bytes], data: bytes) -> None:
+        own.append(data)
+        time.sleep(0.001)  # a heartbeat is due now
+        reached = [subscriber for subscriber, got in received.items() if got]
+        if len(reached) == 8:
+            for subscriber in reached:  # they have the batch, and their sockets are full
+                node.hub.lag(subscriber)
+
+    for _ in range(10):
+        own: list[bytes] = []
+        received[live(node, partial(write, own))] = own
+    beating = asyncio.create_task(node._beat())
+    tailer: Any = Told(batch("orders", 1))
+    node.tailers["orders"] = tailer
+    await node._tail("orders")
+    beating.cancel()
+    for subscriber, got in received.items():
+        while subscriber.state is State.LAGGING:
+            step = node.hub.catch_up(subscriber)
+            assert not isinstance(step, Ask)
+            got.append(step or b"")
+        assert b"".join(got).count(b"data: orders 1") == 1
 
 
 async def test_a_mistake_in_one_round_does_not_end_the_work(

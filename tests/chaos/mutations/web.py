@@ -194,6 +194,13 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/test_app.py::test_one_round_at_a_time_so_that_who_lags_meanwhile_misses_nothing",),
     ),
     Mutant(
+        "app: a heartbeat in the middle of a round",
+        _APP,
+        "            async with self._turn:\n                await _finish(self.hub.beat())",
+        "            await _finish(self.hub.beat())",
+        ("tests/test_app.py::test_a_heartbeat_waits_for_the_end_of_a_round",),
+    ),
+    Mutant(
         "app: a mistake in one round ends the tailer",
         _APP,
         "        except Exception:  # a mistake of ours in one round must not end the node",
