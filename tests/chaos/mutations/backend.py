@@ -36,6 +36,13 @@ MUTANTS: tuple[Mutant, ...] = (
         (_NODES + "test_trimming_all_that_was_read_is_no_loss",),
     ),
     Mutant(
+        "tailer: entries that come during the proof spoil it",
+        _TAILER,
+        "        if info.last > last:",
+        "        if False:",
+        ("tests/backend/test_tailer.py",),
+    ),
+    Mutant(
         "tailer: entries read are not counted",
         _TAILER,
         "        self._added += len(rows)\n",
