@@ -11,11 +11,9 @@ from typing import Any
 
 import msgpack
 import orjson
-import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
+from broadcaster import connect
 from tests.chaos.history import Added, Id, Ledger, digest_of, id_of
 
 _PAGE = 1000
@@ -23,11 +21,9 @@ _TIMEOUT_S = 2.0
 
 
 def client_of(url: str) -> Any:
-    """A client that sends nothing twice; Any, as redis-py's types name every shape there is."""
-    never = Retry(NoBackoff(), 0)
-    return redis.asyncio.Redis.from_url(
-        url, retry=never, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S
-    )
+    """A client that sends nothing twice, and loses no cancellation; Any, as redis-py's types name
+    every shape there is."""
+    return connect(url, timeout_s=_TIMEOUT_S)
 
 
 class Producer:
