@@ -5,7 +5,7 @@ BIN := .venv/bin
 COMPILE := $(BIN)/pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-trusted-host \
 	--no-emit-find-links --no-emit-options --no-header
 
-.PHONY: install demo test compose-test coverage check bench bench-quick lock clean
+.PHONY: install demo test compose-test chaos chaos-quick coverage check bench bench-quick lock clean
 
 install: .venv/.installed
 
@@ -38,6 +38,13 @@ bench: install
 # A minute: fails if a delivery costs more than 1.6 times the kernel's send.
 bench-quick: install
 	$(BIN)/python -m bench --quick
+
+# Real faults at real servers; SEED=… plays the same again.
+chaos: install
+	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+chaos-quick: install
+	$(BIN)/python -m tests.chaos --quick $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 check: install
 	$(BIN)/ruff check .

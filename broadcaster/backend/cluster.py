@@ -7,6 +7,8 @@ What redis-py's own does, and a long-lived reader or publisher can't live with:
 * Some of its errors are no `RedisError`.
 * A pipeline that meets a dead master does not look where its slots have gone.
 * When all servers have moved, it knows only the addresses that they had, not those of the url.
+* Several commands before the first has found the servers go anywhere, are redirected, and, at the
+  fifth redirection, cut off.
 * Closed in the middle of trouble, it leaves connections open.
 """
 
@@ -54,6 +56,9 @@ class Cluster(redis.asyncio.cluster.RedisCluster):
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """Execute a command where its slot is."""
+        # Before that is known, redis-py would send it anywhere, and be redirected so often, if
+        # there are several commands, that it closes the connections of all of them.
+        await self.initialize()
         try:
             return await super().execute_command(*args, **options)
         except SlotNotCoveredError as error:

@@ -1,4 +1,6 @@
-"""Connections that are counted, and do not lose a cancellation. Part of `backend`, for `client`.
+"""Connections that are counted, can be closed at any time, and do not lose a cancellation.
+
+Part of `backend`, for `client` alone.
 
 redis-py sends each command under `asyncio.wait_for`. Before Python 3.12 that function forgets a
 cancellation that comes in the same turn of the loop in which the sending ends
@@ -14,6 +16,8 @@ from __future__ import annotations
 import asyncio
 import sys
 from typing import Any
+
+from redis.exceptions import ConnectionError as NoConnection
 
 WAIT_FOR_LOSES_CANCELLATIONS = sys.version_info < (3, 12)
 
@@ -45,7 +49,25 @@ class _Counted:
         type(self).made += 1
 
 
+class _Closable:
+    """Goes in front of a connection class of redis-py.
+
+    A client of a Cluster closes all connections to a server that it has given up, in the middle of
+    whatever other tasks do with them: an AttributeError, of which nobody knows that it passes.
+    """
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        try:
+            await super().send_packed_command(command, check_health)  # type: ignore[misc]
+        except AttributeError as error:
+            if self._writer is None:  # type: ignore[attr-defined]
+                raise NoConnection("the connection was closed while it was used") from error
+            raise
+
+
 def ours(connection_class: type) -> type:
     """The class of connections to use instead of one of redis-py; a new one for each client."""
-    mixins = (_Counted, _Cancellable) if WAIT_FOR_LOSES_CANCELLATIONS else (_Counted,)
+    mixins: tuple[type, ...] = (_Counted, _Closable)
+    if WAIT_FOR_LOSES_CANCELLATIONS:
+        mixins += (_Cancellable,)
     return type(connection_class.__name__, (*mixins, connection_class), {})

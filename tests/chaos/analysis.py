@@ -1,0 +1,139 @@
+"""Figures from recordings: how late, how long away, how spread."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+import orjson
+
+from tests.chaos.history import Block, Chain, Kind, Ledger, Recording
+
+Wanted = Callable[[Chain], bool]
+
+
+class Seen(NamedTuple):
+    """A block that a client got, and when."""
+
+    chain: Chain
+    at_s: float
+    block: Block
+
+
+def everyone(_: Chain) -> bool:
+    """All chains."""
+    return True
+
+
+def of_groups(*names: str) -> Wanted:
+    """Chains of these groups."""
+    return lambda chain: chain.name.rpartition(" ")[0] in names
+
+
+def following(stream: str) -> Wanted:
+    """Chains of clients that follow a stream."""
+    return lambda chain: stream in chain.subscription.streams
+
+
+def seen(
+    recording: Recording, start_s: float, end_s: float, kind: Kind, wanted: Wanted = everyone
+) -> Iterator[Seen]:
+    """Blocks of one kind that came between two times."""
+    blocks = recording.blocks
+    for chain in filter(wanted, recording.chains):
+        for number, at_s in zip(chain.log, chain.times, strict=True):
+            if number >= 0 and start_s <= at_s <= end_s and blocks[number].kind is kind:
+                yield Seen(chain, at_s, blocks[number])
+
+
+def latencies_ms(
+    recording: Recording, ledger: Ledger, start_s: float, end_s: float, wanted: Wanted = everyone
+) -> list[float]:
+    """From Redis's answer to a client, of events that were published between two times; sorted.
+
+    An event that overtakes its answer counts as 0.
+    """
+    acked_s = {a.digest: a.acked_s for a in ledger.added if start_s <= a.acked_s <= end_s}
+    found = [
+        max(0.0, event.at_s - acked_s[event.block.digest]) * 1000
+        for event in seen(recording, start_s, end_s, Kind.EVENT, wanted)
+        if event.block.digest in acked_s
+    ]
+    return sorted(found)
+
+
+def quantile(values: list[float], share: float) -> float:
+    """A quantile of sorted values; 0 if there are none."""
+    return values[min(len(values) - 1, int(len(values) * share))] if values else 0.0
+
+
+def first_new_event_s(
+    recording: Recording, ledger: Ledger, after_s: float, wanted: Wanted = everyone
+) -> list[float]:
+    """For each client how long after a time the first event came that was published after it."""
+    published_s = {added.digest: added.sent_s for added in ledger.added}
+    waits: dict[str, float] = {}
+    for event in seen(recording, after_s, float("inf"), Kind.EVENT, wanted):
+        if published_s.get(event.block.digest, 0.0) > after_s:
+            waits.setdefault(event.chain.name, event.at_s - after_s)
+    missing = [c for c in recording.chains if wanted(c) and c.name not in waits]
+    return sorted([*waits.values(), *(float("inf") for _ in missing)])
+
+
+def resets(
+    recording: Recording, start_s: float, end_s: float, stream: str = "", wanted: Wanted = everyone
+) -> dict[str, list[float]]:
+    """For each client the times of its resets of a stream, or of any."""
+    found: dict[str, list[float]] = {c.name: [] for c in recording.chains if wanted(c)}
+    for reset in seen(recording, start_s, end_s, Kind.RESET, wanted):
+        if stream in ("", orjson.loads(reset.block.data)["channel"]):
+            found[reset.chain.name].append(reset.at_s)
+    return found
+
+
+def notes(
+    recording: Recording, what: str, start_s: float, end_s: float, wanted: Wanted = everyone
+) -> list[tuple[float, str]]:
+    """Notes of one kind between two times: when, and with what."""
+    return sorted(
+        (at_s, chain.notes[-1 - number][1])
+        for chain in filter(wanted, recording.chains)
+        for number, at_s in zip(chain.log, chain.times, strict=True)
+        if number < 0 and start_s <= at_s <= end_s and chain.notes[-1 - number][0] == what
+    )
+
+
+class Outage(NamedTuple):
+    """A time without a connection that works."""
+
+    chain: Chain
+    start_s: float
+    seconds: float
+    retry_s: float
+
+
+def outages(recording: Recording, wanted: Wanted = everyone) -> Iterator[Outage]:
+    """From each loss of a connection until something comes again; with the retry that was told."""
+    for chain in filter(wanted, recording.chains):
+        lost_s, retry_ms = 0.0, 3000
+        for number, at_s in zip(chain.log, chain.times, strict=True):
+            if number < 0:
+                if chain.notes[-1 - number][0] == "disconnect" and not lost_s:
+                    lost_s, told_ms = at_s, retry_ms
+                continue
+            block = recording.blocks[number]
+            if lost_s and block.id is not None:
+                yield Outage(chain, lost_s, at_s - lost_s, told_ms / 1000)
+                lost_s = 0.0
+            retry_ms = block.retry_ms or retry_ms
+
+
+def peak_to_mean(times_s: Iterable[float]) -> tuple[int, float]:
+    """Of times: how many lie in the second with most of them, and the mean of all seconds."""
+    times = sorted(times_s)
+    if not times:
+        return 0, 0.0
+    bins = Counter(int(at_s - times[0]) for at_s in times)
+    seconds = max(1.0, times[-1] - times[0])
+    return max(bins.values()), len(times) / seconds

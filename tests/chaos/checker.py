@@ -1,0 +1,354 @@
+"""Holds what clients saw against what was in the streams. Pure, and fast where all is well.
+
+See the package's docstring for what the findings mean.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import Enum
+
+import orjson
+
+from tests.chaos.history import (
+    Block,
+    Chain,
+    Id,
+    Kind,
+    Ledger,
+    Recording,
+    Subscription,
+    accepts,
+    id_of,
+)
+from tests.chaos.truth import Entry, Truth
+
+_KEEP = 1000
+
+
+class Fault(Enum):
+    """What can be wrong with a delivery."""
+
+    LOST = "lost"
+    DUPLICATE = "duplicate"
+    REORDERED = "reordered"
+    PHANTOM = "phantom"
+    LEAKED = "leaked"
+    CORRUPT = "corrupt"
+    FATAL = "fatal"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One fault, with the place in the chain's log where it was found."""
+
+    fault: Fault
+    chain: str
+    stream: str
+    id: Id | None
+    text: str
+    place: int
+
+
+@dataclass
+class Report:
+    """What was checked, and what was found.
+
+    Attributes:
+        deliveries: events that clients got, each counted once per client.
+        resets: by reason.
+        needless: resets whose cursor was there all the time, or that went past retained events.
+        counts: findings by fault; `findings` keeps the first of them.
+    """
+
+    chains: int = 0
+    deliveries: int = 0
+    connections: int = 0
+    resets: Counter[str] = field(default_factory=Counter)
+    needless: int = 0
+    counts: Counter[Fault] = field(default_factory=Counter)
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing was found."""
+        return not self.counts
+
+    def add(self, finding: Finding) -> None:
+        """Count a finding."""
+        self.counts[finding.fault] += 1
+        if len(self.findings) < _KEEP:
+            self.findings.append(finding)
+
+
+def check(recording: Recording, ledger: Ledger) -> Report:
+    """Check all chains of a recording.
+
+    Raises:
+        ValueError: the ledger contradicts itself.
+    """
+    truth, report = Truth(ledger, recording.blocks), Report()
+    plans: dict[Subscription, _Plan] = {}
+    for chain in recording.chains:
+        plan = plans.get(chain.subscription)
+        if plan is None:
+            plan = plans[chain.subscription] = _Plan(chain.subscription, truth, recording.blocks)
+        _Walk(plan, chain, report).run()
+    return report
+
+
+class _Plan:
+    """What the clients of one subscription must get, and how each block is judged for them."""
+
+    def __init__(self, subscription: Subscription, truth: Truth, blocks: list[Block]) -> None:
+        self.subscription = subscription
+        self.truth = truth
+        self.blocks = blocks
+        self.entries = {name: self._accepted(name) for name in subscription.streams}
+        self.ids = {name: [e.id for e in found] for name, found in self.entries.items()}
+        self.next_in_order = self._in_order()
+        self._positions: list[dict[str, Id] | None] = [None] * len(blocks)
+
+    def positions(self, number: int) -> dict[str, Id]:
+        """The positions that the id of a block names."""
+        found = self._positions[number]
+        if found is None:
+            found = self.blocks[number].positions(self.subscription.streams)
+            self._positions[number] = found
+        return found
+
+    def _accepted(self, stream: str) -> list[Entry]:
+        found = self.truth.streams.get(stream, {}).values()
+        wanted = [e for e in found if accepts(self.subscription, stream, e.key, e.type)]
+        return sorted(wanted, key=lambda entry: entry.id)
+
+    def _in_order(self) -> array[int]:
+        """For each block the place of its event in `ids`, if nothing about it needs a second look.
+
+        That is: one stream, the right data and type, not the last event, and of the same era as the
+        one before it. Then it is right if and only if the client has just had that one before.
+        """
+        places = array("i", [-1]) * len(self.blocks)
+        if len(self.subscription.streams) != 1:
+            return places
+        (stream,) = self.subscription.streams
+        place_of = {id_: place for place, id_ in enumerate(self.ids[stream])}
+        for number, block in enumerate(self.blocks):
+            if block.kind is Kind.EVENT and block.id:
+                place = place_of.get(id_of(block.id) or (-1, -1), 0)
+                if place and self._plain(stream, place, block):
+                    places[number] = place
+        return places
+
+    def _plain(self, stream: str, place: int, block: Block) -> bool:
+        entry, before = self.entries[stream][place], self.entries[stream][place - 1]
+        return (
+            entry.last == before.last == self.truth.era[stream]
+            and entry.certain
+            and (entry.digest, entry.type) == (block.digest, block.type)
+            and entry.type not in self.subscription.terminal
+        )
+
+    def judge(self, number: int, moved: list[str]) -> tuple[str, Entry | None, Fault | None]:
+        """Tell which entry an event is.
+
+        Args:
+            number: of its block.
+            moved: streams whose position in its id is not the client's.
+
+        Returns:
+            Its stream, the entry that its id names, if any, and what is wrong by itself.
+        """
+        block, positions = self.blocks[number], self.positions(number)
+        known = self.truth.by_digest.get(block.digest)
+        stream = (*moved, *self.subscription.streams)[0]
+        if known is not None and known.stream in positions:
+            stream = known.stream
+        entry = self.truth.streams.get(stream, {}).get(positions.get(stream, (-1, -1)))
+        foreign = known is not None and not self._is_wanted(known)
+        if entry is None:
+            return stream, None, Fault.LEAKED if foreign else Fault.PHANTOM
+        if (entry.digest, entry.type) != (block.digest, block.type):
+            return stream, entry, Fault.LEAKED if foreign else Fault.CORRUPT
+        return stream, entry, None if self._is_wanted(entry) else Fault.LEAKED
+
+    def _is_wanted(self, entry: Entry) -> bool:
+        return accepts(self.subscription, entry.stream, entry.key, entry.type)
+
+
+class _Position:
+    """Where a chain is in one stream.
+
+    Attributes:
+        at: the last id that was claimed; None before the first.
+        missing: events that were passed over; they may still come late.
+        doomed: events that were seen, and are gone later: a reset must come before what follows.
+    """
+
+    __slots__ = ("at", "doomed", "missing")
+
+    def __init__(self) -> None:
+        self.at: Id | None = None
+        self.missing: dict[Id, Entry] = {}
+        self.doomed: list[Entry] = []
+
+
+class _Walk:
+    """Goes through one chain."""
+
+    def __init__(self, plan: _Plan, chain: Chain, report: Report) -> None:
+        self._plan = plan
+        self._chain = chain
+        self._report = report
+        self._positions = {name: _Position() for name in plan.subscription.streams}
+        self._over = False
+        self._place = 0
+
+    def run(self) -> None:
+        """Check it, and add to the report."""
+        self._report.chains += 1
+        in_order, blocks = self._plan.next_in_order, self._plan.blocks
+        following, deliveries = -2, 0
+        for place, number in enumerate(self._chain.log):
+            if number >= 0:
+                # The way of nearly all deliveries.
+                if in_order[number] == following:
+                    following += 1
+                    deliveries += 1
+                    continue
+                self._place = place
+                self._catch_up(following)
+                deliveries += blocks[number].kind is Kind.EVENT
+                self._take(number)
+            else:
+                self._place = place
+                self._catch_up(following)
+                self._take_note(*self._chain.notes[-1 - number])
+            following = self._following()
+        self._catch_up(following)
+        self._report.deliveries += deliveries
+        self._end()
+
+    def _following(self) -> int:
+        """The place of the event that would be next in order; -2 where it needs a second look."""
+        if len(self._positions) > 1 or self._over:
+            return -2
+        ((stream, position),) = self._positions.items()
+        if position.at is None or position.missing or position.doomed:
+            return -2
+        return bisect_right(self._plan.ids[stream], position.at)
+
+    def _catch_up(self, following: int) -> None:
+        """Take over where the quick way has come to."""
+        if following > 0:
+            ((stream, position),) = self._positions.items()
+            reached = self._plan.ids[stream][following - 1]
+            if position.at is None or reached > position.at:
+                position.at = reached
+
+    def _take_note(self, what: str, value: str) -> None:
+        if what == "connect":
+            self._report.connections += 1
+        elif what == "fatal" or ((what, value) == ("status", "204") and not self._over):
+            self._find(Fault.FATAL, "", None, f"{what} {value}")
+
+    def _take(self, number: int) -> None:
+        block, stream = self._plan.blocks[number], ""
+        if block.kind is Kind.EVENT:
+            stream = self._event(number)
+        elif block.kind is Kind.RESET:
+            self._reset(orjson.loads(block.data))
+        for name, id_ in self._plan.positions(number).items():
+            position = self._positions[name]
+            if name == stream or id_ == position.at:
+                continue
+            if position.at is not None and id_ < position.at:
+                self._find(Fault.REORDERED, name, id_, f"the position went back from {position.at}")
+            else:
+                found = self._plan.truth.streams.get(name, {}).get(id_)
+                self._go_to(name, id_, found.last if found else self._plan.truth.era.get(name, 0))
+
+    def _event(self, number: int) -> str:
+        positions = self._plan.positions(number)
+        moved = [name for name, id_ in positions.items() if id_ != self._positions[name].at]
+        stream, entry, fault = self._plan.judge(number, moved)
+        if fault is not None:
+            type_ = self._plan.blocks[number].type
+            self._find(fault, stream, positions.get(stream), f"type {type_!r}")
+        if entry is None or fault is Fault.LEAKED:
+            return stream
+        position = self._positions[stream]
+        if position.at is None or entry.id > position.at:
+            self._go_to(stream, entry.id, entry.last, delivered=True)
+        elif position.missing.pop(entry.id, None):
+            self._find(Fault.REORDERED, stream, entry.id, f"came late, at {position.at}")
+        elif fault is None:
+            self._find(Fault.DUPLICATE, stream, entry.id, f"again, at {position.at}")
+        if entry.last < self._plan.truth.era[stream]:
+            position.doomed.append(entry)
+        self._over = self._over or entry.type in self._plan.subscription.terminal
+        return stream
+
+    def _go_to(self, stream: str, id_: Id, era: int, *, delivered: bool = False) -> None:
+        """The position moves on: what lies between must have been delivered."""
+        position = self._positions[stream]
+        for entry in self._between(stream, position.at, id_, era):
+            if entry.id != id_ or not delivered:
+                position.missing[entry.id] = entry
+        for entry in position.doomed:
+            if entry.last < era:
+                self._find(Fault.PHANTOM, stream, entry.id, f"is gone, and no reset before {id_}")
+        position.doomed = [entry for entry in position.doomed if entry.last >= era]
+        position.at = id_
+
+    def _between(self, stream: str, after: Id | None, to: Id, era: int) -> list[Entry]:
+        """What a client must get between two positions; what was gone by then is not of it."""
+        ids, entries = self._plan.ids[stream], self._plan.entries[stream]
+        if after is not None:
+            found = entries[bisect_right(ids, after) : bisect_right(ids, to)]
+        elif self._plan.subscription.earliest:
+            # How much was trimmed before it came is not known; but not what is still there.
+            found = [e for e in entries[: bisect_right(ids, to)] if e.retained]
+        else:
+            return []
+        return [e for e in found if e.first <= era <= e.last and e.certain]
+
+    def _reset(self, told: dict[str, str]) -> None:
+        stream, resumed = told["channel"], id_of(told["resumed"])
+        self._report.resets[told["reason"]] += 1
+        if stream not in self._positions or resumed is None:
+            self._find(Fault.CORRUPT, stream, resumed, f"a reset that can't be: {told}")
+            return
+        position, requested = self._positions[stream], id_of(told["requested"])
+        cursor = self._plan.truth.streams.get(stream, {}).get(requested or (-1, -1))
+        era = self._plan.truth.era.get(stream, 0)
+        passed = self._between(stream, position.at, resumed, era) if position.at else []
+        if (cursor and cursor.retained) or any(entry.retained for entry in passed):
+            self._report.needless += told["reason"] != "invalid"
+        self._flush(stream)
+        position.doomed.clear()
+        position.at = resumed
+
+    def _flush(self, stream: str) -> None:
+        position = self._positions[stream]
+        for id_ in position.missing:
+            self._find(Fault.LOST, stream, id_, "was passed over")
+        position.missing.clear()
+
+    def _end(self) -> None:
+        self._place = len(self._chain.log)
+        for stream, position in self._positions.items():
+            if self._chain.complete and not self._over:
+                ids, era = self._plan.ids[stream], self._plan.truth.era.get(stream, 0)
+                if ids and (position.at is None or ids[-1] > position.at):
+                    for entry in self._between(stream, position.at, ids[-1], era):
+                        position.missing[entry.id] = entry
+                for entry in position.doomed:
+                    self._find(Fault.PHANTOM, stream, entry.id, "is gone, and no reset at all")
+            self._flush(stream)
+
+    def _find(self, fault: Fault, stream: str, id_: Id | None, text: str) -> None:
+        self._report.add(Finding(fault, self._chain.name, stream, id_, text, self._place))

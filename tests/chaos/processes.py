@@ -1,0 +1,188 @@
+"""The processes of a scenario: nodes, and the one with the clients. Linux."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import signal
+import socket
+import sys
+from asyncio.subprocess import PIPE, Process
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+
+from tests.wait import until
+
+# The kernel sends SIGTERM to them when we die, even of SIGKILL (1 is PR_SET_PDEATHSIG, prctl(2)).
+_DIE_WITH_PARENT = (
+    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); os.execv(sys.argv[1], sys.argv[1:])"
+)
+_START_TIMEOUT_S = 30.0
+_STOP_TIMEOUT_S = 30.0
+_LINE_LIMIT = 1 << 24
+
+
+def free_port() -> int:
+    """A port that nobody has now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def command(*arguments: str) -> list[str]:
+    """A Python command that ends with us."""
+    return [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, sys.executable, *arguments]
+
+
+class Node:
+    """`broadcaster serve` on a port that stays its own.
+
+    Attributes:
+        settings: by the names of the environment, without the prefix, in lower case.
+        status: how its last process ended.
+        client: an HTTP client of it.
+    """
+
+    def __init__(self, log: Path, settings: dict[str, Any]) -> None:
+        self.port = free_port()
+        self.log = log
+        self.settings = settings
+        self.status: int | None = None
+        self._process: Process | None = None
+        self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=5.0)
+
+    @property
+    def target(self) -> tuple[str, int]:
+        """Where it listens."""
+        return ("127.0.0.1", self.port)
+
+    @property
+    def pid(self) -> int:
+        """Of its process, which runs."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether it has neither been ended nor ended by itself."""
+        return self._process is not None and self._process.returncode is None
+
+    async def start(self, *, ready: bool = True) -> None:
+        """Start it, and wait until it is ready."""
+        ours = {f"BROADCASTER_{name.upper()}": str(v) for name, v in self.settings.items()}
+        others = {k: v for k, v in os.environ.items() if not k.startswith("BROADCASTER_")}
+        with self.log.open("ab") as file:
+            self._process = await asyncio.create_subprocess_exec(
+                *command("-m", "broadcaster", "serve", "--port", str(self.port)),
+                env={**others, **ours},
+                stdout=file,
+                stderr=file,
+            )
+        if ready:
+            await until(self.is_ready, _START_TIMEOUT_S)
+
+    async def get(self, path: str) -> httpx.Response:
+        """Ask it something short."""
+        return await self.client.get(path)
+
+    async def is_ready(self) -> bool:
+        """Whether `/readyz` says so."""
+        with suppress(httpx.TransportError):
+            return (await self.get("/readyz")).status_code == 200
+        return False
+
+    def signal(self, number: int) -> None:
+        """Send a signal to its process."""
+        if self.running:
+            os.kill(self.pid, number)
+
+    async def ended(self) -> int:
+        """Wait until it has ended; its status."""
+        assert self._process is not None
+        self.status = await asyncio.wait_for(self._process.wait(), _STOP_TIMEOUT_S)
+        return self.status
+
+    async def kill(self) -> None:
+        """End it without a goodbye."""
+        self.signal(signal.SIGKILL)
+        await self.ended()
+
+    async def aclose(self) -> None:
+        """End it in any case."""
+        await self.client.aclose()
+        if self.running:
+            self.signal(signal.SIGCONT)
+            await self.kill()
+
+    def rss_bytes(self) -> int:
+        """Its resident memory."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def open_files(self) -> int:
+        """How many file descriptors it has."""
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+
+class LoadError(Exception):
+    """The process with the clients has failed: the run is worthless."""
+
+
+class LoadProcess:
+    """The clients; see `tests.chaos.load`."""
+
+    def __init__(self) -> None:
+        self._process: Process | None = None
+        self._numbers = itertools.count()
+        self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._reader: asyncio.Task[None] | None = None
+
+    async def start(self, seed: int) -> None:
+        """Start it."""
+        self._process = await asyncio.create_subprocess_exec(
+            *command("-m", "tests.chaos.load", str(seed)),
+            stdin=PIPE,
+            stdout=PIPE,
+            limit=_LINE_LIMIT,
+        )
+        self._reader = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        async for line in self._process.stdout:
+            answer = orjson.loads(line)
+            self._answers.pop(answer.pop("n")).set_result(answer)
+        for waiting in self._answers.values():
+            waiting.set_exception(LoadError("the load generator has ended"))
+
+    async def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
+        """Give a command, and wait for its answer.
+
+        Raises:
+            LoadError: it could not be done.
+        """
+        assert self._process is not None
+        assert self._process.stdin is not None
+        number = next(self._numbers)
+        answer = asyncio.get_running_loop().create_future()
+        self._answers[number] = answer
+        self._process.stdin.write(orjson.dumps({"n": number, "do": do, **arguments}) + b"\n")
+        found: dict[str, Any] = await answer
+        if "error" in found:
+            raise LoadError(f"{do}: {found['error']}")
+        return found
+
+    async def aclose(self) -> None:
+        """End it in any case."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+        if self._reader is not None:
+            await self._reader

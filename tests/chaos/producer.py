@@ -1,0 +1,125 @@
+"""Publishes at a steady rate and logs what Redis answers, by plain `XADD`s of our own."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgpack
+import orjson
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+from tests.chaos.history import Added, Id, Ledger, digest_of, id_of
+
+_PAGE = 1000
+_TIMEOUT_S = 2.0
+
+
+def client_of(url: str) -> Any:
+    """A client that sends nothing twice; Any, as redis-py's types name every shape there is."""
+    never = Retry(NoBackoff(), 0)
+    return redis.asyncio.Redis.from_url(
+        url, retry=never, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S
+    )
+
+
+class Producer:
+    """Adds entries to streams in turn. Every event's data is different from all others.
+
+    Attributes:
+        streams: where to, in turn.
+        keys: of the events, chosen at random.
+        paused: publish nothing for now.
+    """
+
+    _seqs = itertools.count()
+
+    def __init__(
+        self,
+        url: str,
+        ledger: Ledger,
+        chance: random.Random,
+        *,
+        streams: Sequence[str] = ("a",),
+        keys: Sequence[str] = ("k0", "k1", "k2", "k3"),
+        maxlen: int | None = None,
+        size: int = 200,
+    ) -> None:
+        self.streams = streams
+        self.keys = keys
+        self.paused = False
+        self._ledger = ledger
+        self._random = chance
+        self._maxlen = maxlen
+        self._size = size
+        self._client = client_of(url)
+
+    async def publish(self, stream: str, key: str = "", id_: str = "*", type_: str = "") -> Added:
+        """Add one entry; in the ledger it has no id if no answer came."""
+        seq = next(self._seqs)
+        data = {"channel": stream, "seq": seq, "key": key, "pad": ""}
+        data["pad"] = "x" * max(0, self._size - len(orjson.dumps(data)))
+        body, type_ = orjson.dumps(data), type_ or f"t{seq % 3}"
+        added = Added(stream, seq, digest_of(body), key, type_, time.monotonic())
+        self._ledger.added.append(added)
+        fields: dict[str, Any] = {"type": type_, "key": key, "data": body}
+        if seq % 2:  # the form that the hub's publisher writes
+            fields = {"m": msgpack.packb([type_, key, body.decode()])}
+        try:
+            answer = await self._client.xadd(
+                stream, fields, id=id_, maxlen=self._maxlen, approximate=False
+            )
+        except ResponseError:  # refused: it does not exist
+            self._ledger.added.remove(added)
+        except (RedisError, OSError):
+            pass
+        else:
+            added.id, added.acked_s = id_of(answer.decode()), time.monotonic()
+        return added
+
+    async def run(self, rate: float, seconds: float | None = None) -> None:
+        """Publish so many events a second, until cancelled or for so long."""
+        started_s = time.monotonic()
+        for number in itertools.count():
+            due_s = number / rate
+            if seconds is not None and due_s > seconds:
+                return
+            behind_s = time.monotonic() - started_s - due_s
+            if behind_s < 0:
+                await asyncio.sleep(-behind_s)
+            elif behind_s > 1.0:  # an outage is not made up for
+                started_s += behind_s
+            if not self.paused:
+                stream = self.streams[number % len(self.streams)]
+                await self.publish(stream, self._random.choice(self.keys))
+
+    async def aclose(self) -> None:
+        """Close its connection."""
+        await self._client.aclose()
+
+
+async def entries(client: Any, stream: str) -> dict[Id, str]:
+    """All that a stream holds: ids, and digests of the data."""
+    found: dict[Id, str] = {}
+    start = "-"
+    while True:
+        try:
+            rows = await client.xrange(stream, start, "+", count=_PAGE)
+        except ResponseError:  # something that is no stream
+            return {}
+        for raw, fields in rows:
+            id_ = id_of(raw.decode())
+            assert id_ is not None
+            packed = fields.get(b"m")
+            data = fields[b"data"] if packed is None else msgpack.unpackb(packed)[2].encode()
+            found[id_] = digest_of(data)
+            start = f"({raw.decode()}"
+        if len(rows) < _PAGE:
+            return found

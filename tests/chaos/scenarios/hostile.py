@@ -1,0 +1,157 @@
+"""Input that nobody should send, and a long time with input that everybody sends."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+
+from tests.chaos.history import Subscription
+from tests.chaos.stage import Stage
+
+_TOKEN = "s3cr3t-token-0815"
+_CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
+_READ_S = 0.3
+_PIECES = (
+    b"\x00",
+    b"\r\n",
+    b"\n",
+    b"\x1b[31m",
+    b"%00",
+    b"%ff%fe",
+    b"\xff\xfe",
+    "\u2028".encode(),
+    b"A" * 5000,
+    b"9" * 400,
+    b"-",
+    b"=",
+    b",",
+    b"&",
+    b"?",
+    b"from=",
+    b"channel=a",
+    b"key=",
+    b"1-1",
+    b"18446744073709551616-0",
+    b"a=1-1,b=2-2,a=3-3",
+    b"run=5-5",
+    _TOKEN.encode(),
+)
+
+
+async def fuzz(stage: Stage) -> None:
+    """Odd requests at a node, and odd entries in a stream, while clients are served."""
+    (node,) = await stage.start_nodes(1, window_bytes=4_000_000)
+    await stage.open("one", 50, "/a", Subscription(("a",)))
+    stage.background(stage.producer().run(50))
+    await _requests(stage, 100)  # what is loaded and cached once
+    before = node.rss_bytes()
+    statuses = await _requests(stage, stage.count(5000, 1000))
+    await _entries(stage, stage.count(400, 100))
+    await _requests(stage, 100)
+    grown = node.rss_bytes() - before
+    await stage.quiet()
+    await stage.settle(streams=("a", "b", "c"))
+    log = node.log.read_bytes()
+    failures = sum(count for status, count in statuses.items() if status >= 500)
+    stage.show("no 5xx", f"{dict(sorted(statuses.items()))}", not failures)
+    stage.show("no traceback", f"{log.count(b'Traceback')}", b"Traceback" not in log)
+    odd = _CONTROL.findall(log)
+    stage.show("no control character in the log", f"{len(odd)}", not odd)
+    stage.show("no token in the log", f"{log.count(_TOKEN.encode())}", _TOKEN.encode() not in log)
+    stage.show("memory: less than 50 MB more", f"{grown / 1e6:.1f} MB", grown < 50e6)
+    stage.show("no reset", f"{stage.report.resets.total()}", not stage.report.resets)
+
+
+async def _requests(stage: Stage, count: int) -> dict[int, int]:
+    statuses: dict[int, int] = {}
+    places = asyncio.Semaphore(20)
+    found = await asyncio.gather(*(_request(stage, places) for _ in range(count)))
+    for status in found:
+        statuses[status] = statuses.get(status, 0) + 1
+    return statuses
+
+
+def _odd(stage: Stage) -> bytes:
+    return b"".join(stage.random.choices(_PIECES, k=stage.random.randrange(1, 6)))
+
+
+async def _request(stage: Stage, places: asyncio.Semaphore) -> int:
+    """Send an odd request; its status, or 0 if the connection was just ended."""
+    path = stage.random.choice((b"/a", b"/v1/events", b"/d", b"/v1/channels/a", b"/"))
+    clean = re.compile(rb"[\x00-\x20\x7f]")
+    query = b"?" + (_odd(stage) if stage.random.random() < 0.3 else clean.sub(b"", _odd(stage)))
+    header = _odd(stage) if stage.random.random() < 0.3 else clean.sub(b"", _odd(stage))
+    name = stage.random.choice((b"Last-Event-ID", b"Authorization", b"Cookie", _odd(stage)))
+    request = b"GET %b%b HTTP/1.1\r\nHost: x\r\n%b: %b\r\n\r\n" % (path, query, name, header)
+    async with places:
+        try:
+            reader, writer = await asyncio.open_connection(*stage.nodes[0].target)
+            try:
+                writer.write(request)
+                async with asyncio.timeout(_READ_S):
+                    line = await reader.readline()
+                return int(line.split()[1]) if line.startswith(b"HTTP/1.1 ") else 0
+            finally:
+                writer.transport.abort()
+        except (OSError, TimeoutError, IndexError, ValueError):
+            return 0
+
+
+async def _entries(stage: Stage, count: int) -> None:
+    for _ in range(count):
+        kind = stage.random.randrange(4)
+        if kind == 0:
+            fields = {f"f{n}": _odd(stage) for n in range(500)}
+        elif kind == 1:
+            fields = {"data": b"x" * (1 << 20), "type": b"large"}
+        elif kind == 2:
+            fields = {"m": stage.random.randbytes(stage.random.randrange(1, 200))}
+        else:
+            fields = {name: _odd(stage) for name in ("type", "key", "data")}
+        await stage.client.xadd("d", fields, maxlen=20)
+
+
+async def soak(stage: Stage) -> None:
+    """Clients that come and go for a long time."""
+    (node,) = await stage.start_nodes(1, window_events=400)  # full when the warm-up ends
+    clients = stage.count(1000, 200)
+    await stage.open_mix(clients)
+    stage.background(stage.producer(streams=("a", "b"), maxlen=2000).run(50))
+    await stage.load.ask("churn", mean_life_s=clients / 10.0)  # ten a second
+    await asyncio.sleep(stage.size(180.0, 25.0))
+    samples, files = [], []
+    ends_s = time.monotonic() + stage.size(1620.0, 40.0)
+    while time.monotonic() < ends_s:
+        samples.append((time.monotonic(), node.rss_bytes()))
+        files.append(node.open_files())
+        await asyncio.sleep(1.0)
+    await stage.load.ask("churn", mean_life_s=0.0)
+    await stage.quiet()
+    await stage.settle()
+    slope, error = _slope(samples)
+    slope, error = slope * 3600 / 1e6, error * 3600 / 1e6
+    stage.show(
+        "memory: a slope below 1 MB/h, within its noise",
+        f"{slope:.1f} ± {error:.1f} MB/h, {samples[-1][1] / 1e6:.0f} MB",
+        slope - 2 * error < 1.0,
+    )
+    half = len(files) // 2
+    first, last = sum(files[:half]) / half, sum(files[half:]) / (len(files) - half)
+    stage.show(
+        "file descriptors are flat",
+        f"{first:.0f} on average in the first half, {last:.0f} in the second",
+        abs(last - first) <= max(5.0, clients * 0.02),
+    )
+    stage.show("no reset", f"{stage.report.resets.total()}", not stage.report.resets)
+
+
+def _slope(samples: list[tuple[float, int]]) -> tuple[float, float]:
+    """A line through the samples, by least squares: its slope, and the slope's standard error."""
+    count = len(samples)
+    mean_x = sum(x for x, _ in samples) / count
+    mean_y = sum(y for _, y in samples) / count
+    spread = sum((x - mean_x) ** 2 for x, _ in samples)
+    slope = sum((x - mean_x) * (y - mean_y) for x, y in samples) / spread
+    rest = sum((y - mean_y - slope * (x - mean_x)) ** 2 for x, y in samples)
+    return slope, (rest / max(1, count - 2) / spread) ** 0.5

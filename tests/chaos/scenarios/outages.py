@@ -1,0 +1,170 @@
+"""Redis goes away, comes back, stands still, or is another one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from broadcaster import EmbeddedRedis
+from tests.chaos.analysis import first_new_event_s, notes, of_groups, resets
+from tests.chaos.history import Cut, Id, Subscription
+from tests.chaos.processes import Node
+from tests.chaos.producer import client_of, entries
+from tests.chaos.stage import MIX, Stage
+from tests.wait import until
+
+_BLOCK_S = 1.0
+
+
+async def restarts(stage: Stage) -> None:
+    """Restart Redis, cut its clients off, pause them, and let it sleep."""
+    await stage.start_nodes(2)
+    await stage.open_mix(stage.count(2000, 200))
+    stage.background(stage.producer(streams=("a", "b")).run(50))
+    away_s = stage.size(10.0, 5.0)
+
+    async def restart() -> None:
+        await asyncio.to_thread(stage.redis.stop)
+        await asyncio.sleep(away_s / 2)
+        await asyncio.to_thread(stage.redis.start)
+
+    async def kill_clients() -> None:
+        await stage.client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+
+    async def pause_clients() -> None:
+        await stage.client.execute_command("CLIENT", "PAUSE", int(away_s * 1000), "ALL")
+        await asyncio.sleep(away_s)
+
+    async def sleep() -> None:
+        patient = client_of(stage.redis.url + f"?socket_timeout={away_s + 5}")
+        await patient.execute_command("DEBUG", "SLEEP", away_s)
+        await patient.aclose()
+
+    back = {}
+    async with stage.watched(stage.nodes[0].target):
+        for name, trouble in {
+            "a restart": restart,
+            "CLIENT KILL": kill_clients,
+            "CLIENT PAUSE": pause_clients,
+            "DEBUG SLEEP": sleep,
+        }.items():
+            await asyncio.sleep(2.0)
+            back[name] = await _timed(trouble)
+            await asyncio.sleep(8.0)
+    await stage.quiet()
+    began_s, ended_s = min(back.values()) - 60.0, time.monotonic()
+    await stage.settle()
+    for name, back_s in back.items():
+        waits = first_new_event_s(stage.recording, stage.ledger, back_s)
+        stage.show(f"{name}: delivery goes on in 6 s", f"{waits[-1]:.2f} s", waits[-1] <= 6.0)
+    lost = notes(stage.recording, "disconnect", began_s, ended_s)
+    stage.show("clients stay connected", f"{len(lost)} lost", not lost)
+    running = sum(node.running for node in stage.nodes)
+    stage.show("no node exits", f"{running} of {len(stage.nodes)} run", running == len(stage.nodes))
+    stage.show("no reset", f"{stage.report.resets.total()}", not stage.report.resets)
+
+
+async def _timed(trouble: Callable[[], Awaitable[None]]) -> float:
+    await trouble()
+    return time.monotonic()
+
+
+async def black_hole(stage: Stage) -> None:
+    """Everything between one node and Redis is swallowed for 30 s; nobody is told."""
+    proxy = await stage.proxy(("127.0.0.1", stage.redis.port))
+    host, port = proxy.address
+    (node,) = await stage.start_nodes(1, url=f"redis://{host}:{port}/0")
+    await stage.start_nodes(1)
+    await stage.open_mix(stage.count(2000, 200))
+    stage.background(stage.producer(streams=("a", "b")).run(50))
+    async with stage.watched(node.target):
+        await asyncio.sleep(3.0)
+        proxy.dead = True
+        dead_s = time.monotonic()
+
+        await until(lambda: _unready(node), 60.0)
+        noticed_s = time.monotonic() - dead_s
+        limit_s = _BLOCK_S + 2.0
+        stage.show(f"noticed in {limit_s:.0f} s", f"{noticed_s:.2f} s", noticed_s <= limit_s + 0.1)
+        await asyncio.sleep(stage.size(30.0, 12.0) - noticed_s)
+        proxy.dead = False
+        back_s = time.monotonic()
+        await until(node.is_ready, 60.0)
+        stage.show("ready again after", f"{time.monotonic() - back_s:.2f} s", True)
+    await asyncio.sleep(5.0)
+    await stage.quiet()
+    ended_s = time.monotonic()
+    await stage.settle()
+    waits = first_new_event_s(stage.recording, stage.ledger, back_s)
+    stage.show("delivery goes on in 6 s", f"{waits[-1]:.2f} s", waits[-1] <= 6.0)
+    lost = notes(stage.recording, "disconnect", dead_s, ended_s)
+    stage.show("clients stay connected", f"{len(lost)} lost", not lost)
+    stage.show("no reset", f"{stage.report.resets.total()}", not stage.report.resets)
+
+
+async def _unready(node: Node) -> bool:
+    return not await node.is_ready()
+
+
+async def failover(stage: Stage) -> None:
+    """A replica that lacks the last entries takes over, with a clock 60 s behind."""
+    replica = EmbeddedRedis()
+    await asyncio.to_thread(replica.start)
+    other = client_of(replica.url)
+
+    async def close() -> None:
+        await other.aclose()
+        await asyncio.to_thread(replica.close)
+
+    await stage.closing(close)
+    link = await stage.proxy(("127.0.0.1", stage.redis.port))
+    await other.execute_command("REPLICAOF", *link.address)
+    master = await stage.proxy(("127.0.0.1", stage.redis.port))
+    host, port = master.address
+    await stage.start_nodes(2, url=f"redis://{host}:{port}/0")
+    await stage.open_mix(stage.count(2000, 200))
+    producer = stage.producer(streams=("a", "b"))
+    await producer.run(50, 4.0)
+
+    async def in_step() -> bool:
+        return await entries(other, "a") == await entries(stage.client, "a")
+
+    await until(in_step, 20.0)
+    link.dead = True  # from here on the replica gets nothing
+    await producer.run(50, 3.0)
+    await stage.load.ask("live", timeout_s=10.0)
+    kept = {stream: await entries(other, stream) for stream in ("a", "b")}
+    gone = {stream: await entries(stage.client, stream) for stream in ("a", "b")}
+    tail = sorted(gone["a"].keys() - kept["a"].keys())
+    await asyncio.to_thread(stage.redis.kill)
+    await other.execute_command("REPLICAOF", "NO", "ONE")
+    promoted_s = time.monotonic()
+    for stream, ids in kept.items():
+        stage.ledger.cuts.append(Cut(stream, promoted_s, sorted(ids)))
+    master.target = ("127.0.0.1", replica.port)
+    master.cut()
+    await _publish_behind(stage, replica.url, kept)
+    arrived_s = time.monotonic()
+    late_group, cursor = "of the lost end", "{}-{}".format(*tail[-1])
+    await stage.open(late_group, 5, "/a", Subscription(("a",)), last_id=cursor)
+    stage.use(replica.url)
+    await stage.settle()
+    waits = first_new_event_s(stage.recording, stage.ledger, promoted_s, of_groups(*MIX))
+    stage.show("new events reach clients in 2 s", f"{waits[-1]:.2f} s", waits[-1] <= 2.0)
+    told = resets(stage.recording, promoted_s, time.monotonic())
+    count = sum(map(bool, told.values()))
+    stage.show("every client is told", f"{count} of {len(told)} were reset", count == len(told))
+    late = resets(stage.recording, arrived_s, time.monotonic(), "a", of_groups(late_group))
+    right = all(len(times) == 1 for times in late.values())
+    stage.show("a cursor of the lost end gets a reset", f"{list(map(len, late.values()))}", right)
+    stage.show("entries lost by Redis", f"{len(tail)} of stream a", len(tail) > 10)
+
+
+async def _publish_behind(stage: Stage, url: str, kept: dict[str, dict[Id, str]]) -> None:
+    """As a server does whose clock is behind the stream: the newest id's time, counted on."""
+    producer = stage.producer(url=url)
+    for number in range(150):
+        stream = "ab"[number % 2]
+        await producer.publish(stream, f"k{number % 4}", id_=f"{max(kept[stream])[0]}-*")
+        await asyncio.sleep(0.02)

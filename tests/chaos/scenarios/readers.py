@@ -1,0 +1,180 @@
+"""Clients that stop reading, that are gone without a word, and that leave in the middle of it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from contextlib import suppress
+
+from tests.chaos.analysis import latencies_ms, notes, of_groups, quantile
+from tests.chaos.history import Subscription
+from tests.chaos.namespace import drop_packets
+from tests.chaos.processes import Node
+from tests.chaos.stage import Stage
+from tests.wait import until
+
+_ONE = Subscription(("a",))
+_DEAD_ADDRESS = "127.0.0.200"
+_HIGH_WATER = 65536
+_RATE = 200
+_EVENT_BYTES = 1000
+_KERNEL_S = 60.0
+
+
+async def stalled(stage: Stage) -> None:
+    """Some clients stop reading; half of them go on later, the others never do."""
+    send_timeout_s = stage.size(20.0, 10.0)
+    # A window that is full early, so that memory does not grow because of it.
+    (node,) = await stage.start_nodes(1, send_timeout_s=send_timeout_s, window_events=2000)
+    # 2,000 clients at this rate are 400 MB/s: more than a small machine can carry.
+    others, few = stage.count(400, 150), stage.count(20, 10)
+    await stage.open("others", others, "/a", _ONE)
+    for group in ("for a while", "for good"):
+        await stage.open(group, few, "/a", _ONE)
+    stage.background(stage.producer(size=_EVENT_BYTES).run(_RATE))
+    await asyncio.sleep(2000 / _RATE + 1.0)
+    quiet_s, quiet_bytes = time.monotonic(), node.rss_bytes()
+    await asyncio.sleep(stage.size(20.0, 8.0))
+    stalled_s, before_bytes = time.monotonic(), node.rss_bytes()
+    files = node.open_files()
+    for group in ("for a while", "for good"):
+        await stage.load.ask("read_on", group=group, wanted=False)
+    await asyncio.sleep(send_timeout_s * 0.8)
+    grown = node.rss_bytes() - before_bytes - max(0, before_bytes - quiet_bytes)
+    await stage.load.ask("read_on", group="for a while", wanted=True)
+    ended_s = time.monotonic()
+    # First the kernel takes some megabytes for each, and only then the node notices. When it hangs
+    # up, they are not told before they have read those, so the node's own sockets are counted.
+    with suppress(TimeoutError):
+        await until(lambda: node.open_files() <= files - few, _KERNEL_S + send_timeout_s)
+    cut, cut_s = files - node.open_files(), time.monotonic() - stalled_s
+    await stage.load.ask("read_on", group="for good", wanted=True)
+    await stage.quiet()
+    await stage.settle()
+    wanted = of_groups("others")
+    before = latencies_ms(stage.recording, stage.ledger, quiet_s, stalled_s, wanted)
+    during = latencies_ms(stage.recording, stage.ledger, stalled_s, ended_s, wanted)
+    p99s = quantile(before, 0.99), quantile(during, 0.99)
+    stage.show(
+        "p99 of the others: at most 10 % more (or 1 ms)",
+        f"{p99s[0]:.1f} ms before, {p99s[1]:.1f} ms during",
+        p99s[1] <= max(p99s[0] * 1.1, p99s[0] + 1.0),
+    )
+    limit = 2 * few * (_HIGH_WATER + 1000 * (_EVENT_BYTES + 100))
+    stage.show(
+        f"memory: at most {limit / 1e6:.1f} MB more", f"{grown / 1e6:.1f} MB", grown <= limit
+    )
+    gone = notes(
+        stage.recording, "disconnect", stalled_s, time.monotonic(), of_groups("for a while")
+    )
+    gone = [note for note in gone if note[1] != "left"]
+    stage.show("who reads on catches up", f"{len(gone)} of {few} were cut", not gone)
+    stage.show(
+        "who does not is cut at send_timeout_s", f"{cut} of {few}, after {cut_s:.0f} s", cut == few
+    )
+    stage.show("no reset", f"{stage.report.resets.total()}", not stage.report.resets)
+
+
+async def half_open(stage: Stage) -> None:
+    """Links go dead without a FIN: nothing comes back, not even an acknowledgement."""
+    (node,) = await stage.start_nodes(1)
+    base, living, dying = node.open_files(), 50, stage.count(500, 100)
+    await stage.open("living", living, "/a", _ONE)
+    await stage.open("dying", dying, "/a", _ONE, source=_DEAD_ADDRESS)
+    stage.background(stage.producer().run(20))
+    await asyncio.sleep(1.0)
+    full = node.open_files()
+    await drop_packets(_DEAD_ADDRESS)
+    dead_s = time.monotonic()
+    with suppress(TimeoutError):
+        await until(lambda: node.open_files() <= base + living + 2, stage.size(90.0, 50.0))
+    seconds, left = time.monotonic() - dead_s, node.open_files() - base - living
+    counted = await _counted(node)
+    stage.show(
+        f"{dying} dead links are freed in 45 s",
+        f"{full - base - living} before; after {seconds:.0f} s {left} are left",
+        seconds <= 45.0,
+    )
+    stage.show("counters are right", f"broadcaster_connections: {counted}", counted == living)
+    await drop_packets(_DEAD_ADDRESS, wanted=False)
+    await stage.load.ask("drop", group="dying")
+    await stage.load.ask("live", timeout_s=30.0)
+    await stage.quiet()
+    await stage.settle()
+    stage.show("no reset", f"{stage.report.resets.total()}", not stage.report.resets)
+
+
+async def _counted(node: Node) -> float | None:
+    """How many connections the node says that it has; None if it says nothing."""
+    answer = await node.get("/metrics")
+    found = re.findall(r"^broadcaster_connections(?:\{[^}]*\})? (\S+)$", answer.text, re.MULTILINE)
+    return sum(map(float, found)) if found else None
+
+
+async def aborted(stage: Stage) -> None:
+    """Many connect through a slow proxy and are gone at once, while others replay."""
+    (node,) = await stage.start_nodes(1)
+    producer = stage.producer(streams=("a", "b"))
+    for number in range(2000):
+        await producer.publish("ab"[number % 2], f"k{number % 4}")
+    await stage.open_mix(100)
+    base = await _held(stage, node)
+    stage.background(producer.run(50))
+    await stage.load.ask("churn", mean_life_s=3.0)
+    proxy = await stage.proxy(node.target)
+    proxy.delay_s = 0.005
+    total = stage.count(10_000, 1500)
+    await asyncio.gather(_abort_many(stage, proxy.address, total), _replay(stage))
+    await stage.load.ask("churn", mean_life_s=0.0)
+    await stage.quiet()
+    await stage.load.ask("live", timeout_s=20.0)
+    after = base
+
+    async def is_back() -> bool:
+        nonlocal after
+        after = await _held(stage, node)
+        return all(abs(now - then) <= 2 for now, then in zip(after, base, strict=True))
+
+    with suppress(TimeoutError):
+        await until(is_back, 20.0)
+    stage.show(
+        f"after {total} aborts, file descriptors and Redis connections are as before",
+        f"{base} and {after}",
+        await is_back(),
+    )
+    await stage.settle()
+
+
+async def _held(stage: Stage, node: Node) -> tuple[int, int]:
+    clients = await stage.client.client_list()
+    ours = sum(client["name"] == "broadcaster" for client in clients)
+    return node.open_files(), ours
+
+
+async def _replay(stage: Stage) -> None:
+    """Clients that come one after another, read all that there is, and go."""
+    for number in range(stage.count(20, 5)):
+        for streams in (("a",), ("a", "b")):
+            group = f"replay {number} of {','.join(streams)}"
+            path = f"/v1/events?channel={','.join(streams)}&from=earliest"
+            await stage.open(group, 10, path, Subscription(streams, earliest=True))
+            await stage.load.ask("leave", group=group)
+
+
+async def _abort_many(stage: Stage, target: tuple[str, int], total: int) -> None:
+    places = asyncio.Semaphore(100)
+    await asyncio.gather(*(_abort(stage, places, target, n) for n in range(total)))
+
+
+async def _abort(
+    stage: Stage, places: asyncio.Semaphore, target: tuple[str, int], number: int
+) -> None:
+    paths = ("/a?from=earliest", "/v1/events?channel=a,b&from=earliest", "/b?key=k1&from=1h")
+    async with places:
+        with suppress(OSError):
+            _, writer = await asyncio.open_connection(*target)
+            request = f"GET {paths[number % 3]} HTTP/1.1\r\nHost: chaos\r\n\r\n".encode()
+            writer.write(request[: stage.random.choice((10, len(request), len(request)))])
+            await asyncio.sleep(stage.random.uniform(0.0, 0.03))
+            writer.transport.abort()

@@ -1,0 +1,166 @@
+"""Streams that are trimmed, deleted, replaced, or have an odd id."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from urllib.parse import quote
+
+from tests.chaos.analysis import following, latencies_ms, of_groups, quantile, resets
+from tests.chaos.history import Cut, Id, Subscription
+from tests.chaos.stage import CHANNELS, Stage
+from tests.wait import until
+
+_ONE = Subscription(("a",))
+_MAXLEN = 100
+_FUTURE = (9_999_999_999_999, 0)
+
+
+def _text(id_: Id | None) -> str:
+    assert id_ is not None
+    return f"{id_[0]}-{id_[1]}"
+
+
+async def trimmed_away(stage: Stage) -> None:
+    """Clients are away while `MAXLEN = 100` passes 10,000 events."""
+    before = (await stage.start_nodes(1))[0]  # has all of it in memory
+    producer = stage.producer(maxlen=_MAXLEN)
+    ids = [(await producer.publish("a", "k0")).id for _ in range(10_000)]
+    other = (await producer.publish("b", "k0")).id
+    after = (await stage.start_nodes(1))[0]  # knows only what is retained
+    places = {"first": 0, "last trimmed": -_MAXLEN - 1, "first retained": -_MAXLEN, "last": -1}
+    wanted: dict[str, int] = {}
+    for node, name in ((before, "in memory"), (after, "not in memory")):
+        await stage.aim(node.target)
+        for place, index in places.items():
+            group = f"{place}, {name}"
+            # Of the last trimmed entry nothing is lost, but its absence leaves that unproven.
+            wanted[group] = int(node is after and not -_MAXLEN <= index < 0)
+            await stage.open(group, 20, "/a", _ONE, last_id=_text(ids[index]))
+    both = f"a={_text(ids[0])},b={_text(other)}"
+    subscription = Subscription(("a", "b"))
+    await stage.open("both", 20, "/v1/events?channel=a,b", subscription, last_id=both)
+    wanted["both"] = 1
+    await producer.publish("b", "k0")
+    await producer.publish("a", "k0")
+    await stage.settle()
+    told = resets(stage.recording, 0.0, time.monotonic())
+    for group, count in wanted.items():
+        chains = filter(of_groups(group), stage.recording.chains)
+        counts = {len(told[chain.name]) for chain in chains}
+        stage.show(f"cursor {group}: {count} resets", f"{counts}", counts == {count})
+    needless = stage.report.needless
+    stage.show("no reset where the cursor's entry is there", f"{needless}", not needless)
+
+
+async def replaced(stage: Stage) -> None:
+    """Delete, rename, expire, retype and flush one of several streams."""
+    await stage.start_nodes(2)
+    count = stage.count(700, 70)
+    await stage.open("one", count, "/a", _ONE)
+    await stage.open("both", count, "/v1/events?channel=a,b", Subscription(("a", "b")))
+    await stage.open("other", count, "/c", Subscription(("c",)))
+    producer, others = stage.producer(), stage.producer(streams=("b", "c"))
+    stage.background(producer.run(50))
+    stage.background(others.run(100))
+    quiet_s = time.monotonic()
+    await asyncio.sleep(stage.size(20.0, 8.0))
+    troubled_s = time.monotonic()
+    done = {}
+    for name, deed in _deeds(stage).items():
+        producer.paused = True
+        await asyncio.sleep(0.3)
+        done[name] = time.monotonic()
+        await deed()
+        stage.ledger.cuts.append(Cut("a", time.monotonic(), []))
+        producer.paused = False
+        await asyncio.sleep(4.0)
+    calm_s = time.monotonic()
+    producer.paused = others.paused = True
+    await asyncio.sleep(0.3)
+    done["FLUSHALL"] = time.monotonic()
+    await stage.client.flushall()
+    stage.ledger.cuts += [Cut(stream, time.monotonic(), []) for stream in CHANNELS]
+    producer.paused = others.paused = False
+    await asyncio.sleep(4.0)
+    await stage.quiet()
+    await stage.settle()
+    for name, at_s in done.items():
+        told = resets(stage.recording, at_s, at_s + 7.0, "a", following("a"))
+        waits = [min(times, default=float("inf")) - at_s for times in told.values()]
+        stage.show(f"{name}: a reset in 2 s", f"{max(waits):.2f} s", max(waits) <= 2.0)
+    spared = resets(stage.recording, quiet_s, calm_s, "", of_groups("other"))
+    stage.show(
+        "other streams: no reset", f"{sum(map(len, spared.values()))}", not any(spared.values())
+    )
+    _compare_latency(stage, quiet_s, troubled_s, calm_s)
+
+
+def _deeds(stage: Stage) -> dict[str, Callable[[], Awaitable[None]]]:
+    async def delete() -> None:
+        await stage.client.delete("a")
+
+    async def rename() -> None:
+        await stage.client.rename("a", "elsewhere")
+
+    async def expire() -> None:
+        await stage.client.pexpire("a", 20)
+
+        async def is_gone() -> bool:
+            return not await stage.client.exists("a")
+
+        await until(is_gone)
+
+    async def retype() -> None:
+        async with stage.client.pipeline(transaction=True) as pipe:
+            await pipe.delete("a").set("a", "no stream").execute()
+        await asyncio.sleep(3.0)
+        await stage.client.delete("a")
+
+    return {"DEL": delete, "RENAME": rename, "a TTL": expire, "WRONGTYPE": retype}
+
+
+def _compare_latency(stage: Stage, quiet_s: float, troubled_s: float, calm_s: float) -> None:
+    wanted = of_groups("other")
+    before = latencies_ms(stage.recording, stage.ledger, quiet_s, troubled_s, wanted)
+    during = latencies_ms(stage.recording, stage.ledger, troubled_s, calm_s, wanted)
+    p99s = quantile(before, 0.99), quantile(during, 0.99)
+    stage.show(
+        "other streams: p99 moves less than 20 % (or 2 ms)",
+        f"{p99s[0]:.1f} ms before, {p99s[1]:.1f} ms during",
+        p99s[1] < max(p99s[0] * 1.2, p99s[0] + 2.0),
+    )
+
+
+async def far_future(stage: Stage) -> None:
+    """An entry with an id of the far future, then ones without: Redis counts on from there."""
+    (node,) = await stage.start_nodes(1)
+    await stage.open_mix(stage.count(400, 80))
+    producer = stage.producer()
+    for number in range(50):
+        await producer.publish("ab"[number % 2], f"k{number % 4}")
+    await producer.publish("a", "k0", id_=_text(_FUTURE))
+    for number in range(50):
+        await producer.publish("ab"[number % 2], f"k{number % 4}")
+    await asyncio.sleep(1.5)
+    await stage.load.ask("drop")
+    await stage.load.ask("live", timeout_s=10.0)
+    answers = {}
+    for start in (datetime.now(UTC).isoformat(), "10m"):
+        async with node.client.stream("GET", f"/a?from={quote(start)}") as answer:
+            detail = (await answer.aread()).decode()[:200] if answer.status_code != 200 else ""
+            answers[start] = (answer.status_code, detail)
+    metrics = await node.get("/metrics")
+    await stage.settle()
+    stage.show("no reset", f"{stage.report.resets.total()}", not stage.report.resets)
+    stage.show(
+        "from=<time> refuses clearly",
+        f"{list(answers.values())}",
+        all(status == 400 and detail for status, detail in answers.values()),
+    )
+    named = "broadcaster_stream_ahead_seconds" in metrics.text
+    stage.show("a metric says so", f"/metrics: {metrics.status_code}, named: {named}", named)
+    lines = [line for line in node.log.read_text().splitlines() if str(_FUTURE[0]) in line]
+    stage.show("a log line says so", f"{lines[:1]}", bool(lines))

@@ -1,0 +1,235 @@
+"""Where a scenario is played: Redis, nodes, clients, producers. All is torn down in every case."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from broadcaster import EmbeddedRedis
+from tests.chaos.browser import CHROMIUM, tabs
+from tests.chaos.checker import Report, check
+from tests.chaos.history import Ledger, Recording, Subscription
+from tests.chaos.processes import LoadProcess, Node
+from tests.chaos.producer import Producer, client_of, entries
+from tests.chaos.proxy import Proxy
+from tests.wait import until
+
+CHANNELS = ("a", "b", "c", "d")
+DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--enable-debug-command", "yes")
+_CONFIG = "".join(f'[channels.{name}]\npath = "/{name}"\n' for name in CHANNELS)
+_TABS = 3
+_TABS_TIMEOUT_S = 20.0
+_REACH_TIMEOUT_S = 60.0
+
+
+class Skipped(Exception):
+    """A scenario needs something that is not on this machine; the message says what."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Something that a scenario had to show, and what was measured."""
+
+    what: str
+    measured: str
+    right: bool
+
+
+class Stage:
+    """Everything that a scenario needs. Use it as an asynchronous context.
+
+    Attributes:
+        quick: smaller sizes are wanted.
+        random: the only source of chance, from the seed.
+        redis: a server of its own that loses nothing.
+        ledger: what the producers did.
+        shown: what the scenario has found out so far.
+    """
+
+    def __init__(self, directory: Path, seed: int, *, quick: bool) -> None:
+        self.directory = directory
+        self.quick = quick
+        self.random = random.Random(seed)
+        self.redis = EmbeddedRedis(*DURABLE)
+        self.ledger = Ledger()
+        self.shown: list[Shown] = []
+        self.nodes: list[Node] = []
+        self.load = LoadProcess()
+        self.load_cpu_s = 0.0
+        self.recording = Recording()
+        self.report = Report()
+        self._groups: dict[str, Subscription] = {}
+        self._background: list[asyncio.Future[None]] = []
+        self._stack = AsyncExitStack()
+        self._client: Any = None
+
+    def size(self, whole: float, quick: float) -> float:
+        """A size, for the whole proof or for the quick one."""
+        return quick if self.quick else whole
+
+    def count(self, whole: int, quick: int) -> int:
+        """A number of things, for the whole proof or for the quick one."""
+        return quick if self.quick else whole
+
+    async def __aenter__(self) -> Stage:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._stack.enter_context(self.redis)
+        self._client = client_of(self.redis.url)
+        self._stack.push_async_callback(lambda: self._client.aclose())
+        await self.load.start(self.random.randrange(1 << 30))
+        self._stack.push_async_callback(self.load.aclose)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._stack.aclose()
+
+    # Things to play with
+
+    async def start_nodes(self, count: int, url: str = "", **settings: Any) -> list[Node]:
+        """Start nodes; clients use all of them in turn from now on."""
+        config = self.directory / "hub.toml"
+        config.write_text(_CONFIG)
+        given = {
+            "config": config,
+            "redis_url": url or self.redis.url,
+            "retry_min_ms": 200,
+            "retry_max_ms": 1000,
+            **settings,
+        }
+        made = []
+        for _ in range(count):
+            node = Node(self.directory / f"node{len(self.nodes)}.log", given)
+            self._stack.push_async_callback(node.aclose)
+            self.nodes.append(node)
+            made.append(node)
+        await asyncio.gather(*(node.start() for node in made))
+        await self.aim(*(node.target for node in self.nodes))
+        return made
+
+    async def aim(self, *targets: tuple[str, int]) -> None:
+        """Where clients connect from now on, in turn."""
+        await self.load.ask("aim", targets=targets)
+
+    async def proxy(self, target: tuple[str, int]) -> Proxy:
+        """Put a proxy before something."""
+        return await self._stack.enter_async_context(Proxy(target))
+
+    def producer(self, url: str = "", **options: Any) -> Producer:
+        """Make a producer."""
+        made = Producer(url or self.redis.url, self.ledger, self.random, **options)
+        self._stack.push_async_callback(made.aclose)
+        return made
+
+    def background(self, work: Coroutine[None, None, None]) -> asyncio.Future[None]:
+        """Let something run until it is done or the scenario ends."""
+        task = asyncio.ensure_future(work)
+        self._background.append(task)
+        self._stack.push_async_callback(_cancelled, task)
+        return task
+
+    async def closing(self, aclose: Callable[[], Awaitable[None]]) -> None:
+        """Call this when the scenario ends."""
+        self._stack.push_async_callback(aclose)
+
+    async def open(
+        self, group: str, count: int, path: str, subscription: Subscription, **options: Any
+    ) -> None:
+        """Add clients, and wait until they are live."""
+        self._groups[group] = subscription
+        answer = await self.load.ask(
+            "open",
+            group=group,
+            count=count,
+            path=path,
+            subscription=asdict(subscription),
+            **options,
+        )
+        if answer["left"]:
+            self.show(
+                f"all clients of {group!r} are live at first", f"{answer['left']} are not", False
+            )
+
+    async def open_mix(self, count: int) -> None:
+        """Clients of every kind: of one stream and of several, of all and of some keys or types."""
+        for group, (path, subscription) in MIX.items():
+            await self.open(group, max(1, count // len(MIX)), path, subscription)
+
+    @property
+    def client(self) -> Any:
+        """A client of Redis."""
+        return self._client
+
+    def use(self, url: str) -> None:
+        """Read the streams at the end from another server."""
+        self._stack.push_async_callback(self._client.aclose)
+        self._client = client_of(url)
+
+    @asynccontextmanager
+    async def watched(self, target: tuple[str, int], path: str = "/a") -> AsyncIterator[None]:
+        """Let tabs of a browser follow a stream meanwhile: none may ever be CLOSED."""
+        if CHROMIUM is None:
+            self.show("no tab is ever CLOSED", "not looked at: no chromium on the PATH", True)
+            yield
+            return
+        async with tabs("http://{}:{}".format(*target), path, _TABS) as opened:
+            await until(opened.all_open, _TABS_TIMEOUT_S)
+            yield
+            seen = await opened.seen()
+        measured = f"{seen['closed']} of {_TABS}, {seen['errors']} errors, {seen['events']} events"
+        self.show("no tab is ever CLOSED", measured, not seen["closed"])
+
+    # Findings
+
+    def show(self, what: str, measured: str, right: bool) -> None:
+        """Note what was measured of something that must be shown."""
+        self.shown.append(Shown(what, measured, right))
+
+    async def quiet(self) -> None:
+        """End what runs in the background, so that nothing is published any more."""
+        for task in self._background:
+            await _cancelled(task)
+
+    async def reach(self, group: str, timeout_s: float = _REACH_TIMEOUT_S) -> None:
+        """Wait until all clients of a group have got what is in the streams."""
+        goal = self.ledger.last_of(self._groups[group])
+        answer = await self.load.ask("reach", group=group, positions=goal, timeout_s=timeout_s)
+        if answer["left"]:
+            self.show(f"all of {group!r} reach the end", f"{answer['left']} do not", False)
+
+    async def settle(
+        self, timeout_s: float = _REACH_TIMEOUT_S, streams: Sequence[str] = CHANNELS
+    ) -> None:
+        """Wait until all clients have got everything, then check what they saw."""
+        for name in streams:
+            self.ledger.final[name] = await entries(self._client, name)
+        for group in self._groups:
+            await self.reach(group, timeout_s)
+        path = self.directory / "clients.ndjson"
+        self.load_cpu_s = (await self.load.ask("finish", path=str(path)))["cpu_s"]
+        self.recording = await asyncio.to_thread(Recording.load, path)
+        self.report = await asyncio.to_thread(check, self.recording, self.ledger)
+
+
+async def _cancelled(task: asyncio.Future[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+MIX = {
+    "one": ("/a", Subscription(("a",))),
+    "keys": ("/a?key=k0&key=k2", Subscription(("a",), keys=("k0", "k2"))),
+    "both": ("/v1/events?channel=a&channel=b", Subscription(("a", "b"))),
+    "types": ("/v1/events?channel=a&channel=b&type=t1", Subscription(("a", "b"), types=("t1",))),
+}
+"""Groups of clients: their path, and what it means."""
