@@ -10,7 +10,12 @@ import json
 import sys
 
 from broadcaster import logs
-from broadcaster.serving import listen, node_server, raise_file_limit
+from broadcaster.serving import (
+    calm_garbage_collection,
+    listen,
+    node_server,
+    raise_file_limit,
+)
 from broadcaster.settings import load_settings
 
 
@@ -25,6 +30,7 @@ def main() -> None:
         server.config.http = "httptools"  # uvicorn's own protocol, which offers no transport
     (listener,) = listen("127.0.0.1", 0)
     print(json.dumps({"port": listener.getsockname()[1]}), flush=True)
+    calm_garbage_collection()
     server.run(sockets=[listener])
     print(json.dumps(server.config.app.state.node.meters.opened), flush=True)  # type: ignore[union-attr]
 

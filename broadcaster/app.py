@@ -224,10 +224,11 @@ class Node:
         """
         self.start()  # Starlette runs no lifespan of a mounted application
         loaded = [self.tailers[stream].loaded for stream in streams]
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_PATIENCE_S):
-                for window in loaded:
-                    await window.wait()
+        if not all(window.is_set() for window in loaded):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_PATIENCE_S):
+                    for window in loaded:
+                        await window.wait()
         if self.draining:
             return Shed.DRAINING
         if len(self.hub.subscribers) >= self.settings.max_connections:
