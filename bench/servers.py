@@ -33,7 +33,6 @@ NAMES = {
     "workers": "ours, --workers 2",
     "handmade": "hand-made",
     "nchan": "nchan",
-    "pushpin": "Pushpin",
     "floor": "floor",
 }
 
@@ -274,71 +273,8 @@ http {{
 """
 
 
-class Pushpin(OverHttp):
-    """Pushpin: a proxy that holds a response open, and adds to it what it is told to."""
-
-    kind = "pushpin"
-    path = "/"
-    target = "/publish/"
-
-    def start(self) -> None:
-        """Write a configuration and start Pushpin, before an application that tells it to hold."""
-        directory = Path(self.stack.enter_context(TemporaryDirectory(prefix="bench-pushpin-")))
-        ports = [free_port() for _ in range(7)]
-        self.port, self.post_port = ports[0], ports[1]
-        held = self.stack.enter_context(Child("bench.held"))
-        (directory / "routes").write_text(f"* 127.0.0.1:{held.answer()['port']}\n")
-        text = _PUSHPIN.replace("@DIR@", str(directory))
-        for number, port in enumerate(ports):
-            text = text.replace(f"@{number}@", str(port))
-        (directory / "pushpin.conf").write_text(text)
-        command = ["pushpin", f"--config={directory}/pushpin.conf", f"--logfile={directory}/log"]
-        self.process = self.stack.enter_context(Process(command))
-        wait_for_port(self.port)
-        wait_for_port(self.post_port)
-        self.connect()
-
-    def publish(self, data: Sequence[bytes]) -> None:
-        """Post all events as items of one request."""
-        items = [
-            {
-                "channel": "x",
-                "formats": {"http-stream": {"content": f"event: {TYPE}\ndata: {one.decode()}\n\n"}},
-            }
-            for one in data
-        ]
-        self.post([json.dumps({"items": items}).encode()])
-
-
-_PUSHPIN = """
-[global]
-include=/usr/lib/pushpin/internal.conf
-rundir=@DIR@
-ipc_prefix=bench-
-[runner]
-services=condure,pushpin-proxy,pushpin-handler
-http_port=127.0.0.1:@0@
-logdir=@DIR@
-log_level=0
-client_buffer_size=8192
-client_maxconn=19000
-condure_bin=condure
-[proxy]
-routesfile=@DIR@/routes
-[handler]
-ipc_file_mode=777
-push_in_spec=tcp://127.0.0.1:@2@
-push_in_sub_specs=tcp://127.0.0.1:@3@
-command_spec=tcp://127.0.0.1:@4@
-push_in_http_addr=127.0.0.1
-push_in_http_port=@1@
-message_rate=0
-message_hwm=1000000
-message_block_size=0
-"""
-
 SERVERS: dict[str, type[Server]] = {
-    kind.kind: kind for kind in (Transport, Asgi, Workers, HandMade, Nchan, Pushpin, Floor)
+    kind.kind: kind for kind in (Transport, Asgi, Workers, HandMade, Nchan, Floor)
 }
 
 
@@ -347,8 +283,6 @@ def missing() -> dict[str, str]:
     needs = {}
     if not NCHAN_MODULE.exists() or not shutil.which("nginx"):
         needs["nchan"] = "Debian's nginx and libnginx-mod-nchan"
-    if not shutil.which("pushpin"):
-        needs["pushpin"] = "Debian's pushpin"
     return needs
 
 
