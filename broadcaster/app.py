@@ -26,7 +26,7 @@ from broadcaster.backend.tailer import BLOCK_S, Batch, Change, Restart, Rewind, 
 from broadcaster.core import cursor, sse
 from broadcaster.core.channel import Channel
 from broadcaster.core.cursor import Positions, Start
-from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.event import CLOCK_TOLERANCE_S, ZERO, EventId
 from broadcaster.core.hub import BEATS, Ask, Hub
 from broadcaster.core.sse import Frame
 from broadcaster.core.subscription import Subscriber, Subscription
@@ -90,6 +90,7 @@ class Node:
         self._roster: Roster | None = None
         self._clients: list[AsyncClient] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._ahead_of_time: set[str] = set()  # streams
         self._turn = asyncio.Lock()  # one round over the subscribers at a time
 
     # Life
@@ -142,6 +143,26 @@ class Node:
             case Restart(floor, frames, complete):
                 self.hub.restart(stream, floor, complete=complete)
                 await _finish(self.hub.fan_out(stream, frames))
+        self._watch_clock(stream)
+
+    def _watch_clock(self, stream: str) -> None:
+        """Say once that a stream's newest id has got ahead of the clock, or is no longer."""
+        head = self.hub.windows[stream].head
+        ahead_s = head.ms / 1000 - time.time()
+        if (ahead_s > CLOCK_TOLERANCE_S) == (stream in self._ahead_of_time):
+            return
+        if ahead_s > CLOCK_TOLERANCE_S:
+            self._ahead_of_time.add(stream)
+            logger.warning(
+                "stream %r: the id %s is %.0f s in the future. Somebody gave it, or Redis's clock "
+                "is wrong; all ids after it are in the future as well, and no time can be found",
+                stream,
+                head,
+                ahead_s,
+            )
+        else:
+            self._ahead_of_time.remove(stream)
+            logger.warning("stream %r: its ids are in step with the clock again", stream)
 
     def _measure(self, stream: str, frames: list[Frame]) -> None:
         now_ms = time.time() * 1000
@@ -281,10 +302,11 @@ class Node:
 
     async def _own_metrics(self) -> bytes:
         infos: dict[str, Info] = {}
-        with contextlib.suppress(TimeoutError, BroadcasterError):
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_COUNT_S):
                 for stream in self.tailers:
-                    infos[stream] = await self.replayer.info(stream)
+                    with contextlib.suppress(BroadcasterError):
+                        infos[stream] = await self.replayer.info(stream)
         return exposition.own(self, infos)
 
     async def describe(self, name: str) -> dict[str, Any]:

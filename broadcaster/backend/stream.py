@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import redis.asyncio.cluster
@@ -59,7 +59,11 @@ class Info(NamedTuple):
 
 
 class RedisStream:
-    """Reads one stream. All methods raise redis-py's errors."""
+    """Reads one stream. All methods raise redis-py's errors.
+
+    Where something else is under its key, ranges are empty, as they are if there is nothing: its
+    entries are gone. `wait_after` and `info` tell what is the matter.
+    """
 
     def __init__(self, client: AsyncClient, redis_key: str) -> None:
         raw_stream_replies(client)
@@ -106,15 +110,11 @@ class RedisStream:
     ) -> list[Row]:
         """The entries from a position on, that of the position itself included."""
         end = "+" if last is None else str(last)
-        rows: list[Row] = await self._client.xrange(self.redis_key, str(position), end, count=count)
-        return rows
+        return await _rows(self._client.xrange(self.redis_key, str(position), end, count=count))
 
     async def back_from(self, position: EventId, count: int) -> list[Row]:
         """The entries from a position back, newest first, that of the position included."""
-        rows: list[Row] = await self._client.xrevrange(
-            self.redis_key, str(position), "-", count=count
-        )
-        return rows
+        return await _rows(self._client.xrevrange(self.redis_key, str(position), "-", count=count))
 
     async def info(self) -> Info:
         """What Redis counts."""
@@ -126,6 +126,15 @@ class RedisStream:
             raise
         last = EventId.of_entry(info["last-generated-id"])
         return Info(last, info.get("entries-added", -1), info["length"])
+
+
+async def _rows(reply: Awaitable[list[Row]]) -> list[Row]:
+    try:
+        return await reply
+    except ResponseError as error:
+        if str(error).startswith("WRONGTYPE"):
+            return []
+        raise
 
 
 class Decoder:

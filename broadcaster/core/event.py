@@ -70,6 +70,9 @@ class Boundary(EventId):
 ZERO = EventId(0, 0)
 """The position before every possible entry: Redis gives no entry the id `0-0`."""
 
+CLOCK_TOLERANCE_S = 60.0
+"""How far an id may be ahead of our clock before its milliseconds are no time any more."""
+
 
 class Event(NamedTuple):
     """One fact of a channel, as a client will see it.

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from broadcaster.core import cursor, sse
 from broadcaster.core.channel import Channel
 from broadcaster.core.cursor import Positions, Start
-from broadcaster.core.event import EventId
+from broadcaster.core.event import CLOCK_TOLERANCE_S, EventId
 from broadcaster.core.hub import Ask, Hub
 from broadcaster.core.subscription import Subscriber, Subscription, restore
 from broadcaster.core.window import Place
@@ -82,6 +82,9 @@ class EventStream:
         try:
             reason = await self._node.shedding(request.subscription.streams)
             over = not reason and await request.open()
+        except InvalidRequestError as error:
+            await problem(400, str(error))(scope, receive, send)
+            return
         except BroadcasterError as error:
             logger.warning("a newcomer is shed: %s", error)
             reason, over = Shed.REDIS, False
@@ -216,7 +219,12 @@ class _Request:
 
         Returns:
             Whether there is nothing more to come: the client has seen the end.
+
+        Raises:
+            InvalidRequestError: it asks for a time, and the ids of a stream are no times.
         """
+        if isinstance(self._start, int):
+            self._refuse_times()
         if self._run is not None:
             self._follow_run(self._run)
         if self.positions and await self._node.is_over(self.subscription, self.positions):
@@ -232,6 +240,15 @@ class _Request:
             (key,) = self.subscription.keys
             self._follow_run(await self._node.request_run(self._on_demand, key))
         return False
+
+    def _refuse_times(self) -> None:
+        for stream in self.subscription.streams:
+            newest = self._node.hub.windows[stream].head
+            if newest.ms > _now_ms() + CLOCK_TOLERANCE_S * 1000:
+                raise InvalidRequestError(
+                    f"the newest id of {stream}, {newest}, lies in the future, so no time can be "
+                    "found there: give an event id, earliest or latest"
+                )
 
     def _follow_run(self, run: EventId) -> None:
         (key,) = self.subscription.keys

@@ -198,6 +198,7 @@ def test_an_update_takes_no_node_before_another_is_ready(settings: Settings) -> 
 @pytest.mark.parametrize("name", DEPLOYMENTS)
 def test_variables_are_settings(name: str) -> None:
     known = {PREFIX + field.upper() for field in Settings.model_fields} | {PREFIX + "CONFIG"}
+    known.add("FORWARDED_ALLOW_IPS")  # uvicorn's own
     pod, container = pod_of(DEPLOYMENTS[name]), container_of(DEPLOYMENTS[name])
     assert {variable["name"] for variable in container["env"]} <= known
     # The cluster's own BROADCASTER_PORT, of a Service `broadcaster`, would be one as well.

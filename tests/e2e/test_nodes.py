@@ -332,3 +332,41 @@ async def test_readiness_and_channels_tell_of_a_window_that_is_not_all(
         answer = (await browser.get("/v1/channels/inventory")).json()
         assert (answer["oldest"], answer["newest"]) == (str(ids[0]), str(ids[-1]))
         assert answer["length"] == 30
+
+
+async def test_an_id_far_in_the_future_is_told_and_times_are_refused(
+    redis_url: str, client: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(redis_url) as hub, httpx.AsyncClient(base_url=hub.url) as browser:
+        stream = await Raw.get(hub.port, INVENTORY)
+        await stream.until(LIVE)
+        await client.xadd("inventory", {"data": "far"}, id="9999999999999-0")
+        for number in range(3):
+            await client.xadd("inventory", {"data": str(number)})
+        assert await stream.told(4) == ["far", "0", "1", "2"]
+        await until(lambda: "9999999999999-0 is" in caplog.text)
+        for start in ("10m", "2026-01-31T12:00:00Z"):
+            answer = await browser.get(f"{INVENTORY}?from={start}")
+            assert answer.status_code == 400
+            assert "give an event id, earliest or latest" in answer.json()["detail"]
+        again = await Raw.get(hub.port, INVENTORY + "?from=9999999999999-0")
+        assert await again.told(3) == ["0", "1", "2"]
+        await client.delete("inventory")
+        await client.xadd("inventory", {"data": "now"})
+        await until(lambda: "in step with the clock again" in caplog.text)
+
+
+async def test_clients_are_told_at_once_that_their_stream_is_no_stream(
+    redis_url: str, client: Any, publisher: Publisher
+) -> None:
+    await publisher.publish("inventory", data="1")
+    async with running(redis_url) as hub:
+        stream = await Raw.get(hub.port, INVENTORY)
+        await stream.until(LIVE)
+        await client.set("inventory", "a string")
+        await stream.until(b"stream.reset")
+        assert [reset["reason"] for reset in resets(stream.body)] == ["rollback"]
+        assert any("WRONGTYPE" in problem for problem in hub.node.problems())
+        newcomer = await resume(hub, INVENTORY, "5-0")
+        await newcomer.until(LIVE)
+        assert len(resets(newcomer.body)) == 1
