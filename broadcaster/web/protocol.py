@@ -32,6 +32,24 @@ class TransportEvents(Protocol):
         """The connection is gone."""
 
 
+class _NobodyWaits:
+    """In the place of the event that wakes a `receive`, which a stream never calls.
+
+    In Python 3.11 each `asyncio.Event` has a deque of 760 bytes, whether somebody waits or not.
+    """
+
+    __slots__ = ()
+
+    def set(self) -> None:
+        """Something has come."""
+
+    def clear(self) -> None:
+        """It has been seen."""
+
+
+_NOBODY_WAITS: Any = _NobodyWaits()
+
+
 class StreamProtocol(HttpToolsProtocol):
     """Passes on what asyncio tells a protocol, so that a stream needs no task that receives."""
 
@@ -82,6 +100,9 @@ class StreamProtocol(HttpToolsProtocol):
         transport.set_write_buffer_limits(high=high_water_bytes)
         _limit_silence(transport, send_timeout_s)
         self.events, self.streaming = events, cycle
+        # What a stream keeps for hours and never looks at again.
+        cycle.scope["headers"].clear()
+        cycle.message_event = _NOBODY_WAITS
         return self, transport
 
     def detach(self) -> None:
@@ -95,6 +116,12 @@ class StreamProtocol(HttpToolsProtocol):
         if self.streaming:  # uvicorn tells only the newest of pipelined requests
             self.streaming.disconnected = True
         super().connection_lost(exc)
+        # Or everything about this connection would wait for the next full garbage collection, which
+        # in a process with many objects is long in coming.
+        newest: RequestResponseCycle | None = self.cycle
+        if newest is not None:
+            newest.scope.pop("extensions", None)
+        self.cycle = None  # type: ignore[assignment]  # as uvicorn itself begins
 
     def pause_writing(self) -> None:
         """Tell the stream, then uvicorn."""

@@ -154,6 +154,7 @@ class TransportSink:
 
     async def finish(self) -> None:
         self._protocol.detach()
+        self.on_blocked = self.on_closed = _nothing  # they hold who holds us
         if not self.closed:
             await self._send(_END)
 
