@@ -5,35 +5,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import random
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from functools import partial
-from importlib.metadata import version
-from socket import gethostname
 from typing import Any
 
 from starlette.applications import Starlette
 
-from broadcaster import exposition
 from broadcaster.backend.client import AsyncClient, connect
 from broadcaster.backend.replayer import Replayer
 from broadcaster.backend.requester import Requester
-from broadcaster.backend.roster import ANNOUNCE_S, Roster
-from broadcaster.backend.stream import Info, RedisStream
+from broadcaster.backend.stream import RedisStream
 from broadcaster.backend.tailer import BLOCK_S, Batch, Change, Restart, Rewind, Tailer
 from broadcaster.core import cursor, sse
 from broadcaster.core.channel import Channel
 from broadcaster.core.cursor import Positions, Start
-from broadcaster.core.event import CLOCK_TOLERANCE_S, ZERO, EventId
+from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.hub import BEATS, Ask, Hub
-from broadcaster.core.sse import Frame
 from broadcaster.core.subscription import Subscriber, Subscription
 from broadcaster.core.window import Place, Window
-from broadcaster.errors import BackendUnavailableError, BroadcasterError, ConfigurationError
+from broadcaster.errors import BroadcasterError, ConfigurationError
 from broadcaster.metrics import Meters
-from broadcaster.peers import Peers
+from broadcaster.observer import Observer
 from broadcaster.settings import Settings, load_settings
 from broadcaster.web.problem import Shed
 from broadcaster.web.routes import starlette_app
@@ -45,11 +38,14 @@ _TAIL_TIMEOUT_S = BLOCK_S + 2.0
 _READ_TIMEOUT_S = 5.0
 _DRAIN_SLICES = 20
 _PATIENCE_S = 2.0
+<<<<<<< HEAD
 _COUNT_S = 1.0
 _LOOP_TICK_S = 0.05
 # Between two reads of a stream. A read costs about 0.2 ms of CPU however few events it brings, most
 # of it the kernel's, and each event that comes meanwhile is one write less for every client.
 _GATHER_S = 0.002
+=======
+>>>>>>> main
 
 
 class Node:
@@ -60,9 +56,8 @@ class Node:
         channels: by name.
         hub: who gets what.
         meters: what is counted here.
-        peers: the processes that share the port with this one.
+        observer: what it tells about itself.
         draining: its streams are being ended.
-        write_lag_ms: from the id of the newest event, Redis's clock, until all had been written.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -74,9 +69,7 @@ class Node:
         self.settings = settings
         self.channels: Mapping[str, Channel] = settings.channels
         self.meters = Meters()
-        self.peers = Peers()
         self.draining = False
-        self.write_lag_ms = 0.0
         self.hub = Hub(
             {
                 stream: Window(channel.window_events, channel.window_bytes)
@@ -85,12 +78,11 @@ class Node:
             }
         )
         self.tailers: dict[str, Tailer] = {}
+        self.observer = Observer(self)
         self._replayer: Replayer | None = None
         self._requester: Requester | None = None
-        self._roster: Roster | None = None
         self._clients: list[AsyncClient] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self._ahead_of_time: set[str] = set()  # streams
         self._turn = asyncio.Lock()  # one round over the subscribers at a time
 
     # Life
@@ -112,11 +104,8 @@ class Node:
         client = self._connect(_READ_TIMEOUT_S)
         self._requester = Requester(client)
         self._run(self._beat)
-        self._run(self._watch_loop)
-        self._run(partial(self.peers.serve, self._own_metrics))
-        if self.settings.nodes_key:
-            self._roster = Roster(client, self.settings.nodes_key, self.name)
-            self._run(self._announce)
+        for work in self.observer.works(client):
+            self._run(work)
 
     def _connect(self, timeout_s: float) -> AsyncClient:
         client = connect(self.settings.redis_url, timeout_s=timeout_s, client_name="broadcaster")
@@ -137,63 +126,19 @@ class Node:
         match change:
             case Batch(frames):
                 await _finish(self.hub.fan_out(stream, frames))
-                self._measure(stream, frames)
+                self.observer.measure(stream, frames)
             case Rewind(position):
                 self.hub.rewind(stream, position)
             case Restart(floor, frames, complete):
                 self.hub.restart(stream, floor, complete=complete)
                 await _finish(self.hub.fan_out(stream, frames))
-        self._watch_clock(stream)
-
-    def _watch_clock(self, stream: str) -> None:
-        """Say once that a stream's newest id has got ahead of the clock, or is no longer."""
-        head = self.hub.windows[stream].head
-        ahead_s = head.ms / 1000 - time.time()
-        if (ahead_s > CLOCK_TOLERANCE_S) == (stream in self._ahead_of_time):
-            return
-        if ahead_s > CLOCK_TOLERANCE_S:
-            self._ahead_of_time.add(stream)
-            logger.warning(
-                "stream %r: the id %s is %.0f s in the future. Somebody gave it, or Redis's clock "
-                "is wrong; all ids after it are in the future as well, and no time can be found",
-                stream,
-                head,
-                ahead_s,
-            )
-        else:
-            self._ahead_of_time.remove(stream)
-            logger.warning("stream %r: its ids are in step with the clock again", stream)
-
-    def _measure(self, stream: str, frames: list[Frame]) -> None:
-        now_ms = time.time() * 1000
-        observe = self.meters.write_latency_s[stream].observe
-        for frame in frames:
-            self.write_lag_ms = max(0.0, now_ms - frame.id.ms)
-            observe(self.write_lag_ms / 1000)
+        self.observer.look_at_clock(stream)
 
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(self.settings.heartbeat_s / BEATS)
             async with self._turn:
                 await _finish(self.hub.beat())
-
-    async def _watch_loop(self) -> None:
-        while True:
-            due_s = time.monotonic() + _LOOP_TICK_S
-            await asyncio.sleep(_LOOP_TICK_S)
-            self.meters.loop_lag_s.observe(max(0.0, time.monotonic() - due_s))
-
-    async def _announce(self) -> None:
-        assert self._roster is not None
-        while True:
-            await asyncio.sleep(ANNOUNCE_S)
-            try:
-                await self._roster.announce(self._about())
-            except BackendUnavailableError as error:
-                logger.debug("this node is not announced for now: %s", error)
-            except ConfigurationError as error:
-                logger.info("this node is not announced, only /v1/nodes misses it: %s", error)
-                return
 
     async def drain(self) -> None:
         """End all streams in slices over `drain_s`, each with its own `retry:`; shed newcomers."""
@@ -222,9 +167,7 @@ class Node:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._roster:
-            with contextlib.suppress(BroadcasterError):
-                await self._roster.leave()
+        await self.observer.aclose()
         if self._replayer:
             await self._replayer.aclose()
         for client in self._clients:
@@ -270,44 +213,6 @@ class Node:
             elif tailer.lag_s > self.settings.ready_lag_s:
                 found.append(f"{name}: {tailer.lag_s:.1f} s behind")
         return found
-
-    @property
-    def name(self) -> str:
-        """Of this process, among all nodes that use the same Redis."""
-        name = self.settings.node_name or f"{gethostname()}:{self.settings.port or os.getpid()}"
-        return f"{name}/{self.peers.process}"
-
-    def _about(self) -> dict[str, Any]:
-        return {
-            "clients": len(self.hub.subscribers),
-            "lag_s": round(max((t.lag_s for t in self.tailers.values()), default=0.0), 3),
-            "problems": self.problems(),
-            "version": version("broadcaster-hub"),
-        }
-
-    async def nodes(self) -> dict[str, Any]:
-        """Who is there: what each node last said about itself, and why it may not be all."""
-        missing = "nodes_key is not set"
-        if self._roster:
-            try:
-                return {"nodes": {**await self._roster.nodes(), self.name: self._about()}}
-            except BroadcasterError as error:
-                logger.debug("only this node is known: %s", error)
-                missing = "Redis is away, or gives no rights to the nodes' hash"
-        return {"nodes": {self.name: self._about()}, "incomplete": missing}
-
-    async def metrics(self) -> bytes:
-        """The numbers of this process and of its peers, for Prometheus."""
-        return exposition.together(await self.peers.gather(self._own_metrics))
-
-    async def _own_metrics(self) -> bytes:
-        infos: dict[str, Info] = {}
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_COUNT_S):
-                for stream in self.tailers:
-                    with contextlib.suppress(BroadcasterError):
-                        infos[stream] = await self.replayer.info(stream)
-        return exposition.own(self, infos)
 
     async def describe(self, name: str) -> dict[str, Any]:
         """Oldest and newest id that a client can read here, how many, and the channel's path."""

@@ -23,20 +23,28 @@ METRICS = "text/plain; version=0.0.4; charset=utf-8"
 _DAY_S = 86_400
 
 
+class Observer(Protocol):
+    """What a node tells about itself."""
+
+    async def nodes(self) -> dict[str, Any]:
+        """Who is there."""
+
+    async def metrics(self) -> bytes:
+        """The figures of this process and its peers."""
+
+
 class Node(stream.Node, Protocol):
     """What the routes need of the node besides streams."""
+
+    @property
+    def observer(self) -> Observer:
+        """Tells about the node."""
 
     def problems(self) -> list[str]:
         """Why the node is not ready; empty if it is."""
 
     async def describe(self, channel: str) -> dict[str, Any]:
         """Oldest and newest id, length and path of a channel."""
-
-    async def nodes(self) -> dict[str, Any]:
-        """Who is there."""
-
-    async def metrics(self) -> bytes:
-        """The numbers of this process and its peers."""
 
 
 def json(content: object, status: int = 200) -> Response:
@@ -116,14 +124,14 @@ class _Endpoints:
         return json({"status": "ready"})
 
     async def nodes(self, _: Request) -> Response:
-        return json(await self._node.nodes())
+        return json(await self._node.observer.nodes())
 
     async def metrics(self, request: Request) -> Response:
         own_port = self._node.settings.metrics_port
         if own_port and request.scope["server"][1] != own_port:
             return await _not_found(request, None)
         headers = {"cache-control": "no-store", "content-type": METRICS}
-        return Response(await self._node.metrics(), headers=headers)
+        return Response(await self._node.observer.metrics(), headers=headers)
 
     async def channels(self, _: Request) -> Response:
         return json({"channels": [await self._node.describe(name) for name in self._node.channels]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import time
 from collections.abc import AsyncIterator
@@ -485,3 +486,20 @@ async def test_whoever_leaves_at_once_leaves_nothing_behind(
         await stream.until(LIVE)
         await until(lambda: len(hub.node.hub.subscribers) == 1)
     assert [r.message for r in caplog.records if r.levelname == "ERROR"] == []
+
+
+async def test_a_connection_that_is_gone_leaves_nothing_for_the_garbage_collector(
+    redis_url: str,
+) -> None:
+    """Where there are many objects it is long in coming, and memory grows until then."""
+    async with running(redis_url) as hub:
+        for _ in range(2):  # the first time there is more than connections
+            gc.collect()
+            for stream in [await opened(hub, "/v1/inventory/stream") for _ in range(20)]:
+                await stream.until(LIVE)
+                stream.close()
+            stream.made.clear()
+            del stream
+            await until(lambda: not hub.node.hub.subscribers)
+            await until(lambda: hub.node.meters.closed.total() % 20 == 0)
+        assert gc.collect() < 20 * 5
