@@ -38,14 +38,9 @@ _TAIL_TIMEOUT_S = BLOCK_S + 2.0
 _READ_TIMEOUT_S = 5.0
 _DRAIN_SLICES = 20
 _PATIENCE_S = 2.0
-<<<<<<< HEAD
-_COUNT_S = 1.0
-_LOOP_TICK_S = 0.05
 # Between two reads of a stream. A read costs about 0.2 ms of CPU however few events it brings, most
 # of it the kernel's, and each event that comes meanwhile is one write less for every client.
 _GATHER_S = 0.002
-=======
->>>>>>> main
 
 
 class Node:

@@ -100,10 +100,17 @@ class StreamProtocol(HttpToolsProtocol):
         transport.set_write_buffer_limits(high=high_water_bytes)
         _limit_silence(transport, send_timeout_s)
         self.events, self.streaming = events, cycle
-        # What a stream keeps for hours and never looks at again.
-        cycle.scope["headers"].clear()
-        cycle.message_event = _NOBODY_WAITS
         return self, transport
+
+    def forget_request(self) -> None:
+        """Let go of what a stream would keep for hours and never looks at again.
+
+        To be called after the response has started, for which CORS needs to know the origin.
+        """
+        if self.streaming:
+            headers: Any = self.streaming.scope["headers"]
+            headers.clear()  # in place: the protocol holds the list, too
+            self.streaming.message_event = _NOBODY_WAITS
 
     def detach(self) -> None:
         """Leave the connection to uvicorn again."""
