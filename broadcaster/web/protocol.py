@@ -108,9 +108,10 @@ class StreamProtocol(HttpToolsProtocol):
         To be called after the response has started, for which CORS needs to know the origin.
         """
         if self.streaming:
-            headers: Any = self.streaming.scope["headers"]
-            headers.clear()  # in place: the protocol holds the list, too
             self.streaming.message_event = _NOBODY_WAITS
+            headers = self.streaming.scope["headers"]
+            if isinstance(headers, list):
+                headers.clear()  # in place: the protocol holds the list, too
 
     def detach(self) -> None:
         """Leave the connection to uvicorn again."""
