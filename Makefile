@@ -31,11 +31,11 @@ coverage: install
 compose-test: install
 	COMPOSE_TEST=1 $(BIN)/python -m pytest -s tests/deploy/test_compose.py $(ARGS)
 
-# Ten minutes; docs/performance.md says what it needs and what it writes.
+# Eight minutes; docs/performance.md says what it needs and what it writes.
 bench: install
 	$(BIN)/python -m bench --write $(ARGS)
 
-# A minute: fails if a delivery costs more than 1.6 times the kernel's send.
+# Half a minute: fails if a delivery costs more than 1.6 times the kernel's send.
 bench-quick: install
 	$(BIN)/python -m bench --quick
 

@@ -85,7 +85,7 @@ def _print_targets(targets: Sequence[Row], console: Console) -> None:
 
 
 def quick(console: Console) -> bool:
-    """A minute for every commit: what a delivery costs beside the floor.
+    """Half a minute for every commit: what a delivery costs beside the floor.
 
     The best of the rounds counts: other work on the machine only ever adds.
     """
@@ -108,7 +108,7 @@ def quick(console: Console) -> bool:
 @click.option("--seconds", default=2.0, show_default=True, help="Of a round.")
 @click.option("--scale", default=1.0, show_default=True, help="Numbers of clients, times this.")
 @click.option("--write", is_flag=True, help="Write bench/results and docs/performance.md.")
-@click.option("--quick", "is_quick", is_flag=True, help="A minute; fails above the limit.")
+@click.option("--quick", "is_quick", is_flag=True, help="Half a minute; fails above the limit.")
 def main(
     only: str | None,
     servers: str | None,
