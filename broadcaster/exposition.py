@@ -8,7 +8,7 @@ has a label `process`, so that a sum is right and a process that was replaced is
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import version
 from typing import Protocol
 
@@ -27,6 +27,7 @@ from broadcaster.backend.stream import Info
 from broadcaster.backend.tailer import Tailer
 from broadcaster.core.event import ZERO
 from broadcaster.core.hub import Hub
+from broadcaster.core.window import Window
 from broadcaster.metrics import Histogram, Meters
 from broadcaster.settings import Settings
 
@@ -108,64 +109,58 @@ def _connections(node: Measured) -> Iterator[Metric]:
 
 
 def _streams(node: Measured, infos: Mapping[str, Info]) -> Iterator[Metric]:
-    tailers, windows, now_s = node.tailers, node.hub.windows, time.time()
-
-    def gauge(name: str, text: str, values: _By) -> Metric:
-        return _gauge(name, text, values, "stream")
-
-    def counter(name: str, text: str, values: _By) -> Metric:
-        return _counter(name, text, values, "stream")
-
-    up = {name: not tailer.problem for name, tailer in tailers.items()}
-    yield gauge("tailer_up", "Whether the stream can be read now.", up)
-    yield gauge(
-        "tailer_lag_seconds",
-        "Time since everything in the stream had been read.",
-        {name: tailer.lag_s for name, tailer in tailers.items()},
-    )
-    yield counter(
-        "tailer_reconnects",
-        "How often the stream could be read again after it could not.",
-        {name: tailer.reconnects for name, tailer in tailers.items()},
-    )
-    yield counter(
-        "frames_encoded",
-        "Events encoded, once per node.",
-        {name: tailer.decoder.frames for name, tailer in tailers.items()},
-    )
-    yield counter(
-        "malformed_entries",
-        "Entries that can't be sent and were passed over.",
-        {name: tailer.decoder.malformed for name, tailer in tailers.items()},
-    )
-    yield gauge("window_events", "Events in memory.", {name: len(w) for name, w in windows.items()})
-    yield gauge("window_bytes", "Their bytes.", {name: w.bytes for name, w in windows.items()})
-    oldest = {name: window.oldest() for name, window in windows.items()}
-    yield gauge(
-        "window_oldest_age_seconds",
-        "Age of the oldest event in memory.",
-        {name: max(0.0, now_s - id_.ms / 1000) for name, id_ in oldest.items() if id_},
-    )
-    yield gauge(
-        "stream_ahead_seconds",
-        "How far the newest id lies in the future.",
-        {name: max(0.0, w.head.ms / 1000 - now_s) for name, w in windows.items() if w.head > ZERO},
-    )
-    yield gauge(
-        "stream_entries",
-        "Entries retained in Redis.",
-        {name: info.length for name, info in infos.items()},
-    )
-    unread = {name: tailers[name].unread(info) for name, info in infos.items()}
-    yield gauge(
-        "trim_edge_entries",
-        "Retained entries before the one that is read next: at 0, trimming loses events.",
-        {n: max(0, infos[n].length - count) for n, count in unread.items() if count is not None},
-    )
+    yield from _tailers(node.tailers)
+    yield from _windows(node.hub.windows)
+    yield from _retained(node.tailers, infos)
     yield _histogram(
         "write_latency_seconds",
         "From the time in the id until the event was written.",
         node.meters.write_latency_s,
+        "stream",
+    )
+
+
+def _tailers(tailers: Mapping[str, Tailer]) -> Iterator[Metric]:
+    def gauge(name: str, text: str, value: Callable[[Tailer], float]) -> Metric:
+        return _gauge(name, text, {n: value(tailer) for n, tailer in tailers.items()}, "stream")
+
+    def counter(name: str, text: str, value: Callable[[Tailer], float]) -> Metric:
+        return _counter(name, text, {n: value(tailer) for n, tailer in tailers.items()}, "stream")
+
+    yield gauge("tailer_up", "Whether the stream can be read now.", lambda t: not t.problem)
+    text = "Time since everything in the stream had been read."
+    yield gauge("tailer_lag_seconds", text, lambda t: t.lag_s)
+    text = "How often the stream could be read again after it could not."
+    yield counter("tailer_reconnects", text, lambda t: t.reconnects)
+    yield counter("frames_encoded", "Events encoded, once per node.", lambda t: t.decoder.frames)
+    text = "Entries that can't be sent and were passed over."
+    yield counter("malformed_entries", text, lambda t: t.decoder.malformed)
+
+
+def _windows(windows: Mapping[str, Window]) -> Iterator[Metric]:
+    now_s = time.time()
+
+    def gauge(name: str, text: str, values: _By) -> Metric:
+        return _gauge(name, text, values, "stream")
+
+    yield gauge("window_events", "Events in memory.", {n: len(w) for n, w in windows.items()})
+    yield gauge("window_bytes", "Their bytes.", {n: w.bytes for n, w in windows.items()})
+    oldest = {name: window.oldest() for name, window in windows.items()}
+    ages = {name: max(0.0, now_s - id_.ms / 1000) for name, id_ in oldest.items() if id_}
+    yield gauge("window_oldest_age_seconds", "Age of the oldest event in memory.", ages)
+    heads = {name: window.head for name, window in windows.items() if window.head > ZERO}
+    ahead = {name: max(0.0, head.ms / 1000 - now_s) for name, head in heads.items()}
+    yield gauge("stream_ahead_seconds", "How far the newest id lies in the future.", ahead)
+
+
+def _retained(tailers: Mapping[str, Tailer], infos: Mapping[str, Info]) -> Iterator[Metric]:
+    lengths = {name: info.length for name, info in infos.items()}
+    yield _gauge("stream_entries", "Entries retained in Redis.", lengths, "stream")
+    unread = {name: tailers[name].unread(info) for name, info in infos.items()}
+    yield _gauge(
+        "trim_edge_entries",
+        "Retained entries before the one that is read next: at 0, trimming loses events.",
+        {n: max(0, lengths[n] - count) for n, count in unread.items() if count is not None},
         "stream",
     )
 

@@ -1,8 +1,7 @@
-"""Publishing: events to stream entries, one `XADD` each, in the packed form.
+"""Publishing: events to stream entries, one `XADD` each, in the packed form. Part of `backend`.
 
 A publisher announces an event by returning its id, and never sends a command twice: what was
 announced is in the stream once. Where an answer is lost, it says so and lets the caller decide.
-Part of `backend`; workers and applications use it through `broadcaster`.
 """
 
 from __future__ import annotations
@@ -163,12 +162,9 @@ class Publisher(_Streams):
             ConfigurationError: the url can't be used.
         """
         super().__init__(maxlen, streams, shards)
-        self._owned = isinstance(redis_url_or_client, str)
-        self.redis: AsyncClient = (
-            connect(redis_url_or_client)
-            if isinstance(redis_url_or_client, str)
-            else redis_url_or_client
-        )
+        given = redis_url_or_client
+        self._owned = isinstance(given, str)
+        self.redis: AsyncClient = connect(given) if isinstance(given, str) else given
 
     async def publish(
         self, channel: str, *, type: str = "message", key: str = "", data: Any = None
@@ -315,12 +311,9 @@ class SyncPublisher(_Streams):
     ) -> None:
         """Prepare a publisher; arguments and errors as for `Publisher`."""
         super().__init__(maxlen, streams, shards)
-        self._owned = isinstance(redis_url_or_client, str)
-        self.redis: SyncClient = (
-            connect_sync(redis_url_or_client)
-            if isinstance(redis_url_or_client, str)
-            else redis_url_or_client
-        )
+        given = redis_url_or_client
+        self._owned = isinstance(given, str)
+        self.redis: SyncClient = connect_sync(given) if isinstance(given, str) else given
 
     def publish(
         self, channel: str, *, type: str = "message", key: str = "", data: Any = None

@@ -119,9 +119,9 @@ async def soak(stage: Stage) -> None:
     await stage.open_mix(clients)
     stage.background(stage.producer(streams=("a", "b"), maxlen=2000).run(50))
     await stage.load.ask("churn", mean_life_s=clients / 10.0)  # ten a second
-    await asyncio.sleep(stage.size(180.0, 25.0))
+    await asyncio.sleep(stage.size(180.0, 20.0))
     samples, files = [], []
-    ends_s = time.monotonic() + stage.size(1620.0, 40.0)
+    ends_s = time.monotonic() + stage.size(1620.0, 30.0)
     while time.monotonic() < ends_s:
         samples.append((time.monotonic(), node.rss_bytes()))
         files.append(node.open_files())
