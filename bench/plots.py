@@ -15,7 +15,8 @@ from bench.measure import Row
 from bench.servers import NAMES
 
 _COLORS = {"transport": "#1668b8", "asgi": "#7fb2e5", "workers": "#0b3c6f", "floor": "#8a8a8a"}
-_OTHERS = "#d98032"
+_COLORS |= {"nchan": "#d98032", "handmade": "#b03a5b"}
+_OTHERS = "#666633"
 
 
 def draw(workloads: Sequence[Row], directory: Path) -> None:
@@ -53,6 +54,7 @@ def _latency(axes: Any, rows: Sequence[Row]) -> None:
     axes.barh(names, [row["p50_ms"] for row in rows], color=colors, height=0.6)
     axes.invert_yaxis()
     axes.set_xscale("log")
+    axes.set_xlim(left=1)
     axes.set_xlabel("from publish to read in ms: median (dark), p99 (light)")
 
 
