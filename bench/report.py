@@ -117,7 +117,8 @@ def targets_table(workloads: Iterable[Row]) -> str:
         for target in workload["targets"]:
             sign, measured = "≥" if target["least"] else "≤", target["measured"]
             told = "not measured" if measured is None else f"{measured:,.4g}"
-            met = "met" if target["met"] else f"**missed by {target['missed_by'] * 100:.0f} %**"
+            lacking = target["missed_by"] * 100
+            met = "met" if target["met"] else f"**missed by {lacking:.{int(lacking < 1)}f} %**"
             met = "" if measured is None else met
             lines.append(
                 f"| {workload['number']} | {target['what']} | {sign} {target['bound']:,.4g} "
