@@ -129,7 +129,7 @@ def main(
             kinds.remove(kind)
     names = only.split(",") if only else list(WORKLOADS)
     results = run(names, kinds, Scale(rounds, seconds, scale), console)
-    if write:
+    if write and not only:  # the page is of one run
         _write(results)
 
 
