@@ -5,7 +5,7 @@ BIN := .venv/bin
 COMPILE := $(BIN)/pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-trusted-host \
 	--no-emit-find-links --no-emit-options --no-header
 
-.PHONY: install demo test compose-test chaos chaos-quick coverage check bench bench-quick lock clean
+.PHONY: install demo test compose-test chaos chaos-quick mutants coverage check bench bench-quick lock clean
 
 install: .venv/.installed
 
@@ -45,6 +45,10 @@ chaos: install
 
 chaos-quick: install
 	$(BIN)/python -m tests.chaos --quick $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+# The product broken in one place at a time: which test notices? ONLY="its name" for one.
+mutants: install
+	$(BIN)/python -m tests.chaos.mutants $(if $(ONLY),--only "$(ONLY)")
 
 check: install
 	$(BIN)/ruff check .

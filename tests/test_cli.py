@@ -54,6 +54,13 @@ async def test_serve_ends_streams_and_exits_with_0_on_sigterm(start: Start, redi
     assert "Traceback" not in "".join(node.err)
 
 
+async def test_ctrl_c_is_a_clean_stop_too(start: Start, redis_url: str) -> None:
+    node = await start("serve", "--port", "0", "--redis-url", redis_url)
+    await ready(await node.url())
+    assert await node.stop(signal.SIGINT) == 0
+    assert node.err == []
+
+
 async def test_serve_says_what_is_wrong_with_its_settings(start: Start, tmp_path: Path) -> None:
     config = tmp_path / "hub.toml"
     config.write_text("drain_s = 0\nhearbeat_s = 3\n")

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import re
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -131,3 +132,18 @@ def test_a_log_line_is_one_json_object(capsys: pytest.CaptureFixture[str]) -> No
     (line,) = capsys.readouterr().err.splitlines()
     found = orjson.loads(line)
     assert (found["level"], found["logger"], found["message"]) == ("warning", "x", "a\n\x1b[2J")
+
+
+def test_a_terminal_does_not_obey_what_is_logged(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    try:
+        set_up("INFO")
+        logging.getLogger("x").warning("%s", "\x1b[2J", extra={"fields": {"path": "/\x9b"}})
+    finally:
+        root.handlers[:] = before[0]
+        root.setLevel(before[1])
+    assert capsys.readouterr().err.endswith(" WARNING x: \\x1b[2J path=/\\x9b\n")

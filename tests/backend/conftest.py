@@ -30,7 +30,7 @@ class Proxy:
     Attributes:
         port: where it listens.
         replies: replies of one line or one bulk string each that it still passes on before it
-            cuts the connection; None never cuts.
+            cuts the connection, once; None never cuts.
     """
 
     def __init__(self, target_port: int) -> None:
@@ -71,6 +71,8 @@ class Proxy:
             # A bulk string is two lines: "$", its length, and then its text.
             if self.replies is not None and not line.startswith(b"$"):
                 self.replies -= 1
+        if self.replies == 0:
+            self.replies = None
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

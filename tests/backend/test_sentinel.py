@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import redis
 
-from broadcaster import connect, connect_sync
-from broadcaster.backend.sentinel import LOOK_S, _newest
+from broadcaster import EmbeddedRedis, connect, connect_sync
+from broadcaster.backend.sentinel import LOOK_S, SentinelPool, _newest
 from tests import ha
 
 
@@ -45,6 +45,7 @@ async def test_sentinels_that_do_not_answer_cost_a_tenth_of_the_time_at_most() -
             assert await ping()
         assert pool._trusted_until - time.monotonic() > LOOK_S * 5
         assert sync.ping()
+        assert sync.connection_pool._trusted_until > time.monotonic()
         # One of them is away: the others are most of them.
         for sentinel in topology.sentinels[1:]:
             sentinel.resume()
@@ -56,3 +57,32 @@ async def test_sentinels_that_do_not_answer_cost_a_tenth_of_the_time_at_most() -
             await pool.sentinel_manager.discover_master("other")
         await client.aclose()
         sync.close()
+
+
+class Told:
+    """In the sentinels' place: names the master that it is told of."""
+
+    def __init__(self, master: EmbeddedRedis) -> None:
+        self.master = master
+
+    async def discover_master(self, _: str) -> tuple[str, int]:
+        return "127.0.0.1", self.master.port
+
+    async def aclose(self) -> None:
+        return
+
+
+async def test_a_connection_in_use_leaves_the_old_master_when_it_is_given_back() -> None:
+    with EmbeddedRedis() as old, EmbeddedRedis() as new:
+        sentinels = Told(old)
+        pool = SentinelPool("m", sentinels)
+        in_use = await pool.get_connection()
+        assert in_use.port == old.port
+        sentinels.master, pool._trusted_until = new, 0.0
+        other = await pool.get_connection()
+        await pool.release(in_use)
+        again = await pool.get_connection()
+        assert (other.port, again.port) == (new.port, new.port)
+        await pool.release(other)
+        await pool.release(again)
+        await pool.aclose()

@@ -48,7 +48,7 @@ def test_what_is_rendered_is_restored(positions: dict[str, EventId], run: EventI
         "a=5-1,",
         "a=5",
         "a=18446744073709551616-0",
-        "a=5-1," * 4000,
+        ",".join(f"s{number}=5-1" for number in range(4000)),
         "5-1" + " " * 65536,
     ],
 )

@@ -290,6 +290,31 @@ def test_an_id_that_was_lost_is_trusted_only_in_who_got_it_anew() -> None:
     assert +hub.resets == {("a", "rollback"): 1}
 
 
+def test_what_redis_had_may_be_gone_when_history_has_changed() -> None:
+    hub = make_hub()
+    ahead, live = Client(hub, positions={"a": EventId(2, 0)}), Client(hub).live()
+    asked = ahead.catch_up()
+    hub.confirm(ahead.subscriber, EventId(2, 0))
+    assert ahead.catch_up() is None
+    hub.rewind("a", ZERO)
+    assert (ahead.wakes, live.wakes) == (1, 1)
+    assert ahead.catch_up() == asked
+    live.live()
+    hub.restart("a", EventId(9, 0), complete=True)
+    assert (live.subscriber.state, live.wakes) == (State.LAGGING, 2)
+
+
+def test_after_a_reset_it_is_told_anew_that_it_is_live() -> None:
+    hub = make_hub()
+    fan_out(hub, "a", event(1), event(2))
+    client = Client(hub).live()
+    hub.rewind("a", EventId(1, 0))
+    fan_out(hub, "a", event(3))
+    assert client.catch_up() is None
+    reset = sse.reset("a", "rollback", "2-0", "1-0", b"1-0")
+    assert client.data == [reset, event(3).wire, sse.live(b"3-0", 1)]
+
+
 def test_only_the_quiet_get_a_heartbeat() -> None:
     hub = make_hub()
     quiet = Client(hub, Subscription(("b",))).live()
@@ -307,6 +332,23 @@ def test_a_heartbeat_moves_the_cursor_of_who_filters() -> None:
     fan_out(hub, "a", event(5, "other"))
     beat(hub)
     assert client.data == [b":\nid: 5-0\n\n"]
+
+
+def test_a_heartbeat_does_not_move_the_cursor_of_who_lags() -> None:
+    hub = make_hub()
+    client = Client(hub, Subscription(("a",), frozenset({"k"}))).live()
+    hub.lag(client.subscriber)
+    fan_out(hub, "a", event(5, "k"))
+    beat(hub)
+    assert client.data == [sse.HEARTBEAT]
+
+
+def test_others_may_run_between_two_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "SLICE", 1)
+    hub = make_hub()
+    clients = [Client(hub).live() for _ in range(3)]
+    written = {sum(len(c.data) for c in clients) for _ in range(BEATS + 1) for _ in hub.beat()}
+    assert written == {1, 2, 3}
 
 
 def test_no_heartbeat_for_the_blocked_and_the_ended() -> None:

@@ -92,7 +92,7 @@ async def test_a_node_that_is_behind_waits_for_its_tailer(
     again = await resume(behind, INVENTORY, events(stream.body)[-2].id)
     await until(lambda: behind.node.replayer.reads)
     held.set()
-    await again.until(LIVE)
+    await again.until(b"data: 2\n\n")  # what was read in one batch is not known
     assert told(again.body) == ["2"]
     assert not resets(again.body)
 
@@ -341,10 +341,10 @@ async def test_an_id_far_in_the_future_is_told_and_times_are_refused(
         stream = await Raw.get(hub.port, INVENTORY)
         await stream.until(LIVE)
         await client.xadd("inventory", {"data": "far"}, id="9999999999999-0")
+        await until(lambda: "9999999999999-0 is" in caplog.text)
         for number in range(3):
             await client.xadd("inventory", {"data": str(number)})
         assert await stream.told(4) == ["far", "0", "1", "2"]
-        await until(lambda: "9999999999999-0 is" in caplog.text)
         for start in ("10m", "2026-01-31T12:00:00Z"):
             answer = await browser.get(f"{INVENTORY}?from={start}")
             assert answer.status_code == 400

@@ -1,0 +1,58 @@
+"""How reads are shared; what they prove is in `e2e/test_nodes.py`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from broadcaster import EventId, Publisher
+from broadcaster.backend.replayer import CONCURRENT_READS, Replayer
+from broadcaster.backend.stream import RedisStream, Row
+
+
+class Watched(RedisStream):
+    """A real stream that notes how many reads run at a time."""
+
+    running = most = 0
+
+    async def from_on(
+        self, position: EventId, last: EventId | None = None, count: int | None = None
+    ) -> list[Row]:
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            return await super().from_on(position, last, count)
+        finally:
+            self.running -= 1
+
+
+@pytest.fixture
+async def ids(publisher: Publisher) -> list[EventId]:
+    return await publisher.publish_many(("pets", "t", "", str(n)) for n in range(40))
+
+
+@pytest.fixture
+def stream(client: Any) -> Watched:
+    return Watched(client, "pets")
+
+
+async def test_who_leaves_does_not_take_the_read_away_from_the_others(
+    stream: Watched, ids: list[EventId]
+) -> None:
+    replayer = Replayer({"pets": stream}, max_event_bytes=1000)
+    leaver, stayer = (asyncio.create_task(replayer.page("pets", ids[0])) for _ in range(2))
+    await asyncio.sleep(0)  # both wait for the one read
+    leaver.cancel()
+    page = await stayer
+    assert ([frame.id for frame in page.frames], page.proven) == (ids[1:], True)
+    assert leaver.cancelled()
+    assert replayer.reads == 1
+
+
+async def test_a_few_reads_run_at_a_time(stream: Watched, ids: list[EventId]) -> None:
+    replayer = Replayer({"pets": stream}, max_event_bytes=1000)
+    pages = await asyncio.gather(*(replayer.page("pets", id_) for id_ in ids))
+    assert [len(page.frames) for page in pages] == list(reversed(range(40)))
+    assert stream.most == CONCURRENT_READS

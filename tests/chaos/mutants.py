@@ -1,0 +1,198 @@
+"""Tests of the tests: breaks the product in one place at a time, and shows which test notices.
+
+python -m tests.chaos.mutants [--only NAME]
+
+It works on a copy of the files that git tracks, as they are now. Status 1: a mutant survives, its
+text is not there exactly once, or its tests fail without it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from tests.chaos.mutations import Mutant, backend, core, web
+
+MUTANTS: tuple[Mutant, ...] = (*core.MUTANTS, *backend.MUTANTS, *web.MUTANTS)
+
+_ROOT = Path(__file__).parents[2]
+_TEST_S = 30  # the slowest of the tests takes 9 s
+_RUN_S = 300
+# Always the same examples; and a mutant that leads to thousands of failures is dead at the first.
+_PYTEST = (
+    "-m", "pytest", "-x", "-q", "--tb=short", f"--timeout={_TEST_S}", "-p", "no:cacheprovider",
+    "--hypothesis-profile=ci",
+)  # fmt: skip
+_FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+::.+?)(?: - .*)?$", re.MULTILINE)
+_TESTS_FAILED = 1  # pytest's exit status; others are for errors, such as a test that is not there
+
+
+class Run(NamedTuple):
+    """What pytest found.
+
+    Attributes:
+        status: its exit status; None if it did not end.
+        failed: the first test that failed.
+        output: what it wrote.
+        seconds: how long it took.
+    """
+
+    status: int | None
+    failed: str
+    output: str
+    seconds: float
+
+    @property
+    def killed(self) -> bool:
+        """Whether a test has failed, and not the run as a whole: a typing error is no mutant."""
+        return self.status == _TESTS_FAILED and bool(self.failed)
+
+
+class Copy:
+    """A copy of the files that git tracks, in which tests can be run."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        tracked = subprocess.check_output(["git", "-C", str(_ROOT), "ls-files", "-z"], text=True)
+        for name in filter(None, tracked.split("\0")):
+            if (_ROOT / name).is_file():  # not one that is about to be removed
+                target = directory / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes((_ROOT / name).read_bytes())
+                target.chmod((_ROOT / name).stat().st_mode)
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        # PYTHONPATH comes before the installed package, and `-P` leaves it in force, so that the
+        # commands that tests start are of the copy too. No bytecode: it is told from its source
+        # by size and seconds, and some mutants change neither.
+        ours = {"PYTHONPATH": str(self.directory), "PYTHONDONTWRITEBYTECODE": "1"}
+        return os.environ | ours
+
+    def imported(self) -> Path:
+        """Where a process that is started as a test starts one finds the product."""
+        command = [sys.executable, "-P", "-c", "import broadcaster; print(broadcaster.__file__)"]
+        output = subprocess.check_output(command, cwd="/", env=self._environment, text=True)
+        return Path(output.strip())
+
+    @contextmanager
+    def mutated(self, mutant: Mutant) -> Iterator[None]:
+        """The copy with a mutant in it.
+
+        Raises:
+            ValueError: the text before is not there exactly once.
+        """
+        path = self.directory / mutant.file
+        text = path.read_text("utf-8")
+        if (count := text.count(mutant.before)) != 1:
+            raise ValueError(f"its text is {count} times in {mutant.file}")
+        path.write_text(text.replace(mutant.before, mutant.after), "utf-8")
+        try:
+            yield
+        finally:
+            path.write_text(text, "utf-8")
+
+    def test(self, tests: Iterable[str]) -> Run:
+        """Run tests until the first one fails."""
+        began_s = time.monotonic()
+        process = subprocess.Popen(
+            [sys.executable, *_PYTEST, *tests],
+            cwd=self.directory,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            output, _ = process.communicate(timeout=_RUN_S)
+            status: int | None = process.returncode
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            output, status = process.communicate()[0], None
+        failed = _FAILED.search(output)
+        return Run(status, failed[1] if failed else "", output, time.monotonic() - began_s)
+
+
+def judge(copy: Copy, mutant: Mutant) -> Run:
+    """Run a mutant's tests on the copy with the mutant in it."""
+    try:
+        with copy.mutated(mutant):
+            return copy.test(mutant.tests)
+    except (ValueError, OSError) as error:
+        return Run(None, "", str(error), 0.0)
+
+
+def row(mutant: Mutant, run: Run) -> tuple[str, str, str]:
+    """The mutant's row of the table."""
+    if run.killed:
+        verdict = escape(run.failed)
+    elif run.status == 0:
+        verdict = "[red]it survives[/red]"
+    else:
+        verdict = f"[red]can't be told: {escape(run.output.strip()[-200:])}[/red]"
+    return escape(mutant.name), verdict, f"{run.seconds:.1f}"
+
+
+def _chosen(only: str) -> Sequence[Mutant]:
+    chosen = [mutant for mutant in MUTANTS if not only or mutant.name == only]
+    if not chosen:
+        known = ", ".join(mutant.name for mutant in MUTANTS)
+        raise click.BadParameter(f"there is no {only!r}; there are: {known}")
+    return chosen
+
+
+def _hunt(console: Console, copy: Copy, mutants: Sequence[Mutant]) -> bool:
+    """Judge mutants and print the table; whether all were killed."""
+    table = Table("mutant", "killed by", "s", title="Mistakes, and the tests that notice")
+    survivors = 0
+    for mutant in mutants:
+        run = judge(copy, mutant)
+        survivors += not run.killed
+        table.add_row(*row(mutant, run))
+        if len(mutants) == 1 or not run.killed:
+            console.print(run.output, markup=False)
+        elif sys.stdout.isatty():
+            console.print(f"  {mutant.name}: {run.seconds:.1f} s", markup=False)
+    console.print(table)
+    console.print(f"{len(mutants) - survivors} of {len(mutants)} were noticed")
+    return not survivors
+
+
+@click.command()
+@click.option("--only", default="", metavar="NAME", help="One mutant, with what pytest says.")
+def main(only: str) -> None:
+    """Break the product in one place at a time; status 1 if no test notices."""
+    mutants = _chosen(only)
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    with tempfile.TemporaryDirectory(prefix="mutants-") as directory:
+        copy = Copy(Path(directory).resolve())
+        found = copy.imported()
+        if not found.is_relative_to(copy.directory):
+            raise click.ClickException(f"tests would not see the copy, but {found}")
+        tests = dict.fromkeys(test for mutant in mutants for test in mutant.tests)
+        run = copy.test(tests)
+        console.print(f"without a mutant, {len(tests)} tests or files: {run.seconds:.1f} s")
+        if run.status != 0:
+            console.print(run.output, markup=False)
+            raise click.ClickException("these fail, or are not there, without any mutant")
+        if not _hunt(console, copy, mutants):
+            sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,283 @@
+"""Mutants of `backend`, and of what asks it: proofs, other servers, and commands sent twice."""
+
+from __future__ import annotations
+
+from tests.chaos.mutations import Mutant
+
+_APP = "broadcaster/app.py"
+_TAILER = "broadcaster/backend/tailer.py"
+_REPLAYER = "broadcaster/backend/replayer.py"
+_NODES = "tests/e2e/test_nodes.py::"
+_CLUSTER = "tests/backend/test_cluster.py::"
+_SENTINEL = "tests/backend/test_sentinel.py::"
+_PUBLISHER = "tests/backend/test_publisher.py::"
+
+MUTANTS: tuple[Mutant, ...] = (
+    # The tailer proves each read
+    Mutant(
+        "tailer: no look for the head's entry after a read",
+        _TAILER,
+        "if head == ZERO or not await self._stream.from_on(head, head, 1):",
+        "if head == ZERO:",
+        (_NODES + "test_a_burst_that_was_trimmed_before_it_was_read_is_a_reset",),
+    ),
+    Mutant(
+        "tailer: Redis's count of entries is not compared",
+        _TAILER,
+        "info.last == last and info.added == self._added + len(rows) + len(more)",
+        "info.last == last",
+        (_NODES + "test_a_burst_that_was_trimmed_before_it_was_read_is_a_reset",),
+    ),
+    Mutant(
+        "tailer: Redis's count of entries proves nothing",
+        _TAILER,
+        "        return more if complete else None",
+        "        return None",
+        (_NODES + "test_trimming_all_that_was_read_is_no_loss",),
+    ),
+    Mutant(
+        "tailer: entries that come during the proof spoil it",
+        _TAILER,
+        "        if info.last > last:",
+        "        if False:",
+        ("tests/backend/test_tailer.py",),
+    ),
+    Mutant(
+        "tailer: entries read are not counted",
+        _TAILER,
+        "        self._added += len(rows)\n",
+        "",
+        (_NODES + "test_trimming_all_that_was_read_is_no_loss",),
+    ),
+    Mutant(
+        "tailer: a new connection leads to the same server",
+        _TAILER,
+        "return self._proven_over != self._stream.connections",
+        "return False",
+        (_NODES + "test_an_id_that_was_given_twice_is_a_rollback",),
+    ),
+    Mutant(
+        "tailer: entries with the same id are the same",
+        _TAILER,
+        "                if their == frame:",
+        "                if their.id == frame.id:",
+        (_NODES + "test_an_id_that_was_given_twice_is_a_rollback",),
+    ),
+    Mutant(
+        "tailer: one equal entry proves all before it",
+        _TAILER,
+        "                if their is None or equal >= READ_COUNT:",
+        "                if their is None or equal >= 1:",
+        ("tests/backend/test_tailer.py",),
+    ),
+    Mutant(
+        "tailer: an entry that the window has not is passed over",
+        _TAILER,
+        "                while their is not None and their.id > frame.id:\n"
+        "                    common, equal = None, 0\n",
+        "                while their is not None and their.id > frame.id:\n",
+        ("tests/backend/test_tailer.py",),
+    ),
+    Mutant(
+        "tailer: nobody is told where histories part",
+        _TAILER,
+        "                yield Rewind(common)\n",
+        "",
+        (_NODES + "test_an_id_that_was_given_twice_is_a_rollback",),
+    ),
+    Mutant(
+        "tailer: a stream with a beginning has all of it",
+        _TAILER,
+        "        if beginning and (await self._stream.info()).whole:",
+        "        if beginning:",
+        (_NODES + "test_the_empty_beginning_is_continuous_until_something_is_removed",),
+    ),
+    Mutant(
+        "tailer: a key that is no stream any more resets nobody",
+        _TAILER,
+        'if self._in_step and str(error).startswith("WRONGTYPE"):',
+        "if False:",
+        (_NODES + "test_clients_are_told_at_once_that_their_stream_is_no_stream",),
+    ),
+    # What a client's cursor proves
+    Mutant(
+        "app: a page that is not proven is sent",
+        _APP,
+        "if not page.proven or page.end == position:",
+        "if page.end == position:",
+        (_NODES + "test_cursors_at_the_trim_edge",),
+    ),
+    Mutant(
+        "replayer: any page is proven",
+        _REPLAYER,
+        "return bool(rows) and after in (id_of(rows[0]), id_of(rows[0]).before())",
+        "return True",
+        (_NODES + "test_cursors_at_the_trim_edge",),
+    ),
+    Mutant(
+        "replayer: from 0-0 on nothing was ever removed",
+        _REPLAYER,
+        "            return (await self._streams[stream].info()).whole",
+        "            return True",
+        (_NODES + "test_the_empty_beginning_is_continuous_until_something_is_removed",),
+    ),
+    Mutant(
+        "app: an id ahead of this node exists",
+        _APP,
+        "if await self.replayer.first(stream, position, position.after()) is not None:",
+        "if True:",
+        (_NODES + "test_an_id_that_redis_does_not_know_is_a_rollback",),
+    ),
+    Mutant(
+        "app: a reset leads to where nothing is retained",
+        _APP,
+        "            resumed = resumed or await self.replayer.beginning(stream)\n",
+        "",
+        (_NODES + "test_cursors_at_the_trim_edge",),
+    ),
+    Mutant(
+        "app: a terminal event counts in the window alone",
+        _APP,
+        "if frame is None and self.hub.windows[stream].place(position) is not Place.COVERED:",
+        "if False:",
+        ("tests/e2e/test_resume.py::test_the_end_counts_though_it_has_left_the_window",),
+    ),
+    # Reads are few
+    Mutant(
+        "replayer: a herd does not share its reads",
+        _REPLAYER,
+        "        task = self._reading.get(key)",
+        "        task = None",
+        (_NODES + "test_a_herd_with_one_cursor_shares_its_reads",),
+    ),
+    Mutant(
+        "replayer: who leaves takes the read away from the others",
+        _REPLAYER,
+        "result: T = await asyncio.shield(task)",
+        "result: T = await task",
+        ("tests/backend/test_replayer.py",),
+    ),
+    Mutant(
+        "replayer: any number of reads at a time",
+        _REPLAYER,
+        "        async with self._places:\n",
+        "        if True:\n",
+        ("tests/backend/test_replayer.py",),
+    ),
+    # Entries that can't be sent
+    Mutant(
+        "decoder: a malformed entry loses its place",
+        "broadcaster/backend/stream.py",
+        "return [self._decode(id_of(row), row[1]) for row in rows]",
+        "return [f for row in rows if (f := self._decode(id_of(row), row[1])).wire]",
+        ("tests/backend/test_stream.py",),
+    ),
+    Mutant(
+        "decoder: each malformed entry is a log line",
+        "broadcaster/backend/stream.py",
+        "        if now - self._logged_at >= _LOG_EVERY_S:",
+        "        if True:",
+        ("tests/backend/test_stream.py",),
+    ),
+    # Commands
+    Mutant(
+        "client: a command is sent again",
+        "broadcaster/backend/client.py",
+        "def connect(\n    url: str, *, timeout_s: float | None = 5.0, retries: int = 0,",
+        "def connect(\n    url: str, *, timeout_s: float | None = 5.0, retries: int = 1,",
+        (_PUBLISHER + "test_nothing_is_sent_twice",),
+    ),
+    Mutant(
+        "client: a blocking command is sent again",
+        "broadcaster/backend/client.py",
+        "def connect_sync(\n    url: str, *, timeout_s: float | None = 5.0, retries: int = 0,",
+        "def connect_sync(\n    url: str, *, timeout_s: float | None = 5.0, retries: int = 1,",
+        (_PUBLISHER + "test_nothing_is_sent_twice",),
+    ),
+    Mutant(
+        "client: a server that is frozen is waited for",
+        "broadcaster/backend/client.py",
+        '        "socket_timeout": timeout_s,',
+        '        "socket_timeout": None,',
+        ("tests/backend/test_client.py::test_timeouts_and_retries_are_ours_not_those_of_redis_py",),
+    ),
+    Mutant(
+        "client: connections that are replaced are not counted",
+        "broadcaster/backend/connection.py",
+        "        type(self).made += 1",
+        "        pass",
+        (_CLUSTER + "test_a_connection_that_is_replaced_without_a_word_is_counted",),
+    ),
+    Mutant(
+        "client: a cancellation is lost",
+        "broadcaster/backend/connection.py",
+        "        if task and task.cancelling() > asked:",
+        "        if False:",
+        (_PUBLISHER + "test_a_cancelled_call_leaves_no_replies_to_the_next_one",),
+    ),
+    Mutant(
+        "publisher: what broke half-way is forgotten",
+        "broadcaster/backend/publisher.py",
+        "        ids.extend([None] * (len(commands) - len(replies)))\n",
+        "",
+        (_PUBLISHER + "test_a_connection_that_breaks_half_way",),
+    ),
+    # Sentinel and Cluster
+    Mutant(
+        "sentinel: the pool does not look again",
+        "broadcaster/backend/sentinel.py",
+        "                if time.monotonic() >= self._trusted_until:\n"
+        "                    await self._look()",
+        "                pass",
+        (_SENTINEL + "test_sentinels_that_do_not_answer_cost_a_tenth_of_the_time_at_most",),
+    ),
+    Mutant(
+        "sentinel: the blocking pool does not look again",
+        "broadcaster/backend/sentinel.py",
+        "        if (asked := time.monotonic()) >= self._trusted_until:",
+        "        if (asked := time.monotonic()) < 0:",
+        (_SENTINEL + "test_sentinels_that_do_not_answer_cost_a_tenth_of_the_time_at_most",),
+    ),
+    Mutant(
+        "sentinel: connections to the old master are kept",
+        "broadcaster/backend/sentinel.py",
+        "            await self.update_active_connections_for_reconnect()",
+        "            pass",
+        (_SENTINEL + "test_a_connection_in_use_leaves_the_old_master_when_it_is_given_back",),
+    ),
+    Mutant(
+        "sentinel: the first answer wins",
+        "broadcaster/backend/sentinel.py",
+        'best = max(states, key=lambda state: state["config-epoch"], default=None)',
+        "best = next(iter(states), None)",
+        (_SENTINEL + "test_the_newest_epoch_wins_wherever_it_is_heard",),
+    ),
+    Mutant(
+        "sentinel: a master that is down is taken",
+        "broadcaster/backend/sentinel.py",
+        'if state["is_master"] and not (state["is_sdown"] or state["is_odown"]):',
+        'if state["is_master"]:',
+        (_SENTINEL + "test_an_older_answer_never_leads_back_to_a_master_that_was_replaced",),
+    ),
+    Mutant(
+        "cluster: commands are sent before it is known where to",
+        "broadcaster/backend/cluster.py",
+        "        await self.initialize()\n        try:",
+        "        try:",
+        ("tests/e2e/test_sharded_cluster.py",),
+    ),
+    Mutant(
+        "cluster: a server is asked for the keys of each XREAD",
+        "broadcaster/backend/cluster.py",
+        "        if stream is not None:\n            return self.keyslot(stream)\n",
+        "",
+        (_CLUSTER + "test_reading_a_stream_is_one_command",),
+    ),
+    Mutant(
+        "cluster: the servers of the url are forgotten",
+        "broadcaster/backend/cluster.py",
+        "                self.nodes_manager.startup_nodes.setdefault(node.name, node)",
+        "                pass",
+        (_CLUSTER + "test_when_all_servers_have_moved_the_url_still_leads_to_them",),
+    ),
+)

@@ -1,0 +1,282 @@
+"""Mutants of `web`, and of the node: what keeps an `EventSource` alive, and a slow client alone."""
+
+from __future__ import annotations
+
+from tests.chaos.mutations import Mutant
+
+_APP = "broadcaster/app.py"
+_STREAM_PY = "broadcaster/web/stream.py"
+_SINK = "broadcaster/web/sink.py"
+_CONNECTION = "broadcaster/web/connection.py"
+_PROBLEM = "broadcaster/web/problem.py"
+_STREAM = "tests/web/test_stream.py::"
+_CONNECTED = "tests/web/test_connection.py::"
+_RETRY = "tests/web/test_retry.py::"
+_NODES = "tests/e2e/test_nodes.py::"
+
+MUTANTS: tuple[Mutant, ...] = (
+    # The head, and the first bytes
+    Mutant(
+        "stream: proxies may buffer it",
+        _PROBLEM,
+        '    (b"x-accel-buffering", b"no"),\n',
+        "",
+        (_STREAM + "test_the_head_of_the_response",),
+    ),
+    Mutant(
+        "stream: proxies may compress it",
+        _PROBLEM,
+        'b"no-store, no-transform"',
+        'b"no-store"',
+        (_STREAM + "test_the_head_of_the_response",),
+    ),
+    Mutant(
+        "stream: no first bytes at once",
+        _STREAM_PY,
+        "            await sink.send(request.greeting(retry_ms))\n",
+        "",
+        (_STREAM + "test_the_head_of_the_response",),
+    ),
+    Mutant(
+        "stream: the first id need not be proven",
+        _STREAM_PY,
+        'at if proven else b""',
+        "at",
+        (_NODES + "test_the_first_id_is_always_one_of_an_entry",),
+    ),
+    Mutant(
+        "stream: every client comes back after the same time",
+        _STREAM_PY,
+        "retry_ms = random.randint(settings.retry_min_ms, settings.retry_max_ms)",
+        "retry_ms = settings.retry_min_ms",
+        (_RETRY + "test_each_client_comes_back_at_a_time_of_its_own",),
+    ),
+    Mutant(
+        "stream: all who are shed come back after the same time",
+        _STREAM_PY,
+        "retry_ms = random.randint(mean_ms // 2, mean_ms * 3 // 2)",
+        "retry_ms = mean_ms",
+        (_RETRY + "test_each_client_comes_back_at_a_time_of_its_own",),
+    ),
+    # Never ending an EventSource for trouble that passes
+    Mutant(
+        "stream: who is shed gets 503",
+        _PROBLEM,
+        r'return event_stream(b": %b\nretry: %d\n\n" % (reason.value.encode(), retry_ms))',
+        "return Response(status_code=503)",
+        (_STREAM + "test_a_newcomer_above_the_limit_is_told_to_come_back",),
+    ),
+    Mutant(
+        "stream: a cursor that can't be read is refused",
+        _STREAM_PY,
+        "                self.unreadable = text",
+        "                raise",
+        (_STREAM + "test_a_hostile_last_event_id_gets_a_reset_and_the_stream",),
+    ),
+    Mutant(
+        "stream: after the end it begins anew",
+        _STREAM_PY,
+        "        elif over:",
+        "        elif False:",
+        (_STREAM + "test_an_order_is_replayed_and_followed_to_its_end",),
+    ),
+    Mutant(
+        "stream: times are found among ids of the future",
+        _STREAM_PY,
+        "        if isinstance(self._start, int):\n            self._refuse_times()",
+        "        pass",
+        (_NODES + "test_an_id_far_in_the_future_is_told_and_times_are_refused",),
+    ),
+    Mutant(
+        "stream: a run is anybody's",
+        _STREAM_PY,
+        'frozenset({f"{key}#{run}"})',
+        "frozenset()",
+        (_STREAM + "test_a_run_is_requested_once_and_continued",),
+    ),
+    Mutant(
+        "connection: a replay that Redis can't give ends the response",
+        _CONNECTION,
+        "        except BroadcasterError as error:",
+        "        except ZeroDivisionError as error:",
+        ("tests/e2e/test_resume.py::test_a_replay_waits_for_redis",),
+    ),
+    Mutant(
+        "app: no limit of connections",
+        _APP,
+        "        if len(self.hub.subscribers) >= self.settings.max_connections:",
+        "        if False:",
+        (_STREAM + "test_a_newcomer_above_the_limit_is_told_to_come_back",),
+    ),
+    Mutant(
+        "app: newcomers are served from a window that is not loaded",
+        _APP,
+        "        if not all(window.is_set() for window in loaded):",
+        "        if False:",
+        (_NODES + "test_a_stream_that_can_not_be_read_from_the_start_harms_only_its_channel",),
+    ),
+    Mutant(
+        "app: a node that can't read is ready",
+        _APP,
+        "            if tailer.problem:",
+        "            if False:",
+        (_STREAM + "test_redis_goes_away_and_comes_back",),
+    ),
+    # Slow clients, and those that have vanished
+    Mutant(
+        "connection: a client that takes nothing is kept",
+        _CONNECTION,
+        "                self._sink.abort()",
+        "                pass",
+        (_CONNECTED + "test_a_client_that_makes_progress_is_not_cut",),
+    ),
+    Mutant(
+        "connection: a client that is slow is cut",
+        _CONNECTION,
+        "            if self._sink.unsent_bytes() >= unsent:",
+        "            if True:",
+        (_CONNECTED + "test_a_client_that_makes_progress_is_not_cut",),
+    ),
+    Mutant(
+        "sink: through ASGI a client that takes nothing is kept",
+        _SINK,
+        "asyncio.timeout(self._send_timeout_s)",
+        "asyncio.timeout(None)",
+        (_CONNECTED + "test_a_client_that_never_reads_again_is_cut_on_any_server",),
+    ),
+    Mutant(
+        "protocol: the kernel keeps who has vanished",
+        "broadcaster/web/protocol.py",
+        "        _limit_silence(transport, send_timeout_s)\n",
+        "",
+        (_CONNECTED + "test_the_kernel_notices_who_has_vanished_and_buffers_are_small",),
+    ),
+    Mutant(
+        "connection: the hub goes on writing to a full buffer",
+        _CONNECTION,
+        "        self._hub.lag(self.subscriber)\n",
+        "",
+        (_STREAM + "test_a_client_that_reads_nothing_holds_up_nobody_and_misses_nothing",),
+    ),
+    Mutant(
+        "connection: who is gone is still written to",
+        _CONNECTION,
+        "    def _on_closed(self) -> None:\n        self._hub.remove(self.subscriber)",
+        "    def _on_closed(self) -> None:\n        pass",
+        (_CONNECTED + "test_nobody_writes_to_who_is_gone",),
+    ),
+    Mutant(
+        "protocol: the high-water mark is uvicorn's",
+        "broadcaster/web/protocol.py",
+        "        transport.set_write_buffer_limits(high=high_water_bytes)\n",
+        "",
+        (_CONNECTED + "test_the_kernel_notices_who_has_vanished_and_buffers_are_small",),
+    ),
+    Mutant(
+        "connection: a long replay holds up the others",
+        _CONNECTION,
+        "        await asyncio.sleep(0)  # a long replay must not hold up the others\n",
+        "",
+        (_CONNECTED + "test_others_run_between_two_pages_of_a_replay",),
+    ),
+    Mutant(
+        "app: a round holds up everything else",
+        _APP,
+        "    for _ in round_:\n        await asyncio.sleep(0)",
+        "    for _ in round_:\n        pass",
+        ("tests/test_app.py::test_others_run_between_two_slices",),
+    ),
+    Mutant(
+        "app: two rounds at a time",
+        _APP,
+        "                async with self._turn:\n                    await self._apply",
+        "                if True:\n                    await self._apply",
+        ("tests/test_app.py::test_one_round_at_a_time_so_that_who_lags_meanwhile_misses_nothing",),
+    ),
+    Mutant(
+        "app: a heartbeat in the middle of a round",
+        _APP,
+        "            async with self._turn:\n                await _finish(self.hub.beat())",
+        "            await _finish(self.hub.beat())",
+        ("tests/test_app.py::test_a_heartbeat_waits_for_the_end_of_a_round",),
+    ),
+    Mutant(
+        "app: a mistake in one round ends the tailer",
+        _APP,
+        "        except Exception:  # a mistake of ours in one round must not end the node",
+        "        except ZeroDivisionError:",
+        ("tests/test_app.py::test_a_mistake_in_one_round_does_not_end_the_work",),
+    ),
+    # Drain
+    Mutant(
+        "app: a drain ends all streams in one instant",
+        _APP,
+        "size = -(-len(subscribers) // _DRAIN_SLICES) or 1",
+        "size = len(subscribers) or 1",
+        ("tests/test_app.py::test_a_drain_takes_its_time",),
+    ),
+    Mutant(
+        "app: all who are drained come back after the same time",
+        _APP,
+        "retry_ms = random.randint(self.settings.retry_min_ms, self.settings.retry_max_ms)",
+        "retry_ms = self.settings.retry_min_ms",
+        (_RETRY + "test_each_client_comes_back_at_a_time_of_its_own",),
+    ),
+    Mutant(
+        "app: a node that drains takes newcomers",
+        _APP,
+        "        if self.draining:\n            return Shed.DRAINING\n",
+        "",
+        (_RETRY + "test_a_node_that_drains_sends_newcomers_away",),
+    ),
+    Mutant(
+        "app: a node that drains is ready",
+        _APP,
+        'found = ["draining"] if self.draining else []',
+        "found: list[str] = []",
+        (_RETRY + "test_a_node_that_drains_sends_newcomers_away",),
+    ),
+    Mutant(
+        "server: uvicorn waits for open streams",
+        "broadcaster/web/server.py",
+        "asyncio.ensure_future(self._drain())",
+        "asyncio.ensure_future(asyncio.sleep(0))",
+        ("tests/test_cli.py::test_serve_ends_streams_and_exits_with_0_on_sigterm",),
+    ),
+    Mutant(
+        "server: a clean stop is told as death by a signal",
+        "broadcaster/web/server.py",
+        "            self._captured_signals.clear()",
+        "            pass",
+        ("tests/test_cli.py::test_ctrl_c_is_a_clean_stop_too",),
+    ),
+    Mutant(
+        "server: under another server open streams are not ended",
+        "broadcaster/web/server.py",
+        "        loop.call_soon_threadsafe(end_streams)  # not in the middle",
+        "        # not in the middle",
+        ("tests/web/test_mounted.py::test_plain_servers[uvicorn]",),
+    ),
+    # What is told of it
+    Mutant(
+        "peers: a process that has died fails the scrape",
+        "broadcaster/peers.py",
+        "    except OSError as error:  # it has died, and is about to be replaced",
+        "    except ZeroDivisionError as error:",
+        ("tests/test_metrics.py::test_processes_answer_for_each_other",),
+    ),
+    Mutant(
+        "logs: a terminal obeys what comes from outside",
+        "broadcaster/logs.py",
+        "return printable(super().format(record) + fields)",
+        "return super().format(record) + fields",
+        ("tests/test_terminal.py::test_a_terminal_does_not_obey_what_is_logged",),
+    ),
+    Mutant(
+        "tail: a terminal obeys what comes from outside",
+        "broadcaster/tailing.py",
+        "(printable(event.data), style),",
+        "(event.data, style),",
+        ("tests/test_terminal.py::test_tail_writes_lines_for_people",),
+    ),
+)

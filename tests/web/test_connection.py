@@ -1,0 +1,137 @@
+"""When a client is too slow, and when only slow; over sockets it is in `test_stream.py`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable
+
+import pytest
+
+from broadcaster import Publisher
+from broadcaster.core import sse
+from broadcaster.core.event import ZERO, Event, EventId
+from broadcaster.core.hub import Ask, Hub
+from broadcaster.core.sse import Frame
+from broadcaster.core.subscription import Subscriber, Subscription
+from broadcaster.core.window import Window
+from broadcaster.web.connection import Connection
+from tests.nodes import Raw, running
+from tests.wait import until
+
+INVENTORY = "/v1/inventory/stream"
+
+
+class FakeSink:
+    """A socket that nobody else has: its buffer is as full as it is told to be."""
+
+    pushed = True
+    chunked = False
+    closed = timed_out = False
+    on_blocked: Callable[[], object]
+    on_closed: Callable[[], object]
+
+    def __init__(self, *unsent: int) -> None:
+        self.blocked = bool(unsent)
+        self.unsent = list(unsent)
+        self.written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        assert not self.closed
+        self.written.append(data)
+
+    def wake(self) -> None:
+        return
+
+    async def wait(self) -> None:
+        await asyncio.Event().wait()
+
+    async def send(self, data: bytes) -> None:
+        self.write(data)
+
+    async def start(self, headers: list[tuple[bytes, bytes]]) -> None:
+        return
+
+    async def finish(self) -> None:
+        return
+
+    def unsent_bytes(self) -> int:
+        assert self.unsent, "it should have been cut"
+        return self.unsent.pop(0)
+
+    def abort(self) -> None:
+        self.closed = self.timed_out = True
+
+
+def event(ms: int) -> Frame:
+    return sse.encode(Event(EventId(ms, 0), "t", "", b"x" * 1000))
+
+
+def connect(hub: Hub, sink: FakeSink) -> Connection:
+    return Connection(hub, nobody, sink, Subscription(("a",)), {"a": ZERO}, resumed=False)
+
+
+async def nobody(subscriber: Subscriber, ask: Ask) -> bytes:
+    raise AssertionError(f"{ask} is in the window")
+
+
+async def test_a_client_that_makes_progress_is_not_cut() -> None:
+    hub, sink = Hub({"a": Window(10, 1000)}), FakeSink(30, 20, 20, 10, 10, 10)
+    assert await connect(hub, sink).run(0.01) == "send_timeout"
+    assert sink.unsent == []  # it was cut when it had taken nothing
+    assert not hub.subscribers
+
+
+async def test_others_run_between_two_pages_of_a_replay() -> None:
+    hub, happened = Hub({"a": Window(5000, 1 << 30)}), list[str]()
+    hub.windows["a"].append(event(ms) for ms in range(1, 1000))
+
+    class Noted(FakeSink):
+        def write(self, data: bytes) -> None:
+            happened.append("a page")
+            asyncio.get_running_loop().call_soon(happened.append, "somebody else")
+
+    task = asyncio.create_task(connect(hub, Noted()).run(1.0))
+    await until(lambda: hub.live)
+    task.cancel()
+    assert happened[:4] == ["a page", "somebody else"] * 2
+
+
+async def test_nobody_writes_to_who_is_gone() -> None:
+    hub, sink = Hub({"a": Window(10, 100_000)}), FakeSink()
+    task = asyncio.create_task(connect(hub, sink).run(1.0))
+    await until(lambda: hub.live)
+    sink.closed = True
+    sink.on_closed()
+    for _ in hub.fan_out("a", [event(1)]):  # before its task has run
+        pass
+    assert len(sink.written) == 1  # that it is live
+    task.cancel()
+
+
+async def test_a_client_that_never_reads_again_is_cut_on_any_server(
+    redis_url: str, publisher: Publisher
+) -> None:
+    async with running(redis_url, sink="asgi", send_timeout_s=0.3) as hub:
+        stream = await Raw.get(hub.port, INVENTORY)
+        await stream.until(b"stream.live")
+        stream.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        for _ in range(10):
+            await publisher.publish_many([("inventory", "t", "", "x" * 10_000)] * 100)
+        await until(lambda: not hub.node.hub.subscribers, 10.0)
+        assert hub.node.meters.closed["send_timeout"] == 1
+        with contextlib.suppress(OSError):
+            stream.close()
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux alone has it")
+async def test_the_kernel_notices_who_has_vanished_and_buffers_are_small(redis_url: str) -> None:
+    async with running(redis_url, send_timeout_s=7, high_water_bytes=5000) as hub:
+        stream = await Raw.get(hub.port, INVENTORY)
+        await stream.until(b"stream.live")
+        (subscriber,) = hub.node.hub.subscribers
+        transport: asyncio.Transport = subscriber.write.__self__  # type: ignore[attr-defined]
+        sock = transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 7000
+        assert transport.get_write_buffer_limits()[1] == 5000
