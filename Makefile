@@ -5,7 +5,7 @@ BIN := .venv/bin
 COMPILE := $(BIN)/pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-trusted-host \
 	--no-emit-find-links --no-emit-options --no-header
 
-.PHONY: install demo test compose-test chaos chaos-quick mutants coverage check bench lock clean
+.PHONY: install demo test compose-test chaos chaos-quick mutants coverage check bench bench-quick lock clean
 
 install: .venv/.installed
 
@@ -31,8 +31,13 @@ coverage: install
 compose-test: install
 	COMPOSE_TEST=1 $(BIN)/python -m pytest -s tests/deploy/test_compose.py $(ARGS)
 
+# Eight minutes; docs/performance.md says what it needs and what it writes.
 bench: install
-	$(BIN)/python -m bench.fanout $(ARGS)
+	$(BIN)/python -m bench --write $(ARGS)
+
+# Half a minute: fails if a delivery costs more than 1.6 times the kernel's send.
+bench-quick: install
+	$(BIN)/python -m bench --quick
 
 # Real faults at real servers; SEED=… plays the same again.
 chaos: install

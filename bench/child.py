@@ -1,11 +1,15 @@
-"""A child process that is asked by lines of JSON, and what it costs: CPU time and memory. Linux."""
+"""Child processes: one of ours that is asked by lines of JSON, and what a family of them costs."""
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,38 +17,54 @@ from typing import Any
 from broadcaster.errors import BroadcasterError
 from broadcaster.settings import PREFIX
 
-_STOP_TIMEOUT_S = 20.0
+_STOP_TIMEOUT_S = 10.0
+_PDEATHSIG = 1  # prctl(2): it is sent a signal when we die, however we die
 
 
 class ChildError(BroadcasterError):
     """A child process has ended when it should not."""
 
 
-class Child:
-    """A module of ours, running. Leaving its block ends it."""
+class Process:
+    """A command that runs, and all that it has started. Leaving its block ends it."""
 
-    def __init__(self, environment: dict[str, str], module: str, *arguments: str) -> None:
-        ours = {name: value for name, value in environment.items() if not name.startswith(PREFIX)}
-        self._module = module
+    def __init__(self, command: Sequence[str], **variables: str) -> None:
+        """Start it.
+
+        Args:
+            command: a program and its arguments.
+            variables: of its environment, which has no settings of a hub besides.
+        """
+        ours = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        self._command = command
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=ours,
+            env=ours | variables,
             start_new_session=True,  # Ctrl-C reaches us alone, and we end it
+            preexec_fn=_die_with_us,
         )
+
+    @property
+    def pids(self) -> list[int]:
+        """Its id, and those of all that it has started."""
+        return list(_family(self._process.pid))
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU time of all its processes and threads so far, user and system."""
         # As clock_getcpuclockid(3) makes it: nanoseconds, where /proc has hundredths of a second.
-        self._cpu_clock = (~self._process.pid << 3) | 2
+        return sum(time.clock_gettime((~pid << 3) | 2) for pid in self.pids)
 
-    def tell(self, **command: Any) -> None:
-        """Give a command; `answer` waits for its answer."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(command) + "\n")
-        self._process.stdin.flush()
+    def pss_bytes(self) -> int:
+        """Memory of all its processes: the proportional set size, which counts shared pages once
+        among those who share them."""
+        return sum(_pss_bytes(pid) for pid in self.pids)
 
-    def answer(self) -> dict[str, Any]:
-        """Wait for the next line.
+    def line(self) -> str:
+        """Wait for the next line that it prints.
 
         Raises:
             ChildError: it has ended.
@@ -52,32 +72,20 @@ class Child:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise ChildError(f"{self._module} has ended with status {self._process.wait()}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+            raise ChildError(f"{self._command} has ended with status {self._process.wait()}")
+        return line
 
-    def ask(self, **command: Any) -> dict[str, Any]:
-        """Give a command and wait for its answer."""
-        self.tell(**command)
-        return self.answer()
-
-    @property
-    def cpu_s(self) -> float:
-        """CPU time of all its threads so far, user and system."""
-        return time.clock_gettime(self._cpu_clock)
-
-    def pss_bytes(self) -> int:
-        """Its memory: the proportional set size, which counts shared pages by their sharers."""
-        for line in Path(f"/proc/{self._process.pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-        raise ChildError("the kernel does not tell a process's memory")
+    def write(self, line: str) -> None:
+        """Give it a line to read."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
 
     def stop(self) -> None:
         """Send SIGTERM, for one that answers with a last line."""
-        self._process.terminate()
+        self._process.send_signal(signal.SIGTERM)
 
-    def __enter__(self) -> Child:
+    def __enter__(self) -> Process:
         return self
 
     def __exit__(
@@ -90,5 +98,50 @@ class Child:
         try:
             self._process.communicate(timeout=_STOP_TIMEOUT_S)
         except (subprocess.TimeoutExpired, OSError):
-            self._process.kill()
+            os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+
+
+class Child(Process):
+    """A module of ours, which reads and writes lines of JSON."""
+
+    def __init__(self, module: str, *arguments: str) -> None:
+        super().__init__([sys.executable, "-m", module, *arguments])
+
+    def tell(self, **command: Any) -> None:
+        """Give a command; `answer` waits for its answer."""
+        self.write(json.dumps(command))
+
+    def answer(self) -> dict[str, Any]:
+        """Wait for the next answer. See `line`."""
+        answer: dict[str, Any] = json.loads(self.line())
+        return answer
+
+    def ask(self, **command: Any) -> dict[str, Any]:
+        """Give a command and wait for its answer."""
+        self.tell(**command)
+        return self.answer()
+
+    def __enter__(self) -> Child:
+        return self
+
+
+_PRCTL = ctypes.CDLL(None).prctl
+
+
+def _die_with_us() -> None:
+    _PRCTL(_PDEATHSIG, signal.SIGTERM)
+
+
+def _family(pid: int) -> Iterator[int]:
+    yield pid
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            yield from _family(int(child))
+
+
+def _pss_bytes(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    raise ChildError("the kernel does not tell a process's memory")

@@ -1,232 +1,207 @@
-"""What fanning out costs: CPU per delivery, latency, and memory per idle client.
-
-`python -m bench.fanout` measures a real node in a process of its own, with either sink, and beside
-them the floor: a Python loop of `socket.send`. All three have the same clients, get the same bytes,
-and take turns, round by round, because other work on the machine comes and goes: ratios within a
-run mean more than any figure does. Linux only.
-"""
+"""Workloads of many clients with the same events: what a delivery costs, and how late it is."""
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from pathlib import Path
-from typing import Any
+from itertools import count
 
-import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from bench.events import CHANNEL, stamped
+from bench.measure import Load, Row, summary
+from bench.servers import SERVERS, Transport
+from bench.workload import BYTES, Bench, Found, Scale, Step, Target, figure, missed, ratio
 
-from bench.child import Child
-from bench.events import CHANNEL, LEAST_BYTES, TYPE, paced, stamped
-from bench.report import judge, machine, report
-from broadcaster import EmbeddedRedis, Outgoing, SyncPublisher
-
-SINKS = ("transport", "asgi")
-SERVERS = (*SINKS, "floor")
-RESULTS = Path(__file__).parent / "results" / "fanout.json"
-
-_WARM_UP = {"rate": 50.0, "seconds": 0.5}
-_WARM_CLIENTS = 50
-_PATIENCE_S = 15.0
-_SETTLE_S = 0.5
-_MOST_CLIENTS = 19_000
-
-Step = Callable[[str], None]
-Row = dict[str, Any]
+_FLOOR_RATE = 100.0  # events/s, at which the floor sends each by itself
+_FLOOD = {"nchan": 1500, "floor": 1500}
+_FLOOD_EVENTS = 10_000
+_HEARTBEAT_S = 4.0
 
 
-class Bench:
-    """A server under measurement, its clients, and what publishes to it."""
-
-    def __init__(self, server: str, stack: ExitStack) -> None:
-        """Start the processes; leaving the stack ends them."""
-        self.server = server
-        environment = dict(os.environ)
-        self._publisher: SyncPublisher | None = None
-        self.redis_url = ""
-        if server == "floor":
-            self.process = stack.enter_context(Child(environment, "bench.floor"))
-        else:
-            redis = stack.enter_context(EmbeddedRedis())
-            self.redis_url = redis.url
-            self._publisher = stack.enter_context(SyncPublisher(redis.url))
-            self.process = stack.enter_context(Child(environment, "bench.node", server, redis.url))
-        port = str(self.process.answer()["port"])
-        self.load = stack.enter_context(Child(environment, "bench.load", "127.0.0.1", port))
-
-    def open(self, clients: int) -> None:
-        """Have so many clients."""
-        self.load.ask(open=clients)
-
-    def measure(self, rate: float, seconds: float, size: int) -> Row:
-        """Send events at a rate, and tell what it cost the server and when they arrived."""
-        self.load.tell(expect=max(1, round(rate * seconds)), timeout_s=seconds + _PATIENCE_S)
-        start_ns, cpu_s = time.monotonic_ns(), self.process.cpu_s
-        own_cpu_s = time.process_time()
-        self._send(rate, seconds, size)
-        own_cpu_s = time.process_time() - own_cpu_s
-        read = self.load.answer()
-        cpu_s = self.process.cpu_s - cpu_s
-        wall_s = max(seconds, (read["last_ns"] - start_ns) / 1e9)
-        return {
-            "cpu_us_per_delivery": cpu_s * 1e6 / max(1, read["deliveries"]),
-            "server_cpu_percent": cpu_s / wall_s * 100,
-            "load_cpu_percent": read["cpu_s"] / wall_s * 100,
-            "publisher_cpu_percent": own_cpu_s / wall_s * 100,
-            "deliveries_per_s": read["deliveries"] / wall_s,
-            "events_per_read": read["deliveries"] / max(1, read["reads"]),
-            "complete_clients": read["complete"],
-            **{name: read[name] for name in ("p50_ms", "p99_ms", "max_ms")},
-        }
-
-    def _send(self, rate: float, seconds: float, size: int) -> None:
-        if self._publisher is None:
-            self.process.ask(rate=rate, seconds=seconds, bytes=size)
-            return
-        for due in paced(rate, seconds):
-            self._publisher.publish_many(
-                Outgoing(CHANNEL, TYPE, data=stamped(size)) for _ in range(due)
-            )
-
-    def used_sink(self) -> str:
-        """Stop the node, and tell which sink it has used."""
-        self.load.stop()
-        self.process.stop()
-        sinks = self.process.answer()
-        return "+".join(name for name, count in sorted(sinks.items()) if count)
-
-
-def measure_idle(counts: Sequence[int], step: Step) -> list[Row]:
-    """Memory per idle client of fresh nodes, by both sinks, for each number of clients."""
-    rows = []
-    for sink in SINKS:
-        with ExitStack() as stack:
-            step(f"starting a node, {sink} sink")
-            bench = Bench(sink, stack)
-            bench.open(_WARM_CLIENTS)  # loads what is loaded with the first client
-            bench.open(0)
-            time.sleep(_SETTLE_S)
-            empty = bench.process.pss_bytes()
-            for count in sorted(counts):
-                step(f"{count:,} idle clients, {sink} sink")
-                bench.open(count)
-                time.sleep(_SETTLE_S)
-                grown = bench.process.pss_bytes() - empty
-                rows.append(
-                    {
-                        "server": sink,
-                        "clients": count,
-                        "empty_node_bytes": empty,
-                        "bytes_per_client": grown / count,
-                    }
-                )
-            _check_sink(bench)
-    return rows
-
-
-def measure_fan_out(
-    clients: int, rates: Sequence[float], seconds: float, size: int, rounds: int, step: Step
-) -> list[Row]:
-    """Rounds of all servers in turn, for each rate."""
-    rows = []
+def one_channel(kinds: Sequence[str], scale: Scale, step: Step) -> Found:
+    """5,000 clients of one channel, 10 events/s."""
     with ExitStack() as stack:
-        benches = []
-        for server in SERVERS:
-            step(f"connecting {clients:,} clients: {server}")
-            benches.append(Bench(server, stack))
-            benches[-1].open(clients)
-            benches[-1].measure(**_WARM_UP, size=size)
-        for number in range(1, rounds + 1):
-            for rate in rates:
-                for bench in benches:
-                    step(f"round {number}: {rate:g} events/s, {bench.server}")
-                    measured = bench.measure(rate, seconds, size)
-                    rows.append(
-                        {"server": bench.server, "rate": rate, "clients": clients} | measured
-                    )
-        for bench in benches[: len(SINKS)]:
-            _check_sink(bench)
-    return rows
+        bench = Bench(kinds, scale.of(5000), stack, step)
+        rows = bench.rounds(scale, 10)
+        bench.check_sinks()
+    cpu = "CPU per delivery ÷ that of "
+    return Found(
+        rows,
+        [
+            Target(cpu + "the floor", 1.35, ratio(rows, "cpu_us", "transport", "floor")),
+            Target(cpu + "nchan", 0.5, ratio(rows, "cpu_us", "transport", "nchan")),
+            Target(cpu + "hand-made", 0.15, ratio(rows, "cpu_us", "transport", "handmade")),
+            Target("clients of ours that missed an event", 0, missed(rows)),
+        ],
+    )
 
 
-def _check_sink(bench: Bench) -> None:
-    used = bench.used_sink()
-    if used != bench.server:
-        raise click.ClickException(f"the node used the sink {used!r}, not {bench.server!r}")
+def fast(kinds: Sequence[str], scale: Scale, step: Step) -> Found:
+    """1,000 clients, 2,000 events/s; the floor sends 100 events/s, each by itself."""
+    with ExitStack() as stack:
+        bench = Bench(_only(kinds, "transport", "workers", "floor"), scale.of(1000), stack, step)
+        rows = bench.rounds(scale, 2000, floor=_FLOOR_RATE)
+    goal = scale.of(1000) * 2000
+    return Found(
+        rows,
+        [
+            Target("clients of ours that missed an event", 0, missed(rows)),
+            Target(
+                "deliveries/s", goal * 0.98, figure(rows, "transport", "deliveries_per_s"), True
+            ),
+            Target(
+                "CPU per delivery ÷ that of the floor, one send per event", 0.3,
+                ratio(rows, "cpu_us", "transport", "floor"),
+            ),
+            Target("p99 in ms", 20, figure(rows, "transport", "p99_ms")),
+        ],
+    )  # fmt: skip
 
 
-@click.command()
-@click.option("--clients", type=click.IntRange(1, _MOST_CLIENTS), default=1000, show_default=True)
-@click.option(
-    "--rate", "rates", type=click.FloatRange(0.1, 50_000), multiple=True, default=(10, 1000),
-    show_default=True, help="Events per second; repeatable.",
-)  # fmt: skip
-@click.option("--seconds", type=click.FloatRange(0.1), default=2.0, show_default=True)
-@click.option(
-    "--bytes", "size", type=click.IntRange(LEAST_BYTES, 1_000_000), default=180,
-    show_default=True, help="Size of an event's data.",
-)  # fmt: skip
-@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
-@click.option(
-    "--idle", type=click.IntRange(1, _MOST_CLIENTS), multiple=True, default=(1000, 5000),
-    show_default=True, help="Idle clients to measure memory with; repeatable.",
-)  # fmt: skip
-@click.option(
-    "--output", type=click.Path(path_type=Path, dir_okay=False), default=RESULTS,
-    help="Where the results go; bench/results/fanout.json if not given.",
-)  # fmt: skip
-def main(
-    clients: int,
-    rates: tuple[float, ...],
-    seconds: float,
-    size: int,
-    rounds: int,
-    idle: tuple[int, ...],
-    output: Path,
-) -> None:
-    """Measure what fanning out costs, with both sinks and beside the floor."""
-    console = Console() if sys.stdout.isatty() else Console(width=140)
-    steps = len(SINKS) * (1 + len(idle)) + len(SERVERS) * (1 + rounds * len(rates))
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=steps)
-
-        def step(doing: str) -> None:
-            progress.update(task, description=doing, advance=1)
-
-        results: Row = {
-            "machine": machine(),
-            "parameters": {
-                "clients": clients,
-                "rates": rates,
-                "seconds": seconds,
-                "bytes": size,
-                "rounds": rounds,
-            },
-            "idle": measure_idle(idle, step),
-            "fan_out": measure_fan_out(clients, rates, seconds, size, rounds, step),
-        }
-    results["targets"] = judge(results)
-    report(results, console)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(_short(results), indent=1) + "\n")
+def flood(kinds: Sequence[str], scale: Scale, step: Step) -> Found:
+    """1,000 clients, as fast as it goes."""
+    rows: dict[str, list[Row]] = {}
+    with ExitStack() as stack:
+        servers = _only(kinds, "transport", "workers", "nchan")
+        bench = Bench(servers, scale.of(1000), stack, step)
+        for number in range(1, scale.rounds + 1):
+            for kind, load in bench.loads.items():
+                step(f"round {number}: all that {load.server.name} can")
+                rows.setdefault(kind, []).append(_flood(load, _FLOOD.get(kind, _FLOOD_EVENTS)))
+    found = [{"server": kind, "clients": scale.of(1000), **summary(rows[kind])} for kind in rows]
+    most = ratio(found, "deliveries_per_s", "transport", "nchan")
+    return Found(
+        found,
+        [
+            Target("deliveries/s ÷ nchan's", 5, most, True),
+            Target("clients of ours that missed an event", 0, missed(found)),
+        ],
+    )
 
 
-def _short(value: Any) -> Any:
-    """The same with numbers of four significant digits: more would not be true."""
-    if isinstance(value, float):
-        return float(f"{value:.4g}")
-    if isinstance(value, dict):
-        return {name: _short(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_short(inner) for inner in value]
-    return value
+def _flood(load: Load, events: int) -> Row:
+    def send() -> None:
+        for _ in range(0, events, 100):
+            load.server.publish([stamped(BYTES) for _ in range(100)])
+
+    return load.measured(send, events, 0.1)
 
 
-if __name__ == "__main__":
-    main()
+def many_clients(kinds: Sequence[str], scale: Scale, step: Step) -> Found:
+    """15,000 clients of one process, 5 events/s; then quiet, until each has a heartbeat."""
+    clients = scale.of(15_000)
+    with ExitStack() as stack:
+        bench = Bench((), clients, stack, step)
+        ours = bench.add(Transport(heartbeat_s=_HEARTBEAT_S), clients, stack)
+        for kind in _only(kinds, "nchan", "floor"):
+            bench.add(SERVERS[kind](), clients, stack)
+        rows = bench.rounds(scale, 5)
+        ours.measure(5, 0.2, BYTES)
+        step("waiting for heartbeats")
+        heard = ours.listen(_HEARTBEAT_S * 1.5)
+    rows[0] |= {"heartbeat_first_s": heard["first_s"], "heartbeat_last_s": heard["last_s"]}
+    return Found(
+        rows,
+        [
+            Target("p99 in ms", 150, figure(rows, "transport", "p99_ms")),
+            Target("clients that missed an event", 0, missed(rows)),
+            Target("clients without a heartbeat", 0, clients - heard["heard"]),
+            Target("last heartbeat, in heartbeat_s", 1.2, heard["last_s"] / _HEARTBEAT_S),
+        ],
+    )
+
+
+def growth(kinds: Sequence[str], scale: Scale, step: Step) -> Found:
+    """CPU per delivery beside the floor, with 100 to 15,000 clients."""
+    rows, targets = [], []
+    for clients, rate in ((100, 100), (1000, 50), (5000, 10), (15_000, 5)):
+        with ExitStack() as stack:
+            servers = _only(kinds, "transport", "nchan", "floor")
+            found = Bench(servers, scale.of(clients), stack, step).rounds(scale, rate)
+        rows += found
+        beside = ratio(found, "cpu_us", "transport", "floor")
+        targets.append(Target(f"CPU per delivery ÷ the floor's, {clients:,} clients", 1.4, beside))
+    return Found(rows, targets)
+
+
+def own_keys(kinds: Sequence[str], scale: Scale, step: Step) -> Found:
+    """10,000 clients each on a key of its own, 20,000 events/s over the keys."""
+    clients, rate = scale.of(10_000), 20_000 * scale.clients
+    with ExitStack() as stack:
+        bench = Bench((), clients, stack, step)
+        step(f"connecting {clients:,} clients, each on a key of its own")
+        server = stack.enter_context(Transport())
+        load = Load(server, clients, stack, server.path + "?petId=k{n}")
+        load.open(clients)
+        keys = ((CHANNEL, f"k{n % clients}") for n in count())
+        rounds = []
+        for number in range(1, scale.rounds + 1):
+            step(f"round {number}: {rate:,g} events/s over the keys")
+            each = max(1, round(rate * scale.seconds / clients))
+            seconds = each * clients / rate
+            rounds.append(
+                load.measured(
+                    lambda: server.publish_to(keys, rate, seconds, BYTES),  # noqa: B023 -- at once
+                    each,
+                    seconds,
+                )
+            )
+        floor = bench.add(SERVERS["floor"](), clients, stack)
+        floors = [floor.measure(5, scale.seconds, BYTES) for _ in range(scale.rounds)]
+    rows: list[Row] = [
+        {"server": "transport", "clients": clients, "rate": rate, **summary(rounds)},
+        {"server": "floor", "clients": clients, "rate": 5, **summary(floors)},
+    ]
+    return Found(
+        rows,
+        [
+            Target("p99 in ms", 50, figure(rows, "transport", "p99_ms")),
+            Target("CPU per event with its delivery, in µs", 15, rows[0]["cpu_us"]),
+            Target("clients that missed an event", 0, missed(rows)),
+        ],
+    )
+
+
+def many_channels(kinds: Sequence[str], scale: Scale, step: Step) -> Found:
+    """2,000 clients of three of 20 channels each, beside as many of one channel."""
+    clients, names = scale.of(2000), [f"c{n}" for n in range(20)]
+    channels = {name: {"path": f"/{name}"} for name in names}
+    with ExitStack() as stack:
+        step(f"connecting {clients:,} clients of three channels each")
+        server = stack.enter_context(Transport(channels=channels))
+        threes = [(n, (n + 7) % 20, (n + 13) % 20) for n in range(20)]
+        paths = ("/v1/events?channel=c{}&channel=c{}&channel=c{}".format(*t) for t in threes)
+        mixed = Load(server, clients, stack, *paths)
+        mixed.open(clients)
+        one = Bench(("transport", "floor"), clients, stack, step)
+        each = round(10 * scale.seconds)
+        where = [(name, "") for _ in range(each) for name in names]
+        rounds, single = [], []
+        for number in range(1, scale.rounds + 1):
+            step(f"round {number}: 20 channels, 10 events/s each")
+            rounds.append(
+                mixed.measured(
+                    lambda: server.publish_to(where, 200, scale.seconds, BYTES),
+                    3 * each,
+                    scale.seconds,
+                )
+            )
+            step(f"round {number}: one channel, 30 events/s")
+            single.append(one.loads["transport"].measure(30, scale.seconds, BYTES))
+    rows: list[Row] = [
+        {"server": "transport", "what": "3 of 20 channels", "clients": clients, "rate": 200}
+        | summary(rounds),
+        {"server": "transport", "what": "1 channel", "clients": clients, "rate": 30}
+        | summary(single),
+    ]
+    return Found(
+        rows,
+        [
+            Target("CPU per delivery ÷ that of one channel", 1.5,
+                   rows[0]["cpu_us"] / rows[1]["cpu_us"]),
+            Target("clients that missed an event", 0, missed(rows)),
+        ],
+    )  # fmt: skip
+
+
+def _only(kinds: Sequence[str], *wanted: str) -> list[str]:
+    return [kind for kind in wanted if kind in kinds]

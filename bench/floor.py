@@ -25,7 +25,7 @@ _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encodin
 def serve() -> None:
     """Accept clients and obey, until the commands end."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
-    clients: list[socket.socket] = []
+    clients: dict[int, socket.socket] = {}
     selector = selectors.DefaultSelector()
     selector.register(listener, selectors.EVENT_READ)
     selector.register(0, selectors.EVENT_READ)
@@ -33,7 +33,8 @@ def serve() -> None:
     while True:
         for key, _ in selector.select():
             if key.fileobj is listener:
-                clients.append(_accept(listener))
+                client = _accept(listener)
+                clients[client.fileno()] = client
             elif command := os.read(0, 65536):
                 print(json.dumps(_send_all(clients, **json.loads(command))), flush=True)
             else:
@@ -49,8 +50,8 @@ def _accept(listener: socket.socket) -> socket.socket:
     return client
 
 
-def _send_all(clients: list[socket.socket], **command: Any) -> dict[str, Any]:
-    sends = [client.send for client in clients]
+def _send_all(clients: dict[int, socket.socket], **command: Any) -> dict[str, Any]:
+    sends = [client.send for client in clients.values()]
     events = 0
     for due in paced(command["rate"], command["seconds"]):
         now = EventId(time.time_ns() // 1_000_000, 0)

@@ -1,29 +1,36 @@
 """Runs the node that is measured, with either sink; otherwise as `broadcaster serve` does.
 
-It prints its port, and after SIGTERM which sinks it has used, so that nobody measures a fallback.
+Arguments are the sink, and settings as JSON. It prints its port, and after SIGTERM which sinks it
+has used, so that nobody measures a fallback.
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
-import signal
 import sys
 
-from broadcaster.serving import listen, node_server, raise_file_limit
+from broadcaster import logs
+from broadcaster.serving import (
+    calm_garbage_collection,
+    listen,
+    node_server,
+    raise_file_limit,
+)
 from broadcaster.settings import load_settings
 
 
 def main() -> None:
     """Serve until SIGTERM."""
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: end with who measures
-    sink, redis_url = sys.argv[1:]
+    sink, given = sys.argv[1], json.loads(sys.argv[2])
     raise_file_limit()
-    server = node_server(load_settings(redis_url=redis_url, log_level="warning", drain_s=0.1))
+    settings = load_settings(**{"log_level": "warning", "drain_s": 0.1} | given)
+    logs.set_up(settings.log_level)
+    server = node_server(settings)
     if sink == "asgi":
         server.config.http = "httptools"  # uvicorn's own protocol, which offers no transport
     (listener,) = listen("127.0.0.1", 0)
     print(json.dumps({"port": listener.getsockname()[1]}), flush=True)
+    calm_garbage_collection()
     server.run(sockets=[listener])
     print(json.dumps(server.config.app.state.node.meters.opened), flush=True)  # type: ignore[union-attr]
 

@@ -8,7 +8,6 @@ the server and the mean of the nodes. Linux only.
 from __future__ import annotations
 
 import json
-import os
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -35,9 +34,9 @@ def measure(nodes: int, rate: float, seconds: float) -> dict[str, float]:
         server = stack.enter_context(EmbeddedRedis())
         client = stack.enter_context(redis.Redis.from_url(server.url))
         publisher = stack.enter_context(SyncPublisher(server.url))
+        settings = json.dumps({"redis_url": server.url})
         followers = [
-            stack.enter_context(Child(dict(os.environ), "bench.node", "transport", server.url))
-            for _ in range(nodes)
+            stack.enter_context(Child("bench.node", "transport", settings)) for _ in range(nodes)
         ]
         for follower in followers:
             follower.answer()

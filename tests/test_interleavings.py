@@ -73,6 +73,11 @@ class Store(RedisStream):
             await suspend()
         return rows
 
+    async def read_on(self, head: EventId, count: int, block_s: float) -> tuple[list[Row], bool]:
+        # As on a Cluster, where the two are sent one by one: more can come between them.
+        rows = await self.wait_after(head, count, block_s)
+        return rows, bool(await self.from_on(head, head, 1))
+
     async def from_on(
         self, position: EventId, last: EventId | None = None, count: int | None = None
     ) -> list[Row]:

@@ -142,9 +142,9 @@ def raw_stream_replies(client: AsyncClient) -> None:
     `[]` when its BLOCK has passed. Entries without fields (deleted) are left out. Building no
     dict for each entry is half of the cost of reading a stream.
     """
-    client.set_response_callback("XREAD", _entries_of_one_stream)
-    client.set_response_callback("XRANGE", _entries)
-    client.set_response_callback("XREVRANGE", _entries)
+    client.set_response_callback("XREAD", entries_of_one_stream)
+    client.set_response_callback("XRANGE", entries)
+    client.set_response_callback("XREVRANGE", entries)
 
 
 def connections_made(client: AsyncClient) -> int:
@@ -326,13 +326,15 @@ def _socket_options(options: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in options.items() if k in shared or k.startswith("socket_")}
 
 
-def _entries(response: Any, **_: Any) -> list[Any]:
+def entries(response: Any, **_: Any) -> list[Any]:
+    """The entries of a raw reply of `XRANGE` or `XREVRANGE`, without those that have no fields."""
     return [entry for entry in response or () if entry is not None and entry[1] is not None]
 
 
-def _entries_of_one_stream(response: Any, **_: Any) -> list[Any]:
+def entries_of_one_stream(response: Any, **_: Any) -> list[Any]:
+    """The entries of a raw reply of `XREAD`."""
     if not response:
         return []
     # RESP3 sends a map from stream to entries, RESP2 a list of [stream, entries].
-    (entries,) = response.values() if isinstance(response, dict) else [response[0][1]]
-    return _entries(entries)
+    (found,) = response.values() if isinstance(response, dict) else [response[0][1]]
+    return entries(found)

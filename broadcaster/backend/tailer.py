@@ -160,8 +160,8 @@ class Tailer:
             async for change in self._reorient(head):
                 yield change
             return
-        rows = await self._stream.wait_after(head, READ_COUNT, BLOCK_S)
-        if head == ZERO or not await self._stream.from_on(head, head, 1):
+        rows, proven = await self._stream.read_on(head, READ_COUNT, BLOCK_S)
+        if not proven:
             more = await self._count_up(head, rows)
             if more is None:
                 async for change in self._reorient(head):

@@ -32,6 +32,24 @@ class TransportEvents(Protocol):
         """The connection is gone."""
 
 
+class _NobodyWaits:
+    """In the place of the event that wakes a `receive`, which a stream never calls.
+
+    In Python 3.11 each `asyncio.Event` has a deque of 760 bytes, whether somebody waits or not.
+    """
+
+    __slots__ = ()
+
+    def set(self) -> None:
+        """Something has come."""
+
+    def clear(self) -> None:
+        """It has been seen."""
+
+
+_NOBODY_WAITS: Any = _NobodyWaits()
+
+
 class StreamProtocol(HttpToolsProtocol):
     """Passes on what asyncio tells a protocol, so that a stream needs no task that receives."""
 
@@ -83,6 +101,17 @@ class StreamProtocol(HttpToolsProtocol):
         _limit_silence(transport, send_timeout_s)
         self.events, self.streaming = events, cycle
         return self, transport
+
+    def forget_request(self) -> None:
+        """Let go of what a stream would keep for hours and never looks at again.
+
+        To be called after the response has started, for which CORS needs to know the origin.
+        """
+        if self.streaming:
+            self.streaming.message_event = _NOBODY_WAITS
+            headers = self.streaming.scope["headers"]
+            if isinstance(headers, list):
+                headers.clear()  # in place: the protocol holds the list, too
 
     def detach(self) -> None:
         """Leave the connection to uvicorn again."""

@@ -147,6 +147,7 @@ class TransportSink:
     async def start(self, headers: list[tuple[bytes, bytes]]) -> None:
         if not self.closed:
             await self._send(_start(headers))
+            self._protocol.forget_request()
 
     async def send(self, data: bytes) -> None:
         if not self.closed:

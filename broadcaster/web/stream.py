@@ -126,7 +126,7 @@ class EventStream:
 
     def _log(self, text: str, scope: Scope, request: _Request, **fields: object) -> None:
         # The path without the query: that is where tokens are.
-        if self._node.settings.access_log:
+        if self._node.settings.access_log and logger.isEnabledFor(logging.INFO):
             client = ":".join(map(str, scope.get("client") or ()))
             channels = ",".join(request.subscription.streams)
             seen = {"client": client, "path": scope["path"], "channels": channels}

@@ -382,6 +382,15 @@ def test_between_slices_anything_may_happen(monkeypatch: pytest.MonkeyPatch) -> 
     assert (first.data, stayer.data) == ([event(1).wire], [event(1).wire])
 
 
+def test_audiences_of_few_share_a_slice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "SLICE", 10)
+    hub, keys = make_hub(), [f"k{n}" for n in range(40)]
+    clients = [Client(hub, Subscription(("a",), frozenset({key}))).live() for key in keys]
+    turns = list(hub.fan_out("a", [event(n, key) for n, key in enumerate(keys, 1)]))
+    assert len(turns) == 4
+    assert all(len(client.data) == 1 for client in clients)
+
+
 def test_what_is_counted() -> None:
     hub = make_hub()
     live, lagging = Client(hub, resumed=True).live(), Client(hub)
