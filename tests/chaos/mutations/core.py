@@ -199,8 +199,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "hub: a round is one slice",
         "broadcaster/core/hub.py",
-        "                    subscriber.write(framed[subscriber.chunked])\n            yield",
-        "                    subscriber.write(framed[subscriber.chunked])\n        yield",
+        "if self._written >= SLICE:",
+        "if self._written >= SLICE << 32:",
         (_HUB + "test_between_slices_anything_may_happen",),
     ),
     Mutant(

@@ -111,8 +111,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "app: newcomers are served from a window that is not loaded",
         _APP,
-        "        if not all(window.is_set() for window in loaded):",
-        "        if False:",
+        "        if not all(window.is_set() for window in loaded):\n            return",
+        "        if False:\n            return",
         (_NODES + "test_a_stream_that_can_not_be_read_from_the_start_harms_only_its_channel",),
     ),
     Mutant(
