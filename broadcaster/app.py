@@ -21,9 +21,9 @@ from broadcaster.core import cursor, sse
 from broadcaster.core.channel import Channel
 from broadcaster.core.cursor import Positions, Start
 from broadcaster.core.event import ZERO, EventId
-from broadcaster.core.hub import BEATS, Ask, Hub
+from broadcaster.core.hub import BEATS, Hub
 from broadcaster.core.subscription import Subscriber, Subscription
-from broadcaster.core.window import Place, Window
+from broadcaster.core.window import Ask, Place, Window
 from broadcaster.errors import BroadcasterError, ConfigurationError
 from broadcaster.metrics import Meters
 from broadcaster.observer import Observer

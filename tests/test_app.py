@@ -15,8 +15,8 @@ from broadcaster.backend.tailer import Batch, Change
 from broadcaster.core import hub as hub_module
 from broadcaster.core import sse
 from broadcaster.core.event import ZERO, Event, EventId
-from broadcaster.core.hub import Ask
 from broadcaster.core.subscription import State, Subscriber, Subscription
+from broadcaster.core.window import Ask
 from broadcaster.settings import Settings
 
 STREAMS = ("inventory", "orders")

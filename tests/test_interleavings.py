@@ -27,9 +27,8 @@ from broadcaster.core import cursor, hub, sse
 from broadcaster.core.channel import Channel
 from broadcaster.core.cursor import Start
 from broadcaster.core.event import ZERO, EventId
-from broadcaster.core.hub import Ask
 from broadcaster.core.subscription import State, Subscriber, Subscription, restore
-from broadcaster.core.window import Place
+from broadcaster.core.window import Ask, Place
 from broadcaster.settings import Settings
 
 T = TypeVar("T")

@@ -15,14 +15,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
-from typing import NamedTuple
 
 from broadcaster.core import sse
 from broadcaster.core.cursor import Positions
 from broadcaster.core.event import EventId
 from broadcaster.core.sse import Frame
-from broadcaster.core.subscription import State, Subscriber, Subscription
-from broadcaster.core.window import Place, Window
+from broadcaster.core.subscription import Audience, State, Subscriber, Subscription
+from broadcaster.core.window import Ask, Place, Window
 from broadcaster.metrics import from_zero
 
 BEATS = 15
@@ -31,29 +30,6 @@ BEATS = 15
 RESET_REASONS = ("trimmed", "rollback", "unknown", "invalid")
 SLICE = 500
 PAGE_BYTES = 256 * 1024
-
-
-class Ask(NamedTuple):
-    """A position that only Redis can tell about: see `Place`."""
-
-    stream: str
-    position: EventId
-    place: Place
-
-
-class Audience:
-    """The live subscribers of one subscription: what is joined for one is written to all."""
-
-    __slots__ = ("pulling", "pushing", "subscription")
-
-    def __init__(self, subscription: Subscription) -> None:
-        self.subscription = subscription
-        self.pushing: set[Subscriber] = set()
-        self.pulling: set[Subscriber] = set()
-
-    def members(self, subscriber: Subscriber) -> set[Subscriber]:
-        """The set that this subscriber belongs to."""
-        return self.pushing if subscriber.pushed else self.pulling
 
 
 class Hub:

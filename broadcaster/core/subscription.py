@@ -222,3 +222,18 @@ class Subscriber:
         self.announce = True
         self.resume = "window" if resumed else ""
         self.farewell = b""
+
+
+class Audience:
+    """The live subscribers of one subscription: what is joined for one is written to all."""
+
+    __slots__ = ("pulling", "pushing", "subscription")
+
+    def __init__(self, subscription: Subscription) -> None:
+        self.subscription = subscription
+        self.pushing: set[Subscriber] = set()
+        self.pulling: set[Subscriber] = set()
+
+    def members(self, subscriber: Subscriber) -> set[Subscriber]:
+        """The set that this subscriber belongs to."""
+        return self.pushing if subscriber.pushed else self.pulling

@@ -14,6 +14,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator
 from enum import Enum, auto
+from typing import NamedTuple
 
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.sse import Frame
@@ -34,6 +35,14 @@ class Place(Enum):
     """Newer than what is here: this node may be late, or the entry may be gone. Ask Redis."""
     UNKNOWN = auto()
     """In our range, but not one of our entries."""
+
+
+class Ask(NamedTuple):
+    """A position that only Redis can tell about: see `Place`."""
+
+    stream: str
+    position: EventId
+    place: Place
 
 
 class Window:

@@ -9,8 +9,9 @@ from collections.abc import Awaitable, Callable
 from typing import Literal
 
 from broadcaster.core.cursor import Positions
-from broadcaster.core.hub import Ask, Hub
+from broadcaster.core.hub import Hub
 from broadcaster.core.subscription import State, Subscriber, Subscription
+from broadcaster.core.window import Ask
 from broadcaster.errors import BroadcasterError
 from broadcaster.web.sink import Sink
 

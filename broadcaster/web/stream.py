@@ -16,9 +16,9 @@ from broadcaster.core import cursor, sse
 from broadcaster.core.channel import Channel
 from broadcaster.core.cursor import Positions, Start
 from broadcaster.core.event import CLOCK_TOLERANCE_S, EventId
-from broadcaster.core.hub import Ask, Hub
+from broadcaster.core.hub import Hub
 from broadcaster.core.subscription import Subscriber, Subscription, restore
-from broadcaster.core.window import Place
+from broadcaster.core.window import Ask, Place
 from broadcaster.errors import BroadcasterError, InvalidCursorError, InvalidRequestError
 from broadcaster.metrics import Meters
 from broadcaster.settings import Settings

@@ -5,10 +5,10 @@ import pytest
 from broadcaster.core import hub as hub_module
 from broadcaster.core import sse
 from broadcaster.core.event import ZERO, Event, EventId
-from broadcaster.core.hub import BEATS, Ask, Hub
+from broadcaster.core.hub import BEATS, Hub
 from broadcaster.core.sse import Frame
 from broadcaster.core.subscription import State, Subscriber, Subscription
-from broadcaster.core.window import Place, Window
+from broadcaster.core.window import Ask, Place, Window
 
 A = Subscription(("a",))
 AB = Subscription(("a", "b"))

@@ -12,10 +12,10 @@ import pytest
 from broadcaster import Publisher
 from broadcaster.core import sse
 from broadcaster.core.event import ZERO, Event, EventId
-from broadcaster.core.hub import Ask, Hub
+from broadcaster.core.hub import Hub
 from broadcaster.core.sse import Frame
 from broadcaster.core.subscription import Subscriber, Subscription
-from broadcaster.core.window import Window
+from broadcaster.core.window import Ask, Window
 from broadcaster.web.connection import Connection
 from tests.nodes import Raw, running
 from tests.wait import until
