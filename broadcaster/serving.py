@@ -106,7 +106,8 @@ def node_server(settings: Settings, peers: Peers | None = None) -> Server:
         ConfigurationError: the settings can't work.
     """
     app = create_app(settings)
-    app.state.node.observer.peers = peers or Peers()
+    if peers:
+        app.state.node.observer.peers = peers
     connect(settings.redis_url)  # sends nothing, but refuses a url that can't be used
     level = "debug" if settings.log_level == "debug" else "warning"
     return make_server(

@@ -59,7 +59,7 @@ class EventId(NamedTuple):
 
 
 class Boundary(EventId):
-    """A position just before an id, perhaps nobody's own: good to read from, but never sent.
+    """A position just before an id, perhaps nobody's own: good to read from, never sent alone.
 
     It equals the id with the same numbers.
     """

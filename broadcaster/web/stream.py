@@ -233,8 +233,8 @@ class _Request:
             start = "latest" if channel.requests else self._start
             if start is None:
                 start = channel.start_at(_now_ms())
-            for stream in self.subscription.streams:
-                if stream in channel.streams and stream not in self.positions:
+            for stream in channel.streams:
+                if stream in self.subscription.streams and stream not in self.positions:
                     self.positions[stream] = await self._node.position_at(stream, start)
         if self._on_demand and self._run is None:
             (key,) = self.subscription.keys

@@ -68,6 +68,16 @@ def quantile(values: list[float], share: float) -> float:
     return values[min(len(values) - 1, int(len(values) * share))] if values else 0.0
 
 
+def p99s_between(
+    recording: Recording, ledger: Ledger, times: tuple[float, float, float], wanted: Wanted
+) -> tuple[float, float]:
+    """The 99th percentile of latencies in ms, between the first two times and the last two."""
+    start_s, middle_s, end_s = times
+    before = latencies_ms(recording, ledger, start_s, middle_s, wanted)
+    during = latencies_ms(recording, ledger, middle_s, end_s, wanted)
+    return quantile(before, 0.99), quantile(during, 0.99)
+
+
 def first_new_event_s(
     recording: Recording, ledger: Ledger, after_s: float, wanted: Wanted = everyone
 ) -> list[float]:

@@ -7,7 +7,7 @@ import re
 import time
 from contextlib import suppress
 
-from tests.chaos.analysis import latencies_ms, notes, of_groups, quantile
+from tests.chaos.analysis import notes, of_groups, p99s_between
 from tests.chaos.history import Subscription
 from tests.chaos.namespace import drop_packets
 from tests.chaos.processes import Node
@@ -53,9 +53,8 @@ async def stalled(stage: Stage) -> None:
     await stage.quiet()
     await stage.settle()
     wanted = of_groups("others")
-    before = latencies_ms(stage.recording, stage.ledger, quiet_s, stalled_s, wanted)
-    during = latencies_ms(stage.recording, stage.ledger, stalled_s, ended_s, wanted)
-    p99s = quantile(before, 0.99), quantile(during, 0.99)
+    times = (quiet_s, stalled_s, ended_s)
+    p99s = p99s_between(stage.recording, stage.ledger, times, wanted)
     stage.show(
         "p99 of the others: at most 10 % more (or 1 ms)",
         f"{p99s[0]:.1f} ms before, {p99s[1]:.1f} ms during",

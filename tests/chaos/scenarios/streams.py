@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from urllib.parse import quote
 
-from tests.chaos.analysis import following, latencies_ms, of_groups, quantile, resets
+from tests.chaos.analysis import following, of_groups, p99s_between, resets
 from tests.chaos.history import Cut, Id, Subscription
 from tests.chaos.stage import CHANNELS, Stage
 from tests.wait import until
@@ -129,9 +129,8 @@ def _deeds(stage: Stage) -> dict[str, Callable[[], Awaitable[None]]]:
 
 def _compare_latency(stage: Stage, quiet_s: float, troubled_s: float, calm_s: float) -> None:
     wanted = of_groups("other")
-    before = latencies_ms(stage.recording, stage.ledger, quiet_s, troubled_s, wanted)
-    during = latencies_ms(stage.recording, stage.ledger, troubled_s, calm_s, wanted)
-    p99s = quantile(before, 0.99), quantile(during, 0.99)
+    times = (quiet_s, troubled_s, calm_s)
+    p99s = p99s_between(stage.recording, stage.ledger, times, wanted)
     stage.show(
         "other streams: p99 moves less than 20 % (or 2 ms)",
         f"{p99s[0]:.1f} ms before, {p99s[1]:.1f} ms during",
