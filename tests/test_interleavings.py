@@ -21,11 +21,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from broadcaster.app import Node
 from broadcaster.backend.replayer import Replayer
-from broadcaster.backend.stream import Decoder, Info, RedisStream, Row, id_of
+from broadcaster.backend.stream import Decoder, Info, RedisStream, id_of
 from broadcaster.backend.tailer import Batch, Restart, Rewind, Tailer
 from broadcaster.core import cursor, hub, sse
 from broadcaster.core.channel import Channel
 from broadcaster.core.cursor import Start
+from broadcaster.core.entry import Row
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.subscription import State, Subscriber, Subscription, restore
 from broadcaster.core.window import Ask, Place

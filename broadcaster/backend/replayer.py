@@ -14,7 +14,8 @@ from typing import Any, NamedTuple, TypeVar
 from redis.exceptions import RedisError
 
 from broadcaster.backend.client import translated
-from broadcaster.backend.stream import Decoder, Info, RedisStream, Row, id_of
+from broadcaster.backend.stream import Decoder, Info, RedisStream, id_of
+from broadcaster.core.entry import Row
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.sse import Frame
 

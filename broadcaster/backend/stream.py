@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import redis.asyncio.cluster
 from redis.exceptions import ResponseError
@@ -21,7 +21,7 @@ from broadcaster.backend.client import (
     raw_stream_replies,
 )
 from broadcaster.backend.exchange import NotSentError, exchange
-from broadcaster.core import codec, sse
+from broadcaster.core.entry import Row, frames_of
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.sse import Frame
 from broadcaster.errors import MalformedEntryError
@@ -29,9 +29,6 @@ from broadcaster.errors import MalformedEntryError
 logger = logging.getLogger(__name__)
 
 _LOG_EVERY_S = 5.0
-
-Row: TypeAlias = Sequence[Any]
-"""An entry as Redis sends it: `[id, [name, value, …]]`, all bytes."""
 
 
 def id_of(row: Row) -> EventId:
@@ -154,16 +151,10 @@ class Decoder:
 
     def decode(self, rows: Sequence[Row]) -> list[Frame]:
         """Make the frames of rows, in their order, one for each."""
-        return [self._decode(id_of(row), row[1]) for row in rows]
-
-    def _decode(self, entry_id: EventId, fields: Sequence[bytes]) -> Frame:
-        try:
-            frame = sse.encode(codec.decode(entry_id, fields, self.max_event_bytes))
-        except MalformedEntryError as error:
-            self._note(entry_id, error)
-            return sse.skipped(entry_id)
-        self.frames += 1
-        return frame
+        malformed = self.malformed
+        frames = frames_of(rows, self.max_event_bytes, self._note)
+        self.frames += len(frames) - (self.malformed - malformed)
+        return frames
 
     def _note(self, entry_id: EventId, error: MalformedEntryError) -> None:
         self.malformed += 1

@@ -20,7 +20,8 @@ from typing import NamedTuple, TypeAlias
 
 from redis.exceptions import RedisError
 
-from broadcaster.backend.stream import Decoder, Info, RedisStream, Row, id_of
+from broadcaster.backend.stream import Decoder, Info, RedisStream, id_of
+from broadcaster.core.entry import Row
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.sse import Frame
 from broadcaster.core.window import Window

@@ -43,13 +43,22 @@ def decode(entry_id: EventId, fields: Sequence[bytes], max_event_bytes: int) -> 
         named = dict(zip(fields[::2], fields[1::2], strict=True))
         packed = named.get(b"m")
         type_, key, data = _plain(named) if packed is None else _unpack(packed)
+    check_type(type_)
+    if len(data) + len(key) + len(type_) > max_event_bytes:
+        raise MalformedEntryError(f"larger than max_event_bytes ({max_event_bytes})")
+    return Event(entry_id, type_ or DEFAULT_TYPE, key, data)
+
+
+def check_type(type_: str) -> None:
+    """Refuse a type that can't be sent safely.
+
+    Raises:
+        MalformedEntryError: it would break the frame, or pass for an event of the hub's.
+    """
     if _CONTROL.search(type_):
         raise MalformedEntryError("control character in the type")
     if type_.startswith(RESERVED_PREFIX):
         raise MalformedEntryError("types that begin with 'stream.' are reserved for the hub")
-    if len(data) + len(key) + len(type_) > max_event_bytes:
-        raise MalformedEntryError(f"larger than max_event_bytes ({max_event_bytes})")
-    return Event(entry_id, type_ or DEFAULT_TYPE, key, data)
 
 
 def _plain(named: dict[bytes, bytes]) -> tuple[str, str, bytes]:

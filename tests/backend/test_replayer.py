@@ -9,7 +9,8 @@ import pytest
 
 from broadcaster import EventId, Publisher
 from broadcaster.backend.replayer import CONCURRENT_READS, Replayer
-from broadcaster.backend.stream import RedisStream, Row
+from broadcaster.backend.stream import RedisStream
+from broadcaster.core.entry import Row
 
 
 class Watched(RedisStream):

@@ -167,9 +167,9 @@ MUTANTS: tuple[Mutant, ...] = (
     # Entries that can't be sent
     Mutant(
         "decoder: a malformed entry loses its place",
-        "broadcaster/backend/stream.py",
-        "return [self._decode(id_of(row), row[1]) for row in rows]",
-        "return [f for row in rows if (f := self._decode(id_of(row), row[1])).wire]",
+        "broadcaster/core/entry.py",
+        "        frames.append(frame)\n",
+        "        frames.extend([frame] if frame.wire else [])\n",
         ("tests/backend/test_stream.py",),
     ),
     Mutant(

@@ -39,6 +39,20 @@ MUTANTS: tuple[Mutant, ...] = (
         "    if False:",
         ("tests/core/test_codec.py::test_what_cannot_be_sent_safely_is_malformed",),
     ),
+    Mutant(
+        "entry: packed events of any size are sent",
+        "broadcaster/core/entry.py",
+        "    if len(data) + len(key) + len(type_) > max_event_bytes:",
+        "    if False:",
+        ("tests/core/test_entry.py",),
+    ),
+    Mutant(
+        "entry: lines of packed data are not told apart",
+        "broadcaster/core/entry.py",
+        """if not usual or "\\n" in data or "\\r" in data:""",
+        "if not usual:",
+        ("tests/core/test_entry.py",),
+    ),
     # What a window proves
     Mutant(
         "window: what is newer than the head is covered",
