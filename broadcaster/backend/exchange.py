@@ -65,7 +65,7 @@ async def _exchange(pool: Any, commands: list[Command], replies: list[Any]) -> N
         raise NotSentError from error
     try:
         async with asyncio.timeout(connection.socket_timeout):
-            await connection.send_packed_command(_packed(commands))
+            await connection.send_unhurried(_packed(commands))
             for _ in commands:
                 # One by one, not as a list: what has come counts although the rest may not.
                 replies.append(await _reply(connection))  # noqa: PERF401

@@ -207,6 +207,21 @@ async def test_a_cancelled_call_leaves_no_replies_to_the_next_one(publisher: Pub
         assert await publisher.redis.execute_command("ECHO", "mine") == b"mine"
 
 
+async def test_a_command_can_be_cancelled_at_any_turn_of_the_loop(publisher: Publisher) -> None:
+    async def commands() -> None:
+        for _ in range(100):
+            await publisher.redis.execute_command("ECHO", "cancelled")
+
+    for turns in range(1, 20):
+        task = asyncio.create_task(commands())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await publisher.redis.execute_command("ECHO", "mine") == b"mine"
+
+
 async def test_state_and_events_are_written_together(client: Any, publisher: Publisher) -> None:
     async with publisher.transaction() as transaction:
         transaction.publish("pets", data=1)

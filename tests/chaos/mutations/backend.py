@@ -213,7 +213,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "broadcaster/backend/connection.py",
         "        if task and task.cancelling() > asked:",
         "        if False:",
-        (_PUBLISHER + "test_a_cancelled_call_leaves_no_replies_to_the_next_one",),
+        (_PUBLISHER + "test_a_command_can_be_cancelled_at_any_turn_of_the_loop",),
     ),
     Mutant(
         "publisher: what broke half-way is forgotten",
