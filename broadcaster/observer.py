@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from importlib.metadata import version
@@ -69,9 +70,10 @@ class Observer:
         """Note how old events are that have just been written."""
         now_ms = time.time() * 1000
         observe = self._node.meters.write_latency_s[stream].observe
-        for frame in frames:
-            self.write_lag_ms = max(0.0, now_ms - frame.id.ms)
-            observe(self.write_lag_ms / 1000)
+        # Events that come together share their milliseconds.
+        for ms, times in Counter([frame.id.ms for frame in frames]).items():
+            self.write_lag_ms = max(0.0, now_ms - ms)
+            observe(self.write_lag_ms / 1000, times)
 
     def look_at_clock(self, stream: str) -> None:
         """Say once that a stream's newest id has got ahead of the clock, or is no longer."""

@@ -12,7 +12,7 @@ frame has is UNKNOWN: whoever claims to have seen it saw another history.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from enum import Enum, auto
 from typing import NamedTuple
 
@@ -81,20 +81,21 @@ class Window:
         self._base = 0
         self._first = 0
 
-    def append(self, frames: Iterable[Frame]) -> None:
+    def append(self, frames: Sequence[Frame]) -> None:
         """Add newer frames and evict the oldest ones beyond the bounds."""
-        for frame in frames:
-            place = self._base + len(self._frames)
-            self._frames.append(frame)
-            self._previous.append(self._newest.get(frame.key, -1) if frame.key else -1)
-            if frame.key:
-                self._newest[frame.key] = place
-            self.bytes += len(frame.wire)
-            self.head = frame.id
-        while len(self) > self.max_events or self.bytes > self.max_bytes:
+        # This and `_evict` are done to every event: 0.4 µs each. Locals, and one unpacking for all
+        # of a frame, halve that.
+        newest, previous, size = self._newest, self._previous.append, 0
+        for place, (_, _, key, wire) in enumerate(frames, self._base + len(self._frames)):
+            previous(newest.get(key, -1) if key else -1)
+            if key:
+                newest[key] = place
+            size += len(wire)
+        self._frames += frames
+        self.bytes += size
+        if frames:
+            self.head = frames[-1].id
             self._evict()
-        if self._first >= _COMPACT_EVERY and self._first * 2 > len(self._frames):
-            self._compact()
 
     def place(self, position: EventId) -> Place:
         """Tell where a position lies, and so whether continuity from it is proven here."""
@@ -205,14 +206,20 @@ class Window:
             place = self._previous[place - self._base]
 
     def _evict(self) -> None:
-        frame = self._frames[self._first]
-        self._frames[self._first] = _EVICTED
-        if self._newest.get(frame.key) == self._base + self._first:
-            del self._newest[frame.key]
-        self._first += 1
-        self.floor = frame.id
-        self.bytes -= len(frame.wire)
-        self.complete = False
+        frames, newest, base, first = self._frames, self._newest, self._base, self._first
+        size, floor, most = self.bytes, self.floor, self.max_events
+        while len(frames) - first > most or size > self.max_bytes:
+            floor, _, key, wire = frames[first]
+            frames[first] = _EVICTED
+            if newest.get(key) == base + first:
+                del newest[key]
+            first += 1
+            size -= len(wire)
+        if first == self._first:
+            return
+        self._first, self.bytes, self.floor, self.complete = first, size, floor, False
+        if first >= _COMPACT_EVERY and first * 2 > len(frames):
+            self._compact()
 
     def _compact(self) -> None:
         del self._frames[: self._first], self._previous[: self._first]

@@ -85,7 +85,7 @@ async def test_a_client_that_makes_progress_is_not_cut() -> None:
 
 async def test_others_run_between_two_pages_of_a_replay() -> None:
     hub, happened = Hub({"a": Window(5000, 1 << 30)}), list[str]()
-    hub.windows["a"].append(event(ms) for ms in range(1, 1000))
+    hub.windows["a"].append([event(ms) for ms in range(1, 1000)])
 
     class Noted(FakeSink):
         def write(self, data: bytes) -> None:
