@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
+from typing import TypeAlias
 
 from broadcaster.core import sse
 from broadcaster.core.cursor import Positions
@@ -30,6 +31,9 @@ BEATS = 15
 RESET_REASONS = ("trimmed", "rollback", "unknown", "invalid")
 SLICE = 500
 PAGE_BYTES = 256 * 1024
+
+Delivery: TypeAlias = tuple[tuple[Subscriber, ...], bytes, int, bool]
+"""Who gets which bytes, how many events that is, and whether their responses end with it."""
 
 
 class Hub:
@@ -58,7 +62,6 @@ class Hub:
         self._ahead: dict[str, set[Subscriber]] = {name: set() for name in windows}
         self._clock = 0  # counts rounds and beats
         self._round: tuple[str, EventId] | None = None  # the stream, and its head before
-        self._written = 0  # in this slice
         self._beats: deque[int] = deque(maxlen=BEATS - 1)
 
     @property
@@ -149,21 +152,13 @@ class Hub:
         self._clock += 1
         self._round = (stream, before)
         # All audiences are fixed before the first write: who joins later has the batch already.
-        for subscribers, data, events, ends in self._deliveries(stream, frames):
-            self.deliveries += len(subscribers) * events
-            self.delivered_bytes += len(subscribers) * len(data)
-            yield from self._write(subscribers, data)
-            if ends:
-                for subscriber in subscribers:
-                    self.end(subscriber)
+        yield from self._write(self._deliveries(stream, frames))
         self._round = None
         for subscriber in tuple(self._ahead[stream]):
             self._stop_waiting(subscriber)
             subscriber.wake()
 
-    def _deliveries(
-        self, stream: str, frames: Sequence[Frame]
-    ) -> list[tuple[tuple[Subscriber, ...], bytes, int, bool]]:
+    def _deliveries(self, stream: str, frames: Sequence[Frame]) -> list[Delivery]:
         sendable = [frame for frame in frames if frame.wire]
         touched = dict.fromkeys(self._whole[stream], sendable)
         if by_key := self._by_key[stream]:
@@ -179,12 +174,15 @@ class Hub:
                 self.lag(subscriber)
                 subscriber.wake()
             if audience.pushing:
-                heads = {name: self.windows[name].head for name in audience.subscription.streams}
-                data = self._render(
-                    heads, audience.subscription, [(stream, frame) for frame in selected]
-                )
+                data = self._joined(stream, audience.subscription, selected)
                 deliveries.append((tuple(audience.pushing), data, len(selected), ends))
         return deliveries
+
+    def _joined(self, stream: str, subscription: Subscription, frames: list[Frame]) -> bytes:
+        if not subscription.named:  # as `_render`, without looking after the positions
+            return b"".join([frame.wire for frame in frames])
+        heads = {name: self.windows[name].head for name in subscription.streams}
+        return self._render(heads, subscription, [(stream, frame) for frame in frames])
 
     @staticmethod
     def _render(
@@ -201,21 +199,28 @@ class Hub:
             parts.append(frame.with_cursor(subscription.cursor(positions)))
         return b"".join(parts)
 
-    def _write(self, subscribers: tuple[Subscriber, ...], data: bytes) -> Iterator[None]:
+    def _write(self, deliveries: list[Delivery]) -> Iterator[None]:
         # The loop of this program: per subscriber two look-ups, one attribute, one write, which is
         # the kernel's send; nothing is allocated. `tick` keeps a subscriber that lagged, caught up
         # and rejoined between two slices from getting the batch twice. Many audiences of few, as
         # with a key for each, share a slice: a turn of the event loop costs as much as a send.
-        tick, framed = self._clock, (data, sse.chunk(data))
-        for start in range(0, len(subscribers), SLICE):
-            for subscriber in subscribers[start : start + SLICE]:
-                if subscriber.tick != tick and subscriber.state is State.LIVE:
-                    subscriber.tick = tick
-                    subscriber.write(framed[subscriber.chunked])
-            self._written += min(SLICE, len(subscribers) - start)
-            if self._written >= SLICE:
-                self._written = 0
-                yield
+        tick, live, written = self._clock, State.LIVE, 0
+        for subscribers, data, events, ends in deliveries:
+            self.deliveries += len(subscribers) * events
+            self.delivered_bytes += len(subscribers) * len(data)
+            framed = data, sse.chunk(data)
+            for start in range(0, len(subscribers), SLICE):
+                for subscriber in subscribers[start : start + SLICE]:
+                    if subscriber.tick != tick and subscriber.state is live:
+                        subscriber.tick = tick
+                        subscriber.write(framed[subscriber.chunked])
+                written += min(SLICE, len(subscribers) - start)
+                if written >= SLICE:
+                    written = 0
+                    yield
+            if ends:
+                for subscriber in subscribers:
+                    self.end(subscriber)
 
     # Catching up
 

@@ -107,8 +107,10 @@ class Subscription:
 
     def select(self, frames: list[Frame]) -> tuple[list[Frame], bool]:
         """The frames to send, up to the first terminal one, and whether there is one."""
-        if self.filtered:
-            frames = [frame for frame in frames if self.accepts(frame)]
+        if self.keys:
+            frames = [frame for frame in frames if frame.key in self.keys]
+        if self.types:
+            frames = [frame for frame in frames if frame.type in self.types]
         if self.terminal:
             for count, frame in enumerate(frames, 1):
                 if frame.type in self.terminal:
