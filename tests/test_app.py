@@ -76,6 +76,25 @@ async def test_others_run_between_two_slices(node: Node) -> None:
     assert happened[:3] == ["a client is written to", "somebody else", "a client is written to"]
 
 
+async def test_who_brings_events_one_by_one_is_read_on_at_once(node: Node) -> None:
+    gathered_s: list[float] = []
+
+    class Slow(Told):
+        async def changes(self) -> AsyncGenerator[Change, None]:
+            for number, change in enumerate(self._changes):
+                if number > 10:
+                    await asyncio.sleep(0.01)
+                told_s = time.monotonic()
+                yield change
+                gathered_s.append(time.monotonic() - told_s)
+
+    tailer: Any = Slow(*(batch("orders", ms) for ms in range(1, 40)))
+    node.tailers["orders"] = tailer
+    await node._tail("orders")
+    assert min(gathered_s[:12]) >= 0.001  # bursts are gathered, as is what ends a quiet time
+    assert min(gathered_s[12:]) < 0.001
+
+
 async def test_one_round_at_a_time_so_that_who_lags_meanwhile_misses_nothing(node: Node) -> None:
     received: dict[Subscriber, list[bytes]] = {}
     written: list[bytes] = []
