@@ -201,12 +201,13 @@ def test_farewell() -> None:
 def test_what_only_redis_knows_is_asked() -> None:
     hub = make_hub()
     hub.windows["a"].restart(EventId(5, 0))
-    behind = Client(hub)
+    behind = Client(hub, resumed=True)
     assert behind.catch_up() == Ask("a", ZERO, Place.BEHIND)
     data = hub.replay(behind.subscriber, "a", [event(3), event(5)], EventId(5, 0))
     assert data == event(3).wire + event(5).wire
     assert behind.catch_up() is None
     assert behind.data == [sse.live(b"5-0", 2)]
+    assert +hub.resumes == {"redis": 1}
 
 
 def test_a_replay_ends_with_the_terminal_event() -> None:
