@@ -18,6 +18,7 @@ from broadcaster.web.sink import Sink
 logger = logging.getLogger(__name__)
 
 _ASK_AGAIN_S = (0.5, 1.5)
+_SMALL_BYTES = 4096
 
 Ending = Literal["client", "complete", "drain", "send_timeout"]
 Answer = Callable[[Subscriber, Ask], Awaitable[bytes]]
@@ -36,10 +37,23 @@ class Connection:
         positions: Positions,
         *,
         resumed: bool,
+        greeting: bytes = b"",
     ) -> None:
+        """Prepare.
+
+        Args:
+            hub: with the windows of the streams.
+            answer: for what the hub can't know.
+            sink: to the client.
+            subscription: what it wants.
+            positions: where it begins, in each stream.
+            resumed: it has come with a cursor.
+            greeting: to be sent first.
+        """
         self._hub = hub
         self._answer = answer
         self._sink = sink
+        self._unsent = greeting
         self.subscriber = Subscriber(
             subscription,
             positions,
@@ -89,14 +103,21 @@ class Connection:
             self._hub.remove(subscriber)
 
     async def _catch_up(self) -> bool:
-        """Send the next page; False if there is nothing to do but to wait."""
-        step = self._hub.catch_up(self.subscriber)
+        """Send what comes next; False if there is nothing to do but to wait."""
+        data, self._unsent = self._unsent, b""
+        step: bytes | Ask | None = data
+        # Small pieces are sent together: each `send` costs as much as all else about a newcomer.
+        while len(data) < _SMALL_BYTES and self.subscriber.state is State.LAGGING:
+            step = self._hub.catch_up(self.subscriber)
+            if not step or isinstance(step, Ask):
+                break
+            data += step
+        if data:
+            await self._sink.send(data)
+        if isinstance(step, Ask) and (answer := await self._ask(step)):
+            await self._sink.send(answer)
         if step is None:
             return False
-        if isinstance(step, Ask):
-            step = await self._ask(step)
-        if step:
-            await self._sink.send(step)
         await asyncio.sleep(0)  # a long replay must not hold up the others
         return True
 

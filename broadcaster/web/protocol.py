@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Awaitable
 from functools import partial
 from typing import Any, Protocol
 
@@ -48,6 +49,19 @@ class _NobodyWaits:
 
 
 _NOBODY_WAITS: Any = _NobodyWaits()
+
+
+class _Head:
+    """Takes what uvicorn writes in place of the transport."""
+
+    __slots__ = ("data",)
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def write(self, data: bytes) -> None:
+        """Keep it."""
+        self.data += data
 
 
 class StreamProtocol(HttpToolsProtocol):
@@ -101,6 +115,22 @@ class StreamProtocol(HttpToolsProtocol):
         _limit_silence(transport, send_timeout_s)
         self.events, self.streaming = events, cycle
         return self, transport
+
+    async def head(self, started: Awaitable[None]) -> bytes:
+        """What uvicorn would write when the response starts, to be sent with the first bytes.
+
+        Args:
+            started: sends the message that starts it.
+        """
+        assert self.streaming is not None
+        head: Any = _Head()
+        self.streaming.transport = head
+        try:
+            await started
+        finally:
+            self.streaming.transport = self.transport
+        taken: bytes = head.data
+        return taken
 
     def forget_request(self) -> None:
         """Let go of what a stream would keep for hours and never looks at again.

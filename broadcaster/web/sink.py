@@ -51,7 +51,7 @@ class Sink(Protocol):
         """Send unframed bytes; may wait for the client."""
 
     async def start(self, headers: list[tuple[bytes, bytes]]) -> None:
-        """Begin the response, with status 200."""
+        """Begin the response, with status 200; it may go out with the first `send`."""
 
     async def finish(self) -> None:
         """End the response and leave the connection to the server."""
@@ -117,6 +117,7 @@ class TransportSink:
         self._protocol, self._transport = attach(self, high_water, send_timeout_s)
         self._send = send
         self._bell = _Bell()
+        self._head = b""
         self.write = self._transport.write
         self.wake = self._bell.ring
         self.wait = self._bell.wait
@@ -146,14 +147,19 @@ class TransportSink:
 
     async def start(self, headers: list[tuple[bytes, bytes]]) -> None:
         if not self.closed:
-            await self._send(_start(headers))
+            self._head = await self._protocol.head(self._send(_start(headers)))
             self._protocol.forget_request()
 
     async def send(self, data: bytes) -> None:
         if not self.closed:
-            self.write(sse.chunk(data) if self.chunked else data)
+            framed = sse.chunk(data) if self.chunked else data
+            if self._head:
+                framed, self._head = self._head + framed, b""
+            self.write(framed)
 
     async def finish(self) -> None:
+        if self._head and not self.closed:
+            self.write(self._head)
         self._protocol.detach()
         self.on_blocked = self.on_closed = _nothing  # they hold who holds us
         if not self.closed:

@@ -101,6 +101,7 @@ class EventStream:
     async def _serve(self, request: _Request, scope: Scope, receive: Receive, send: Send) -> None:
         settings, node = self._node.settings, self._node
         sink = self._sink(scope, receive, send)
+        retry_ms = random.randint(settings.retry_min_ms, settings.retry_max_ms)
         connection = Connection(
             node.hub,
             node.answer,
@@ -108,6 +109,7 @@ class EventStream:
             request.subscription,
             request.positions,
             resumed=request.resumed,
+            greeting=request.greeting(retry_ms),
         )
         if request.unreadable is not None:
             node.hub.invalid(connection.subscriber)
@@ -115,8 +117,6 @@ class EventStream:
         self._log("stream opened", scope, request, resumed=request.resumed)
         await sink.start(list(EVENT_STREAM))
         try:
-            retry_ms = random.randint(settings.retry_min_ms, settings.retry_max_ms)
-            await sink.send(request.greeting(retry_ms))
             reason = await connection.run(settings.send_timeout_s)
         finally:
             node.meters.closed[reason] += 1

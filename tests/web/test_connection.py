@@ -98,6 +98,39 @@ async def test_others_run_between_two_pages_of_a_replay() -> None:
     assert happened[:4] == ["a page", "somebody else"] * 2
 
 
+async def test_a_newcomer_gets_all_that_is_small_in_one_write() -> None:
+    hub, sink = Hub({"a": Window(10, 100_000)}), FakeSink()
+    hub.windows["a"].append([event(1), event(2)])
+    connection = Connection(
+        hub, nobody, sink, Subscription(("a",)), {"a": ZERO}, resumed=True, greeting=b"retry: 1\n\n"
+    )
+    task = asyncio.create_task(connection.run(1.0))
+    await until(lambda: hub.live)
+    (written,) = sink.written
+    places = [written.find(part) for part in (b"retry: 1", b"id: 1-0", b"id: 2-0", b"stream.live")]
+    assert places == sorted(places)
+    assert places[0] == 0
+    task.cancel()
+
+
+async def test_what_can_be_told_at_once_does_not_wait_for_redis() -> None:
+    hub, sink, asked = Hub({"a": Window(10, 100_000)}), FakeSink(), list[Ask]()
+
+    async def slow(subscriber: Subscriber, ask: Ask) -> bytes:
+        asked.append(ask)
+        await asyncio.Event().wait()
+        raise AssertionError("it waits for ever")
+
+    connection = Connection(
+        hub, slow, sink, Subscription(("a",)), {"a": ZERO}, resumed=True, greeting=b"retry: 1\n\n"
+    )
+    hub.windows["a"].restart(EventId(5, 0))
+    task = asyncio.create_task(connection.run(1.0))
+    await until(lambda: bool(asked))
+    assert sink.written == [b"retry: 1\n\n"]
+    task.cancel()
+
+
 async def test_nobody_writes_to_who_is_gone() -> None:
     hub, sink = Hub({"a": Window(10, 100_000)}), FakeSink()
     task = asyncio.create_task(connect(hub, sink).run(1.0))

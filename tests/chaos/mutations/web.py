@@ -33,7 +33,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "stream: no first bytes at once",
         _STREAM_PY,
-        "            await sink.send(request.greeting(retry_ms))\n",
+        "            greeting=request.greeting(retry_ms),\n",
         "",
         (_STREAM + "test_the_head_of_the_response",),
     ),
