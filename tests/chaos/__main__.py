@@ -6,12 +6,16 @@ python -m tests.chaos [--quick] [--seed N] [--only 2,5] [--keep DIR]
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import random
 import shutil
 import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,11 +43,17 @@ class Result:
     seconds: float
     skipped: str = ""
     error: str = ""
+    again: bool = False
 
     @property
     def right(self) -> bool:
         """Whether nothing is wrong with it."""
-        return self.report.clean and not self.error and all(shown.right for shown in self.shown)
+        return self.sound and all(shown.right for shown in self.shown)
+
+    @property
+    def sound(self) -> bool:
+        """Whether every delivery was right, whatever else was missed."""
+        return self.report.clean and not self.error
 
 
 async def play(scenario: Scenario, directory: Path, seed: int, *, quick: bool) -> Result:
@@ -71,6 +81,19 @@ async def play(scenario: Scenario, directory: Path, seed: int, *, quick: bool) -
     return result
 
 
+def play_apart(scenario: Scenario, directory: Path, seed: int, *, quick: bool) -> Result:
+    """Play a scenario, in a network of its own if it needs one.
+
+    If all that it missed is something that a busy machine may miss, it is played once more: a wrong
+    delivery never gets a second chance.
+    """
+    result = _play(scenario, directory, seed, quick=quick)
+    if scenario.timed and result.sound and not result.right:
+        result = _play(scenario, directory / "again", seed, quick=quick)
+        result.again = True
+    return result
+
+
 def _play(scenario: Scenario, directory: Path, seed: int, *, quick: bool) -> Result:
     if not scenario.own_network:
         return asyncio.run(play(scenario, directory, seed, quick=quick))
@@ -78,6 +101,34 @@ def _play(scenario: Scenario, directory: Path, seed: int, *, quick: bool) -> Res
         return Result(scenario, Report(), [], 0.0, skipped=reason)
     with namespace.own_network():
         return asyncio.run(play(scenario, directory, seed, quick=quick))
+
+
+def play_all(
+    scenarios: list[Scenario], directory: Path, seed: int, *, quick: bool
+) -> Iterator[Result]:
+    """Play scenarios in two processes, each one after the other; results as they come.
+
+    One process has what does not depend on time, as far as two cores carry that beside the rest.
+    """
+
+    def beside(scenario: Scenario) -> bool:
+        return scenario.beside or (quick and not scenario.timed)
+
+    with ExitStack() as stack:
+        spawn = multiprocessing.get_context("spawn")
+        pools = {
+            lane: stack.enter_context(
+                ProcessPoolExecutor(1, mp_context=spawn, initializer=raise_file_limit)
+            )
+            for lane in (False, True)
+        }
+        played: list[Future[Result]] = [
+            pools[beside(scenario)].submit(
+                play_apart, scenario, directory / f"scenario{scenario.number}", seed, quick=quick
+            )
+            for scenario in scenarios
+        ]
+        yield from (future.result() for future in as_completed(played))
 
 
 def table_of(results: list[Result]) -> Table:
@@ -89,6 +140,8 @@ def table_of(results: list[Result]) -> Table:
             f"{'' if shown.right else '[red]NOT: [/red]'}{shown.what}: {shown.measured}"
             for shown in result.shown
         ]
+        if result.again:
+            measured.append("[yellow]at the second attempt: the first missed a time[/yellow]")
         if result.skipped:
             measured.append(f"[yellow]skipped: {result.skipped}[/yellow]")
         if result.error:
@@ -126,22 +179,23 @@ def tell_failure(console: Console, result: Result, directory: Path) -> None:
 @click.option("--keep", type=click.Path(path_type=Path), help="Where the logs of failures go.")
 def main(quick: bool, seed: int | None, only: str, keep: Path | None) -> None:
     """Play the scenarios; status 1 if anything was found."""
-    raise_file_limit()
     seed = random.randrange(1 << 30) if seed is None else seed
     numbers = {int(number) for number in only.split(",") if number}
+    chosen = [s for s in SCENARIOS if not numbers or s.number in numbers]
     keep = keep or Path(tempfile.mkdtemp(prefix="chaos-"))
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(f"seed {seed}{', quick' if quick else ''}")
+    started_s = time.monotonic()
     results = []
-    for scenario in SCENARIOS:
-        if not numbers or scenario.number in numbers:
-            directory = keep / f"scenario{scenario.number}"
-            results.append(_play(scenario, directory, seed, quick=quick))
-            console.print(table_of(results[-1:]))
-            if not results[-1].right:
-                tell_failure(console, results[-1], directory)
+    for result in play_all(chosen, keep, seed, quick=quick):
+        results.append(result)
+        console.print(table_of([result]))
+        if not result.right:
+            tell_failure(console, result, keep / f"scenario{result.scenario.number}")
+    results.sort(key=lambda result: result.scenario.number)
     if len(results) > 1:
         console.print(table_of(results))
+        console.print(f"seed {seed}: {time.monotonic() - started_s:.0f} s")
     sys.exit(0 if all(result.right for result in results) else 1)
 
 

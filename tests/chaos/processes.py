@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import orjson
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.wait import until
 
@@ -90,6 +91,13 @@ class Node:
     async def get(self, path: str) -> httpx.Response:
         """Ask it something short."""
         return await self.client.get(path)
+
+    async def metric(self, name: str) -> float | None:
+        """The sum of a metric's samples in `/metrics`; None if it is not there."""
+        text = (await self.get("/metrics")).text
+        families = text_string_to_metric_families(text)
+        found = [s.value for f in families for s in f.samples if s.name == name]
+        return sum(found) if found else None
 
     async def is_ready(self) -> bool:
         """Whether `/readyz` says so."""

@@ -41,7 +41,7 @@ _PIECES = (
 
 async def fuzz(stage: Stage) -> None:
     """Odd requests at a node, and odd entries in a stream, while clients are served."""
-    (node,) = await stage.start_nodes(1, window_bytes=4_000_000)
+    (node,) = await stage.start_nodes(1, window_bytes=4_000_000, log_level="debug")
     await stage.open("one", 50, "/a", Subscription(("a",)))
     stage.background(stage.producer().run(50))
     await _requests(stage, 100)  # what is loaded and cached once
