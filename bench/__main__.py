@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -101,17 +101,40 @@ def quick(console: Console) -> bool:
     return best <= GATE and not lost
 
 
+def _chosen(known: Iterable[str]) -> Callable[[Any, Any, str | None], list[str]]:
+    """Read an option that names some of what there is, with commas between."""
+    names = list(known)
+
+    def read(_context: Any, _option: Any, given: str | None) -> list[str]:
+        chosen = given.split(",") if given else list(names)
+        if unknown := [name for name in chosen if name not in names]:
+            raise click.BadParameter(f"{', '.join(unknown)}: choose from {', '.join(names)}")
+        return chosen
+
+    return read
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--only", help="Numbers of workloads, with commas between; all if not given.")
-@click.option("--servers", help="Kinds of servers, with commas between; all if not given.")
+@click.option(
+    "--only",
+    "names",
+    callback=_chosen(WORKLOADS),
+    help="Numbers of workloads, with commas between; all if not given.",
+)
+@click.option(
+    "--servers",
+    "kinds",
+    callback=_chosen(SERVERS),
+    help=f"Some of {', '.join(SERVERS)}, with commas between; all if not given.",
+)
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
 @click.option("--seconds", default=2.0, show_default=True, help="Of a round.")
 @click.option("--scale", default=1.0, show_default=True, help="Numbers of clients, times this.")
 @click.option("--write", is_flag=True, help="Write bench/results and docs/performance.md.")
 @click.option("--quick", "is_quick", is_flag=True, help="Half a minute; fails above the limit.")
 def main(
-    only: str | None,
-    servers: str | None,
+    names: list[str],
+    kinds: list[str],
     rounds: int,
     seconds: float,
     scale: float,
@@ -122,14 +145,12 @@ def main(
     console = Console() if sys.stdout.isatty() else Console(width=200)
     if is_quick:
         sys.exit(0 if quick(console) else 1)
-    kinds = servers.split(",") if servers else list(SERVERS)
     for kind, need in missing().items():
         if kind in kinds:
             console.print(f"{kind} is left out: it needs {need}")
             kinds.remove(kind)
-    names = only.split(",") if only else list(WORKLOADS)
     results = run(names, kinds, Scale(rounds, seconds, scale), console)
-    if write and not only:  # the page is of one run
+    if write and len(names) == len(WORKLOADS):  # the page is of one run
         _write(results)
 
 

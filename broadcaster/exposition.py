@@ -7,6 +7,7 @@ has a label `process`, so that a sum is right and a process that was replaced is
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import version
@@ -171,6 +172,8 @@ def _node(node: Measured) -> Iterator[Metric]:
     yield _gauge("ready", "Whether it is ready, as /readyz says.", not node.problems())
     lag = {"": node.meters.loop_lag_s}
     yield _histogram("event_loop_lag_seconds", "How late the event loop was.", lag, "")
+    # Counting takes 1 us for each, which once per scrape is nothing.
+    yield _gauge("tasks", "Tasks of the event loop.", len(asyncio.all_tasks()))
 
 
 def _gauge(name: str, text: str, values: _By | float, label: str = "") -> Metric:

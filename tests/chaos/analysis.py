@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import orjson
@@ -11,6 +11,7 @@ import orjson
 from tests.chaos.history import Block, Chain, Kind, Ledger, Recording
 
 Wanted = Callable[[Chain], bool]
+Span = tuple[float, float]
 
 
 class Seen(NamedTuple):
@@ -48,16 +49,21 @@ def seen(
 
 
 def latencies_ms(
-    recording: Recording, ledger: Ledger, start_s: float, end_s: float, wanted: Wanted = everyone
+    recording: Recording, ledger: Ledger, spans_s: Sequence[Span], wanted: Wanted = everyone
 ) -> list[float]:
-    """From Redis's answer to a client, of events that were published between two times; sorted.
+    """From Redis's answer to a client, of events that were published in some spans; sorted.
 
     An event that overtakes its answer counts as 0.
     """
-    acked_s = {a.digest: a.acked_s for a in ledger.added if start_s <= a.acked_s <= end_s}
+    acked_s = {
+        added.digest: added.acked_s
+        for added in ledger.added
+        if any(start_s <= added.acked_s <= end_s for start_s, end_s in spans_s)
+    }
+    first_s = min(start_s for start_s, _ in spans_s)
     found = [
         max(0.0, event.at_s - acked_s[event.block.digest]) * 1000
-        for event in seen(recording, start_s, end_s, Kind.EVENT, wanted)
+        for event in seen(recording, first_s, float("inf"), Kind.EVENT, wanted)
         if event.block.digest in acked_s
     ]
     return sorted(found)
@@ -68,14 +74,11 @@ def quantile(values: list[float], share: float) -> float:
     return values[min(len(values) - 1, int(len(values) * share))] if values else 0.0
 
 
-def p99s_between(
-    recording: Recording, ledger: Ledger, times: tuple[float, float, float], wanted: Wanted
-) -> tuple[float, float]:
-    """The 99th percentile of latencies in ms, between the first two times and the last two."""
-    start_s, middle_s, end_s = times
-    before = latencies_ms(recording, ledger, start_s, middle_s, wanted)
-    during = latencies_ms(recording, ledger, middle_s, end_s, wanted)
-    return quantile(before, 0.99), quantile(during, 0.99)
+def p99_ms(
+    recording: Recording, ledger: Ledger, spans_s: Sequence[Span], wanted: Wanted = everyone
+) -> float:
+    """The 99th percentile of `latencies_ms`."""
+    return quantile(latencies_ms(recording, ledger, spans_s, wanted), 0.99)
 
 
 def first_new_event_s(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import itertools
 import os
 import signal
@@ -15,12 +16,14 @@ from typing import Any
 
 import httpx
 import orjson
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.wait import until
 
-# The kernel sends SIGTERM to them when we die, even of SIGKILL (1 is PR_SET_PDEATHSIG, prctl(2)).
+_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG, prctl(2)
 _DIE_WITH_PARENT = (
-    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); os.execv(sys.argv[1], sys.argv[1:])"
+    f"import ctypes, os, sys; ctypes.CDLL(None).prctl({_PARENT_DEATH_SIGNAL}, {signal.SIGTERM:d}); "
+    "os.execv(sys.argv[1], sys.argv[1:])"
 )
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 30.0
@@ -33,6 +36,11 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def die_with_parent() -> None:
+    """Let the kernel end this process when its parent has died, even of SIGKILL."""
+    ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGTERM)
 
 
 def command(*arguments: str) -> list[str]:
@@ -90,6 +98,13 @@ class Node:
     async def get(self, path: str) -> httpx.Response:
         """Ask it something short."""
         return await self.client.get(path)
+
+    async def metric(self, name: str) -> float | None:
+        """The sum of a metric's samples in `/metrics`; None if it is not there."""
+        text = (await self.get("/metrics")).text
+        families = text_string_to_metric_families(text)
+        found = [s.value for f in families for s in f.samples if s.name == name]
+        return sum(found) if found else None
 
     async def is_ready(self) -> bool:
         """Whether `/readyz` says so."""

@@ -7,18 +7,15 @@ from array import array
 from collections import Counter
 from pathlib import Path
 
-import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.chaos.checker import Fault, Report, check
+from tests.chaos.checker import Fault, check
 from tests.chaos.history import (
-    Added,
     Block,
     Chain,
     Cut,
-    Id,
     Kind,
     Ledger,
     Recording,
@@ -26,102 +23,7 @@ from tests.chaos.history import (
     accepts,
     digest_of,
 )
-
-ONE = Subscription(("a",))
-BOTH = Subscription(("a", "b"))
-KEYED = Subscription(("a",), keys=("k0", "k1"))
-TYPED = Subscription(("a", "b"), types=("t0",))
-
-
-def ledger_of(*streams: str, count: int = 40) -> Ledger:
-    """Entries in turn in each stream, whose ids grow by 10 ms."""
-    ledger = Ledger()
-    for number in range(count):
-        for order, stream in enumerate(streams):
-            add(ledger, stream, (1000 + 10 * number + order, number % 3), number)
-    return ledger
-
-
-def add(ledger: Ledger, stream: str, id_: Id | None, seq: int, sent_s: float = 0.0) -> Added:
-    digest = digest_of(f"{stream} {seq}".encode())
-    added = Added(stream, seq, digest, f"k{seq % 4}", f"t{seq % 2}", sent_s, id_, sent_s)
-    ledger.added.append(added)
-    if id_ is not None:
-        ledger.final.setdefault(stream, {})[id_] = digest
-    return added
-
-
-def text(id_: Id) -> str:
-    return f"{id_[0]}-{id_[1]}"
-
-
-class Scribe:
-    """Writes chains as a hub that makes no mistake would let them be."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self.ledger = ledger
-        self.recording = Recording()
-        self._numbers: dict[Block, int] = {}
-        self.chain = Chain("", ONE)
-        self.at: dict[str, Id] = {}
-
-    def number(self, block: Block) -> int:
-        if block not in self._numbers:
-            self._numbers[block] = len(self.recording.blocks)
-            self.recording.blocks.append(block)
-        return self._numbers[block]
-
-    def begin(self, subscription: Subscription, **at: Id) -> Scribe:
-        self.chain = Chain(f"client {len(self.recording.chains)}", subscription)
-        self.chain.complete = True
-        self.recording.chains.append(self.chain)
-        self.at = {name: at.get(name, (0, 0)) for name in subscription.streams}
-        return self.connect()
-
-    def connect(self) -> Scribe:
-        self.chain.note("connect", "", 0.0)
-        return self.put(Block(Kind.CHECKPOINT, self.cursor()))
-
-    def put(self, block: Block) -> Scribe:
-        self.chain.block(self.number(block), 0.0)
-        return self
-
-    def cursor(self) -> str:
-        if len(self.at) == 1:
-            return text(next(iter(self.at.values())))
-        return ",".join(f"{name}={text(id_)}" for name, id_ in sorted(self.at.items()))
-
-    def event(self, added: Added) -> Scribe:
-        assert added.id
-        self.at[added.stream] = added.id
-        return self.put(Block(Kind.EVENT, self.cursor(), added.type, added.digest))
-
-    def events(self, count: int | None = None) -> Scribe:
-        """Deliver what comes next, merged by id."""
-        subscription, left = self.chain.subscription, count
-        for added in sorted(self.ledger.added, key=lambda added: added.id or (0, 0)):
-            wanted = accepts(subscription, added.stream, added.key, added.type)
-            if wanted and added.id and added.id > self.at[added.stream] and left != 0:
-                self.event(added)
-                left = None if left is None else left - 1
-        return self
-
-    def checkpoint(self, **at: Id) -> Scribe:
-        self.at |= at
-        return self.put(Block(Kind.CHECKPOINT, self.cursor()))
-
-    def reset(self, stream: str, resumed: Id, reason: str = "trimmed") -> Scribe:
-        told = {"channel": stream, "reason": reason, "requested": text(self.at[stream])}
-        self.at[stream] = resumed
-        data = orjson.dumps({**told, "resumed": text(resumed)}).decode()
-        return self.put(Block(Kind.RESET, self.cursor(), "stream.reset", data=data))
-
-    def report(self) -> Report:
-        return check(self.recording, self.ledger)
-
-    def found(self) -> dict[Fault, int]:
-        return dict(self.report().counts)
-
+from tests.chaos.scribe import BOTH, KEYED, ONE, TYPED, Scribe, add, ledger_of, text
 
 # A clean log, and one fault in it
 

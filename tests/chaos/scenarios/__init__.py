@@ -17,32 +17,38 @@ class Scenario:
         number: in the table of `docs/reliability.md`.
         title: a few words.
         play: does it.
+        timed: some of what it shows depends on how busy the machine is.
+        beside: it takes long and little, and is played beside the others.
         own_network: it drops packets, which needs a network namespace.
     """
 
     number: int
     title: str
     play: Callable[[Stage], Awaitable[None]]
+    timed: bool = False
+    beside: bool = False
     own_network: bool = False
 
 
 SCENARIOS = [
     Scenario(1, "cut after every byte, resumed on the other node", disconnects.every_byte),
     Scenario(2, "random disconnects, two nodes in turn", disconnects.churn),
-    Scenario(3, "kill -9 of a node behind HAProxy", nodes.kills),
-    Scenario(4, "rolling restart by SIGTERM", nodes.rolling_restart),
-    Scenario(5, "Redis restarted, paused, asleep", outages.restarts),
-    Scenario(6, "node and Redis in a black hole", outages.black_hole),
+    Scenario(3, "kill -9 of a node behind HAProxy", nodes.kills, timed=True),
+    Scenario(4, "rolling restart by SIGTERM", nodes.rolling_restart, timed=True),
+    Scenario(5, "Redis restarted, paused, asleep", outages.restarts, timed=True),
+    Scenario(6, "node and Redis in a black hole", outages.black_hole, timed=True),
     Scenario(7, "away while the stream is trimmed", streams.trimmed_away),
     Scenario(8, "a node stopped while the stream cycles", nodes.standstill),
-    Scenario(9, "a stream deleted, renamed, expired, retyped, flushed", streams.replaced),
+    Scenario(
+        9, "a stream deleted, renamed, expired, retyped, flushed", streams.replaced, timed=True
+    ),
     Scenario(10, "failover with a lost end", outages.failover),
-    Scenario(11, "clients that stop reading", readers.stalled),
-    Scenario(12, "all clients dropped at once", disconnects.herd),
-    Scenario(13, "half-open clients", readers.half_open, own_network=True),
+    Scenario(11, "clients that stop reading", readers.stalled, timed=True),
+    Scenario(12, "all clients dropped at once", disconnects.herd, timed=True),
+    Scenario(13, "half-open clients", readers.half_open, timed=True, own_network=True),
     Scenario(14, "connect and abort", readers.aborted),
     Scenario(15, "an id of the far future", streams.far_future),
     Scenario(16, "hostile input", hostile.fuzz),
-    Scenario(17, "soak", hostile.soak),
-    Scenario(18, "more clients than max_connections", nodes.full),
+    Scenario(17, "soak", hostile.soak, beside=True),
+    Scenario(18, "more clients than max_connections", nodes.full, timed=True),
 ]

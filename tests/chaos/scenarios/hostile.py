@@ -41,7 +41,7 @@ _PIECES = (
 
 async def fuzz(stage: Stage) -> None:
     """Odd requests at a node, and odd entries in a stream, while clients are served."""
-    (node,) = await stage.start_nodes(1, window_bytes=4_000_000)
+    (node,) = await stage.start_nodes(1, window_bytes=4_000_000, log_level="debug")
     await stage.open("one", 50, "/a", Subscription(("a",)))
     stage.background(stage.producer().run(50))
     await _requests(stage, 100)  # what is loaded and cached once
@@ -114,10 +114,10 @@ async def _entries(stage: Stage, count: int) -> None:
 
 async def soak(stage: Stage) -> None:
     """Clients that come and go for a long time."""
-    (node,) = await stage.start_nodes(1, window_events=400)  # full when the warm-up ends
+    (node,) = await stage.start_nodes(1, window_events=150)  # full when the warm-up ends
     clients = stage.count(1000, 200)
     await stage.open_mix(clients)
-    stage.background(stage.producer(streams=("a", "b"), maxlen=2000).run(50))
+    stage.background(stage.producer(streams=("a", "b"), maxlen=2000).run(20))
     await stage.load.ask("churn", mean_life_s=clients / 10.0)  # ten a second
     await asyncio.sleep(stage.size(180.0, 20.0))
     samples, files = [], []

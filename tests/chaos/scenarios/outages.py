@@ -86,7 +86,7 @@ async def black_hole(stage: Stage) -> None:
         await until(lambda: _unready(node), 60.0)
         noticed_s = time.monotonic() - dead_s
         limit_s = _BLOCK_S + 2.0
-        stage.show(f"noticed in {limit_s:.0f} s", f"{noticed_s:.2f} s", noticed_s <= limit_s + 0.1)
+        stage.show(f"noticed in {limit_s:.0f} s", f"{noticed_s:.2f} s", noticed_s <= limit_s)
         await asyncio.sleep(stage.size(30.0, 12.0) - noticed_s)
         proxy.dead = False
         back_s = time.monotonic()

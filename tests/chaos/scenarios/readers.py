@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from contextlib import suppress
 
-from tests.chaos.analysis import notes, of_groups, p99s_between
+from tests.chaos.analysis import notes, of_groups, p99_ms
 from tests.chaos.history import Subscription
 from tests.chaos.namespace import drop_packets
 from tests.chaos.processes import Node
@@ -52,13 +51,14 @@ async def stalled(stage: Stage) -> None:
     await stage.load.ask("read_on", group="for good", wanted=True)
     await stage.quiet()
     await stage.settle()
-    wanted = of_groups("others")
-    times = (quiet_s, stalled_s, ended_s)
-    p99s = p99s_between(stage.recording, stage.ledger, times, wanted)
+    before_ms, during_ms = (
+        p99_ms(stage.recording, stage.ledger, [span], of_groups("others"))
+        for span in ((quiet_s, stalled_s), (stalled_s, ended_s))
+    )
     stage.show(
         "p99 of the others: at most 10 % more (or 1 ms)",
-        f"{p99s[0]:.1f} ms before, {p99s[1]:.1f} ms during",
-        p99s[1] <= max(p99s[0] * 1.1, p99s[0] + 1.0),
+        f"{before_ms:.1f} ms before, {during_ms:.1f} ms during",
+        during_ms <= max(before_ms * 1.1, before_ms + 1.0),
     )
     limit = 2 * few * (_HIGH_WATER + 1000 * (_EVENT_BYTES + 100))
     stage.show(
@@ -89,7 +89,7 @@ async def half_open(stage: Stage) -> None:
     with suppress(TimeoutError):
         await until(lambda: node.open_files() <= base + living + 2, stage.size(90.0, 50.0))
     seconds, left = time.monotonic() - dead_s, node.open_files() - base - living
-    counted = await _counted(node)
+    counted = await node.metric("broadcaster_connections")
     stage.show(
         f"{dying} dead links are freed in 45 s",
         f"{full - base - living} before; after {seconds:.0f} s {left} are left",
@@ -102,13 +102,6 @@ async def half_open(stage: Stage) -> None:
     await stage.quiet()
     await stage.settle()
     stage.show("no reset", f"{stage.report.resets.total()}", not stage.report.resets)
-
-
-async def _counted(node: Node) -> float | None:
-    """How many connections the node says that it has; None if it says nothing."""
-    answer = await node.get("/metrics")
-    found = re.findall(r"^broadcaster_connections(?:\{[^}]*\})? (\S+)$", answer.text, re.MULTILINE)
-    return sum(map(float, found)) if found else None
 
 
 async def aborted(stage: Stage) -> None:
@@ -138,17 +131,17 @@ async def aborted(stage: Stage) -> None:
     with suppress(TimeoutError):
         await until(is_back, 20.0)
     stage.show(
-        f"after {total} aborts, file descriptors and Redis connections are as before",
+        f"after {total} aborts, descriptors, tasks and Redis connections are as before",
         f"{base} and {after}",
         await is_back(),
     )
     await stage.settle()
 
 
-async def _held(stage: Stage, node: Node) -> tuple[int, int]:
+async def _held(stage: Stage, node: Node) -> tuple[int, int, int]:
     clients = await stage.client.client_list()
     ours = sum(client["name"] == "broadcaster" for client in clients)
-    return node.open_files(), ours
+    return node.open_files(), int(await node.metric("broadcaster_tasks") or -1), ours
 
 
 async def _replay(stage: Stage) -> None:
