@@ -27,6 +27,7 @@ from tests.chaos.history import (
 from tests.chaos.truth import Entry, Truth
 
 _KEEP = 1000
+_NONE = -1  # no block
 
 
 class Fault(Enum):
@@ -101,7 +102,13 @@ def check(recording: Recording, ledger: Ledger) -> Report:
 
 
 class _Plan:
-    """What the clients of one subscription must get, and how each block is judged for them."""
+    """What the clients of one subscription must get, and how each block is judged for them.
+
+    Attributes:
+        follows: for each block an event that was found to be right after it, for a client that was
+            where its id says and lacked nothing. That holds for all such clients, so it is looked
+            at once. The last is for no block.
+    """
 
     def __init__(self, subscription: Subscription, truth: Truth, blocks: list[Block]) -> None:
         self.subscription = subscription
@@ -109,7 +116,7 @@ class _Plan:
         self.blocks = blocks
         self.entries = {name: self._accepted(name) for name in subscription.streams}
         self.ids = {name: [e.id for e in found] for name, found in self.entries.items()}
-        self.next_in_order = self._in_order()
+        self.follows = array("i", [_NONE]) * (len(blocks) + 1)
         self._positions: list[dict[str, Id] | None] = [None] * len(blocks)
 
     def positions(self, number: int) -> dict[str, Id]:
@@ -124,33 +131,6 @@ class _Plan:
         found = self.truth.streams.get(stream, {}).values()
         wanted = [e for e in found if accepts(self.subscription, stream, e.key, e.type)]
         return sorted(wanted, key=lambda entry: entry.id)
-
-    def _in_order(self) -> array[int]:
-        """For each block the place of its event in `ids`, if nothing about it needs a second look.
-
-        That is: one stream, the right data and type, not the last event, and of the same era as the
-        one before it. Then it is right if and only if the client has just had that one before.
-        """
-        places = array("i", [-1]) * len(self.blocks)
-        if len(self.subscription.streams) != 1:
-            return places
-        (stream,) = self.subscription.streams
-        place_of = {id_: place for place, id_ in enumerate(self.ids[stream])}
-        for number, block in enumerate(self.blocks):
-            if block.kind is Kind.EVENT and block.id:
-                place = place_of.get(id_of(block.id) or (-1, -1), 0)
-                if place and self._plain(stream, place, block):
-                    places[number] = place
-        return places
-
-    def _plain(self, stream: str, place: int, block: Block) -> bool:
-        entry, before = self.entries[stream][place], self.entries[stream][place - 1]
-        return (
-            entry.last == before.last == self.truth.era[stream]
-            and entry.certain
-            and (entry.digest, entry.type) == (block.digest, block.type)
-            and entry.type not in self.subscription.terminal
-        )
 
     def judge(self, number: int, moved: list[str]) -> tuple[str, Entry | None, Fault | None]:
         """Tell which entry an event is.
@@ -210,44 +190,48 @@ class _Walk:
     def run(self) -> None:
         """Check it, and add to the report."""
         self._report.chains += 1
-        in_order, blocks = self._plan.next_in_order, self._plan.blocks
-        following, deliveries = -2, 0
+        follows, at, quick = self._plan.follows, _NONE, 0
         for place, number in enumerate(self._chain.log):
+            if number >= 0 and follows[at] == number:  # the way of nearly all deliveries
+                at = number
+                quick += 1
+                continue
+            self._place = place
+            self._go_on_from(at)
             if number >= 0:
-                # The way of nearly all deliveries.
-                if in_order[number] == following:
-                    following += 1
-                    deliveries += 1
-                    continue
-                self._place = place
-                self._catch_up(following)
-                deliveries += blocks[number].kind is Kind.EVENT
-                self._take(number)
+                at = self._look_at(number, at)
             else:
-                self._place = place
-                self._catch_up(following)
                 self._take_note(*self._chain.notes[-1 - number])
-            following = self._following()
-        self._catch_up(following)
-        self._report.deliveries += deliveries
+        self._report.deliveries += quick
+        self._go_on_from(at)
         self._end()
 
-    def _following(self) -> int:
-        """The place of the event that would be next in order; -2 where it needs a second look."""
-        if len(self._positions) > 1 or self._over:
-            return -2
-        ((stream, position),) = self._positions.items()
-        if position.at is None or position.missing or position.doomed:
-            return -2
-        return bisect_right(self._plan.ids[stream], position.at)
-
-    def _catch_up(self, following: int) -> None:
+    def _go_on_from(self, at: int) -> None:
         """Take over where the quick way has come to."""
-        if following > 0:
-            ((stream, position),) = self._positions.items()
-            reached = self._plan.ids[stream][following - 1]
-            if position.at is None or reached > position.at:
-                position.at = reached
+        if at != _NONE:
+            for name, id_ in self._plan.positions(at).items():
+                self._positions[name].at = id_
+
+    def _look_at(self, number: int, at: int) -> int:
+        """Take a block, and learn if it is right after another; whether it is where it says."""
+        found = self._report.counts.total()
+        self._take(number)
+        if not self._is_exactly_at(number):
+            return _NONE
+        is_event = self._plan.blocks[number].kind is Kind.EVENT
+        if is_event and at != _NONE and self._report.counts.total() == found:
+            self._plan.follows[at] = number
+        return number
+
+    def _is_exactly_at(self, number: int) -> bool:
+        claimed = self._plan.positions(number)
+        return not self._over and all(
+            position.at is not None
+            and position.at == claimed.get(name)
+            and not position.missing
+            and not position.doomed
+            for name, position in self._positions.items()
+        )
 
     def _take_note(self, what: str, value: str) -> None:
         if what == "connect":
@@ -258,6 +242,7 @@ class _Walk:
     def _take(self, number: int) -> None:
         block, stream = self._plan.blocks[number], ""
         if block.kind is Kind.EVENT:
+            self._report.deliveries += 1
             stream = self._event(number)
         elif block.kind is Kind.RESET:
             self._reset(orjson.loads(block.data))

@@ -25,7 +25,7 @@ async def every_byte(stage: Stage) -> None:
             await producer.publish(stream, f"k{number % 4}")
     await stage.start_nodes(2, **_RETRY_AT_ONCE)  # which know only what is retained
     await _cut_everywhere(stage, "one", ("a",), stage.count(1, 31))
-    await _cut_everywhere(stage, "both", ("a", "b"), stage.count(5, 61))
+    await _cut_everywhere(stage, "both", ("a", "b"), stage.count(10, 61))
     # The beginning of a trimmed stream is no entry, so no id can name it.
     await _cut_everywhere(stage, "trimmed", ("b", "c"), stage.count(1, 11))
     await stage.settle()

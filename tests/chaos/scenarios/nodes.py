@@ -26,7 +26,7 @@ async def kills(stage: Stage) -> None:
         async with stage.watched(address):
             await stage.open_mix(stage.count(2000, 300))
             stage.background(stage.producer(streams=("a", "b")).run(50))
-            for number in range(stage.count(9, 3)):
+            for number in range(stage.count(5, 3)):
                 await asyncio.sleep(stage.size(15.0, 5.0))
                 await nodes[number % 3].kill()
                 await asyncio.sleep(stage.size(5.0, 3.0))
