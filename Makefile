@@ -39,12 +39,12 @@ bench: install
 bench-quick: install
 	$(BIN)/python -m bench --quick
 
-# Real faults at real servers; SEED=… plays the same again.
+# Real faults at real servers; SEED=7 plays the same again, SEED="7 8 9" with one after the other.
 chaos: install
-	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(ARGS)
+	$(BIN)/python -m tests.chaos $(SEED:%=--seed %) $(ARGS)
 
 chaos-quick: install
-	$(BIN)/python -m tests.chaos --quick $(if $(SEED),--seed $(SEED)) $(ARGS)
+	$(BIN)/python -m tests.chaos --quick $(SEED:%=--seed %) $(ARGS)
 
 # The product broken in one place at a time: which test notices? ONLY="its name" for one.
 mutants: install

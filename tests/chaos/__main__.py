@@ -1,6 +1,6 @@
 """Plays the scenarios and prints what was found.
 
-python -m tests.chaos [--quick] [--seed N] [--only 2,5] [--keep DIR]
+python -m tests.chaos [--quick] [--seed N]… [--only 2,5] [--keep DIR]
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.chaos.checker import Fault
-from tests.chaos.playing import Result, play_all
+from tests.chaos.history import write_lines
+from tests.chaos.playing import Result, place, play_all
 from tests.chaos.scenarios import SCENARIOS
 
 _FINDINGS_SHOWN = 10
@@ -65,28 +66,37 @@ def tell_failure(console: Console, result: Result, directory: Path) -> None:
 
 @click.command()
 @click.option("--quick", is_flag=True, help="Smaller sizes: what every commit must pass.")
-@click.option("--seed", type=int, help="The same chances again.")
+@click.option(
+    "--seed", "seeds", type=int, multiple=True, help="The same chances again; may be repeated."
+)
 @click.option("--only", default="", metavar="N,N", help="Only these scenarios.")
-@click.option("--keep", type=click.Path(path_type=Path), help="Where the logs of failures go.")
-def main(quick: bool, seed: int | None, only: str, keep: Path | None) -> None:
+@click.option(
+    "--keep", type=click.Path(path_type=Path), help="Where results and logs of failures go."
+)
+def main(quick: bool, seeds: tuple[int, ...], only: str, keep: Path | None) -> None:
     """Play the scenarios; status 1 if anything was found."""
-    seed = random.randrange(1 << 30) if seed is None else seed
+    seeds = seeds or (random.randrange(1 << 30),)
     numbers = {int(number) for number in only.split(",") if number}
     chosen = [s for s in SCENARIOS if not numbers or s.number in numbers]
     keep = keep or Path(tempfile.mkdtemp(prefix="chaos-"))
+    keep.mkdir(parents=True, exist_ok=True)
     console = Console(width=None if sys.stdout.isatty() else 200)
-    console.print(f"seed {seed}{', quick' if quick else ''}")
+    console.print(f"seed {', '.join(map(str, seeds))}{', quick' if quick else ''}")
     started_s = time.monotonic()
     results = []
-    for result in play_all(chosen, keep, seed, quick=quick):
+    for result in play_all(chosen, keep, seeds, quick=quick):
         results.append(result)
+        console.print(f"seed {result.seed}, after {time.monotonic() - started_s:.0f} s")
         console.print(table_of([result]))
         if not result.right:
-            tell_failure(console, result, keep / f"scenario{result.scenario.number}")
-    results.sort(key=lambda result: result.scenario.number)
-    if len(results) > 1:
-        console.print(table_of(results))
-        console.print(f"seed {seed}: {time.monotonic() - started_s:.0f} s")
+            tell_failure(console, result, place(keep, result.seed, result.scenario))
+    write_lines(keep / "results.ndjson", (result.line() for result in results))
+    for seed in seeds:
+        of_seed = [result for result in results if result.seed == seed]
+        of_seed.sort(key=lambda result: result.scenario.number)
+        wrong = [f"{result.scenario.number}" for result in of_seed if not result.right]
+        console.print(f"seed {seed}: {'failed: ' + ', '.join(wrong) if wrong else 'passed'}")
+        console.print(table_of(of_seed))
     sys.exit(0 if all(result.right for result in results) else 1)
 
 

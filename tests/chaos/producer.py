@@ -44,7 +44,7 @@ class Producer:
         chance: random.Random,
         *,
         streams: Sequence[str] = ("a",),
-        keys: Sequence[str] = ("k0", "k1", "k2", "k3"),
+        keys: Sequence[str] = tuple(f"k{number}" for number in range(8)),
         maxlen: int | None = None,
         size: int = 200,
     ) -> None:

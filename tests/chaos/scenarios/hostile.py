@@ -114,10 +114,10 @@ async def _entries(stage: Stage, count: int) -> None:
 
 async def soak(stage: Stage) -> None:
     """Clients that come and go for a long time."""
-    (node,) = await stage.start_nodes(1, window_events=150)  # full when the warm-up ends
+    (node,) = await stage.start_nodes(1, window_events=80)  # full when the warm-up ends
     clients = stage.count(1000, 200)
     await stage.open_mix(clients)
-    stage.background(stage.producer(streams=("a", "b"), maxlen=2000).run(20))
+    stage.background(stage.producer(streams=("a", "b"), maxlen=2000).run(10))
     await stage.load.ask("churn", mean_life_s=clients / 10.0)  # ten a second
     await asyncio.sleep(stage.size(180.0, 20.0))
     samples, files = [], []
