@@ -15,6 +15,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from tests.chaos import page
 from tests.chaos.checker import Fault
 from tests.chaos.history import write_lines
 from tests.chaos.playing import Result, place, play_all
@@ -32,8 +33,7 @@ def table_of(results: list[Result]) -> Table:
             f"{'' if shown.right else '[red]NOT: [/red]'}{shown.what}: {shown.measured}"
             for shown in result.shown
         ]
-        if result.again:
-            measured.append("[yellow]at the second attempt: the first missed a time[/yellow]")
+        measured += [f"[yellow]the first time: {missed}[/yellow]" for missed in result.missed_first]
         if result.skipped:
             measured.append(f"[yellow]skipped: {result.skipped}[/yellow]")
         if result.error:
@@ -69,11 +69,12 @@ def tell_failure(console: Console, result: Result, directory: Path) -> None:
 @click.option(
     "--seed", "seeds", type=int, multiple=True, help="The same chances again; may be repeated."
 )
+@click.option("--write", is_flag=True, help="Write the table into docs/reliability.md.")
 @click.option("--only", default="", metavar="N,N", help="Only these scenarios.")
 @click.option(
     "--keep", type=click.Path(path_type=Path), help="Where results and logs of failures go."
 )
-def main(quick: bool, seeds: tuple[int, ...], only: str, keep: Path | None) -> None:
+def main(quick: bool, seeds: tuple[int, ...], only: str, keep: Path | None, write: bool) -> None:
     """Play the scenarios; status 1 if anything was found."""
     seeds = seeds or (random.randrange(1 << 30),)
     numbers = {int(number) for number in only.split(",") if number}
@@ -90,10 +91,12 @@ def main(quick: bool, seeds: tuple[int, ...], only: str, keep: Path | None) -> N
         console.print(table_of([result]))
         if not result.right:
             tell_failure(console, result, place(keep, result.seed, result.scenario))
+    results.sort(key=lambda result: (seeds.index(result.seed), result.scenario.number))
     write_lines(keep / "results.ndjson", (result.line() for result in results))
+    if write:
+        page.write(results, seeds, (time.monotonic() - started_s) / 60)
     for seed in seeds:
         of_seed = [result for result in results if result.seed == seed]
-        of_seed.sort(key=lambda result: result.scenario.number)
         wrong = [f"{result.scenario.number}" for result in of_seed if not result.right]
         console.print(f"seed {seed}: {'failed: ' + ', '.join(wrong) if wrong else 'passed'}")
         console.print(table_of(of_seed))

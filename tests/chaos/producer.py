@@ -16,6 +16,7 @@ from redis.exceptions import RedisError, ResponseError
 from broadcaster import connect
 from tests.chaos.history import Added, Id, Ledger, digest_of, id_of
 
+KEYS = tuple(f"k{number}" for number in range(8))
 _PAGE = 1000
 _TIMEOUT_S = 2.0
 
@@ -44,7 +45,7 @@ class Producer:
         chance: random.Random,
         *,
         streams: Sequence[str] = ("a",),
-        keys: Sequence[str] = tuple(f"k{number}" for number in range(8)),
+        keys: Sequence[str] = KEYS,
         maxlen: int | None = None,
         size: int = 200,
     ) -> None:

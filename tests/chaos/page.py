@@ -1,0 +1,54 @@
+"""The part of `docs/reliability.md` that a run writes: what each scenario showed by seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+from bench.report import machine, write_into
+from tests.chaos.playing import Result
+
+PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
+
+
+def write(results: Sequence[Result], seeds: Sequence[int], minutes: float) -> None:
+    """Write it; results are in order, by number within each seed."""
+    about = machine()
+    faults = sum(result.report.counts.total() for result in results)
+    head = (
+        f"Run of {date.today().isoformat()}, {minutes:.0f} minutes, seeds "
+        f"{', '.join(map(str, seeds))}: {about['cpu']}, {about['cores']} cores, Linux "
+        f"{about['kernel']}, Python {about['python']}, redis-py {about['redis']}. "
+        f"{sum(result.report.deliveries for result in results):,} deliveries over "
+        f"{sum(result.report.connections for result in results):,} connections were checked; lost, "
+        f"duplicate, reordered, phantom, leaked, corrupt and fatal together: {faults}. "
+        f"Deliveries are of all seeds, figures of each."
+    )
+    numbers = sorted({result.scenario.number for result in results})
+    rows = [_row([r for r in results if r.scenario.number == number]) for number in numbers]
+    titles = [
+        "| | scenario | deliveries | what it had to show: what it showed |",
+        "|---|---|---|---|",
+    ]
+    write_into(PAGE, "\n".join([head, "", *titles, *rows]))
+
+
+def _row(results: Sequence[Result]) -> str:
+    first = results[0]
+    deliveries = sum(result.report.deliveries for result in results)
+    lines: dict[str, list[str]] = {}
+    for result in results:
+        for shown in result.shown:
+            lines.setdefault(shown.what, []).append(shown.measured)
+        for missed in result.missed_first:
+            lines.setdefault(f"seed {result.seed}, played twice; the first time", []).append(missed)
+        if result.skipped:
+            lines.setdefault("skipped", []).append(result.skipped)
+    cells = [f"{what}: {_joined(measured)}" for what, measured in lines.items()]
+    text = "<br>".join(cells).replace("|", "\\|")
+    return f"| {first.scenario.number} | {first.scenario.title} | {deliveries:,} | {text} |"
+
+
+def _joined(measured: list[str]) -> str:
+    return measured[0] if len(set(measured)) == 1 else " · ".join(measured)
