@@ -65,13 +65,13 @@ async def trimmed_away(stage: Stage) -> None:
 async def replaced(stage: Stage) -> None:
     """Delete, rename, expire, retype and flush one of several streams."""
     await stage.start_nodes(2)
-    count = stage.count(700, 70)
+    count = stage.count(500, 70)
     await stage.open("one", count, "/a", _ONE)
     await stage.open("both", count, "/v1/events?channel=a,b", Subscription(("a", "b")))
     await stage.open("other", count, "/c", Subscription(("c",)))
     producer, others = stage.producer(), stage.producer(streams=("b", "c"))
-    stage.background(producer.run(50))
-    stage.background(others.run(100))
+    stage.background(producer.run(20))
+    stage.background(others.run(40))
     await asyncio.sleep(1.0)
     done = {}
     calm: list[Span] = []
