@@ -86,7 +86,7 @@ async def herd(stage: Stage) -> None:
     last_s = max((seconds for seconds in back if seconds > 0), default=float("inf"))
     stage.show("all streaming again in 15 s", f"{last_s:.1f} s", last_s <= 15.0)
     stage.show(
-        f"Redis commands in {window_s:.0f} s: for all clients no more than for a tenth, within 25 %",
+        f"Redis commands in {window_s:.0f} s: for all clients as for a tenth, within 25 %",
         f"{many} and {few}",
         many <= few * 1.25,
     )
