@@ -54,6 +54,7 @@ class Client(asyncio.Protocol):
         chain: what it has seen.
         group: which clients it belongs to.
         live: it has been told so on this connection.
+        arrived: it has been live once.
         stopped: it will not come back: the stream is over, or an answer has ended it.
         source: the address that it connects from.
         cut_at: how many bytes of its first connection it gets before it loses it; 0 for all.
@@ -75,6 +76,7 @@ class Client(asyncio.Protocol):
         self.chain = Chain(f"{group} {number}", subscription)
         self.group = group
         self.live = False
+        self.arrived = False
         self.stopped = False
         # Several addresses, for one has no more than some 28,000 free ports.
         self.source = f"127.0.0.{2 + number % _SOURCES}"
@@ -189,7 +191,8 @@ class Client(asyncio.Protocol):
     def _note(self, memory: Memory, number: int) -> bool:
         """Look at a block that changes more than the position; whether to log it."""
         block = memory.recording.blocks[number]
-        self.live = self.live or block.kind is Kind.LIVE
+        if block.kind is Kind.LIVE:
+            self.live = self.arrived = True
         if block.retry_ms is not None:
             self._retry_ms = block.retry_ms
         return block.kind is not Kind.NOTHING

@@ -55,7 +55,7 @@ class Load:
         last_id: str = "",
         timeout_s: float = 60.0,
     ) -> dict[str, Any]:
-        """Add clients, and wait until they are live."""
+        """Add clients, and wait until each has been live."""
         added: list[Client] = []
         for number in range(count):
             client = Client(self._memory, group, number, path, subscription_from(subscription))
@@ -69,7 +69,7 @@ class Load:
                 await asyncio.sleep(_POLL_S)
         self._clients += added
         return await self._until(
-            lambda: sum(not (c.live or c.stopped) or c.cut_at > 0 for c in added), timeout_s
+            lambda: sum(not (c.arrived or c.stopped) or c.cut_at > 0 for c in added), timeout_s
         )
 
     async def _until(self, left: Callable[[], int], timeout_s: float) -> dict[str, Any]:
