@@ -131,6 +131,20 @@ async def test_what_can_be_told_at_once_does_not_wait_for_redis() -> None:
     task.cancel()
 
 
+async def test_a_response_that_fails_at_once_is_whole(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(Connection, "run", fail)
+    async with running(redis_url) as hub:
+        stream = await Raw.get(hub.port, INVENTORY)
+        assert stream.head.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert await stream.rest() == b""
+        assert stream.ended
+
+
 async def test_nobody_writes_to_who_is_gone() -> None:
     hub, sink = Hub({"a": Window(10, 100_000)}), FakeSink()
     task = asyncio.create_task(connect(hub, sink).run(1.0))

@@ -122,6 +122,27 @@ MUTANTS: tuple[Mutant, ...] = (
         "            if False:",
         (_STREAM + "test_redis_goes_away_and_comes_back",),
     ),
+    Mutant(
+        "connection: small pieces are sent one by one",
+        _CONNECTION,
+        "            data += step\n",
+        "            data += step\n            break\n",
+        (_CONNECTED + "test_a_newcomer_gets_all_that_is_small_in_one_write",),
+    ),
+    Mutant(
+        "connection: what is known waits for Redis",
+        _CONNECTION,
+        "        if data:\n            await self._sink.send(data)\n",
+        "        if data and not isinstance(step, Ask):\n            await self._sink.send(data)\n",
+        (_CONNECTED + "test_what_can_be_told_at_once_does_not_wait_for_redis",),
+    ),
+    Mutant(
+        "sink: a response that fails at once has no head",
+        _SINK,
+        "        if self._head and not self.closed:\n            self.write(self._head)\n",
+        "",
+        (_CONNECTED + "test_a_response_that_fails_at_once_is_whole",),
+    ),
     # Slow clients, and those that have vanished
     Mutant(
         "connection: a client that takes nothing is kept",
