@@ -10,10 +10,12 @@ from pathlib import Path
 from tests.chaos.processes import command, free_port
 from tests.wait import until
 
+# Checks as in `deploy/haproxy.cfg`: what does not answer for a moment is busy, not dead.
 _CONFIG = """
 defaults
     mode http
     timeout connect 1s
+    timeout check 2s
     timeout client 1h
     timeout server 1h
     retries 3
@@ -27,7 +29,8 @@ frontend clients
 backend nodes
     balance leastconn
     option httpchk GET /readyz
-    default-server check inter 500ms fall 1 rise 1
+    default-server check inter 1s fastinter 250ms downinter 500ms fall 2 rise 1
+    default-server observe layer4 error-limit 1 on-error mark-down
 {nodes}
 """
 # Any status but 200 ends an EventSource for good: trouble that passes is a stream that ends.

@@ -25,7 +25,8 @@ async def kills(stage: Stage) -> None:
         await stage.aim(address)
         async with stage.watched(address):
             await stage.open_mix(stage.count(2000, 300))
-            stage.background(stage.producer(streams=("a", "b")).run(50))
+            # HAProxy costs as much as node and client together.
+            stage.background(stage.producer(streams=("a", "b")).run(stage.size(25, 50)))
             for number in range(stage.count(5, 3)):
                 await asyncio.sleep(stage.size(15.0, 5.0))
                 await nodes[number % 3].kill()

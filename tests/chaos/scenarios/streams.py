@@ -70,8 +70,8 @@ async def replaced(stage: Stage) -> None:
     await stage.open("both", count, "/v1/events?channel=a,b", Subscription(("a", "b")))
     await stage.open("other", count, "/c", Subscription(("c",)))
     producer, others = stage.producer(), stage.producer(streams=("b", "c"))
-    stage.background(producer.run(20))
-    stage.background(others.run(40))
+    stage.background(producer.run(15))
+    stage.background(others.run(30))
     await asyncio.sleep(1.0)
     done = {}
     calm: list[Span] = []
