@@ -20,6 +20,7 @@ from typing import TypeAlias
 from broadcaster.core import sse
 from broadcaster.core.cursor import Positions
 from broadcaster.core.event import EventId
+from broadcaster.core.page import PAGE_BYTES, Page, Pages, join, page_of
 from broadcaster.core.sse import Frame
 from broadcaster.core.subscription import Audience, State, Subscriber, Subscription
 from broadcaster.core.window import Ask, Place, Window
@@ -30,7 +31,6 @@ BEATS = 15
 
 RESET_REASONS = ("trimmed", "rollback", "unknown", "invalid")
 SLICE = 500
-PAGE_BYTES = 256 * 1024
 
 Delivery: TypeAlias = tuple[tuple[Subscriber, ...], bytes, int, bool]
 """Who gets which bytes, how many events that is, and whether their responses end with it."""
@@ -60,6 +60,7 @@ class Hub:
         self._whole: dict[str, set[Audience]] = {name: set() for name in windows}
         self._by_key: dict[str, dict[str, set[Audience]]] = {name: {} for name in windows}
         self._ahead: dict[str, set[Subscriber]] = {name: set() for name in windows}
+        self._pages = Pages(windows)
         self._clock = 0  # counts rounds and beats
         self._round: tuple[str, EventId] | None = None  # the stream, and its head before
         self._beats: deque[int] = deque(maxlen=BEATS - 1)
@@ -149,6 +150,7 @@ class Hub:
         window = self.windows[stream]
         before = window.head
         window.append(frames)
+        self._pages.forget()
         self._clock += 1
         self._round = (stream, before)
         # All audiences are fixed before the first write: who joins later has the batch already.
@@ -179,25 +181,10 @@ class Hub:
         return deliveries
 
     def _joined(self, stream: str, subscription: Subscription, frames: list[Frame]) -> bytes:
-        if not subscription.named:  # as `_render`, without looking after the positions
+        if not subscription.named:  # as `join`, without looking after the positions
             return b"".join([frame.wire for frame in frames])
         heads = {name: self.windows[name].head for name in subscription.streams}
-        return self._render(heads, subscription, [(stream, frame) for frame in frames])
-
-    @staticmethod
-    def _render(
-        positions: Positions, subscription: Subscription, frames: list[tuple[str, Frame]]
-    ) -> bytes:
-        """Join frames under the subscription's kind of id; the positions move along."""
-        if not subscription.named:
-            for stream, frame in frames[-1:]:
-                positions[stream] = frame.id
-            return b"".join([frame.wire for _, frame in frames])
-        parts = []
-        for stream, frame in frames:
-            positions[stream] = frame.id
-            parts.append(frame.with_cursor(subscription.cursor(positions)))
-        return b"".join(parts)
+        return join(heads, subscription, [(stream, frame) for frame in frames])
 
     def _write(self, deliveries: list[Delivery]) -> Iterator[None]:
         # The loop of this program: per subscriber two look-ups, one attribute, one write, which is
@@ -246,8 +233,9 @@ class Hub:
                 return None
             if place is not Place.COVERED:
                 return Ask(stream, position, place)
-        data, exhausted = self._page(subscriber, max_bytes)
-        if data or not exhausted or subscriber.state is State.ENDED:
+        page = self._pages.after(subscriber.subscription, subscriber.position, max_bytes)
+        data = self._sent(subscriber, page)
+        if data or not page.exhausted or page.over:
             return data
         if subscriber.announce:
             subscriber.announce = False
@@ -256,22 +244,6 @@ class Hub:
             return sse.live(at, subscriber.replayed)
         self._join(subscriber)
         return None
-
-    def _page(self, subscriber: Subscriber, max_bytes: int) -> tuple[bytes, bool]:
-        subscription = subscriber.subscription
-        ends, merged, all_exhausted = {}, [], True
-        for stream in subscription.streams:
-            page, exhausted = self.windows[stream].after(
-                subscriber.position[stream], subscription.keys, max_bytes
-            )
-            merged += [(frame.id, stream, frame) for frame in page]
-            ends[stream] = self.windows[stream].head if exhausted else page[-1].id
-            all_exhausted = all_exhausted and exhausted
-        merged.sort()
-        data = self._send(subscriber, [(stream, frame) for _, stream, frame in merged])
-        if subscriber.state is not State.ENDED:
-            subscriber.position |= ends  # past what the filter left out, too
-        return data, all_exhausted
 
     def replay(
         self, subscriber: Subscriber, stream: str, frames: list[Frame], end: EventId
@@ -286,27 +258,24 @@ class Hub:
         """
         if subscriber.resume:
             subscriber.resume = "redis"
-        data = self._send(subscriber, [(stream, frame) for frame in frames])
-        if subscriber.state is not State.ENDED:
+        placed = [(stream, frame) for frame in frames]
+        page = page_of(subscriber.subscription, subscriber.position, placed)
+        data = self._sent(subscriber, page)
+        if not page.over:
             subscriber.position[stream] = end
         return data
 
-    def _send(self, subscriber: Subscriber, frames: list[tuple[str, Frame]]) -> bytes:
-        subscription = subscriber.subscription
-        selected = []
-        for stream, frame in frames:
-            if subscription.accepts(frame) and frame.wire:
-                selected.append((stream, frame))
-                if subscription.ends_with(frame):
-                    self._resumed(subscriber, subscriber.resume)
-                    self.end(subscriber)
-                    break
-        subscriber.replayed += len(selected)
+    def _sent(self, subscriber: Subscriber, page: Page) -> bytes:
+        """Note that a subscriber is sent a page; its bytes."""
+        subscriber.replayed += page.events
+        subscriber.position |= page.positions
         subscriber.tick = self._clock
-        data = self._render(subscriber.position, subscription, selected)
-        self.deliveries += len(selected)
-        self.delivered_bytes += len(data)
-        return data
+        self.deliveries += page.events
+        self.delivered_bytes += len(page.data)
+        if page.over:
+            self._resumed(subscriber, subscriber.resume)
+            self.end(subscriber)
+        return page.data
 
     def _resumed(self, subscriber: Subscriber, outcome: str) -> None:
         """Count once how a subscriber that came with a cursor was served."""
@@ -348,6 +317,7 @@ class Hub:
         """The stream's history has changed after a position: whoever is past it must ask anew."""
         self._look_anew(stream)
         self.windows[stream].rewind(position)
+        self._pages.forget()
         for subscriber in self.subscribers:
             if stream in subscriber.subscription.streams:
                 self._note_dropped(subscriber, stream)
@@ -360,6 +330,7 @@ class Hub:
         """Nothing in the window joins what Redis has now: begin again. See `Window.restart`."""
         self._look_anew(stream)
         self.windows[stream].restart(floor, complete=complete)
+        self._pages.forget()
 
     def _look_anew(self, stream: str) -> None:
         for subscriber in self.subscribers:

@@ -10,7 +10,6 @@ _SUBSCRIPTION = "tests/core/test_subscription.py::"
 _CURSOR = "tests/core/test_cursor.py::"
 
 MUTANTS: tuple[Mutant, ...] = (
-    # The bytes of an event
     Mutant(
         "sse: a CR alone does not split lines",
         "broadcaster/core/sse.py",
@@ -175,6 +174,20 @@ MUTANTS: tuple[Mutant, ...] = (
         (_HUB + "test_what_redis_had_may_be_gone_when_history_has_changed",),
     ),
     # From one hand to the other: a batch, and who joins or lags meanwhile
+    *(
+        Mutant(
+            f"page: it outlives {name}",
+            "broadcaster/core/hub.py",
+            f"{change}\n        self._pages.forget()\n",
+            f"{change}\n",
+            ("tests/core/test_page.py::test_a_page_is_made_anew_when_its_window_has_changed",),
+        )
+        for name, change in {
+            "a batch": "window.append(frames)",
+            "a rewind": ".rewind(position)",
+            "a restart": ".restart(floor, complete=complete)",
+        }.items()
+    ),
     Mutant(
         "hub: a round does not look at tick",
         "broadcaster/core/hub.py",
@@ -240,10 +253,10 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     # Catching up
     Mutant(
-        "hub: after a page the position is the head",
-        "broadcaster/core/hub.py",
-        "self.windows[stream].head if exhausted else page[-1].id",
-        "self.windows[stream].head",
+        "page: after it the position is the head",
+        "broadcaster/core/page.py",
+        "window.head if exhausted else found[-1].id",
+        "window.head",
         (_HUB + "test_pages_in_which_everything_is_filtered_out_are_passed",),
     ),
     Mutant(
@@ -254,15 +267,15 @@ MUTANTS: tuple[Mutant, ...] = (
         (_HUB + "test_a_subscriber_ahead_of_this_node_waits_for_it",),
     ),
     Mutant(
-        "hub: a merge is not ordered",
-        "broadcaster/core/hub.py",
+        "page: a merge is not ordered",
+        "broadcaster/core/page.py",
         "        merged.sort()\n",
         "",
         (_HUB + "test_a_merge_of_streams_is_ordered_by_id",),
     ),
     Mutant(
-        "hub: catching up does not filter",
-        "broadcaster/core/hub.py",
+        "page: catching up does not filter",
+        "broadcaster/core/page.py",
         "if subscription.accepts(frame) and frame.wire:",
         "if frame.wire:",
         (_HUB + "test_pages_in_which_everything_is_filtered_out_are_passed",),

@@ -1,0 +1,118 @@
+"""Pages: the events after a position, joined to the bytes that a subscriber catches up with. Pure.
+
+When a node is lost, thousands of clients come back that were all at the same place, and want the
+same bytes. So each page is made once, and kept until a window changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
+
+from broadcaster.core.cursor import Positions
+from broadcaster.core.event import EventId
+from broadcaster.core.sse import Frame
+from broadcaster.core.subscription import Subscription
+from broadcaster.core.window import Window
+
+PAGE_BYTES = 256 * 1024
+_KEPT = 16  # of at most PAGE_BYTES each
+
+Placed: TypeAlias = tuple[str, Frame]
+"""A frame, and its stream."""
+
+
+class Page(NamedTuple):
+    """What a subscriber is sent in one piece.
+
+    Attributes:
+        data: its bytes.
+        events: how many there are in it.
+        positions: where it leads to.
+        exhausted: nothing follows it in the windows.
+        over: the response ends with it.
+    """
+
+    data: bytes
+    events: int
+    positions: Positions
+    exhausted: bool
+    over: bool
+
+
+class Pages:
+    """Makes pages out of windows."""
+
+    def __init__(self, windows: Mapping[str, Window]) -> None:
+        self._windows = windows
+        self._kept: dict[tuple[Subscription, tuple[EventId, ...], int], Page] = {}
+
+    def forget(self) -> None:
+        """A window has changed."""
+        self._kept.clear()
+
+    def after(
+        self, subscription: Subscription, positions: Positions, max_bytes: int = PAGE_BYTES
+    ) -> Page:
+        """The page after COVERED positions.
+
+        It has about as many bytes as it may, but at least one event if there is one; or none, if
+        the filter leaves out all of a part of the window.
+        """
+        wanted = subscription, tuple(positions[name] for name in subscription.streams), max_bytes
+        page = self._kept.get(wanted)
+        if page is None:
+            page = self._made(subscription, positions, max_bytes)
+            if page.events:
+                if len(self._kept) >= _KEPT:
+                    self._kept.clear()
+                self._kept[wanted] = page
+        return page
+
+    def _made(self, subscription: Subscription, positions: Positions, max_bytes: int) -> Page:
+        ends, merged, all_exhausted = {}, [], True
+        for stream in subscription.streams:
+            window = self._windows[stream]
+            found, exhausted = window.after(positions[stream], subscription.keys, max_bytes)
+            merged += [(frame.id, stream, frame) for frame in found]
+            ends[stream] = window.head if exhausted else found[-1].id
+            all_exhausted = all_exhausted and exhausted
+        merged.sort()
+        page = page_of(subscription, positions, [(stream, frame) for _, stream, frame in merged])
+        if page.over:
+            return page
+        # Past what the filter has left out, too.
+        return page._replace(positions=ends, exhausted=all_exhausted)
+
+
+def page_of(subscription: Subscription, positions: Positions, placed: Iterable[Placed]) -> Page:
+    """The page of those of the frames that a subscription wants, up to one that ends it.
+
+    Args:
+        subscription: whose filter and kind of id it has.
+        positions: before the first frame.
+        placed: the frames, in the order in which they are sent.
+    """
+    selected, over = [], False
+    for stream, frame in placed:
+        if subscription.accepts(frame) and frame.wire:
+            selected.append((stream, frame))
+            over = subscription.ends_with(frame)
+            if over:
+                break
+    reached = dict(positions)
+    data = join(reached, subscription, selected)
+    return Page(data, len(selected), reached, exhausted=True, over=over)
+
+
+def join(positions: Positions, subscription: Subscription, placed: Sequence[Placed]) -> bytes:
+    """Join frames under the subscription's kind of id; the positions move along."""
+    if not subscription.named:
+        for stream, frame in placed[-1:]:
+            positions[stream] = frame.id
+        return b"".join([frame.wire for _, frame in placed])
+    parts = []
+    for stream, frame in placed:
+        positions[stream] = frame.id
+        parts.append(frame.with_cursor(subscription.cursor(positions)))
+    return b"".join(parts)

@@ -1,0 +1,83 @@
+from collections.abc import Callable
+
+import pytest
+
+from broadcaster.core import sse
+from broadcaster.core.event import ZERO, Event, EventId
+from broadcaster.core.hub import Hub
+from broadcaster.core.page import Page, Pages
+from broadcaster.core.sse import Frame
+from broadcaster.core.subscription import Subscription
+from broadcaster.core.window import Window
+from tests.core.test_hub import AB, A, Client, event, fan_out, make_hub
+
+
+def windows(count: int = 5) -> dict[str, Window]:
+    made = {name: Window(100, 100_000) for name in ("a", "b")}
+    made["a"].append([event(ms) for ms in range(1, count + 1)])
+    return made
+
+
+def is_made(pages: Pages, page: Page, subscription: Subscription = A, ms: int = 0) -> bool:
+    positions = {name: EventId(ms, 0) if ms else ZERO for name in subscription.streams}
+    return pages.after(subscription, positions) is not page
+
+
+def test_a_herd_shares_what_it_gets() -> None:
+    pages = Pages(windows())
+    page = pages.after(A, {"a": ZERO})
+    assert (page.data.count(b"id: "), page.events, page.exhausted) == (5, 5, True)
+    assert page.positions == {"a": EventId(5, 0)}
+    assert not is_made(pages, page, Subscription(("a",)))
+    assert is_made(pages, page, ms=1)
+    assert is_made(pages, page, AB)
+    assert is_made(pages, page, Subscription(("a",), types=frozenset(["other"])))
+
+
+def test_the_pages_of_many_places_do_not_pile_up() -> None:
+    pages = Pages(windows(40))
+    first = pages.after(A, {"a": ZERO})
+    for ms in range(1, 17):
+        pages.after(A, {"a": EventId(ms, 0)})
+    assert is_made(pages, first)
+    assert pages.after(A, {"a": ZERO}) == first
+
+
+def test_who_shares_a_page_goes_on_alone() -> None:
+    hub = make_hub("a")
+    fan_out(hub, "a", event(1), event(2))
+    first, second = Client(hub).live(), Client(hub)
+    fan_out(hub, "a", event(3))
+    second.live()
+    assert first.data == [event(3).wire]
+    assert hub.deliveries == 2 + 1 + 3
+
+
+def other(ms: int) -> Frame:
+    return sse.encode(Event(EventId(ms, 0), "t", "", b"of another history"))
+
+
+def append(hub: Hub) -> None:
+    fan_out(hub, "a", other(3))
+
+
+def rewind(hub: Hub) -> None:
+    hub.rewind("a", EventId(1, 0))
+    hub.windows["a"].append([other(2), other(3)])
+
+
+def restart(hub: Hub) -> None:
+    hub.restart("a", ZERO, complete=True)
+    hub.windows["a"].append([other(2), other(3)])
+
+
+@pytest.mark.parametrize("change", [append, rewind, restart])
+def test_a_page_is_made_anew_when_its_window_has_changed(change: Callable[[Hub], None]) -> None:
+    hub = make_hub("a")
+    fan_out(hub, "a", event(1), event(2))
+    Client(hub).live()
+    change(hub)
+    late = Client(hub)
+    late.catch_up()
+    assert b"of another history" in late.data[0]
+    assert late.subscriber.position == {"a": EventId(3, 0)}
