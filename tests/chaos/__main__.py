@@ -94,7 +94,7 @@ def main(quick: bool, seeds: tuple[int, ...], only: str, keep: Path | None, writ
     results.sort(key=lambda result: (seeds.index(result.seed), result.scenario.number))
     write_lines(keep / "results.ndjson", (result.line() for result in results))
     if write:
-        page.write(results, seeds, (time.monotonic() - started_s) / 60)
+        page.write(results, seeds, (time.monotonic() - started_s) / 60, quick=quick)
     for seed in seeds:
         of_seed = [result for result in results if result.seed == seed]
         wrong = [f"{result.scenario.number}" for result in of_seed if not result.right]

@@ -12,18 +12,18 @@ from tests.chaos.playing import Result
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 
 
-def write(results: Sequence[Result], seeds: Sequence[int], minutes: float) -> None:
+def write(results: Sequence[Result], seeds: Sequence[int], minutes: float, *, quick: bool) -> None:
     """Write it; results are in order, by number within each seed."""
     about = machine()
     faults = sum(result.report.counts.total() for result in results)
     head = (
-        f"Run of {date.today().isoformat()}, {minutes:.0f} minutes, seeds "
-        f"{', '.join(map(str, seeds))}: {about['cpu']}, {about['cores']} cores, Linux "
+        f"{'Short run' if quick else 'Run'} of {date.today().isoformat()}, {minutes:.0f} minutes, "
+        f"seed {', '.join(map(str, seeds))}: {about['cpu']}, {about['cores']} cores, Linux "
         f"{about['kernel']}, Python {about['python']}, redis-py {about['redis']}. "
         f"{sum(result.report.deliveries for result in results):,} deliveries over "
         f"{sum(result.report.connections for result in results):,} connections were checked; lost, "
         f"duplicate, reordered, phantom, leaked, corrupt and fatal together: {faults}. "
-        f"Deliveries are of all seeds, figures of each."
+        "Deliveries are of all seeds, figures of each."
     )
     numbers = sorted({result.scenario.number for result in results})
     rows = [_row([r for r in results if r.scenario.number == number]) for number in numbers]
