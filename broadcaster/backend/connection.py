@@ -20,6 +20,7 @@ from typing import Any
 from redis.exceptions import ConnectionError as NoConnection
 
 WAIT_FOR_LOSES_CANCELLATIONS = sys.version_info < (3, 12)
+_CLOSED = "the connection was closed while it was used"
 
 
 class _Cancellable:
@@ -44,9 +45,12 @@ class _Unhurried:
         redis-py's own costs a task for each write before Python 3.12, a fifth of a small read.
         """
         await self.check_health()  # type: ignore[attr-defined]
+        writer: asyncio.StreamWriter | None = self._writer  # type: ignore[attr-defined]
+        if writer is None:
+            raise NoConnection(_CLOSED)
         try:
-            self._writer.write(data)  # type: ignore[attr-defined]
-            await self._writer.drain()  # type: ignore[attr-defined]
+            writer.write(data)
+            await writer.drain()
         except BaseException as error:
             # As redis-py does: what was sent in part must not go on as something else.
             await self.disconnect(nowait=True)  # type: ignore[attr-defined]
@@ -81,7 +85,7 @@ class _Closable:
             await super().send_packed_command(command, check_health)  # type: ignore[misc]
         except AttributeError as error:
             if self._writer is None:  # type: ignore[attr-defined]
-                raise NoConnection("the connection was closed while it was used") from error
+                raise NoConnection(_CLOSED) from error
             raise
 
 
