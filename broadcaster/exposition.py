@@ -172,7 +172,7 @@ def _node(node: Measured) -> Iterator[Metric]:
     yield _gauge("ready", "Whether it is ready, as /readyz says.", not node.problems())
     lag = {"": node.meters.loop_lag_s}
     yield _histogram("event_loop_lag_seconds", "How late the event loop was.", lag, "")
-    # Counting takes 1 us for each, which once per scrape is nothing.
+    # Counting takes 1 µs for each, which once per scrape is nothing.
     yield _gauge("tasks", "Tasks of the event loop.", len(asyncio.all_tasks()))
 
 

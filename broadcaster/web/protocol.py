@@ -10,7 +10,8 @@ import asyncio
 import socket
 from collections.abc import Awaitable
 from functools import partial
-from typing import Any, Protocol
+from io import BytesIO
+from typing import Any, Protocol, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -49,19 +50,6 @@ class _NobodyWaits:
 
 
 _NOBODY_WAITS: Any = _NobodyWaits()
-
-
-class _Head:
-    """Takes what uvicorn writes in place of the transport."""
-
-    __slots__ = ("data",)
-
-    def __init__(self) -> None:
-        self.data = b""
-
-    def write(self, data: bytes) -> None:
-        """Keep it."""
-        self.data += data
 
 
 class StreamProtocol(HttpToolsProtocol):
@@ -123,14 +111,13 @@ class StreamProtocol(HttpToolsProtocol):
             started: sends the message that starts it.
         """
         assert self.streaming is not None
-        head: Any = _Head()
-        self.streaming.transport = head
+        head = BytesIO()  # uvicorn does nothing but `write` to it
+        self.streaming.transport = cast("asyncio.Transport", head)
         try:
             await started
         finally:
             self.streaming.transport = self.transport
-        taken: bytes = head.data
-        return taken
+        return head.getvalue()
 
     def forget_request(self) -> None:
         """Let go of what a stream would keep for hours and never looks at again.

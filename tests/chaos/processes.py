@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import orjson
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from tests.wait import until
 
@@ -99,12 +100,15 @@ class Node:
         """Ask it something short."""
         return await self.client.get(path)
 
+    async def samples(self, name: str) -> list[Sample]:
+        """What `/metrics` has under a name; nothing if it is not there."""
+        families = text_string_to_metric_families((await self.get("/metrics")).text)
+        return [sample for f in families for sample in f.samples if sample.name == name]
+
     async def metric(self, name: str) -> float | None:
-        """The sum of a metric's samples in `/metrics`; None if it is not there."""
-        text = (await self.get("/metrics")).text
-        families = text_string_to_metric_families(text)
-        found = [s.value for f in families for s in f.samples if s.name == name]
-        return sum(found) if found else None
+        """The sum of a metric's samples; None if it is not there."""
+        found = await self.samples(name)
+        return sum(sample.value for sample in found) if found else None
 
     async def is_ready(self) -> bool:
         """Whether `/readyz` says so."""

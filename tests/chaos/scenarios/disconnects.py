@@ -6,8 +6,6 @@ import asyncio
 import time
 from typing import Any
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from tests.chaos.analysis import outages
 from tests.chaos.history import Subscription
 from tests.chaos.stage import Stage
@@ -113,11 +111,6 @@ async def _reads(stage: Stage) -> int:
 
 async def _stalls(stage: Stage) -> float:
     """How often the node's loop was late by more than 0.2 s, as it counts itself."""
-    text = (await stage.nodes[0].get("/metrics")).text
-    (lag,) = (
-        family
-        for family in text_string_to_metric_families(text)
-        if family.name == "broadcaster_event_loop_lag_seconds"
-    )
-    buckets = {s.labels["le"]: s.value for s in lag.samples if s.name.endswith("_bucket")}
+    found = await stage.nodes[0].samples("broadcaster_event_loop_lag_seconds_bucket")
+    buckets = {sample.labels["le"]: sample.value for sample in found}
     return buckets["+Inf"] - buckets["0.2"]
