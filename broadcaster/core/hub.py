@@ -169,20 +169,23 @@ class Hub:
                     touched.setdefault(audience, []).append(frame)
         deliveries = []
         for audience, candidates in touched.items():
-            selected, ends = audience.subscription.select(candidates)
+            selected, ends = candidates, False
+            if audience.selective:
+                selected, ends = audience.subscription.select(candidates)
             if not selected:
                 continue
             for subscriber in tuple(audience.pulling):
                 self.lag(subscriber)
                 subscriber.wake()
             if audience.pushing:
-                data = self._joined(stream, audience.subscription, selected)
+                data = self._joined(stream, audience, selected)
                 deliveries.append((tuple(audience.pushing), data, len(selected), ends))
         return deliveries
 
-    def _joined(self, stream: str, subscription: Subscription, frames: list[Frame]) -> bytes:
-        if not subscription.named:  # as `join`, without looking after the positions
+    def _joined(self, stream: str, audience: Audience, frames: list[Frame]) -> bytes:
+        if not audience.named:  # as `join`, without looking after the positions
             return b"".join([frame.wire for frame in frames])
+        subscription = audience.subscription
         heads = {name: self.windows[name].head for name in subscription.streams}
         return join(heads, subscription, [(stream, frame) for frame in frames])
 

@@ -105,10 +105,14 @@ class Subscription:
         """Whether the response is over after this event."""
         return frame.type in self.terminal and self.accepts(frame)
 
+    @property
+    def selective(self) -> bool:
+        """Whether `select` may leave out something."""
+        return bool(self.types or self.terminal)
+
     def select(self, frames: list[Frame]) -> tuple[list[Frame], bool]:
-        """The frames to send, up to the first terminal one, and whether there is one."""
-        if self.keys:
-            frames = [frame for frame in frames if frame.key in self.keys]
+        """Of frames with one of its keys, those to send, up to the first terminal one, and whether
+        there is one."""
         if self.types:
             frames = [frame for frame in frames if frame.type in self.types]
         if self.terminal:
@@ -227,12 +231,18 @@ class Subscriber:
 
 
 class Audience:
-    """The live subscribers of one subscription: what is joined for one is written to all."""
+    """The live subscribers of one subscription: what is joined for one is written to all.
 
-    __slots__ = ("pulling", "pushing", "subscription")
+    With a key for each client there are as many of these as clients, in memory that the processor
+    has not seen for long. So what each event asks of the subscription is kept here.
+    """
+
+    __slots__ = ("named", "pulling", "pushing", "selective", "subscription")
 
     def __init__(self, subscription: Subscription) -> None:
         self.subscription = subscription
+        self.named = subscription.named
+        self.selective = subscription.selective
         self.pushing: set[Subscriber] = set()
         self.pulling: set[Subscriber] = set()
 
