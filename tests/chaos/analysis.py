@@ -70,8 +70,14 @@ def latencies_ms(
 
 
 def quantile(values: list[float], share: float) -> float:
-    """A quantile of sorted values; 0 if there are none."""
-    return values[min(len(values) - 1, int(len(values) * share))] if values else 0.0
+    """A quantile of sorted values.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if not values:
+        raise ValueError("nothing was measured")
+    return values[min(len(values) - 1, int(len(values) * share))]
 
 
 def p99_ms(
@@ -117,8 +123,18 @@ def notes(
     )
 
 
+def without_events(recording: Recording) -> list[str]:
+    """Clients that stayed to the end and never got an event."""
+    kinds = [block.kind for block in recording.blocks]
+    return [
+        chain.name
+        for chain in recording.chains
+        if chain.complete and not any(n >= 0 and kinds[n] is Kind.EVENT for n in chain.log)
+    ]
+
+
 class Outage(NamedTuple):
-    """A time without a connection that works."""
+    """A time without a connection that works; infinite if none did again."""
 
     chain: Chain
     start_s: float
@@ -127,26 +143,34 @@ class Outage(NamedTuple):
 
 
 def outages(recording: Recording, wanted: Wanted = everyone) -> Iterator[Outage]:
-    """From each loss of a connection until something comes again; with the retry that was told."""
+    """From each loss of a connection until events come again, or the client is told that there are
+    none; with the retry that was told."""
     for chain in filter(wanted, recording.chains):
         lost_s, retry_ms = 0.0, 3000
         for number, at_s in zip(chain.log, chain.times, strict=True):
             if number < 0:
-                if chain.notes[-1 - number][0] == "disconnect" and not lost_s:
+                what, cause = chain.notes[-1 - number]
+                if what == "disconnect" and cause != "left" and not lost_s:
                     lost_s, told_ms = at_s, retry_ms
                 continue
             block = recording.blocks[number]
-            if lost_s and block.id is not None:
+            if lost_s and block.kind in (Kind.LIVE, Kind.EVENT):
                 yield Outage(chain, lost_s, at_s - lost_s, told_ms / 1000)
                 lost_s = 0.0
             retry_ms = block.retry_ms or retry_ms
+        if lost_s:
+            yield Outage(chain, lost_s, float("inf"), told_ms / 1000)
 
 
 def peak_to_mean(times_s: Iterable[float]) -> tuple[int, float]:
-    """Of times: how many lie in the second with most of them, and the mean of all seconds."""
+    """Of times: how many lie in the second with most of them, and the mean of all seconds.
+
+    Raises:
+        ValueError: there are none.
+    """
     times = sorted(times_s)
     if not times:
-        return 0, 0.0
+        raise ValueError("nothing was measured")
     bins = Counter(int(at_s - times[0]) for at_s in times)
     seconds = max(1.0, times[-1] - times[0])
     return max(bins.values()), len(times) / seconds

@@ -61,7 +61,7 @@ class Report:
     Attributes:
         deliveries: events that clients got, each counted once per client.
         resets: by reason.
-        needless: resets whose cursor was there all the time, or that went past retained events.
+        needless: resets whose cursor was there all the time, or of one that nobody could not read.
         counts: findings by fault; `findings` keeps the first of them.
     """
 
@@ -165,7 +165,8 @@ class _Position:
     Attributes:
         at: the last id that was claimed; None before the first.
         missing: events that were passed over; they may still come late.
-        doomed: events that were seen, and are gone later: a reset must come before what follows.
+        doomed: entries that were seen or stood at, and are gone later: a reset must come before
+            what follows.
     """
 
     __slots__ = ("at", "doomed", "missing")
@@ -255,6 +256,7 @@ class _Walk:
             else:
                 found = self._plan.truth.streams.get(name, {}).get(id_)
                 self._go_to(name, id_, found.last if found else self._plan.truth.era.get(name, 0))
+                self._stand_at(name, id_)
 
     def _event(self, number: int) -> str:
         positions = self._plan.positions(number)
@@ -272,8 +274,7 @@ class _Walk:
             self._find(Fault.REORDERED, stream, entry.id, f"came late, at {position.at}")
         elif fault is None:
             self._find(Fault.DUPLICATE, stream, entry.id, f"again, at {position.at}")
-        if entry.last < self._plan.truth.era[stream]:
-            position.doomed.append(entry)
+        self._stand_at(stream, entry.id)
         self._over = self._over or entry.type in self._plan.subscription.terminal
         return stream
 
@@ -288,6 +289,12 @@ class _Walk:
                 self._find(Fault.PHANTOM, stream, entry.id, f"is gone, and no reset before {id_}")
         position.doomed = [entry for entry in position.doomed if entry.last >= era]
         position.at = id_
+
+    def _stand_at(self, stream: str, id_: Id) -> None:
+        """What is seen or stood at must be there to the end, or a reset must come."""
+        entry = self._plan.truth.streams.get(stream, {}).get(id_)
+        if entry is not None and entry.last < self._plan.truth.era[stream]:
+            self._positions[stream].doomed.append(entry)
 
     def _between(self, stream: str, after: Id | None, to: Id, era: int) -> list[Entry]:
         """What a client must get between two positions; what was gone by then is not of it."""
@@ -307,15 +314,18 @@ class _Walk:
         if stream not in self._positions or resumed is None:
             self._find(Fault.CORRUPT, stream, resumed, f"a reset that can't be: {told}")
             return
-        position, requested = self._positions[stream], id_of(told["requested"])
-        cursor = self._plan.truth.streams.get(stream, {}).get(requested or (-1, -1))
-        era = self._plan.truth.era.get(stream, 0)
-        passed = self._between(stream, position.at, resumed, era) if position.at else []
-        if (cursor and cursor.retained) or any(entry.retained for entry in passed):
-            self._report.needless += told["reason"] != "invalid"
+        truth, position = self._plan.truth, self._positions[stream]
+        cursor = truth.streams.get(stream, {}).get(id_of(told["requested"]) or (-1, -1))
+        self._report.needless += told["reason"] == "invalid" or bool(cursor and cursor.retained)
         self._flush(stream)
+        now = truth.era_at(stream, self._chain.times[self._place])
+        passed = self._between(stream, position.at, resumed, now) if position.at else []
+        for entry in passed:
+            if entry.retained or entry.last < truth.era[stream]:  # it was there when the reset came
+                self._find(Fault.LOST, stream, entry.id, f"a reset went past it, to {resumed}")
         position.doomed.clear()
         position.at = resumed
+        self._stand_at(stream, resumed)
 
     def _flush(self, stream: str) -> None:
         position = self._positions[stream]

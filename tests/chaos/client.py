@@ -89,6 +89,7 @@ class Client(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._head: bytes | None = b""
         self._unchunker: Unchunker | None = None
+        self._left: int | None = None  # bytes, where the answer has told its length
         self._splitter = Splitter()
         self._cause = ""
         self._timers: list[asyncio.TimerHandle] = []
@@ -140,6 +141,7 @@ class Client(asyncio.Protocol):
         """Ask for the stream."""
         self._transport = made = cast("asyncio.Transport", transport)
         self._head, self._unchunker, self._splitter = b"", None, Splitter()
+        self._left = None
         self.received = 0
         resume = f"Last-Event-ID: {self.last_id}\r\n" if self.last_id else ""
         made.write(
@@ -168,8 +170,7 @@ class Client(asyncio.Protocol):
         try:
             if self._head is not None:
                 data = self._read_head(data, now_s)
-            if self._unchunker is not None:
-                data = self._unchunker.feed(data)
+            data = self._unframed(data)
         except ValueError as error:
             self._end("fatal", f"no HTTP: {error}", now_s)
             return
@@ -182,11 +183,18 @@ class Client(asyncio.Protocol):
                 continue
             log.append(number)
             times.append(now_s)
-        if self._unchunker is not None and self._unchunker.ended:
+        if self._left == 0 or (self._unchunker and self._unchunker.ended):
             self._close("ended")
         if self.cut_at and self.received >= self.cut_at:
             self.cut_at = 0
             self._close("cut")
+
+    def _unframed(self, data: bytes) -> bytes:
+        if self._unchunker is not None:
+            return self._unchunker.feed(data)
+        if self._left is not None:
+            self._left -= len(data)
+        return data
 
     def _note(self, memory: Memory, number: int) -> bool:
         """Look at a block that changes more than the position; whether to log it."""
@@ -214,6 +222,8 @@ class Client(asyncio.Protocol):
             return b""
         if headers.get("transfer-encoding", "").lower() == "chunked":
             self._unchunker = Unchunker()
+        elif "content-length" in headers:
+            self._left = int(headers["content-length"])
         return rest
 
     # Ends

@@ -25,9 +25,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tests.chaos.mutations import Mutant, backend, core, web
+from tests.chaos.mutations import Mutant, backend, chaos, core, web
 
-MUTANTS: tuple[Mutant, ...] = (*core.MUTANTS, *backend.MUTANTS, *web.MUTANTS)
+MUTANTS: tuple[Mutant, ...] = (
+    *core.MUTANTS,
+    *backend.MUTANTS,
+    *web.MUTANTS,
+    *chaos.MUTANTS,
+)
 
 _ROOT = Path(__file__).parents[2]
 _TEST_S = 30  # the slowest of the tests takes 9 s
@@ -37,7 +42,7 @@ _PYTEST = (
     "-m", "pytest", "-x", "-q", "--tb=short", f"--timeout={_TEST_S}", "-p", "no:cacheprovider",
     "--hypothesis-profile=ci",
 )  # fmt: skip
-_FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+::.+?)(?: - .*)?$", re.MULTILINE)
+_FAILED = re.compile(r"^FAILED (\S+::.+?)(?: - .*)?$", re.MULTILINE)
 _TESTS_FAILED = 1  # pytest's exit status; others are for errors, such as a test that is not there
 
 

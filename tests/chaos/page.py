@@ -40,7 +40,12 @@ def _row(results: Sequence[Result]) -> str:
     lines: dict[str, list[str]] = {}
     for result in results:
         for shown in result.shown:
-            lines.setdefault(shown.what, []).append(shown.measured)
+            wrong = "" if shown.right else "**NOT: **"
+            lines.setdefault(shown.what, []).append(wrong + shown.measured)
+        if result.error:
+            lines.setdefault("**failed**", []).append(result.error.strip().splitlines()[-1])
+        for fault, count in result.report.counts.items():
+            lines.setdefault(f"**{fault.value}**", []).append(str(count))
         for missed in result.missed_first:
             lines.setdefault(f"seed {result.seed}, played twice; the first time", []).append(missed)
         if result.skipped:

@@ -144,6 +144,12 @@ class Node:
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
+    def peak_rss_bytes(self) -> int:
+        """The most that it ever had."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+
     def open_files(self) -> int:
         """How many file descriptors it has."""
         return len(os.listdir(f"/proc/{self.pid}/fd"))

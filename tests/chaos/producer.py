@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import re
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from broadcaster import connect
 from tests.chaos.history import Added, Id, Ledger, digest_of, id_of
 
 KEYS = tuple(f"k{number}" for number in range(8))
+_LINE_END = re.compile(rb"\r\n|\r")
 _PAGE = 1000
 _TIMEOUT_S = 2.0
 
@@ -58,13 +60,21 @@ class Producer:
         self._size = size
         self._client = client_of(url)
 
-    async def publish(self, stream: str, key: str = "", id_: str = "*", type_: str = "") -> Added:
-        """Add one entry; in the ledger it has no id if no answer came."""
+    async def publish(
+        self, stream: str, key: str = "", id_: str = "*", data: bytes | None = None
+    ) -> Added:
+        """Add one entry; in the ledger it has no id if no answer came.
+
+        Args:
+            stream: where to.
+            key: of the event.
+            id_: of the entry, or a part of it.
+            data: of the event, which no other has; made up if not given.
+        """
         seq = next(self._seqs)
-        data = {"channel": stream, "seq": seq, "key": key, "pad": ""}
-        data["pad"] = "x" * max(0, self._size - len(orjson.dumps(data)))
-        body, type_ = orjson.dumps(data), type_ or f"t{seq % 3}"
-        added = Added(stream, seq, digest_of(body), key, type_, time.monotonic())
+        body, type_ = data if data is not None else self._made(stream, seq, key), f"t{seq % 3}"
+        digest = digest_of(_LINE_END.sub(b"\n", body))  # as a client gets it
+        added = Added(stream, seq, digest, key, type_, time.monotonic())
         self._ledger.added.append(added)
         fields: dict[str, Any] = {"type": type_, "key": key, "data": body}
         if seq % 2:  # the form that the hub's publisher writes
@@ -80,6 +90,11 @@ class Producer:
         else:
             added.id, added.acked_s = id_of(answer.decode()), time.monotonic()
         return added
+
+    def _made(self, stream: str, seq: int, key: str) -> bytes:
+        data = {"channel": stream, "seq": seq, "key": key, "pad": ""}
+        data["pad"] = "x" * max(0, self._size - len(orjson.dumps(data)))
+        return orjson.dumps(data)
 
     async def run(self, rate: float, seconds: float | None = None) -> None:
         """Publish so many events a second, until cancelled or for so long."""
@@ -116,7 +131,7 @@ async def entries(client: Any, stream: str) -> dict[Id, str]:
             assert id_ is not None
             packed = fields.get(b"m")
             data = fields[b"data"] if packed is None else msgpack.unpackb(packed)[2].encode()
-            found[id_] = digest_of(data)
+            found[id_] = digest_of(_LINE_END.sub(b"\n", data))
             start = f"({raw.decode()}"
         if len(rows) < _PAGE:
             return found

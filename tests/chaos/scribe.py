@@ -73,8 +73,8 @@ class Scribe:
         self.chain.note("connect", "", 0.0)
         return self.put(Block(Kind.CHECKPOINT, self.cursor()))
 
-    def put(self, block: Block) -> Scribe:
-        self.chain.block(self.number(block), 0.0)
+    def put(self, block: Block, at_s: float = 0.0) -> Scribe:
+        self.chain.block(self.number(block), at_s)
         return self
 
     def cursor(self) -> str:
@@ -101,11 +101,11 @@ class Scribe:
         self.at |= at
         return self.put(Block(Kind.CHECKPOINT, self.cursor()))
 
-    def reset(self, stream: str, resumed: Id, reason: str = "trimmed") -> Scribe:
+    def reset(self, stream: str, resumed: Id, reason: str = "trimmed", at_s: float = 0.0) -> Scribe:
         told = {"channel": stream, "reason": reason, "requested": text(self.at[stream])}
         self.at[stream] = resumed
         data = orjson.dumps({**told, "resumed": text(resumed)}).decode()
-        return self.put(Block(Kind.RESET, self.cursor(), "stream.reset", data=data))
+        return self.put(Block(Kind.RESET, self.cursor(), "stream.reset", data=data), at_s)
 
     def report(self) -> Report:
         return check(self.recording, self.ledger)

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from broadcaster import EmbeddedRedis
+from tests.chaos.analysis import without_events
 from tests.chaos.browser import CHROMIUM, tabs
 from tests.chaos.checker import Report, check
 from tests.chaos.history import Ledger, Recording, Subscription
@@ -34,11 +35,19 @@ class Skipped(Exception):
 
 @dataclass(frozen=True)
 class Shown:
-    """Something that a scenario had to show, and what was measured."""
+    """Something that a scenario had to show.
+
+    Attributes:
+        what: it had to be.
+        measured: it was.
+        right: it was so.
+        busy: where it was not, the machine may have been too busy.
+    """
 
     what: str
     measured: str
     right: bool
+    busy: bool = False
 
 
 class Stage:
@@ -176,29 +185,56 @@ class Stage:
         self._client = client_of(url)
 
     @asynccontextmanager
-    async def watched(self, target: tuple[str, int], path: str = "/a") -> AsyncIterator[None]:
-        """Let tabs of a browser follow a stream meanwhile: none may ever be CLOSED."""
+    async def watched(self, target: tuple[str, int], path: str = "/a") -> AsyncIterator[Proxy]:
+        """Let tabs of a browser follow a stream meanwhile: none may ever be CLOSED.
+
+        Yields:
+            What they connect through. Each tab must lose a connection at least once, or there would
+            be nothing to see.
+        """
+        proxy = await self.proxy(target)
         if CHROMIUM is None:
-            self.show("no tab is ever CLOSED", "not looked at: no chromium on the PATH", True)
-            yield
+            measured = "not looked at: no chromium on the PATH"
+            self.show("no tab is ever CLOSED", measured, self.quick)
+            yield proxy
             return
-        async with tabs("http://{}:{}".format(*target), path, _TABS) as opened:
+        async with tabs("http://{}:{}".format(*proxy.address), path, _TABS) as opened:
             await until(opened.all_open, _TABS_TIMEOUT_S)
-            yield
+            yield proxy
             seen = await opened.seen()
         measured = f"{seen['closed']} of {_TABS}, {seen['errors']} errors, {seen['events']} events"
-        self.show("no tab is ever CLOSED", measured, not seen["closed"])
+        self.show("no tab is ever CLOSED", measured, not seen["closed"] and seen["errors"] >= _TABS)
 
     # Findings
 
-    def show(self, what: str, measured: str, right: bool) -> None:
-        """Note what was measured of something that must be shown."""
-        self.shown.append(Shown(what, measured, right))
+    def show(self, what: str, measured: str, right: bool, *, busy: bool = False) -> None:
+        """Note what was measured of something that must be shown; see `Shown`."""
+        self.shown.append(Shown(what, measured, right, busy))
+
+    def show_no_reset(self) -> None:
+        """Note that no client was reset."""
+        count = self.report.resets.total()
+        connections = f"{self.report.connections:,} connections"
+        self.show("no reset", f"{count} over {connections}", not count)
 
     async def quiet(self) -> None:
-        """End what runs in the background, so that nothing is published any more."""
+        """End what runs in the background, so that nothing is published any more.
+
+        Raises:
+            Exception: it has failed, and so nothing was published for some time.
+        """
         for task in self._background:
+            if task.done():
+                task.result()
             await _cancelled(task)
+
+    async def live(self, timeout_s: float, group: str = "") -> None:
+        """Wait until all clients are live, or those of a group."""
+        answer = await self.load.ask("live", timeout_s=timeout_s, group=group)
+        if answer["left"]:
+            self.show(
+                f"all are live again in {timeout_s:.0f} s", f"{answer['left']} are not", False
+            )
 
     async def reach(self, group: str, timeout_s: float = _REACH_TIMEOUT_S) -> None:
         """Wait until all clients of a group have got what is in the streams."""
@@ -219,6 +255,8 @@ class Stage:
         self.load_cpu_s = (await self.load.ask("finish", path=str(path)))["cpu_s"]
         self.recording = await asyncio.to_thread(Recording.load, path)
         self.report = await asyncio.to_thread(check, self.recording, self.ledger)
+        if silent := without_events(self.recording):
+            self.show("every client gets events", f"{len(silent)} do not: {silent[:3]}", False)
 
 
 async def _cancelled(task: asyncio.Future[None]) -> None:

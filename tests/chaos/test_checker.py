@@ -187,7 +187,10 @@ def test_a_reset_covers_what_lies_before_where_it_goes_on() -> None:
 
 
 def test_a_reset_covers_nothing_behind_where_it_goes_on_and_nothing_before_it_came() -> None:
-    scribe = Scribe(ledger_of("a")).begin(ONE).events(10)
+    ledger = ledger_of("a")
+    for id_ in [id_ for id_ in ledger.final["a"] if (1120, 0) < id_ < (1199, 0)]:
+        del ledger.final["a"][id_]
+    scribe = Scribe(ledger).begin(ONE).events(10)
     scribe.at["a"] = (1110, 2)  # two are missing when the reset comes
     scribe.events(1).reset("a", (1199, 0))
     scribe.at["a"] = (1210, 0)  # and two after it
@@ -203,6 +206,31 @@ def test_what_was_missing_when_a_reset_came_was_lost_though_it_comes_afterwards(
 def test_a_reset_of_a_cursor_that_was_there_is_needless() -> None:
     scribe = Scribe(ledger_of("a")).begin(ONE).events(10).reset("a", (1000, 0)).events()
     assert (scribe.report().counts, scribe.report().needless) == ({}, 1)
+
+
+def test_a_reset_must_not_go_past_what_is_still_there() -> None:
+    scribe = Scribe(ledger_of("a")).begin(ONE).events(10).reset("a", (1119, 0)).events()
+    assert scribe.found() == {Fault.LOST: 2}
+    scribe.begin(ONE).events(10).reset("a", (9_999_999, 0))
+    assert scribe.found() == {Fault.LOST: 32}
+
+
+def test_nor_past_what_was_there_when_it_came_and_is_gone_since() -> None:
+    ledger = ledger_of("a", count=3)
+    ledger.final["a"].clear()
+    ledger.cuts.append(Cut("a", 5.0, []))
+    for number in range(3):
+        add(ledger, "a", (2000 + number, 0), 100 + number, sent_s=6.0)
+    ledger.final["a"].clear()
+    ledger.cuts.append(Cut("a", 9.0, []))
+    scribe = Scribe(ledger).begin(ONE).event(ledger.added[2])
+    scribe.reset("a", (2001, 0), at_s=7.0).event(ledger.added[-1]).reset("a", (0, 0), at_s=9.5)
+    assert scribe.found() == {Fault.LOST: 2 + 2}  # the first two it never got, and these two
+
+
+def test_a_reset_of_a_cursor_that_nobody_sent_is_needless() -> None:
+    scribe = Scribe(ledger_of("a")).begin(ONE).events()
+    assert scribe.reset("a", (9999, 0), "invalid").report().needless == 1
 
 
 def test_a_reset_of_one_stream_forgives_nothing_in_another() -> None:
@@ -251,6 +279,18 @@ def test_a_new_entry_must_not_follow_one_that_is_gone() -> None:
     scribe = Scribe(ledger).begin(ONE, a=(1060, 0)).event(ledger.added[7])
     scribe.event(ledger.added[-1]).chain.complete = False
     assert scribe.found() == {Fault.PHANTOM: 1}
+
+
+def test_who_stands_at_an_entry_that_is_gone_must_be_told_though_it_was_not_sent_to_it() -> None:
+    ledger, lost = failed_over(), (1070, 1)  # which this subscription leaves out
+    scribe = Scribe(ledger).begin(KEYED).events(4).checkpoint(a=lost)
+    assert scribe.found() == {Fault.PHANTOM: 1}
+    scribe.begin(KEYED).events(4).checkpoint(a=lost).reset("a", (1060, 0), "rollback")
+    for added in ledger.added[-3:-1]:
+        scribe.event(added)
+    assert scribe.found() == {Fault.PHANTOM: 1}
+    scribe.begin(KEYED).events(4).checkpoint(a=lost).reset("a", lost, "rollback")
+    assert scribe.found() == {Fault.PHANTOM: 2}
 
 
 def test_a_stream_made_anew_owes_nothing_of_the_old_one() -> None:

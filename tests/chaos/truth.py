@@ -59,6 +59,10 @@ class Truth:
         self._find([added for added in ledger.added if added.id is None], blocks)
         self._refuse_strangers()
 
+    def era_at(self, stream: str, at_s: float) -> int:
+        """The era of a stream at a time."""
+        return sum(cut.at_s < at_s for cut in self._cuts.get(stream, ()))
+
     def _find(self, unanswered: list[Added], blocks: Iterable[Block]) -> None:
         """Where no answer came, the entry exists if the stream has it or somebody got it."""
         if not unanswered:

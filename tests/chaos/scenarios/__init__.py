@@ -17,7 +17,7 @@ class Scenario:
         number: in the table of `docs/reliability.md`.
         title: a few words.
         play: does it.
-        timed: some of what it shows depends on how busy the machine is.
+        timed: what it shows depends on how busy the machine is, so it is not played beside others.
         beside: it takes long and little, and is played beside the others.
         own_network: it drops packets, which needs a network namespace.
     """

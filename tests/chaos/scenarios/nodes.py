@@ -32,13 +32,13 @@ async def kills(stage: Stage) -> None:
                 await nodes[number % 3].kill()
                 await asyncio.sleep(stage.size(5.0, 3.0))
                 await nodes[number % 3].start()
-            await stage.load.ask("live", timeout_s=30.0)
+            await stage.live(30.0)
             none_s = time.monotonic()
             for node in nodes:
                 await node.kill()
             await asyncio.sleep(4.0)
             await asyncio.gather(*(node.start() for node in nodes))
-            await stage.load.ask("live", timeout_s=30.0)
+            await stage.live(30.0)
         await stage.quiet()
         await stage.settle()
     found = [o for o in outages(stage.recording) if o.start_s < none_s]
@@ -47,9 +47,10 @@ async def kills(stage: Stage) -> None:
     stage.show(
         "outages beyond the client's retry: p99 at most 2 s",
         f"{p99_s:.2f} s of {len(over_s)}, the longest {max(over_s, default=0.0):.2f} s",
-        len(over_s) > 0 and p99_s <= 2.0,
+        p99_s <= 2.0,
+        busy=True,
     )
-    stage.show("no reset", f"{stage.report.resets.total()}", not stage.report.resets)
+    stage.show_no_reset()
 
 
 async def rolling_restart(stage: Stage) -> None:
@@ -68,7 +69,7 @@ async def rolling_restart(stage: Stage) -> None:
             worst_s = max(worst_s, time.monotonic() - started_s)
             asked.append((started_s, time.monotonic(), status))
             await node.start()
-            await stage.load.ask("live", timeout_s=30.0)
+            await stage.live(30.0)
     await stage.quiet()
     await stage.settle()
     for started_s, ended_s, _ in asked:
@@ -76,7 +77,7 @@ async def rolling_restart(stage: Stage) -> None:
         peaks.append(peak_to_mean(o.start_s + o.seconds for o in lost))
     statuses = {status for _, _, status in asked}
     stage.show("exit status 0", f"{statuses}", statuses == {0})
-    stage.show(f"in {drain_s:.0f} + 5 s", f"{worst_s:.1f} s", worst_s <= drain_s + 5.0)
+    stage.show(f"in {drain_s:.0f} + 5 s", f"{worst_s:.1f} s", worst_s <= drain_s + 5.0, busy=True)
     logs = [node.log.read_text() for node in nodes]
     done = sum("Application shutdown complete" in log for log in logs)
     stage.show("lifespan shutdown ran", f"{done} of {len(nodes)}", done == len(nodes))
@@ -85,8 +86,9 @@ async def rolling_restart(stage: Stage) -> None:
         "reconnects are spread: the peak second at most twice the mean",
         f"{peak} and {mean:.0f}",
         peak <= 2 * mean,
+        busy=True,
     )
-    stage.show("no reset", f"{stage.report.resets.total()}", not stage.report.resets)
+    stage.show_no_reset()
 
 
 async def standstill(stage: Stage) -> None:
@@ -132,10 +134,10 @@ async def full(stage: Stage) -> None:
         await stage.load.ask("drop", share=0.2)
         await asyncio.sleep(stage.size(30.0, 8.0))
     await stage.aim(*(node.target for node in stage.nodes))
-    await stage.load.ask("live", timeout_s=30.0)
+    await stage.live(30.0)
     await stage.quiet()
     await stage.settle()
     shed = notes(stage.recording, "disconnect", 0.0, time.monotonic())
     sent_away = sum(cause == "ended" or cause == "closed" for _, cause in shed)
     stage.show("clients are sent away", f"{sent_away} times", sent_away > 0)
-    stage.show("no reset", f"{stage.report.resets.total()}", not stage.report.resets)
+    stage.show_no_reset()

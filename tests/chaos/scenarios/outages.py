@@ -7,10 +7,11 @@ import time
 from collections.abc import Awaitable, Callable
 
 from broadcaster import EmbeddedRedis
-from tests.chaos.analysis import first_new_event_s, notes, of_groups, resets
+from tests.chaos.analysis import first_new_event_s, following, notes, of_groups, resets
 from tests.chaos.history import Cut, Id, Subscription
 from tests.chaos.processes import Node
 from tests.chaos.producer import client_of, entries
+from tests.chaos.proxy import Proxy
 from tests.chaos.stage import MIX, Stage
 from tests.wait import until
 
@@ -26,7 +27,7 @@ async def restarts(stage: Stage) -> None:
 
     async def restart() -> None:
         await asyncio.to_thread(stage.redis.stop)
-        await asyncio.sleep(away_s / 2)
+        await _newcomers(stage, tabs, away_s / 2)
         await asyncio.to_thread(stage.redis.start)
 
     async def kill_clients() -> None:
@@ -34,15 +35,17 @@ async def restarts(stage: Stage) -> None:
 
     async def pause_clients() -> None:
         await stage.client.execute_command("CLIENT", "PAUSE", int(away_s * 1000), "ALL")
-        await asyncio.sleep(away_s)
+        await _newcomers(stage, tabs, away_s)
 
     async def sleep() -> None:
         patient = client_of(stage.redis.url + f"?socket_timeout={away_s + 5}")
-        await patient.execute_command("DEBUG", "SLEEP", away_s)
+        await asyncio.gather(
+            patient.execute_command("DEBUG", "SLEEP", away_s), _newcomers(stage, tabs, away_s)
+        )
         await patient.aclose()
 
     back = {}
-    async with stage.watched(stage.nodes[0].target):
+    async with stage.watched(stage.nodes[0].target) as tabs:
         for name, trouble in {
             "a restart": restart,
             "CLIENT KILL": kill_clients,
@@ -57,12 +60,28 @@ async def restarts(stage: Stage) -> None:
     await stage.settle()
     for name, back_s in back.items():
         waits = first_new_event_s(stage.recording, stage.ledger, back_s)
-        stage.show(f"{name}: delivery goes on in 6 s", f"{waits[-1]:.2f} s", waits[-1] <= 6.0)
-    lost = notes(stage.recording, "disconnect", began_s, ended_s)
-    stage.show("clients stay connected", f"{len(lost)} lost", not lost)
+        measured = f"{waits[-1]:.2f} s"
+        stage.show(f"{name}: delivery goes on in 6 s", measured, waits[-1] <= 6.0, busy=True)
+    _show_connected(stage, began_s, ended_s)
     running = sum(node.running for node in stage.nodes)
     stage.show("no node exits", f"{running} of {len(stage.nodes)} run", running == len(stage.nodes))
-    stage.show("no reset", f"{stage.report.resets.total()}", not stage.report.resets)
+    stage.show_no_reset()
+
+
+async def _newcomers(stage: Stage, tabs: Proxy, seconds: float) -> None:
+    """Wait; in the middle of it let some clients, and all tabs, lose their connections."""
+    await asyncio.sleep(seconds / 2)
+    await stage.load.ask("drop", share=0.05)
+    tabs.cut()
+    await asyncio.sleep(seconds / 2)
+
+
+def _show_connected(stage: Stage, start_s: float, end_s: float) -> None:
+    """Note whether the hub has ended a connection."""
+    lost = notes(stage.recording, "disconnect", start_s, end_s)
+    cut = sum(cause == "cut" for _, cause in lost)
+    measured = f"{len(lost) - cut} lost, and {cut} that were cut came back meanwhile"
+    stage.show("clients stay connected", measured, len(lost) == cut > 0)
 
 
 async def _timed(trouble: Callable[[], Awaitable[None]]) -> float:
@@ -78,7 +97,7 @@ async def black_hole(stage: Stage) -> None:
     await stage.start_nodes(1)
     await stage.open_mix(stage.count(2000, 200))
     stage.background(stage.producer(streams=("a", "b")).run(50))
-    async with stage.watched(node.target):
+    async with stage.watched(node.target) as tabs:
         await asyncio.sleep(3.0)
         proxy.dead = True
         dead_s = time.monotonic()
@@ -86,21 +105,24 @@ async def black_hole(stage: Stage) -> None:
         await until(lambda: _unready(node), 60.0)
         noticed_s = time.monotonic() - dead_s
         limit_s = _BLOCK_S + 2.0
-        stage.show(f"noticed in {limit_s:.0f} s", f"{noticed_s:.2f} s", noticed_s <= limit_s)
-        await asyncio.sleep(stage.size(30.0, 12.0) - noticed_s)
+        measured = f"{noticed_s:.2f} s"
+        stage.show(f"noticed in {limit_s:.0f} s", measured, noticed_s <= limit_s, busy=True)
+        await _newcomers(stage, tabs, stage.size(30.0, 12.0) - noticed_s)
+        ready = await node.is_ready()
+        stage.show("not ready as long as it lasts", f"{'' if ready else 'not '}ready", not ready)
         proxy.dead = False
         back_s = time.monotonic()
         await until(node.is_ready, 60.0)
-        stage.show("ready again after", f"{time.monotonic() - back_s:.2f} s", True)
+        again_s = time.monotonic() - back_s
+        stage.show("ready again in 6 s", f"{again_s:.2f} s", again_s <= 6.0, busy=True)
     await asyncio.sleep(5.0)
     await stage.quiet()
     ended_s = time.monotonic()
     await stage.settle()
     waits = first_new_event_s(stage.recording, stage.ledger, back_s)
-    stage.show("delivery goes on in 6 s", f"{waits[-1]:.2f} s", waits[-1] <= 6.0)
-    lost = notes(stage.recording, "disconnect", dead_s, ended_s)
-    stage.show("clients stay connected", f"{len(lost)} lost", not lost)
-    stage.show("no reset", f"{stage.report.resets.total()}", not stage.report.resets)
+    stage.show("delivery goes on in 6 s", f"{waits[-1]:.2f} s", waits[-1] <= 6.0, busy=True)
+    _show_connected(stage, dead_s, ended_s)
+    stage.show_no_reset()
 
 
 async def _unready(node: Node) -> bool:
@@ -133,7 +155,7 @@ async def failover(stage: Stage) -> None:
     await until(in_step, 20.0)
     link.dead = True  # from here on the replica gets nothing
     await producer.run(50, 3.0)
-    await stage.load.ask("live", timeout_s=10.0)
+    await stage.live(10.0)
     kept = {stream: await entries(other, stream) for stream in ("a", "b")}
     gone = {stream: await entries(stage.client, stream) for stream in ("a", "b")}
     tail = sorted(gone["a"].keys() - kept["a"].keys())
@@ -146,18 +168,29 @@ async def failover(stage: Stage) -> None:
     master.cut()
     await _publish_behind(stage, replica.url, kept)
     arrived_s = time.monotonic()
-    late_group, cursor = "of the lost end", "{}-{}".format(*tail[-1])
-    await stage.open(late_group, 5, "/a", Subscription(("a",)), last_id=cursor)
+    last, first = ("{}-{}".format(*id_) for id_ in (tail[-1], tail[0]))
+    kept_b = "{}-{}".format(*max(kept["b"]))
+    late = {"last lost": last, "first lost": first, "last lost, and b": f"a={last},b={kept_b}"}
+    for group, cursor in late.items():
+        streams = ("a", "b") if "=" in cursor else ("a",)
+        path = f"/v1/events?channel={','.join(streams)}"
+        await stage.open(group, 5, path, Subscription(streams), last_id=cursor)
     stage.use(replica.url)
     await stage.settle()
     waits = first_new_event_s(stage.recording, stage.ledger, promoted_s, of_groups(*MIX))
-    stage.show("new events reach clients in 2 s", f"{waits[-1]:.2f} s", waits[-1] <= 2.0)
-    told = resets(stage.recording, promoted_s, time.monotonic())
-    count = sum(map(bool, told.values()))
-    stage.show("every client is told", f"{count} of {len(told)} were reset", count == len(told))
-    late = resets(stage.recording, arrived_s, time.monotonic(), "a", of_groups(late_group))
-    right = all(len(times) == 1 for times in late.values())
-    stage.show("a cursor of the lost end gets a reset", f"{list(map(len, late.values()))}", right)
+    measured = f"{waits[-1]:.2f} s"
+    stage.show("new events reach clients in 2 s", measured, waits[-1] <= 2.0, busy=True)
+    for stream in ("a", "b"):
+        wanted = following(stream)
+        told = resets(stage.recording, promoted_s, time.monotonic(), stream, wanted)
+        count = sum(bool(times) for name, times in told.items() if "lost" not in name)
+        number = sum("lost" not in name for name in told)
+        what = f"every client of {stream} is told"
+        stage.show(what, f"{count} of {number} were reset", count == number)
+    came = resets(stage.recording, arrived_s, time.monotonic(), "a", of_groups(*late))
+    counts = [len(times) for times in came.values()]
+    right = counts == [1] * len(counts)
+    stage.show("a cursor of the lost end gets a reset", f"{counts}", right)
     stage.show("entries lost by Redis", f"{len(tail)} of stream a", len(tail) > 10)
 
 

@@ -1,0 +1,82 @@
+"""Mutants of the checker of `make chaos`, and of the product as its scenarios see it."""
+
+from __future__ import annotations
+
+from tests.chaos.mutations import Mutant
+
+_CHECKER = "tests/chaos/checker.py"
+_TESTS = "tests/chaos/test_checker.py::test_"
+_SCENARIO = "tests/chaos/test_scenarios.py::test_a_scenario_in_short"
+
+MUTANTS: tuple[Mutant, ...] = (
+    Mutant(
+        "checker: whatever follows the last block is right",
+        _CHECKER,
+        "if number >= 0 and follows[at] == number:",
+        "if number >= 0 and follows[at] != _NONE:",
+        (_TESTS + "a_fault_in_a_clean_log_is_found_and_nothing_else",),
+    ),
+    Mutant(
+        "checker: a reset forgives what was passed over before",
+        _CHECKER,
+        "        self._flush(stream)\n        now",
+        "        position.missing.clear()\n        now",
+        (_TESTS + "what_was_missing_when_a_reset_came_was_lost_though_it_comes_afterwards",),
+    ),
+    Mutant(
+        "checker: a reset may go past what is still there",
+        _CHECKER,
+        "if entry.retained or entry.last < truth.era[stream]:",
+        "if entry.last < truth.era[stream]:",
+        (_TESTS + "a_reset_must_not_go_past_what_is_still_there",),
+    ),
+    Mutant(
+        "checker: a reset may go past what was there when it came",
+        _CHECKER,
+        "if entry.retained or entry.last < truth.era[stream]:",
+        "if entry.retained:",
+        (_TESTS + "nor_past_what_was_there_when_it_came_and_is_gone_since",),
+    ),
+    Mutant(
+        "checker: an entry that is gone may be stood at",
+        _CHECKER,
+        "        if entry is not None and entry.last < self._plan.truth.era[stream]:",
+        "        if False:",
+        (_TESTS + "who_stands_at_an_entry_that_is_gone_must_be_told_though_it_was_not_sent_to_it",),
+    ),
+    Mutant(
+        "checker: nobody must reach the end",
+        _CHECKER,
+        "            if self._chain.complete and not self._over:",
+        "            if False:",
+        (_TESTS + "a_chain_that_is_complete_must_reach_the_end",),
+    ),
+    Mutant(
+        "checker: what another history took is due",
+        _CHECKER,
+        "return [e for e in found if e.first <= era <= e.last and e.certain]",
+        "return [e for e in found if e.certain]",
+        (_TESTS + "a_stream_made_anew_owes_nothing_of_the_old_one",),
+    ),
+    Mutant(
+        "scenario 8: no look for the head's entry after a read",
+        "broadcaster/backend/tailer.py",
+        "if not proven:",
+        "if head == ZERO:",
+        (_SCENARIO + "[8]",),
+    ),
+    Mutant(
+        "scenario 15: ids are compared as text",
+        "broadcaster/core/window.py",
+        "        if position > self.head:",
+        "        if str(position) > str(self.head):",
+        (_SCENARIO + "[15]",),
+    ),
+    Mutant(
+        "scenario 16: a CR alone does not split lines",
+        "broadcaster/core/entry.py",
+        r'"\n" in data or "\r" in data',
+        r'"\n" in data',
+        (_SCENARIO + "[16]",),
+    ),
+)
