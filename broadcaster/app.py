@@ -25,7 +25,7 @@ from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.hub import BEATS, Hub
 from broadcaster.core.subscription import Subscriber, Subscription
 from broadcaster.core.window import Ask, Place, Window
-from broadcaster.errors import BroadcasterError, ConfigurationError
+from broadcaster.errors import BackendUnavailableError, BroadcasterError, ConfigurationError
 from broadcaster.metrics import Meters
 from broadcaster.observer import Observer
 from broadcaster.settings import Settings, load_settings
@@ -150,16 +150,17 @@ class Node:
         random.shuffle(subscribers)
         size = -(-len(subscribers) // _DRAIN_SLICES) or 1
         for start in range(0, len(subscribers), size):
-            self._end(subscribers[start : start + size])
+            self.end(subscribers[start : start + size])
             if start + size < len(subscribers):
                 await asyncio.sleep(self.settings.drain_s / _DRAIN_SLICES)
 
     def end_streams(self) -> None:
         """End all streams at once, each with its own `retry:`."""
         self.draining = True
-        self._end(list(self.hub.subscribers))
+        self.end(list(self.hub.subscribers))
 
-    def _end(self, subscribers: Iterable[Subscriber]) -> None:
+    def end(self, subscribers: Iterable[Subscriber]) -> None:
+        """End streams, each with its own `retry:`."""
         for subscriber in subscribers:
             retry_ms = random.randint(self.settings.retry_min_ms, self.settings.retry_max_ms)
             self.hub.end(subscriber, sse.hello(retry_ms, b""))
@@ -287,12 +288,14 @@ class Node:
         if place is Place.AHEAD:
             # Where nothing fits between a position and an entry, the entry proves as much.
             if await self.replayer.first(stream, position, position.after()) is not None:
-                self.hub.confirm(subscriber, position)
+                self.hub.confirm(subscriber, stream, position)
                 return b""
             return await self._reset(subscriber, stream, "rollback")
         page = await self.replayer.page(stream, position)
-        if not page.proven or page.end == position:
+        if not page.proven:
             return await self._reset(subscriber, stream, "trimmed")
+        if page.end == position:  # older than the window, and yet the newest that there is
+            raise BackendUnavailableError(f"Redis has less of {stream!r} than this node: wait")
         return self.hub.replay(subscriber, stream, page.frames, page.end)
 
     async def _reset(self, subscriber: Subscriber, stream: str, reason: str) -> bytes:

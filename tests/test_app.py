@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from broadcaster.app import Node
+from broadcaster.backend.replayer import Page, Replayer
 from broadcaster.backend.tailer import Batch, Change
 from broadcaster.core import hub as hub_module
 from broadcaster.core import sse
 from broadcaster.core.event import ZERO, Event, EventId
 from broadcaster.core.subscription import State, Subscriber, Subscription
-from broadcaster.core.window import Ask
+from broadcaster.core.window import Ask, Place
+from broadcaster.errors import BackendUnavailableError
 from broadcaster.settings import Settings
 
 STREAMS = ("inventory", "orders")
@@ -174,3 +176,26 @@ async def test_a_drain_takes_its_time(node: Node) -> None:
     assert sum(subscriber.state is State.ENDED for subscriber in subscribers) == 2
     await drain
     assert all(subscriber.state is State.ENDED for subscriber in subscribers)
+
+
+class Less(Replayer):
+    """In the replayer's place: Redis has nothing after the position that it is asked about."""
+
+    async def page(self, stream: str, after: EventId) -> Page:
+        return Page([], after, proven=True)
+
+
+async def test_while_redis_has_less_than_the_window_nobody_is_reset(node: Node) -> None:
+    node._replayer = Less({}, max_event_bytes=1)
+    node.hub.windows["orders"].restart(EventId(9, 0), complete=False)
+    positions = {"inventory": ZERO, "orders": EventId(5, 0)}
+    subscriber = Subscriber(
+        Subscription(STREAMS),
+        positions,
+        write=_ignore,
+        wake=lambda: None,
+        pushed=True,
+        chunked=False,
+    )
+    with pytest.raises(BackendUnavailableError):
+        await node.answer(subscriber, Ask("orders", EventId(5, 0), Place.BEHIND))

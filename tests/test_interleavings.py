@@ -7,8 +7,10 @@ that clients got are cut anywhere, and read by a parser that is not ours.
 
 from __future__ import annotations
 
+import asyncio
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable, Iterator
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import httpx
@@ -21,7 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from broadcaster.app import Node
 from broadcaster.backend.replayer import Replayer
-from broadcaster.backend.stream import Decoder, Info, RedisStream, id_of
+from broadcaster.backend.stream import Info, RedisStream, id_of
 from broadcaster.backend.tailer import Batch, Restart, Rewind, Tailer
 from broadcaster.core import cursor, hub, sse
 from broadcaster.core.channel import Channel
@@ -30,6 +32,7 @@ from broadcaster.core.entry import Row
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.subscription import State, Subscriber, Subscription, restore
 from broadcaster.core.window import Ask, Place
+from broadcaster.errors import BackendUnavailableError
 from broadcaster.settings import Settings
 
 T = TypeVar("T")
@@ -92,46 +95,56 @@ class Store(RedisStream):
 
 
 class Link(Store):
-    """A tailer's connection to a stream: after a failover it is another one."""
+    """A tailer's connection to a stream: after a failover it is another one.
+
+    Attributes:
+        slow: each answer is waited for, so that anything may happen before it.
+    """
 
     def __init__(self, store: Store) -> None:
         self.redis_key = store.redis_key
         self.store = store
         self.broken = False
+        self.slow = False
         self._made = 1
 
     @property
     def connections(self) -> int:
         return self._made
 
-    def reach(self) -> Store:
+    async def reach(self) -> Store:
+        if self.slow:
+            await suspend()
         # As redis-py does with a connection that was closed while nobody used it: no error tells.
         self._made += self.broken
         self.broken = False
         return self.store
 
     async def wait_after(self, position: EventId, count: int, block_s: float) -> list[Row]:
-        return await self.reach().wait_after(position, count, block_s)
+        return await (await self.reach()).wait_after(position, count, block_s)
 
     async def from_on(
         self, position: EventId, last: EventId | None = None, count: int | None = None
     ) -> list[Row]:
-        return await self.reach().from_on(position, last, count)
+        return await (await self.reach()).from_on(position, last, count)
 
     async def back_from(self, position: EventId, count: int) -> list[Row]:
-        return await self.reach().back_from(position, count)
+        return await (await self.reach()).back_from(position, count)
 
     async def info(self) -> Info:
-        return await self.reach().info()
+        return await (await self.reach()).info()
 
 
 class DirectReplayer(Replayer):
-    def __init__(self, stores: dict[str, Store]) -> None:
-        self._streams = stores
-        self._decoders = {name: Decoder(name, 10_000) for name in stores}
+    """Reads when it is asked, and tells what it has read at once or later."""
+
+    slow = False
 
     async def _shared(self, key: Hashable, read: Callable[[], Awaitable[T]]) -> T:
-        return await read()
+        found = await read()
+        if self.slow:
+            await suspend()
+        return found
 
 
 class World(Node):
@@ -143,7 +156,7 @@ class World(Node):
             for name in STREAMS
         }
         super().__init__(Settings(redis_url="redis://unused", channels=channels))
-        self._replayer = DirectReplayer(stores)
+        self._replayer = self.replaying = DirectReplayer(stores, max_event_bytes=10_000)
         self.tailing: dict[str, Any] = {}
         self.rounds: list[Iterator[None]] = []
         self.links = {name: Link(store) for name, store in stores.items()}
@@ -151,8 +164,9 @@ class World(Node):
             self.tailers[name] = Tailer(link, self.hub.windows[name], max_event_bytes=10_000)
             self.tailing[name] = (self.tailers[name].changes(), None)
 
-    def tail(self, name: str) -> bool:
+    def tail(self, name: str, *, slow: bool = False) -> bool:
         """Let a tailer go on until it has read something or must wait."""
+        self.links[name].slow = slow
         changes, pending = self.tailing[name]
         pending = pending or changes.__anext__()
         try:
@@ -163,6 +177,14 @@ class World(Node):
             return True
         self.tailing[name] = (changes, pending)
         return False
+
+    def stop(self) -> None:
+        """Cancel the tailers, wherever they are."""
+        for changes, pending in self.tailing.values():
+            with suppress(asyncio.CancelledError):
+                if pending is not None:
+                    pending.throw(asyncio.CancelledError())
+            finish(changes.aclose())
 
     def apply(self, name: str, change: Any) -> None:
         self.settle()
@@ -184,6 +206,12 @@ class World(Node):
                 pass
         self.rounds.clear()
 
+    def beat(self) -> None:
+        """So many that everybody gets a heartbeat."""
+        for _ in range(30):
+            for _ in self.hub.beat():
+                pass
+
     def load(self) -> None:
         for name in STREAMS:
             while not self.tailers[name].loaded.is_set():
@@ -202,11 +230,13 @@ class Client:
         self.received = b""
         self.node: World | None = None
         self.subscriber: Subscriber | None = None
+        self.asking: Coroutine[Any, Any, bytes] | None = None
         # For each stream what it has been shown since continuity began.
         self.seen: dict[str, list[EventId]] = {name: [] for name in subscription.streams}
         self.since: dict[str, EventId | None] = dict.fromkeys(subscription.streams)
 
     def connect(self, node: World) -> None:
+        node.replaying.slow = False
         streams = self.subscription.streams
         if self.last_id:
             channels = [node.channels[name] for name in streams]
@@ -243,23 +273,43 @@ class Client:
         subscriber, node = self.subscriber, self.node
         if subscriber is None or node is None:
             return False
+        if self.asking is not None:
+            return self.ask_on(self.asking)
         if subscriber.blocked or subscriber.state is not State.LAGGING:
             return False
         step = node.hub.catch_up(subscriber, max_bytes=40)
         if step is None:
             return False
         if isinstance(step, Ask):
-            step = finish(node.answer(subscriber, step))
+            return self.ask_on(node.answer(subscriber, step))
         self.take(step)
         return True
 
-    def run(self, steps: int) -> None:
+    def ask_on(self, answer: Coroutine[Any, Any, bytes]) -> bool:
+        """Wait for what Redis is asked; whether that was not in vain."""
+        self.asking = None
+        try:
+            answer.send(None)
+        except StopIteration as end:
+            self.take(end.value)
+        except BackendUnavailableError:
+            return False  # it asks again later
+        else:
+            self.asking = answer
+        return True
+
+    def run(self, steps: int, *, slow: bool = False) -> None:
+        if self.node is not None:
+            self.node.replaying.slow = slow
         while steps and self.step():
             steps -= 1
 
     def leave(self, cut: int) -> None:
         """The connection ends, `cut` bytes before the end of what was sent."""
         if self.node is not None and self.subscriber is not None:
+            if self.asking is not None:
+                self.asking.close()
+                self.asking = None
             self.node.hub.remove(self.subscriber)
             self.node = self.subscriber = None
             self.received = self.received[: max(0, len(self.received) - cut)]
@@ -375,9 +425,9 @@ class Interleavings(RuleBasedStateMachine):
         store.rows, store.last, store.added = [], ZERO, store.added - 1000
         self.everything[name].clear()
 
-    @rule(number=st.integers(0, 1), name=st.sampled_from(STREAMS))
-    def tail(self, number: int, name: str) -> None:
-        self.nodes[number].tail(name)
+    @rule(number=st.integers(0, 1), name=st.sampled_from(STREAMS), slow=st.booleans())
+    def tail(self, number: int, name: str, slow: bool) -> None:
+        self.nodes[number].tail(name, slow=slow)
 
     @rule(number=st.integers(0, 1))
     def write_a_slice(self, number: int) -> None:
@@ -391,15 +441,14 @@ class Interleavings(RuleBasedStateMachine):
     @rule(number=st.integers(0, 1))
     def heartbeat(self, number: int) -> None:
         self.nodes[number].settle()
-        for _ in range(30):
-            for _ in self.nodes[number].hub.beat():
-                pass
+        self.nodes[number].beat()
 
     @rule(number=st.integers(0, 1))
     def restart_node(self, number: int) -> None:
         for client in self.clients:
             if client.node is self.nodes[number]:
                 client.leave(0)
+        self.nodes[number].stop()
         self.nodes[number] = World(self.stores, self.window)
         self.nodes[number].load()
 
@@ -420,12 +469,18 @@ class Interleavings(RuleBasedStateMachine):
         self.clients[-1].run(steps)
 
     @precondition(lambda self: self.clients)
-    @rule(data=st.data(), number=st.integers(0, 1), cut=st.integers(0, 60), steps=steps)
-    def reconnect(self, data: st.DataObject, number: int, cut: int, steps: int) -> None:
+    @rule(
+        data=st.data(),
+        number=st.integers(0, 1),
+        cut=st.integers(0, 60),
+        steps=steps,
+        slow=st.booleans(),
+    )
+    def reconnect(self, data: st.DataObject, number: int, cut: int, steps: int, slow: bool) -> None:
         client = data.draw(st.sampled_from(self.clients))
         client.leave(cut)
         client.connect(self.nodes[number])
-        client.run(steps)
+        client.run(steps, slow=slow)
 
     @precondition(lambda self: self.clients)
     @rule(data=st.data())
@@ -435,12 +490,12 @@ class Interleavings(RuleBasedStateMachine):
             client.block()
 
     @precondition(lambda self: self.clients)
-    @rule(data=st.data(), steps=steps)
-    def go_on(self, data: st.DataObject, steps: int) -> None:
+    @rule(data=st.data(), steps=steps, slow=st.booleans())
+    def go_on(self, data: st.DataObject, steps: int, slow: bool) -> None:
         client = data.draw(st.sampled_from(self.clients))
         if client.subscriber is not None:
             client.subscriber.blocked = False
-            client.run(steps)
+            client.run(steps, slow=slow)
 
     def teardown(self) -> None:
         """Let everything come to rest; then nobody may have missed or doubled anything."""
@@ -454,6 +509,8 @@ class Interleavings(RuleBasedStateMachine):
             client.subscriber.blocked = False
         for _ in range(6):
             self.come_to_rest()
+        for node in self.nodes:
+            node.stop()
         for client in self.clients:
             assert client.subscriber is not None
             assert client.subscriber.state is State.LIVE
@@ -464,9 +521,11 @@ class Interleavings(RuleBasedStateMachine):
     def come_to_rest(self) -> None:
         for node in self.nodes:
             for name in STREAMS:
+                node.tail(name)  # what it was waiting for
                 while node.tail(name):
                     node.settle()
             node.settle()
+            node.beat()
         for client in self.clients:
             client.run(10_000)
 

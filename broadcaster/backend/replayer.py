@@ -20,6 +20,8 @@ from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.sse import Frame
 
 PAGE_COUNT = 1000
+PAGE_BYTES = 1024 * 1024
+"""About how much a page has: of large events it has fewer."""
 CONCURRENT_READS = 4
 
 T = TypeVar("T")
@@ -60,6 +62,7 @@ class Replayer:
         self._decoders = {
             name: Decoder(stream.redis_key, max_event_bytes) for name, stream in streams.items()
         }
+        self._counts = dict.fromkeys(streams, PAGE_COUNT)  # to read at once
         self._places = asyncio.Semaphore(CONCURRENT_READS)
         self._reading: dict[Hashable, asyncio.Task[Any]] = {}
         self.reads = 0
@@ -102,11 +105,14 @@ class Replayer:
         return await self._shared(("info", stream), self._streams[stream].info)
 
     async def _page(self, stream: str, after: EventId) -> Page:
-        rows = await self._streams[stream].from_on(after, count=PAGE_COUNT + 1)
+        rows = await self._streams[stream].from_on(after, count=self._counts[stream] + 1)
         proven = await self._follow(stream, rows, after)
         if rows and id_of(rows[0]) == after:
             rows = rows[1:]
         frames = self._decoders[stream].decode(rows)
+        if size := sum(len(frame.wire) for frame in frames):
+            fitting = len(frames) * PAGE_BYTES // size
+            self._counts[stream] = max(1, min(PAGE_COUNT, fitting))
         return Page(frames, frames[-1].id if frames else after, proven)
 
     async def _follow(self, stream: str, rows: list[Row], after: EventId) -> bool:

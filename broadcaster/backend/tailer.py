@@ -19,6 +19,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import NamedTuple, TypeAlias
 
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeout
 
 from broadcaster.backend.stream import Decoder, Info, RedisStream, id_of
 from broadcaster.core.entry import Row
@@ -29,6 +30,7 @@ from broadcaster.core.window import Window
 logger = logging.getLogger(__name__)
 
 READ_COUNT = 1000
+"""Entries to read at once; fewer for some time where so many take too long."""
 BLOCK_S = 1.0
 _BACKOFF_S = (0.1, 2.0)
 
@@ -84,6 +86,7 @@ class Tailer:
         self.loaded = asyncio.Event()
         self.problem = "not started"
         self.reconnects = 0
+        self._count = READ_COUNT
         self._in_step = False  # the window joins what Redis has
         self._added = 0  # entries ever added up to the head, as Redis counts them
         self._proven_over = -1  # the number of the connection that the last proof was read from
@@ -116,9 +119,12 @@ class Tailer:
                     yield change
                 self.reconnects += failures > 0
                 failures, self.problem = 0, ""
+                self._count = min(READ_COUNT, self._count * 2)
             except (RedisError, OSError) as error:
                 self._proven_over = -1
                 self._report(error, failures)
+                if isinstance(error, TimeoutError | RedisTimeout):
+                    self._count = max(1, self._count // 4)  # large events over a slow link
                 if self._in_step and str(error).startswith("WRONGTYPE"):  # it is no stream now
                     self._in_step = False
                     yield Restart(ZERO, [], complete=True)
@@ -133,13 +139,14 @@ class Tailer:
     async def _load(self) -> AsyncGenerator[Change, None]:
         """Fill the window with the newest entries, up to its bounds."""
         info = await self._stream.info()
+        made = self._stream.connections  # all that follows must come over this one, too
         frames: list[Frame] = []
         size, start, beginning = 0, info.last, False
         # One more than fits: the window evicts it, and so knows what its oldest entry follows.
         while not beginning and len(frames) <= self._window.max_events:
-            rows = await self._stream.back_from(start, READ_COUNT)
+            rows = await self._stream.back_from(start, self._count)
             frames += self.decoder.decode(rows)
-            beginning = len(rows) < READ_COUNT
+            beginning = len(rows) < self._count
             start = frames[-1].id.before() if frames else ZERO
             size += sum(len(frame.wire) for frame in frames[-len(rows) :])
             if size > self._window.max_bytes:
@@ -150,7 +157,7 @@ class Tailer:
             floor = ZERO
         yield Restart(floor, frames, beginning)
         self._added, self._in_step = info.added, True
-        self._proven_over = self._stream.connections
+        self._proven_over = made
         self._at_end_at = time.monotonic()
         self.loaded.set()
 
@@ -161,7 +168,7 @@ class Tailer:
             async for change in self._reorient(head):
                 yield change
             return
-        rows, proven = await self._stream.read_on(head, READ_COUNT, BLOCK_S)
+        rows, proven = await self._stream.read_on(head, self._count, BLOCK_S)
         if not proven:
             more = await self._count_up(head, rows)
             if more is None:
@@ -172,7 +179,7 @@ class Tailer:
         if self._may_be_elsewhere():
             return  # the proof may be another server's than the rows: look first, and read again
         self._added += len(rows)
-        if len(rows) < READ_COUNT:
+        if len(rows) < self._count:
             self._at_end_at = time.monotonic()
         if rows:
             yield Batch(self.decoder.decode(rows))
@@ -189,7 +196,8 @@ class Tailer:
         last = id_of(rows[-1]) if rows else head
         more: list[Row] = []
         if info.last > last:
-            more = await self._stream.from_on(last.after(), info.last)
+            async for page in self._pages(last, info.last):
+                more += page
             last = id_of(more[-1]) if more else last
         complete = info.last == last and info.added == self._added + len(rows) + len(more)
         return more if complete else None
@@ -200,8 +208,10 @@ class Tailer:
         common = await self._newest_common(head)
         if common is not None:
             info = await self._stream.info()
-            newer = await self._stream.from_on(common.after(), info.last)
-            self._added, self._proven_over = info.added - len(newer), made
+            newer = sum([len(page) async for page in self._pages(common, info.last)])
+            if not await self._stream.from_on(common, common, 1):
+                return  # trimmed meanwhile, and perhaps some of the newer ones: look again
+            self._added, self._proven_over = info.added - newer, made
             if common != head:
                 logger.warning("stream %r: going back from %s to %s", self._name, head, common)
                 yield Rewind(common)
@@ -210,6 +220,14 @@ class Tailer:
             logger.warning("stream %r: %s and all before it are gone", self._name, head)
         async for change in self._load():
             yield change
+
+    async def _pages(self, after: EventId, last: EventId) -> AsyncGenerator[list[Row], None]:
+        """The entries after a position, up to another one."""
+        while after < last:
+            rows = await self._stream.from_on(after.after(), last, self._count)
+            if rows:
+                yield rows
+            after = id_of(rows[-1]) if len(rows) == self._count else last
 
     async def _newest_common(self, head: EventId) -> EventId | None:
         """The newest entry up to which both the window and Redis have the same history.
@@ -238,12 +256,12 @@ class Tailer:
     async def _backwards(self, start: EventId) -> AsyncGenerator[Frame, None]:
         """What Redis has up to a position, newest first."""
         decoder = Decoder(self._name, self.decoder.max_event_bytes)  # these are not counted
-        rows = await self._stream.back_from(start, READ_COUNT)
+        rows = await self._stream.back_from(start, self._count)
         while rows:
             for frame in decoder.decode(rows):
                 yield frame
             start = id_of(rows[-1]).before()
-            rows = await self._stream.back_from(start, READ_COUNT) if start > ZERO else []
+            rows = await self._stream.back_from(start, self._count) if start > ZERO else []
 
 
 def _backoff_s(failures: int) -> float:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
-from broadcaster.core.event import Boundary, EventId
+from broadcaster.core.event import CLOCK_TOLERANCE_S, Boundary, EventId
 from broadcaster.errors import InvalidCursorError
 
 RUN = "run"
@@ -92,8 +92,8 @@ def parse_start(text: str, now_ms: int) -> Start:
     text = text.replace(" ", "+")  # an unescaped + of a zone offset arrives as a space
     if _TIME.fullmatch(text):
         time_ms = _milliseconds(text)
-        if 0 <= time_ms <= now_ms:
-            return time_ms
+        if 0 <= time_ms <= now_ms + CLOCK_TOLERANCE_S * 1000:  # a client's clock may be ahead
+            return min(time_ms, now_ms)
         raise InvalidCursorError(f"{text!r} is not between 1970 and now")
     raise InvalidCursorError(
         f"{text[:64]!r} is none of: an event id like 1710000000000-0, earliest, latest, "

@@ -99,6 +99,7 @@ class Hub:
         if subscriber.state is not State.LIVE:
             return
         subscriber.state = State.LAGGING
+        subscriber.reached = True
         subscriber.position = self._live_position(subscriber)
         audience = self._audiences[subscriber.subscription]
         audience.members(subscriber).discard(subscriber)
@@ -157,8 +158,7 @@ class Hub:
         yield from self._write(self._deliveries(stream, frames))
         self._round = None
         for subscriber in tuple(self._ahead[stream]):
-            self._stop_waiting(subscriber)
-            subscriber.wake()
+            self._ask_anew(subscriber)
 
     def _deliveries(self, stream: str, frames: Sequence[Frame]) -> list[Delivery]:
         sendable = [frame for frame in frames if frame.wire]
@@ -210,7 +210,8 @@ class Hub:
                     yield
             if ends:
                 for subscriber in subscribers:
-                    self.end(subscriber)
+                    if subscriber.tick == tick:  # else it lags, and has still to get the last one
+                        self.end(subscriber)
 
     # Catching up
 
@@ -231,7 +232,7 @@ class Hub:
             place = window.place(position)
             if place is Place.UNKNOWN:
                 return self.reset(subscriber, stream, "unknown", window.resume_from(position))
-            if place is Place.AHEAD and subscriber.confirmed == position:
+            if place is Place.AHEAD and subscriber.confirmed == (stream, position):
                 self._ahead[stream].add(subscriber)
                 return None
             if place is not Place.COVERED:
@@ -253,6 +254,9 @@ class Hub:
     ) -> bytes:
         """Bytes of a page that Redis gave for an `Ask`.
 
+        What the window holds is left to it: the window's history is proven, the page's may be one
+        that has been dropped meanwhile.
+
         Args:
             subscriber: who asked.
             stream: of the page.
@@ -261,6 +265,10 @@ class Hub:
         """
         if subscriber.resume:
             subscriber.resume = "redis"
+        floor = self.windows[stream].floor
+        if subscriber.position[stream] < floor < end:
+            frames = [frame for frame in frames if frame.id <= floor]
+            end = floor
         placed = [(stream, frame) for frame in frames]
         page = page_of(subscriber.subscription, subscriber.position, placed)
         data = self._sent(subscriber, page)
@@ -272,7 +280,9 @@ class Hub:
         """Note that a subscriber is sent a page; its bytes."""
         subscriber.replayed += page.events
         subscriber.position |= page.positions
-        subscriber.tick = self._clock
+        subscriber.reached = True
+        if page.data:  # else a heartbeat is due, as for everybody who is sent nothing
+            subscriber.tick = self._clock
         self.deliveries += page.events
         self.delivered_bytes += len(page.data)
         if page.over:
@@ -312,9 +322,9 @@ class Hub:
         self.resets.update((stream, "invalid") for stream in subscriber.subscription.streams)
         self._resumed(subscriber, "reset")
 
-    def confirm(self, subscriber: Subscriber, position: EventId) -> None:
+    def confirm(self, subscriber: Subscriber, stream: str, position: EventId) -> None:
         """Redis has the entry at this position: wait for the tailer, and send what is after it."""
-        subscriber.confirmed = position
+        subscriber.confirmed = stream, position
 
     def rewind(self, stream: str, position: EventId) -> None:
         """The stream's history has changed after a position: whoever is past it must ask anew."""
@@ -339,9 +349,13 @@ class Hub:
         for subscriber in self.subscribers:
             if stream in subscriber.subscription.streams:
                 self.lag(subscriber)
-                subscriber.confirmed = None
-                self._stop_waiting(subscriber)
-                subscriber.wake()
+                self._ask_anew(subscriber)
+
+    def _ask_anew(self, subscriber: Subscriber) -> None:
+        """What Redis has said of its position may be true no more."""
+        subscriber.confirmed = None
+        self._stop_waiting(subscriber)
+        subscriber.wake()
 
     def _stop_waiting(self, subscriber: Subscriber) -> None:
         for stream in subscriber.subscription.streams:
@@ -365,10 +379,17 @@ class Hub:
                     subscriber.tick = self._clock
                     data = self._heartbeat(subscriber)
                     subscriber.write(sse.chunk(data) if subscriber.chunked else data)
+                    if subscriber.confirmed:  # what it waits for may be gone, and nothing come
+                        self._ask_anew(subscriber)
             yield
 
     def _heartbeat(self, subscriber: Subscriber) -> bytes:
-        subscription = subscriber.subscription
-        if subscriber.state is State.LIVE and subscription.filtered:
-            return sse.checkpoint(subscription.cursor(self._live_position(subscriber)))
-        return sse.HEARTBEAT
+        subscription, at = subscriber.subscription, subscriber.position
+        if not subscription.filtered:
+            return sse.HEARTBEAT
+        if subscriber.state is State.LIVE:
+            at = self._live_position(subscriber)
+        elif not subscriber.reached or subscriber.dropped:
+            return sse.HEARTBEAT
+        # Where a filter leaves out all of a long replay, this is what a reconnect goes on from.
+        return sse.checkpoint(subscription.cursor(at))

@@ -66,8 +66,10 @@ class Subscription:
                     "or ?key=… at /v1/events"
                 )
         on_demand = [channel.name for channel in chosen.values() if channel.requests]
-        if len(on_demand) > 1 or (on_demand and len(keys) != 1):
-            raise InvalidRequestError(f"{', '.join(on_demand)}: one such channel and one key each")
+        if on_demand and (len(chosen) > 1 or len(keys) != 1):
+            raise InvalidRequestError(
+                f"{', '.join(on_demand)}: made on demand, so it comes alone, and for one key"
+            )
         alone = len(chosen) == 1 and len(keys) == 1
         terminal = next(iter(chosen.values())).terminal if alone else _NONE
         streams = {name for channel in chosen.values() for name in channel.streams_of(keys)}
@@ -175,7 +177,8 @@ class Subscriber:
         blocked: its socket's buffer is above the high-water mark.
         position: where it is in each stream; only meaningful while LAGGING.
         dropped: streams of which it has seen a history that Redis has dropped, and is not told yet.
-        confirmed: an id of `position` that lies ahead of this node, but which Redis has.
+        confirmed: a stream and its position, which lies ahead of this node, but which Redis has.
+        reached: it has been sent all up to its position, so that its cursor may say so.
         tick: the hub's clock when it was last written to.
         replayed: events sent since it began to catch up from where the client was.
         announce: it has still to be told that it is live.
@@ -193,6 +196,7 @@ class Subscriber:
         "farewell",
         "position",
         "pushed",
+        "reached",
         "replayed",
         "resume",
         "state",
@@ -220,7 +224,8 @@ class Subscriber:
         self.pushed = pushed
         self.chunked = chunked
         self.blocked = False
-        self.confirmed: EventId | None = None
+        self.confirmed: tuple[str, EventId] | None = None
+        self.reached = False
         self.dropped = _NONE
         self.state = State.LAGGING
         self.tick = 0

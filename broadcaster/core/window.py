@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from enum import Enum, auto
 from typing import NamedTuple
 
-from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.event import ZERO, Boundary, EventId
 from broadcaster.core.sse import Frame
 
 _COMPACT_EVERY = 4096
@@ -52,21 +52,27 @@ class Window:
         floor: the position from which on everything is here.
         head: the position that the tailer has read to.
         complete: nothing older is retained in Redis: reading from `floor` is reading everything.
-        dropped: after the first of these, up to the second, lay a history that Redis has dropped.
+        dropped: pairs of positions: after the first, up to the second, lay a history that Redis has
+            dropped.
         bytes: the sum of the frames' lengths.
     """
 
     def __init__(self, max_events: int, max_bytes: int, floor: EventId = ZERO) -> None:
         self.max_events = max_events
         self.max_bytes = max_bytes
-        self.restart(floor)
+        self._begin(floor, complete=True)
 
     def __len__(self) -> int:
         return len(self._frames) - self._first
 
     def restart(self, floor: EventId, *, complete: bool = True) -> None:
         """Forget everything and begin at a position, as after a gap that can't be closed."""
-        self.dropped = floor, floor
+        # The position just before the first new entry may be the id of an old one that is gone.
+        self._begin(floor, complete=complete, doubtful=floor if self.get(floor) else None)
+
+    def _begin(self, floor: EventId, *, complete: bool, doubtful: EventId | None = None) -> None:
+        self._doubtful = doubtful
+        self.dropped: list[tuple[EventId, EventId]] = []
         self.floor = self.head = floor
         self.complete = complete
         self.bytes = 0
@@ -99,6 +105,8 @@ class Window:
 
     def place(self, position: EventId) -> Place:
         """Tell where a position lies, and so whether continuity from it is proven here."""
+        if position == self._doubtful and not isinstance(position, Boundary):
+            return Place.UNKNOWN
         if position in (self.floor, self.head):
             return Place.COVERED
         if position > self.head:
@@ -133,7 +141,7 @@ class Window:
             found = sorted(f for key in keys for f in self._chain(key, self._base + index))
         else:
             found = self._frames[index : index + _PAGE_EVENTS]
-        page = found[: _fitting(found, max_bytes)]
+        page = found[: fitting(found, max_bytes)]
         wanted = len(found) if keys else len(self._frames) - index
         return page, len(page) == wanted
 
@@ -154,8 +162,7 @@ class Window:
         The new history may have an entry with that id, too: while a new master takes entries and
         the old one still does, both give ids by their clocks.
         """
-        parted, end = self.dropped
-        return parted < position <= end
+        return any(parted < position <= end for parted, end in self.dropped)
 
     def resume_from(self, position: EventId) -> EventId | None:
         """Where a reader goes on whose position proves nothing: all that it can miss follows.
@@ -163,7 +170,8 @@ class Window:
         From a dropped history it goes back to where the new one parted from it, whose entries may
         have lower ids than what it has seen. Else: as `at_or_before`.
         """
-        return self.dropped[0] if self.was_dropped(position) else self.at_or_before(position)
+        parted = [parted for parted, end in self.dropped if parted < position <= end]
+        return min(parted) if parted else self.at_or_before(position)
 
     def get(self, position: EventId) -> Frame | None:
         """The frame with this id, if it is here."""
@@ -191,7 +199,10 @@ class Window:
                 self._newest[frame.key] = previous
             else:
                 self._newest.pop(frame.key, None)
-        self.dropped = position, self.head
+        # A second failover must not make the first one forgotten; but what ends before the window
+        # begins is nobody's position here.
+        self.dropped = [(parted, end) for parted, end in self.dropped if end > self.floor]
+        self.dropped.append((position, self.head))
         self.head = position
 
     def _index_from(self, position: EventId) -> int:
@@ -227,7 +238,7 @@ class Window:
         self._first = 0
 
 
-def _fitting(frames: list[Frame], max_bytes: int) -> int:
+def fitting(frames: list[Frame], max_bytes: int) -> int:
     """How many frames to take to reach a sum of bytes: a page is at most one frame over it."""
     size = 0
     for count, frame in enumerate(frames[:_PAGE_EVENTS], 1):

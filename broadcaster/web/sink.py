@@ -207,6 +207,7 @@ class AsgiSink:
         await self._send(_start(headers))
 
     async def send(self, data: bytes) -> None:
+        self._heartbeat = b""  # one that still waits names a position before this data
         try:
             async with asyncio.timeout(self._send_timeout_s):
                 await self._send({"type": "http.response.body", "body": data, "more_body": True})

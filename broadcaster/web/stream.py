@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import time
@@ -19,7 +20,12 @@ from broadcaster.core.event import CLOCK_TOLERANCE_S, EventId
 from broadcaster.core.hub import Hub
 from broadcaster.core.subscription import Subscriber, Subscription, restore
 from broadcaster.core.window import Ask, Place
-from broadcaster.errors import BroadcasterError, InvalidCursorError, InvalidRequestError
+from broadcaster.errors import (
+    BackendUnavailableError,
+    BroadcasterError,
+    InvalidCursorError,
+    InvalidRequestError,
+)
 from broadcaster.metrics import Meters
 from broadcaster.settings import Settings
 from broadcaster.web.connection import Connection
@@ -29,6 +35,8 @@ from broadcaster.web.sink import AsgiSink, Sink, TransportSink
 
 logger = logging.getLogger(__name__)
 
+_OPEN_TIMEOUT_S = 10.0
+
 
 class Node(Protocol):
     """What the endpoint needs of the node. Its waiting methods raise `BroadcasterError`s."""
@@ -37,6 +45,10 @@ class Node(Protocol):
     hub: Hub
     channels: Mapping[str, Channel]
     meters: Meters
+    draining: bool
+
+    def end(self, subscribers: Iterable[Subscriber]) -> None:
+        """End streams, each with its own `retry:`."""
 
     async def shedding(self, streams: Iterable[str]) -> Shed | None:
         """Why a newcomer to these can't be served for now; None if it can. Waits a little."""
@@ -115,8 +127,10 @@ class EventStream:
             node.hub.invalid(connection.subscriber)
         opened_s, reason = time.monotonic(), "error"
         self._log("stream opened", scope, request, resumed=request.resumed)
-        await sink.start(list(EVENT_STREAM))
         try:
+            await sink.start(list(EVENT_STREAM))
+            if node.draining:  # it began while this client was being looked after
+                node.end([connection.subscriber])
             reason = await connection.run(settings.send_timeout_s)
         finally:
             node.meters.closed[reason] += 1
@@ -222,13 +236,27 @@ class _Request:
 
         Raises:
             InvalidRequestError: it asks for a time, and the ids of a stream are no times.
+            BackendUnavailableError: Redis takes too long to tell.
         """
         if isinstance(self._start, int):
             self._refuse_times()
         if self._run is not None:
             self._follow_run(self._run)
-        if self.positions and await self._node.is_over(self.subscription, self.positions):
-            return True
+        try:
+            # Nothing is sent before this is done, and whoever waits between us and the client may
+            # answer 504, which ends an EventSource for good.
+            async with asyncio.timeout(_OPEN_TIMEOUT_S):
+                if self.positions and await self._node.is_over(self.subscription, self.positions):
+                    return True
+                await self._find_positions()
+        except TimeoutError as error:
+            raise BackendUnavailableError("where to begin was not told in time") from error
+        if self._on_demand and self._run is None:
+            (key,) = self.subscription.keys
+            self._follow_run(await self._node.request_run(self._on_demand, key))
+        return False
+
+    async def _find_positions(self) -> None:
         for channel in self._channels:
             start = "latest" if channel.requests else self._start
             if start is None:
@@ -236,10 +264,6 @@ class _Request:
             for stream in channel.streams:
                 if stream in self.subscription.streams and stream not in self.positions:
                     self.positions[stream] = await self._node.position_at(stream, start)
-        if self._on_demand and self._run is None:
-            (key,) = self.subscription.keys
-            self._follow_run(await self._node.request_run(self._on_demand, key))
-        return False
 
     def _refuse_times(self) -> None:
         for stream in self.subscription.streams:

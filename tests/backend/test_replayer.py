@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from broadcaster import EventId, Publisher
-from broadcaster.backend.replayer import CONCURRENT_READS, Replayer
+from broadcaster.backend.replayer import CONCURRENT_READS, PAGE_BYTES, Replayer
 from broadcaster.backend.stream import RedisStream
 from broadcaster.core.entry import Row
 
@@ -57,3 +57,13 @@ async def test_a_few_reads_run_at_a_time(stream: Watched, ids: list[EventId]) ->
     pages = await asyncio.gather(*(replayer.page("pets", id_) for id_ in ids))
     assert [len(page.frames) for page in pages] == list(reversed(range(40)))
     assert stream.most == CONCURRENT_READS
+
+
+async def test_pages_of_large_events_have_fewer(client: Any, publisher: Publisher) -> None:
+    large = [("large", "t", "", "x" * (PAGE_BYTES // 4)) for _ in range(20)]
+    ids = await publisher.publish_many(large)
+    replayer = Replayer({"large": RedisStream(client, "large")}, max_event_bytes=PAGE_BYTES)
+    first = await replayer.page("large", ids[0])
+    second = await replayer.page("large", ids[1])
+    assert (len(first.frames), len(second.frames)) == (19, 3)
+    assert (second.end, second.proven) == (ids[4], True)

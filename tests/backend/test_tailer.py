@@ -12,19 +12,36 @@ import pytest
 from broadcaster import EventId, connect
 from broadcaster.backend.stream import Info, RedisStream
 from broadcaster.backend.tailer import BLOCK_S, Batch, Change, Restart, Rewind, Tailer
+from broadcaster.core.entry import Row
 from broadcaster.core.window import Window
 
 
 class Busy(RedisStream):
-    """A real stream to which somebody adds an entry while it is asked what it counts."""
+    """A real stream to which something happens while it is asked what it counts.
+
+    Attributes:
+        late: the id of an entry that is added.
+        left: to how many entries it is trimmed.
+        most: how many entries can be read in time.
+    """
 
     late = ""
+    left: int | None = None
+    most = 1000
 
     async def info(self) -> Info:
         if self.late:
             await self._client.xadd(self.redis_key, {"data": "late"}, id=self.late)
             self.late = ""
+        if self.left is not None:
+            await self._client.xtrim(self.redis_key, maxlen=self.left, approximate=False)
+            self.left = None
         return await super().info()
+
+    async def read_on(self, head: EventId, count: int, block_s: float) -> tuple[list[Row], bool]:
+        if count > self.most:
+            raise TimeoutError
+        return await super().read_on(head, count, block_s)
 
 
 @pytest.fixture
@@ -86,3 +103,34 @@ async def test_what_is_added_during_the_proof_is_part_of_it(
         change = await read
         assert isinstance(change, Batch)  # trimmed was only what had been read
         assert [frame.id for frame in change.frames] == [EventId(1, 1), EventId(1, 2)]
+
+
+async def test_what_is_trimmed_while_histories_are_compared_is_not_passed_over(
+    client: Any, stream: Busy, tailer: Tailer
+) -> None:
+    await add(client, "0 read, 1 read, 2 read")
+    async with aclosing(tailer.changes()) as changes, asyncio.timeout(BLOCK_S + 2.0):
+        await load(tailer, changes)
+        await add(client, "3 missed, 4 missed, 5 left, 6 left")
+        await client.client_kill_filter(_type="normal", skipme=True)
+        stream.left = 2
+        change = await anext(changes)
+        assert isinstance(change, Restart)
+        assert [frame.id for frame in change.frames] == [EventId(1, 5), EventId(1, 6)]
+
+
+async def test_where_so_much_takes_too_long_less_is_read(
+    client: Any, stream: Busy, tailer: Tailer
+) -> None:
+    await add(client, "0 read")
+    async with aclosing(tailer.changes()) as changes, asyncio.timeout(BLOCK_S + 4.0):
+        await load(tailer, changes)
+        await add(client, ", ".join(f"{n} large" for n in range(1, 301)))
+        stream.most = 300
+        read: list[int] = []
+        while len(read) < 300:
+            change = await anext(changes)
+            assert isinstance(change, Batch)
+            tailer._window.append(change.frames)
+            read += [frame.id.seq for frame in change.frames]
+        assert read == list(range(1, 301))

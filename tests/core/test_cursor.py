@@ -1,4 +1,5 @@
 import contextlib
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -73,6 +74,14 @@ def test_starts() -> None:
     assert parse_start("2026-01-31T12:00:00Z", NOW) == 1769860800000
     assert parse_start("2026-01-31T12:00:00.250+02:00", NOW) == 1769853600250
     assert parse_start("2026-01-31t12:00:00 02:00", NOW) == 1769853600000
+
+
+def test_a_time_that_a_client_with_a_fast_clock_gives_is_now() -> None:
+    for seconds, start in ((0, NOW), (59, NOW)):
+        at = datetime.fromtimestamp(NOW / 1000 + seconds, UTC).isoformat()
+        assert parse_start(at, NOW) == start
+    with pytest.raises(InvalidCursorError):
+        parse_start(datetime.fromtimestamp(NOW / 1000 + 61, UTC).isoformat(), NOW)
 
 
 @pytest.mark.parametrize(

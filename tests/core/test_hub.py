@@ -223,7 +223,7 @@ def test_a_subscriber_ahead_of_this_node_waits_for_it() -> None:
     hub = make_hub()
     client = Client(hub, positions={"a": EventId(2, 0)})
     assert client.catch_up() == Ask("a", EventId(2, 0), Place.AHEAD)
-    hub.confirm(client.subscriber, EventId(2, 0))
+    hub.confirm(client.subscriber, "a", EventId(2, 0))
     assert client.catch_up() is None
     assert client.subscriber.state is State.LAGGING
     fan_out(hub, "a", event(1), event(2), event(3))
@@ -295,7 +295,7 @@ def test_what_redis_had_may_be_gone_when_history_has_changed() -> None:
     hub = make_hub()
     ahead, live = Client(hub, positions={"a": EventId(2, 0)}), Client(hub).live()
     asked = ahead.catch_up()
-    hub.confirm(ahead.subscriber, EventId(2, 0))
+    hub.confirm(ahead.subscriber, "a", EventId(2, 0))
     assert ahead.catch_up() is None
     hub.rewind("a", ZERO)
     assert (ahead.wakes, live.wakes) == (1, 1)
@@ -341,7 +341,7 @@ def test_a_heartbeat_does_not_move_the_cursor_of_who_lags() -> None:
     hub.lag(client.subscriber)
     fan_out(hub, "a", event(5, "k"))
     beat(hub)
-    assert client.data == [sse.HEARTBEAT]
+    assert client.data == [sse.checkpoint(b"0-0")]
 
 
 def test_others_may_run_between_two_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -403,3 +403,67 @@ def test_what_is_counted() -> None:
     hub.invalid(Client(hub, AB, resumed=True).subscriber)
     assert +hub.resumes == {"window": 1, "reset": 1}
     assert +hub.resets == {("a", "invalid"): 1, ("b", "invalid"): 1}
+
+
+def test_who_lags_when_a_response_ends_gets_the_terminal_event_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hub_module, "SLICE", 1)
+    hub = make_hub()
+    order = Subscription(("a",), frozenset({"k"}), terminal=frozenset({"end"}))
+    clients = [Client(hub, order).live() for _ in range(3)]
+    end = event(1, "k", "end")
+    round_ = hub.fan_out("a", [end])
+    next(round_)
+    late = next(client for client in clients if not client.data)
+    hub.lag(late.subscriber)
+    for _ in round_:
+        pass
+    assert late.subscriber.state is State.LAGGING
+    late.catch_up()
+    assert [client.data for client in clients] == [[end.wire]] * 3
+    assert {client.subscriber.state for client in clients} == {State.ENDED}
+
+
+def test_a_replay_of_nothing_gets_heartbeats_that_move_its_cursor() -> None:
+    hub = make_hub()
+    hub.windows["a"].restart(EventId(100, 0))
+    keyed = Subscription(("a",), frozenset({"k"}))
+    client = Client(hub, keyed, positions={"a": EventId(1, 0)}, resumed=True)
+    assert client.catch_up() == Ask("a", EventId(1, 0), Place.BEHIND)
+    beat(hub)
+    assert client.data == [sse.HEARTBEAT]  # nothing is proven yet
+    for ms in range(2, 2 + 2 * BEATS):
+        assert not hub.replay(client.subscriber, "a", [event(ms, "other")], EventId(ms, 0))
+        beat(hub, 1)
+    assert client.data[1:] == [sse.checkpoint(b"%d-0" % ms) for ms in (15, 30)]
+
+
+def test_what_the_window_holds_is_not_taken_from_redis() -> None:
+    hub = make_hub()
+    hub.windows["a"].restart(EventId(3, 0))
+    client = Client(hub, positions={"a": EventId(1, 0)})
+    assert client.catch_up() == Ask("a", EventId(1, 0), Place.BEHIND)
+    new = sse.encode(Event(EventId(4, 0), "t", "", b"new"))
+    fan_out(hub, "a", new)
+    page = [event(2), event(3), event(4)]  # of the old master
+    assert hub.replay(client.subscriber, "a", page, EventId(4, 0)) == page[0].wire + page[1].wire
+    assert client.catch_up() is None
+    assert client.data == [new.wire, sse.live(b"4-0", 3)]
+
+
+def test_an_id_ahead_of_this_node_is_asked_about_again_after_each_batch() -> None:
+    hub = make_hub()
+    client = Client(hub, AB, positions={"a": EventId(9, 0), "b": EventId(9, 0)})
+    hub.confirm(client.subscriber, "a", EventId(9, 0))
+    assert client.catch_up() is None
+    fan_out(hub, "a", event(1))
+    assert client.catch_up() == Ask("a", EventId(9, 0), Place.AHEAD)
+    hub.confirm(client.subscriber, "a", EventId(9, 0))
+    fan_out(hub, "a", event(9))
+    assert client.catch_up() == Ask("b", EventId(9, 0), Place.AHEAD)
+    hub.confirm(client.subscriber, "b", EventId(9, 0))
+    assert client.catch_up() is None
+    beat(hub)  # also where nothing comes
+    # What Redis has said of one stream says nothing of another.
+    assert client.catch_up() == Ask("b", EventId(9, 0), Place.AHEAD)

@@ -38,7 +38,7 @@ def test_a_type_filter_never_hides_the_terminal_event() -> None:
         ([RECOMMENDATIONS], [], "?userId="),
         ([RECOMMENDATIONS], [""], "?userId="),
         ([RECOMMENDATIONS, INVENTORY], ["u", "v"], "one key"),
-        ([RECOMMENDATIONS, Channel(name="b", path="/b", requests="r")], ["u"], "one such channel"),
+        ([RECOMMENDATIONS, Channel(name="b", path="/b", requests="r")], ["u"], "comes alone"),
     ],
 )
 def test_what_cannot_be_subscribed_to(channels: list[Channel], keys: list[str], says: str) -> None:

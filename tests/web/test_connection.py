@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 
 import pytest
+from starlette.types import Message
 
 from broadcaster import Publisher
 from broadcaster.core import sse
@@ -17,6 +18,7 @@ from broadcaster.core.sse import Frame
 from broadcaster.core.subscription import Subscriber, Subscription
 from broadcaster.core.window import Ask, Window
 from broadcaster.web.connection import Connection
+from broadcaster.web.sink import AsgiSink
 from tests.nodes import Raw, running
 from tests.wait import until
 
@@ -182,3 +184,21 @@ async def test_the_kernel_notices_who_has_vanished_and_buffers_are_small(redis_u
         sock = transport.get_extra_info("socket")
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 7000
         assert transport.get_write_buffer_limits()[1] == 5000
+
+
+async def test_through_asgi_a_heartbeat_that_waited_does_not_move_the_cursor_back() -> None:
+    sent: list[bytes] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message.get("body", b""))
+
+    sink = AsgiSink(never, send, send_timeout_s=5.0)
+    sink.write(b"id: 1-0\n\n")
+    await sink.send(b"id: 2-0\ndata: x\n\n")
+    await sink.wait()
+    assert sent == [b"id: 2-0\ndata: x\n\n"]
+
+
+async def never() -> Message:
+    await asyncio.Event().wait()
+    raise AssertionError

@@ -15,6 +15,7 @@ import pytest
 
 from broadcaster import EmbeddedRedis, EventId, Publisher
 from broadcaster.core import sse
+from broadcaster.web import stream as stream_module
 from tests.nodes import QUICK, Raw, Running, events, running, told
 from tests.wait import until
 
@@ -503,3 +504,33 @@ async def test_a_connection_that_is_gone_leaves_nothing_for_the_garbage_collecto
             await until(lambda: not hub.node.hub.subscribers)
             await until(lambda: hub.node.meters.closed.total() % 20 == 0)
         assert gc.collect() < 20 * 5
+
+
+async def test_who_waits_too_long_for_a_position_is_told_to_come_back(
+    hub: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(*_: object) -> EventId:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(hub.node, "position_at", hang)
+    monkeypatch.setattr(stream_module, "_OPEN_TIMEOUT_S", 0.1)
+    async with httpx.AsyncClient() as http:
+        answer = await http.get(f"{hub.url}/v1/inventory/stream")
+    assert (answer.status_code, answer.text.count("retry: ")) == (200, 1)
+    assert hub.node.meters.shed["redis"] == 1
+
+
+async def test_who_comes_while_a_drain_begins_is_sent_away_as_the_others(
+    hub: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    position_at = hub.node.position_at
+
+    async def drain_first(stream: str, start: Any) -> EventId:
+        hub.node.end_streams()
+        return await position_at(stream, start)
+
+    monkeypatch.setattr(hub.node, "position_at", drain_first)
+    async with asyncio.timeout(5.0), httpx.AsyncClient() as http:
+        answer = await http.get(f"{hub.url}/v1/inventory/stream")
+    assert (answer.status_code, answer.text.count("retry: ")) == (200, 1)

@@ -57,6 +57,23 @@ MUTANTS: tuple[Mutant, ...] = (
         (_NODES + "test_an_id_that_was_given_twice_is_a_rollback",),
     ),
     Mutant(
+        "tailer: what is trimmed while histories are compared counts as read",
+        _TAILER,
+        "            if not await self._stream.from_on(common, common, 1):",
+        "            if False:",
+        (
+            "tests/backend/test_tailer.py::"
+            "test_what_is_trimmed_while_histories_are_compared_is_not_passed_over",
+        ),
+    ),
+    Mutant(
+        "tailer: as much is read though it takes too long",
+        _TAILER,
+        "self._count = max(1, self._count // 4)",
+        "pass",
+        ("tests/backend/test_tailer.py::test_where_so_much_takes_too_long_less_is_read",),
+    ),
+    Mutant(
         "tailer: entries with the same id are the same",
         _TAILER,
         "                if their == frame:",
@@ -103,9 +120,23 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "app: a page that is not proven is sent",
         _APP,
-        "if not page.proven or page.end == position:",
-        "if page.end == position:",
+        "        if not page.proven:",
+        "        if False:",
         (_NODES + "test_cursors_at_the_trim_edge",),
+    ),
+    Mutant(
+        "app: who is at the newest entry of a Redis that has less is reset",
+        _APP,
+        "        if page.end == position:",
+        "        if False:",
+        ("tests/test_app.py::test_while_redis_has_less_than_the_window_nobody_is_reset",),
+    ),
+    Mutant(
+        "replayer: pages of large events have as many",
+        "broadcaster/backend/replayer.py",
+        "self._counts[stream] = max(1, min(PAGE_COUNT, fitting))",
+        "pass",
+        ("tests/backend/test_replayer.py::test_pages_of_large_events_have_fewer",),
     ),
     Mutant(
         "replayer: any page is proven",

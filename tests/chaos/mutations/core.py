@@ -70,8 +70,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "window: an id that is nobody's is covered",
         "broadcaster/core/window.py",
-        "return Place.UNKNOWN",
-        "return Place.COVERED",
+        "            return Place.COVERED\n        return Place.UNKNOWN",
+        "            return Place.COVERED\n        return Place.COVERED",
         (_WINDOW + "test_places",),
     ),
     Mutant(
@@ -105,23 +105,58 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "window: a lost tail is not remembered",
         "broadcaster/core/window.py",
-        "        self.dropped = position, self.head\n",
+        "        self.dropped.append((position, self.head))\n",
         "",
         (_WINDOW + "test_who_saw_a_dropped_history_goes_back_to_where_it_parted",),
     ),
     Mutant(
         "window: nobody has seen a lost tail",
         "broadcaster/core/window.py",
-        "return parted < position <= end",
+        "return any(parted < position <= end for parted, end in self.dropped)",
         "return False",
         (_HUB + "test_a_changed_history_makes_everyone_on_the_stream_look_anew",),
     ),
     Mutant(
         "window: after a lost tail it goes on where that ended",
         "broadcaster/core/window.py",
-        "return self.dropped[0] if self.was_dropped(position) else self.at_or_before(position)",
+        "return min(parted) if parted else self.at_or_before(position)",
         "return self.at_or_before(position)",
         (_WINDOW + "test_who_saw_a_dropped_history_goes_back_to_where_it_parted",),
+    ),
+    Mutant(
+        "window: a second lost tail makes the first one forgotten",
+        "broadcaster/core/window.py",
+        "self.dropped = [(parted, end) for parted, end in self.dropped if end > self.floor]",
+        "self.dropped = []",
+        (_WINDOW + "test_a_second_lost_tail_does_not_make_the_first_one_forgotten",),
+    ),
+    Mutant(
+        "window: an old entry proves what a new one is just after",
+        "broadcaster/core/window.py",
+        "if position == self._doubtful and not isinstance(position, Boundary):",
+        "if False:",
+        (_WINDOW + "test_where_a_new_window_begins_an_old_entry_proves_nothing",),
+    ),
+    Mutant(
+        "hub: who has not got the terminal event is ended with it",
+        "broadcaster/core/hub.py",
+        "if subscriber.tick == tick:  # else it lags",
+        "if True:  # else it lags",
+        (_HUB + "test_who_lags_when_a_response_ends_gets_the_terminal_event_first",),
+    ),
+    Mutant(
+        "hub: a page of nothing is something",
+        "broadcaster/core/hub.py",
+        "if page.data:  # else a heartbeat",
+        "if True:  # else a heartbeat",
+        (_HUB + "test_a_replay_of_nothing_gets_heartbeats_that_move_its_cursor",),
+    ),
+    Mutant(
+        "hub: an old master's page is believed beyond the floor",
+        "broadcaster/core/hub.py",
+        "if subscriber.position[stream] < floor < end:",
+        "if False:",
+        (_HUB + "test_what_the_window_holds_is_not_taken_from_redis",),
     ),
     # Who is told of a lost tail
     Mutant(
@@ -155,15 +190,15 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "hub: what Redis had is believed after a rollback",
         "broadcaster/core/hub.py",
-        "                subscriber.confirmed = None\n",
+        "        subscriber.confirmed = None\n",
         "",
         (_HUB + "test_what_redis_had_may_be_gone_when_history_has_changed",),
     ),
     Mutant(
         "hub: who has to look anew is not woken",
         "broadcaster/core/hub.py",
-        "                self._stop_waiting(subscriber)\n                subscriber.wake()\n",
-        "                self._stop_waiting(subscriber)\n",
+        "        self._stop_waiting(subscriber)\n        subscriber.wake()\n",
+        "        self._stop_waiting(subscriber)\n",
         (_HUB + "test_what_redis_had_may_be_gone_when_history_has_changed",),
     ),
     Mutant(
@@ -233,14 +268,14 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "hub: heartbeats are one slice",
         "broadcaster/core/hub.py",
-        "sse.chunk(data) if subscriber.chunked else data)\n            yield",
-        "sse.chunk(data) if subscriber.chunked else data)\n        yield",
+        "                        self._ask_anew(subscriber)\n            yield",
+        "                        self._ask_anew(subscriber)\n        yield",
         (_HUB + "test_others_may_run_between_two_heartbeats",),
     ),
     Mutant(
         "hub: who waits for this node is not woken",
         "broadcaster/core/hub.py",
-        "            self._stop_waiting(subscriber)\n            subscriber.wake()\n\n    def _del",
+        "            self._ask_anew(subscriber)\n\n    def _del",
         "            self._stop_waiting(subscriber)\n\n    def _del",
         (_HUB + "test_a_subscriber_ahead_of_this_node_waits_for_it",),
     ),
@@ -262,7 +297,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "hub: what is ahead of this node is waited for unasked",
         "broadcaster/core/hub.py",
-        "if place is Place.AHEAD and subscriber.confirmed == position:",
+        "if place is Place.AHEAD and subscriber.confirmed == (stream, position):",
         "if place is Place.AHEAD:",
         (_HUB + "test_a_subscriber_ahead_of_this_node_waits_for_it",),
     ),
@@ -291,15 +326,15 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "hub: a heartbeat does not move the cursor of who filters",
         "broadcaster/core/hub.py",
-        "if subscriber.state is State.LIVE and subscription.filtered:",
-        "if False:",
+        "        if not subscription.filtered:",
+        "        if True:",
         (_HUB + "test_a_heartbeat_moves_the_cursor_of_who_filters",),
     ),
     Mutant(
         "hub: a heartbeat moves the cursor of who lags",
         "broadcaster/core/hub.py",
-        "if subscriber.state is State.LIVE and subscription.filtered:",
-        "if subscription.filtered:",
+        "        if subscriber.state is State.LIVE:\n            at",
+        "        if True:\n            at",
         (_HUB + "test_a_heartbeat_does_not_move_the_cursor_of_who_lags",),
     ),
     Mutant(

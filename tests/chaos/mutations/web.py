@@ -15,6 +15,33 @@ _RETRY = "tests/web/test_retry.py::"
 _NODES = "tests/e2e/test_nodes.py::"
 
 MUTANTS: tuple[Mutant, ...] = (
+    Mutant(
+        "stream: who waits for a position waits for ever",
+        "broadcaster/web/stream.py",
+        "async with asyncio.timeout(_OPEN_TIMEOUT_S):",
+        "async with asyncio.timeout(None):",
+        ("tests/web/test_stream.py::test_who_waits_too_long_for_a_position_is_told_to_come_back",),
+    ),
+    Mutant(
+        "stream: who comes while a drain begins is left out",
+        "broadcaster/web/stream.py",
+        "            if node.draining:  # it",
+        "            if False:  # it",
+        (
+            "tests/web/test_stream.py::"
+            "test_who_comes_while_a_drain_begins_is_sent_away_as_the_others",
+        ),
+    ),
+    Mutant(
+        "sink: through ASGI an old heartbeat moves the cursor back",
+        "broadcaster/web/sink.py",
+        '        self._heartbeat = b""  # one that still waits',
+        "        # one that still waits",
+        (
+            "tests/web/test_connection.py::"
+            "test_through_asgi_a_heartbeat_that_waited_does_not_move_the_cursor_back",
+        ),
+    ),
     # The head, and the first bytes
     Mutant(
         "stream: proxies may buffer it",
