@@ -410,8 +410,9 @@ class Interleavings(RuleBasedStateMachine):
         store.added -= lost
         store.last = kept[-1][0] if kept else ZERO
         if back:
-            # An older clock, but no id that has been before: nobody could tell the two apart.
-            self.lost += 1
+            # An older clock, but no id that has been before: nobody could tell the two apart. Nor
+            # one just after: it proves that nothing lies between, not that the other is there.
+            self.lost += 2
             store.add(EventId(store.last.ms, store.last.seq + self.lost), "k", name + "1")
             self.everything[name].append((store.last, "k", name + "1"))
         for node in self.nodes:  # a failover breaks every connection

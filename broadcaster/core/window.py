@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from enum import Enum, auto
 from typing import NamedTuple
 
-from broadcaster.core.event import ZERO, Boundary, EventId
+from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.sse import Frame
 
 _COMPACT_EVERY = 4096
@@ -60,18 +60,13 @@ class Window:
     def __init__(self, max_events: int, max_bytes: int, floor: EventId = ZERO) -> None:
         self.max_events = max_events
         self.max_bytes = max_bytes
-        self._begin(floor, complete=True)
+        self.restart(floor)
 
     def __len__(self) -> int:
         return len(self._frames) - self._first
 
     def restart(self, floor: EventId, *, complete: bool = True) -> None:
         """Forget everything and begin at a position, as after a gap that can't be closed."""
-        # The position just before the first new entry may be the id of an old one that is gone.
-        self._begin(floor, complete=complete, doubtful=floor if self.get(floor) else None)
-
-    def _begin(self, floor: EventId, *, complete: bool, doubtful: EventId | None = None) -> None:
-        self._doubtful = doubtful
         self.dropped: list[tuple[EventId, EventId]] = []
         self.floor = self.head = floor
         self.complete = complete
@@ -105,8 +100,6 @@ class Window:
 
     def place(self, position: EventId) -> Place:
         """Tell where a position lies, and so whether continuity from it is proven here."""
-        if position == self._doubtful and not isinstance(position, Boundary):
-            return Place.UNKNOWN
         if position in (self.floor, self.head):
             return Place.COVERED
         if position > self.head:

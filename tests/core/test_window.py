@@ -149,18 +149,6 @@ def test_a_second_lost_tail_does_not_make_the_first_one_forgotten() -> None:
     assert window.resume_from(at(7)) == at(1)
 
 
-def test_where_a_new_window_begins_an_old_entry_proves_nothing() -> None:
-    window = window_of(Frame(EventId(5, 3), "t", "", b"x"))
-    floor = EventId(5, 4).before()
-    window.restart(floor)
-    window.append([Frame(EventId(5, 4), "t", "", b"y")])
-    assert window.place(EventId(5, 3)) is Place.UNKNOWN
-    assert window.place(floor) is Place.COVERED
-    assert window.resume_from(EventId(5, 3)) == floor
-    window.restart(floor)  # now nothing old is there
-    assert window.place(EventId(5, 3)) is Place.COVERED
-
-
 @pytest.mark.parametrize("compact_every", [1, 4096])
 @given(
     batches=st.lists(st.lists(st.sampled_from(["", "a", "b", "c"]), max_size=6), max_size=12),

@@ -131,13 +131,6 @@ MUTANTS: tuple[Mutant, ...] = (
         (_WINDOW + "test_a_second_lost_tail_does_not_make_the_first_one_forgotten",),
     ),
     Mutant(
-        "window: an old entry proves what a new one is just after",
-        "broadcaster/core/window.py",
-        "if position == self._doubtful and not isinstance(position, Boundary):",
-        "if False:",
-        (_WINDOW + "test_where_a_new_window_begins_an_old_entry_proves_nothing",),
-    ),
-    Mutant(
         "hub: who has not got the terminal event is ended with it",
         "broadcaster/core/hub.py",
         "if subscriber.tick == tick:  # else it lags",
