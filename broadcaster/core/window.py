@@ -134,7 +134,7 @@ class Window:
             found = sorted(f for key in keys for f in self._chain(key, self._base + index))
         else:
             found = self._frames[index : index + _PAGE_EVENTS]
-        page = found[: fitting(found, max_bytes)]
+        page = found[: _fitting(found, max_bytes)]
         wanted = len(found) if keys else len(self._frames) - index
         return page, len(page) == wanted
 
@@ -231,7 +231,7 @@ class Window:
         self._first = 0
 
 
-def fitting(frames: list[Frame], max_bytes: int) -> int:
+def _fitting(frames: list[Frame], max_bytes: int) -> int:
     """How many frames to take to reach a sum of bytes: a page is at most one frame over it."""
     size = 0
     for count, frame in enumerate(frames[:_PAGE_EVENTS], 1):
