@@ -155,8 +155,13 @@ class Hub:
         self._clock += 1
         self._round = (stream, before)
         # All audiences are fixed before the first write: who joins later has the batch already.
-        yield from self._write(self._deliveries(stream, frames))
-        self._round = None
+        try:
+            yield from self._write(self._deliveries(stream, frames))
+        except BaseException:  # a mistake of ours: who was not reached catches up
+            self._look_anew(stream)
+            raise
+        finally:
+            self._round = None
         for subscriber in tuple(self._ahead[stream]):
             self._ask_anew(subscriber)
 

@@ -467,3 +467,25 @@ def test_an_id_ahead_of_this_node_is_asked_about_again_after_each_batch() -> Non
     beat(hub)  # also where nothing comes
     # What Redis has said of one stream says nothing of another.
     assert client.catch_up() == Ask("b", EventId(9, 0), Place.AHEAD)
+
+
+def test_a_round_that_fails_is_made_up_for_by_catching_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "SLICE", 1)
+    hub = make_hub()
+    clients = [Client(hub).live() for _ in range(4)]
+    round_ = hub.fan_out("a", [event(1)])
+    next(round_)
+    broken = next(client for client in clients if not client.data)
+    broken.subscriber.write = fail
+    with pytest.raises(RuntimeError):
+        list(round_)
+    hub.remove(broken.subscriber)
+    clients.remove(broken)
+    fan_out(hub, "a", event(2))
+    for client in clients:
+        client.catch_up()
+        assert b"".join(client.data) == event(1).wire + event(2).wire
+
+
+def fail(_: bytes) -> None:
+    raise RuntimeError

@@ -138,6 +138,13 @@ MUTANTS: tuple[Mutant, ...] = (
         (_HUB + "test_who_lags_when_a_response_ends_gets_the_terminal_event_first",),
     ),
     Mutant(
+        "hub: a round that fails is forgotten",
+        "broadcaster/core/hub.py",
+        "            self._look_anew(stream)\n            raise\n",
+        "            raise\n",
+        (_HUB + "test_a_round_that_fails_is_made_up_for_by_catching_up",),
+    ),
+    Mutant(
         "hub: a page of nothing is something",
         "broadcaster/core/hub.py",
         "if page.data:  # else a heartbeat",
