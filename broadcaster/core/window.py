@@ -19,7 +19,9 @@ from typing import NamedTuple
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.sse import Frame
 
-_COMPACT_EVERY = 4096
+# The place of an evicted frame takes 53 bytes until then: with more of them a small window would
+# grow for a long time after it is full.
+_COMPACT_EVERY = 256
 _PAGE_EVENTS = 1000
 _EVICTED = Frame(ZERO, "", "", b"")
 

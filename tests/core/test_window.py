@@ -149,7 +149,14 @@ def test_a_second_lost_tail_does_not_make_the_first_one_forgotten() -> None:
     assert window.resume_from(at(7)) == at(1)
 
 
-@pytest.mark.parametrize("compact_every", [1, 4096])
+def test_a_small_window_that_is_full_grows_no_more() -> None:
+    window = Window(max_events=10, max_bytes=1 << 20)
+    for ms in range(1, 5000):
+        window.append([frame(ms, "k")])
+    assert len(window._frames) < 300
+
+
+@pytest.mark.parametrize("compact_every", [1, 256])
 @given(
     batches=st.lists(st.lists(st.sampled_from(["", "a", "b", "c"]), max_size=6), max_size=12),
     bounds=st.tuples(st.integers(1, 8), st.integers(10, 100)),
