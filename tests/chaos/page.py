@@ -40,7 +40,7 @@ def _row(results: Sequence[Result]) -> str:
     lines: dict[str, list[str]] = {}
     for result in results:
         for shown in result.shown:
-            wrong = "" if shown.right else "**NOT: **"
+            wrong = "" if shown.right else "**NOT:** "
             lines.setdefault(shown.what, []).append(wrong + shown.measured)
         if result.error:
             lines.setdefault("**failed**", []).append(result.error.strip().splitlines()[-1])
