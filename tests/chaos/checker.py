@@ -61,7 +61,7 @@ class Report:
     Attributes:
         deliveries: events that clients got, each counted once per client.
         resets: by reason.
-        needless: resets whose cursor was there all the time, or of one that nobody could not read.
+        needless: resets whose cursor was there all the time, or was said to be unreadable: none is.
         counts: findings by fault; `findings` keeps the first of them.
     """
 

@@ -73,8 +73,7 @@ class Producer:
         """
         seq = next(self._seqs)
         body, type_ = data if data is not None else self._made(stream, seq, key), f"t{seq % 3}"
-        digest = digest_of(_LINE_END.sub(b"\n", body))  # as a client gets it
-        added = Added(stream, seq, digest, key, type_, time.monotonic())
+        added = Added(stream, seq, _digest(body), key, type_, time.monotonic())
         self._ledger.added.append(added)
         fields: dict[str, Any] = {"type": type_, "key": key, "data": body}
         if seq % 2:  # the form that the hub's publisher writes
@@ -117,6 +116,11 @@ class Producer:
         await self._client.aclose()
 
 
+def _digest(data: bytes) -> str:
+    """Of data as a client gets it, for whom each line end is an LF."""
+    return digest_of(_LINE_END.sub(b"\n", data))
+
+
 async def entries(client: Any, stream: str) -> dict[Id, str]:
     """All that a stream holds: ids, and digests of the data."""
     found: dict[Id, str] = {}
@@ -131,7 +135,7 @@ async def entries(client: Any, stream: str) -> dict[Id, str]:
             assert id_ is not None
             packed = fields.get(b"m")
             data = fields[b"data"] if packed is None else msgpack.unpackb(packed)[2].encode()
-            found[id_] = digest_of(_LINE_END.sub(b"\n", data))
+            found[id_] = _digest(data)
             start = f"({raw.decode()}"
         if len(rows) < _PAGE:
             return found

@@ -228,9 +228,9 @@ class Stage:
                 task.result()
             await _cancelled(task)
 
-    async def live(self, timeout_s: float, group: str = "") -> None:
-        """Wait until all clients are live, or those of a group."""
-        answer = await self.load.ask("live", timeout_s=timeout_s, group=group)
+    async def live(self, timeout_s: float) -> None:
+        """Wait until all clients are live."""
+        answer = await self.load.ask("live", timeout_s=timeout_s)
         if answer["left"]:
             self.show(
                 f"all are live again in {timeout_s:.0f} s", f"{answer['left']} are not", False

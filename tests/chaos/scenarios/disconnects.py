@@ -81,10 +81,8 @@ async def herd(stage: Stage) -> None:
     await stage.quiet()
     await stage.settle()
     lost = [o for o in outages(stage.recording) if o.start_s >= dropped_s]
-    last_s, count = (
-        max(o.start_s + o.seconds for o in lost) - dropped_s,
-        len(stage.recording.chains),
-    )
+    last_s = max(o.start_s + o.seconds for o in lost) - dropped_s
+    count = len(stage.recording.chains)
     stage.show(f"{count} are dropped", f"{len(lost)}", len(lost) == count)
     stage.show("all streaming again in 15 s", f"{last_s:.1f} s", last_s <= 15.0, busy=True)
     stage.show(
