@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 _TAIL_TIMEOUT_S = BLOCK_S + 2.0
 _READ_TIMEOUT_S = 5.0
 _DRAIN_SLICES = 20
+_WAKE_SLICE = 10
 _PATIENCE_S = 2.0
 # Between two reads of a stream. A read costs about 0.2 ms of CPU however few events it brings, most
 # of it the kernel's, and each event that comes meanwhile is one write less for every client.
@@ -120,22 +121,25 @@ class Node:
             async for change in changes:
                 is_rare = time.monotonic() - asked_s > _RARE_S
                 async with self._turn:
-                    await self._apply(stream, change)
+                    sleepers = await self._apply(stream, change)
+                await _wake(sleepers)
                 if not (is_rare and was_rare):
                     await asyncio.sleep(_GATHER_S)
                 asked_s, was_rare = time.monotonic(), is_rare
 
-    async def _apply(self, stream: str, change: Change) -> None:
+    async def _apply(self, stream: str, change: Change) -> list[Subscriber]:
+        sleepers: list[Subscriber] = []
         match change:
             case Batch(frames):
                 await _finish(self.hub.fan_out(stream, frames))
                 self.observer.measure(stream, frames)
             case Rewind(position):
-                self.hub.rewind(stream, position)
+                sleepers = self.hub.rewind(stream, position)
             case Restart(floor, frames, complete):
-                self.hub.restart(stream, floor, complete=complete)
+                sleepers = self.hub.restart(stream, floor, complete=complete)
                 await _finish(self.hub.fan_out(stream, frames))
         self.observer.look_at_clock(stream)
+        return sleepers
 
     async def _beat(self) -> None:
         while True:
@@ -312,6 +316,14 @@ def _from(channel: Channel, positions: Positions) -> str | None:
     if not positions:
         return None
     return cursor.render(positions).decode() if channel.shards > 1 else str(positions[channel.name])
+
+
+async def _wake(sleepers: list[Subscriber]) -> None:
+    """Wake all, few at a time, so that other streams' events are not held up."""
+    for start in range(0, len(sleepers), _WAKE_SLICE):
+        for subscriber in sleepers[start : start + _WAKE_SLICE]:
+            subscriber.wake()
+        await asyncio.sleep(0)
 
 
 async def _finish(round_: Iterator[None]) -> None:

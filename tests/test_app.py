@@ -12,7 +12,7 @@ import pytest
 
 from broadcaster.app import Node
 from broadcaster.backend.replayer import Page, Replayer
-from broadcaster.backend.tailer import Batch, Change
+from broadcaster.backend.tailer import Batch, Change, Restart, Rewind
 from broadcaster.core import hub as hub_module
 from broadcaster.core import sse
 from broadcaster.core.event import ZERO, Event, EventId
@@ -35,12 +35,16 @@ def _ignore(_: bytes) -> None:
     return
 
 
-def live(node: Node, write: Callable[[bytes], object] = _ignore) -> Subscriber:
+def live(
+    node: Node,
+    write: Callable[[bytes], object] = _ignore,
+    wake: Callable[[], object] = lambda: None,
+) -> Subscriber:
     subscriber = Subscriber(
         Subscription(STREAMS),
         dict.fromkeys(STREAMS, ZERO),
         write=write,
-        wake=lambda: None,
+        wake=wake,
         pushed=True,
         chunked=False,
     )
@@ -123,6 +127,29 @@ async def test_one_round_at_a_time_so_that_who_lags_meanwhile_misses_nothing(nod
             got.append(step or b"")
         lines = [line for line in b"".join(got).split(b"\n") if line.startswith(b"data")]
         assert sorted(lines) == [b"data: inventory 1", b"data: orders 1"]
+
+
+@pytest.mark.parametrize("change", [Rewind(ZERO), Restart(EventId(9, 0), [], complete=True)])
+async def test_of_a_changed_history_all_learn_but_not_all_at_once(
+    node: Node, change: Change
+) -> None:
+    woken: list[int] = []
+    for number in range(50):
+        live(node, wake=partial(woken.append, number))
+    tailer: Any = Told(batch("orders", 1), change)
+    node.tailers["orders"] = tailer
+    tailing = asyncio.create_task(node._tail("orders"))
+    most = 0
+    while len(woken) < 50:
+        before = len(woken)
+        await asyncio.sleep(0)
+        most = max(most, len(woken) - before)
+        if woken:  # another stream has its turn meanwhile, and nobody is live on the old history
+            assert not node._turn.locked()
+            assert not node.hub.live
+    await tailing
+    assert most <= 10
+    assert len(set(woken)) == 50
 
 
 async def test_a_heartbeat_waits_for_the_end_of_a_round(node: Node) -> None:

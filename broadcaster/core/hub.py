@@ -1,4 +1,4 @@
-"""Who gets what: streams and keys to subscribers. Pure: it writes into sinks that never wait.
+"""Who gets what, from where: events to subscribers. Pure: it writes into sinks that never wait.
 
 Joining live and catching up share one rule, and it needs no lock because it contains no `await`:
 if a subscriber's position is the head of each of its windows, it becomes live; else it is sent what
@@ -18,11 +18,12 @@ from itertools import product
 from typing import TypeAlias
 
 from broadcaster.core import sse
+from broadcaster.core.audience import Audience, Audiences
 from broadcaster.core.cursor import Positions
 from broadcaster.core.event import EventId
 from broadcaster.core.page import PAGE_BYTES, Page, Pages, join, page_of
 from broadcaster.core.sse import Frame
-from broadcaster.core.subscription import Audience, State, Subscriber, Subscription
+from broadcaster.core.subscription import State, Subscriber
 from broadcaster.core.window import Ask, Place, Window
 from broadcaster.metrics import from_zero
 
@@ -56,9 +57,7 @@ class Hub:
         self.delivered_bytes = 0
         self.resumes = from_zero("window", "redis", "reset")
         self.resets = from_zero(*product(windows, RESET_REASONS))
-        self._audiences: dict[Subscription, Audience] = {}
-        self._whole: dict[str, set[Audience]] = {name: set() for name in windows}
-        self._by_key: dict[str, dict[str, set[Audience]]] = {name: {} for name in windows}
+        self._audiences = Audiences(windows)
         self._ahead: dict[str, set[Subscriber]] = {name: set() for name in windows}
         self._pages = Pages(windows)
         self._clock = 0  # counts rounds and beats
@@ -68,7 +67,7 @@ class Hub:
     @property
     def live(self) -> int:
         """How many subscribers are LIVE."""
-        return sum(len(a.pushing) + len(a.pulling) for a in self._audiences.values())
+        return self._audiences.subscribers
 
     # Subscribers come and go
 
@@ -101,10 +100,7 @@ class Hub:
         subscriber.state = State.LAGGING
         subscriber.reached = True
         subscriber.position = self._live_position(subscriber)
-        audience = self._audiences[subscriber.subscription]
-        audience.members(subscriber).discard(subscriber)
-        if not audience.pushing and not audience.pulling:
-            self._drop(audience)
+        self._audiences.leave(subscriber)
 
     def _live_position(self, subscriber: Subscriber) -> Positions:
         heads = {name: self.windows[name].head for name in subscriber.subscription.streams}
@@ -115,26 +111,7 @@ class Hub:
     def _join(self, subscriber: Subscriber) -> None:
         subscriber.state = State.LIVE
         subscriber.tick = self._clock  # a round in progress has nothing for it
-        subscription = subscriber.subscription
-        audience = self._audiences.get(subscription)
-        if audience is None:
-            audience = self._audiences[subscription] = Audience(subscription)
-            for name in subscription.streams:
-                for key in subscription.keys:
-                    self._by_key[name].setdefault(key, set()).add(audience)
-                if not subscription.keys:
-                    self._whole[name].add(audience)
-        audience.members(subscriber).add(subscriber)
-
-    def _drop(self, audience: Audience) -> None:
-        subscription = audience.subscription
-        del self._audiences[subscription]
-        for name in subscription.streams:
-            self._whole[name].discard(audience)
-            for key in subscription.keys:
-                self._by_key[name][key].discard(audience)
-                if not self._by_key[name][key]:
-                    del self._by_key[name][key]
+        self._audiences.join(subscriber)
 
     # A batch arrives
 
@@ -158,7 +135,8 @@ class Hub:
         try:
             yield from self._write(self._deliveries(stream, frames))
         except BaseException:  # a mistake of ours: who was not reached catches up
-            self._look_anew(stream)
+            for subscriber in self._look_anew(stream):
+                subscriber.wake()
             raise
         finally:
             self._round = None
@@ -167,13 +145,8 @@ class Hub:
 
     def _deliveries(self, stream: str, frames: Sequence[Frame]) -> list[Delivery]:
         sendable = [frame for frame in frames if frame.wire]
-        touched = dict.fromkeys(self._whole[stream], sendable)
-        if by_key := self._by_key[stream]:
-            for frame in sendable:
-                for audience in by_key.get(frame.key, ()):
-                    touched.setdefault(audience, []).append(frame)
         deliveries = []
-        for audience, candidates in touched.items():
+        for audience, candidates in self._audiences.concerned(stream, sendable).items():
             selected, ends = candidates, False
             if audience.selective:
                 selected, ends = audience.subscription.select(candidates)
@@ -331,38 +304,43 @@ class Hub:
         """Redis has the entry at this position: wait for the tailer, and send what is after it."""
         subscriber.confirmed = stream, position
 
-    def rewind(self, stream: str, position: EventId) -> None:
-        """The stream's history has changed after a position: whoever is past it must ask anew."""
-        self._look_anew(stream)
+    def rewind(self, stream: str, position: EventId) -> list[Subscriber]:
+        """The stream's history has changed after a position: whoever is past it must look anew.
+
+        Returns:
+            Whom to wake, few in a turn of the event loop: a task costs more than a write.
+        """
+        concerned = self._look_anew(stream)
         self.windows[stream].rewind(position)
         self._pages.forget()
-        for subscriber in self.subscribers:
-            if stream in subscriber.subscription.streams:
-                self._note_dropped(subscriber, stream)
+        for subscriber in concerned:
+            self._note_dropped(subscriber, stream)
+        return concerned
 
     def _note_dropped(self, subscriber: Subscriber, stream: str) -> None:
         if self.windows[stream].was_dropped(subscriber.position[stream]):
             subscriber.dropped |= {stream}
 
-    def restart(self, stream: str, floor: EventId, *, complete: bool) -> None:
-        """Nothing in the window joins what Redis has now: begin again. See `Window.restart`."""
-        self._look_anew(stream)
+    def restart(self, stream: str, floor: EventId, *, complete: bool) -> list[Subscriber]:
+        """Nothing in the window joins what Redis has now. See `Window.restart`, and `rewind`."""
+        concerned = self._look_anew(stream)
         self.windows[stream].restart(floor, complete=complete)
         self._pages.forget()
+        return concerned
 
-    def _look_anew(self, stream: str) -> None:
-        for subscriber in self.subscribers:
-            if stream in subscriber.subscription.streams:
-                self.lag(subscriber)
-                self._ask_anew(subscriber)
+    def _look_anew(self, stream: str) -> list[Subscriber]:
+        concerned = [s for s in self.subscribers if stream in s.subscription.streams]
+        for subscriber in concerned:
+            self.lag(subscriber)
+            self._stop_waiting(subscriber)
+        return concerned
 
     def _ask_anew(self, subscriber: Subscriber) -> None:
-        """What Redis has said of its position may be true no more."""
-        subscriber.confirmed = None
         self._stop_waiting(subscriber)
         subscriber.wake()
 
     def _stop_waiting(self, subscriber: Subscriber) -> None:
+        subscriber.confirmed = None  # what Redis has said of its position may be true no more
         for stream in subscriber.subscription.streams:
             self._ahead[stream].discard(subscriber)
 

@@ -233,24 +233,3 @@ class Subscriber:
         self.announce = True
         self.resume = "window" if resumed else ""
         self.farewell = b""
-
-
-class Audience:
-    """The live subscribers of one subscription: what is joined for one is written to all.
-
-    With a key for each client there are as many of these as clients, in memory that the processor
-    has not seen for long. So what each event asks of the subscription is kept here.
-    """
-
-    __slots__ = ("named", "pulling", "pushing", "selective", "subscription")
-
-    def __init__(self, subscription: Subscription) -> None:
-        self.subscription = subscription
-        self.named = subscription.named
-        self.selective = subscription.selective
-        self.pushing: set[Subscriber] = set()
-        self.pulling: set[Subscriber] = set()
-
-    def members(self, subscriber: Subscriber) -> set[Subscriber]:
-        """The set that this subscriber belongs to."""
-        return self.pushing if subscriber.pushed else self.pulling

@@ -120,14 +120,15 @@ class Stack:
         return [Entry(*json.loads(line)) for line in lines]
 
     async def connections(self) -> list[int]:
-        """How many streams the balancer has open to each node that is up."""
+        """How many streams the balancer has open to each node; empty until it has all for up."""
         text = (await self._python(_STATISTICS)).removeprefix("# ")
         rows = csv.DictReader(io.StringIO(text))
-        return [
+        counts = [
             int(row["scur"])
             for row in rows
             if row["pxname"] == "nodes" and row["svname"] != "BACKEND" and row["status"] == "UP"
         ]
+        return counts if len(counts) == len(await self.nodes()) else []
 
     async def logs(self) -> str:
         """The last lines of all services, for a test that failed."""

@@ -256,7 +256,7 @@ async def test_a_client_that_leaves_is_forgotten(hub: Running) -> None:
         else:
             stream.writer.close()
     await until(lambda: not hub.node.hub.subscribers)
-    assert not hub.node.hub._audiences
+    assert not len(hub.node.hub._audiences)
 
 
 async def test_one_encoding_per_event_and_no_redis_connection_per_client(

@@ -237,9 +237,30 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "app: two rounds at a time",
         _APP,
-        "                async with self._turn:\n                    await self._apply",
-        "                if True:\n                    await self._apply",
+        "                async with self._turn:\n                    sleepers =",
+        "                if True:\n                    sleepers =",
         ("tests/test_app.py::test_one_round_at_a_time_so_that_who_lags_meanwhile_misses_nothing",),
+    ),
+    Mutant(
+        "app: who has to look anew is not woken",
+        _APP,
+        "                await _wake(sleepers)\n",
+        "",
+        ("tests/test_app.py::test_of_a_changed_history_all_learn_but_not_all_at_once",),
+    ),
+    Mutant(
+        "app: who has to look anew is woken while others wait for the turn",
+        _APP,
+        "                await _wake(sleepers)\n",
+        "                    await _wake(sleepers)\n",
+        ("tests/test_app.py::test_of_a_changed_history_all_learn_but_not_all_at_once",),
+    ),
+    Mutant(
+        "app: all who have to look anew are woken at once",
+        _APP,
+        "_WAKE_SLICE = 10",
+        "_WAKE_SLICE = 10_000",
+        ("tests/test_app.py::test_of_a_changed_history_all_learn_but_not_all_at_once",),
     ),
     Mutant(
         "app: a heartbeat in the middle of a round",
