@@ -25,6 +25,7 @@ import redis
 from bench.child import Child, Process
 from bench.events import CHANNEL, PATH, TYPE, paced, stamped
 from broadcaster import EmbeddedRedis, Outgoing, SyncPublisher
+from broadcaster.backend.embedded import free_port
 
 NCHAN_MODULE = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
 NAMES = {
@@ -284,13 +285,6 @@ def missing() -> dict[str, str]:
     if not NCHAN_MODULE.exists() or not shutil.which("nginx"):
         needs["nchan"] = "Debian's nginx and libnginx-mod-nchan"
     return needs
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def wait_for_port(port: int, timeout_s: float = 10.0) -> None:

@@ -13,7 +13,7 @@ import redis
 from redis.crc import key_slot
 
 from broadcaster import EmbeddedRedis, connect_sync
-from broadcaster.backend.embedded import _DIE_WITH_PARENT, _binary, _free_port
+from broadcaster.backend.embedded import _DIE_WITH_PARENT, _binary, free_port
 from tests.wait import until_sync
 
 SERVICE = "themaster"
@@ -229,7 +229,7 @@ def _client(server: EmbeddedRedis) -> Any:
 
 def _cluster_server() -> EmbeddedRedis:
     options = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS))
-    return EmbeddedRedis(*options, "--cluster-port", str(_free_port()), *_USERS, *_QUICK)
+    return EmbeddedRedis(*options, "--cluster-port", str(free_port()), *_USERS, *_QUICK)
 
 
 def _bus_port(server: EmbeddedRedis) -> str:

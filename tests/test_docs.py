@@ -31,6 +31,7 @@ import pytest
 from playwright.async_api import async_playwright
 
 from broadcaster import Channel, Publisher, Settings, load_settings
+from broadcaster.backend.embedded import free_port
 from tests.nodes import Raw, running, told
 from tests.wait import until
 
@@ -127,7 +128,7 @@ class Terminal:
         self.replaced = {
             "redis://localhost:6379": redis_url,
             "redis-cli ": f"redis-cli -u {redis_url} ",
-            **{f":{port}": f":{_free_port()}" for port in (8000, 8001)},
+            **{f":{port}": f":{free_port()}" for port in (8000, 8001)},
         }
         self.replaced["--port 8001"] = f"--port {self.replaced[':8001'][1:]}"
         self.known: dict[str, str] = {}  # ids of the page, and ours in their places
@@ -184,13 +185,6 @@ class Terminal:
 
 def _plain(lines: list[str]) -> list[str]:
     return [re.sub(r"^retry: \d+$", "retry: N", line) for line in lines]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _listens(port: int) -> bool:

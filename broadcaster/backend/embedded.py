@@ -7,8 +7,10 @@ nothing on disk, ignores the terminal's Ctrl-C, and ends when we end, however we
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import logging
+import secrets
 import shutil
 import signal
 import socket
@@ -28,6 +30,7 @@ _HOST = "127.0.0.1"
 _START_TIMEOUT_S = 10.0
 _STOP_TIMEOUT_S = 5.0
 _PORT_TRIES = 5
+_FIRST_PORT, _PORTS = 20_000, 12_000
 # The kernel sends SIGTERM to the server when its parent dies, even of SIGKILL (1 is
 # PR_SET_PDEATHSIG, prctl(2)); it outlives exec. `preexec_fn` would do the same in this process,
 # but is not safe where threads run.
@@ -84,7 +87,7 @@ class EmbeddedRedis:
         if self._process is not None:
             return self
         for _ in range(1 if self.port else _PORT_TRIES):
-            port = self.port or _free_port()
+            port = self.port or free_port()
             # Another process may have taken the free port meanwhile: then we try the next one.
             if self._try_start(port):
                 self.port = port
@@ -215,11 +218,22 @@ def _binary() -> str | None:
     return shutil.which("valkey-server") or shutil.which("redis-server")
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((_HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_port() -> int:
+    """A port on which nobody listens, for a server that may be stopped and started again.
+
+    It is below those that Linux gives to connections, from 32768 on (`ip_local_port_range`): one
+    of those could be a connection's by the time it is listened on, and who tries to reach a server
+    that is down could be connected with itself.
+
+    Raises:
+        BackendUnavailableError: of a hundred, none is free.
+    """
+    for _ in range(100):
+        port = _FIRST_PORT + secrets.randbelow(_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("", port))
+            return port
+    raise BackendUnavailableError("no port is free to listen on")
 
 
 def _is_free(port: int) -> bool:

@@ -18,7 +18,7 @@ from broadcaster import (
     redacted,
 )
 from broadcaster.backend.client import is_unavailable, raw_stream_replies
-from broadcaster.backend.embedded import _binary, _free_port
+from broadcaster.backend.embedded import _binary, free_port
 from tests.wait import until, until_sync
 
 
@@ -125,7 +125,7 @@ async def _check_raw_replies(client: Any) -> None:
 
 @pytest.fixture
 def sentinel_port(redis_server: EmbeddedRedis, tmp_path: Path) -> Iterator[int]:
-    port = _free_port()
+    port = free_port()
     config = tmp_path / "sentinel.conf"
     config.write_text(f"port {port}\nsentinel monitor themaster 127.0.0.1 {redis_server.port} 1\n")
     binary = _binary()

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -85,6 +87,17 @@ def test_a_port_that_is_taken() -> None:
         other.close()
         with pytest.raises(BackendUnavailableError), other:
             pass
+
+
+def test_a_free_port_is_nobodys_and_no_connection_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", embedded.free_port())) as taken:
+        free, port = embedded.free_port(), taken.getsockname()[1]
+        ports = iter([port, port, free])
+        monkeypatch.setattr(secrets, "randbelow", lambda _: next(ports) - embedded._FIRST_PORT)
+        assert embedded.free_port() == free
+        ports = iter([port] * 100)
+        with pytest.raises(BackendUnavailableError, match="no port is free"):
+            embedded.free_port()
 
 
 def test_a_server_that_refuses_its_configuration() -> None:

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from tests.chaos.processes import command, free_port
+from broadcaster.backend.embedded import free_port
+from tests.chaos.processes import command
 from tests.wait import until
 
 # Checks as in `deploy/haproxy.cfg`: what does not answer for a moment is busy, not dead.

@@ -7,7 +7,6 @@ import ctypes
 import itertools
 import os
 import signal
-import socket
 import sys
 from asyncio.subprocess import PIPE, Process
 from contextlib import suppress
@@ -19,6 +18,7 @@ import orjson
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from broadcaster.backend.embedded import free_port
 from tests.wait import until
 
 _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG, prctl(2)
@@ -29,14 +29,6 @@ _DIE_WITH_PARENT = (
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 30.0
 _LINE_LIMIT = 1 << 24
-
-
-def free_port() -> int:
-    """A port that nobody has now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def die_with_parent() -> None:

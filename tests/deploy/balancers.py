@@ -14,8 +14,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from broadcaster.backend.embedded import free_port
 from tests.commands import Running, Start, ready
-from tests.deploy.stack import ROOT, free_port
+from tests.deploy.stack import ROOT
 from tests.wait import until
 
 DEPLOY = ROOT / "deploy"

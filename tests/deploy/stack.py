@@ -12,13 +12,14 @@ import resource
 import secrets
 import shlex
 import shutil
-import socket
 import subprocess
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
+
+from broadcaster.backend.embedded import free_port
 
 ROOT = Path(__file__).parent.parent.parent
 NEEDS = "COMPOSE_TEST=1 asks for it (make compose-test); it needs a Docker engine"
@@ -37,14 +38,6 @@ _STATISTICS = """
 import urllib.request
 print(urllib.request.urlopen("http://lb:8404/;csv").read().decode())
 """
-
-
-def free_port() -> int:
-    """A port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Entry(NamedTuple):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -22,6 +21,7 @@ import pytest
 from playwright.async_api import ConsoleMessage, Page, async_playwright
 
 from broadcaster import Publisher
+from broadcaster.backend.embedded import free_port
 from tests.wait import until, until_sync
 
 CHROMIUM = next(
@@ -50,7 +50,7 @@ class Node:
     def __init__(self, redis_url: str, prefix: str = "") -> None:
         self.prefix = prefix
         self._redis_url = redis_url
-        self._port = _free_port()
+        self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -93,13 +93,6 @@ class Node:
         with urllib.request.urlopen(self.url + path, timeout=1.0) as response:
             body: bytes = response.read()
             return body
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Watched:
