@@ -119,6 +119,9 @@ class RedisStream:
             info = await self._client.xinfo_stream(self.redis_key)
         except ResponseError as error:
             if "no such key" in str(error):
+                # Its traceback has a frame of redis-py's that has it: a tailer asks every second,
+                # and all of it would wait for the garbage collector.
+                error.__traceback__ = None
                 return Info()
             raise
         last = EventId.of_entry(info["last-generated-id"])

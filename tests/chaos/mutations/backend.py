@@ -210,6 +210,16 @@ MUTANTS: tuple[Mutant, ...] = (
         "        if True:",
         ("tests/backend/test_stream.py",),
     ),
+    Mutant(
+        "stream: one that does not exist leaves garbage each time",
+        "broadcaster/backend/stream.py",
+        "                error.__traceback__ = None\n",
+        "",
+        (
+            "tests/backend/test_stream.py::"
+            "test_to_ask_for_a_stream_that_does_not_exist_leaves_nothing_behind",
+        ),
+    ),
     # Commands
     Mutant(
         "client: a command is sent again",

@@ -139,8 +139,11 @@ async def soak(stage: Stage) -> None:
     clients = stage.count(1000, 200)
     await stage.open_mix(clients)
     stage.background(stage.producer(streams=("a", "b"), maxlen=2000).run(10))
-    await stage.load.ask("churn", mean_life_s=clients / 10.0)  # ten a second
+    # What connections leave of the allocator's memory is used again, but not at once: to warm up,
+    # there are as many of them as in an hour.
+    await stage.load.ask("churn", mean_life_s=clients / stage.size(200.0, 10.0))
     await asyncio.sleep(stage.size(180.0, 20.0))
+    await stage.load.ask("churn", mean_life_s=clients / 10.0)  # ten a second
     samples, files = [], []
     ends_s = time.monotonic() + stage.size(1620.0, 30.0)
     while time.monotonic() < ends_s:
