@@ -11,8 +11,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from functools import partial
 from typing import Any
 
-from starlette.applications import Starlette
-
 from broadcaster.backend.client import AsyncClient, connect
 from broadcaster.backend.replayer import Replayer
 from broadcaster.backend.requester import Requester
@@ -30,7 +28,7 @@ from broadcaster.metrics import Meters
 from broadcaster.observer import Observer
 from broadcaster.settings import Settings, load_settings
 from broadcaster.web.problem import Shed
-from broadcaster.web.routes import starlette_app
+from broadcaster.web.routes import Application, application
 from broadcaster.web.server import ending_streams_on_signals
 
 logger = logging.getLogger(__name__)
@@ -340,7 +338,7 @@ async def _despite_errors(work: Callable[[], Awaitable[None]]) -> None:
             await asyncio.sleep(1.0)
 
 
-def create_app(settings: Settings | None = None) -> Starlette:
+def create_app(settings: Settings | None = None) -> Application:
     """Make the hub as an ASGI application.
 
     Args:
@@ -367,6 +365,6 @@ def create_app(settings: Settings | None = None) -> Starlette:
         finally:
             await node.aclose()
 
-    app = starlette_app(node, lifespan)
+    app = application(node, lifespan)
     app.state.node = node
     return app

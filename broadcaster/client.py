@@ -194,7 +194,7 @@ class EventSource:
                 await asyncio.sleep(wait_s)
 
     async def _connection(self, client: httpx.AsyncClient) -> AsyncGenerator[StreamEvent, None]:
-        headers = dict(self._headers)
+        headers = httpx.Headers(self._headers, encoding="utf-8")  # as the standard sends an id
         if self.last_event_id:
             headers["Last-Event-ID"] = self.last_event_id
         async with client.stream("GET", self.url, headers=headers) as response:

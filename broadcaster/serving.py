@@ -213,7 +213,8 @@ async def _supervise(
     stopping, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
-    environment = _environment(settings, config)
+    port = sockets[0][0].getsockname()[1]
+    environment = _environment(settings.model_copy(update={"port": port}), config)
     stop_s = settings.drain_s + _STOP_GRACE_S
     with TemporaryDirectory(prefix="broadcaster-") as directory:
         nodes = []
@@ -234,7 +235,7 @@ def _environment(settings: Settings, config: str | None) -> dict[str, str]:
 
     Not arguments: other users of the machine could read the url's password there.
     """
-    shown = ("redis_url", "log_level")
+    shown = ("redis_url", "log_level", "port")
     ours = {PREFIX + name.upper(): str(getattr(settings, name)) for name in shown}
     if config:
         ours[PREFIX + "CONFIG"] = str(Path(config).resolve())
@@ -247,14 +248,18 @@ async def _keep(child: Child, environment: dict[str, str], stop_s: float) -> Non
     command = [sys.executable, "-P", "-m", "broadcaster", "serve", "--child", str(child)]
     while True:
         started_s = time.monotonic()
-        process = await processes.start(command, env=environment, pass_fds=child.fds)
         try:
-            status = await process.wait()
-        finally:
-            await processes.stop([process], stop_s)
+            process = await processes.start(command, env=environment, pass_fds=child.fds)
+        except OSError as error:  # no memory, or too many processes: that may pass
+            logger.error("node process %d can't be started, trying again: %s", child.process, error)
+        else:
+            try:
+                status = await process.wait()
+            finally:
+                await processes.stop([process], stop_s)
+            logger.error(
+                "node process %d %s: starting another", process.pid, processes.how_it_ended(status)
+            )
         lived_s = time.monotonic() - started_s
         wait_s = _BACKOFF_S[0] if lived_s > _LONG_LIFE_S else min(wait_s * 2, _BACKOFF_S[1])
-        logger.error(
-            "node process %d %s: starting another", process.pid, processes.how_it_ended(status)
-        )
         await asyncio.sleep(wait_s)

@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from broadcaster import Publisher
+from broadcaster import Publisher, processes, serving
 from broadcaster.client import EventSource
 from broadcaster.tailing import address
 from tests.commands import SCRIPT, Start, finished, ready, starting
@@ -104,6 +104,9 @@ async def test_several_processes_serve_one_port_and_are_replaced(
     url = await node.url()
     await ready(url)
     before = await until(lambda: pair(node.process.pid), 15.0)
+    async with httpx.AsyncClient() as http:
+        nodes = (await http.get(f"{url}/v1/nodes")).json()["nodes"]
+    assert all(f":{url.rpartition(':')[2]}/" in name for name in nodes)
     opened: Counter[str] = Counter()
     sources = [
         EventSource(f"{url}/v1/inventory/stream", on_change=lambda t, _: opened.update([t]))
@@ -126,6 +129,20 @@ async def test_several_processes_serve_one_port_and_are_replaced(
     assert await asyncio.gather(*seen) == [[str(id_)]] * 24
     assert await node.stop(signal.SIGINT) == 0
     assert none_exists(after)
+
+
+async def test_a_process_that_can_not_be_started_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = iter([BlockingIOError("too many processes"), KeyboardInterrupt()])
+
+    async def start(*_: object, **__: object) -> None:
+        raise next(answers)
+
+    monkeypatch.setattr(processes, "start", start)
+    with pytest.raises(KeyboardInterrupt):
+        await serving._keep(serving.Child(1, [], ""), {}, 1.0)
+    assert "process 1 can't be started, trying again: too many processes" in caplog.text
 
 
 async def both_have(url: str, count: int) -> bool:

@@ -119,6 +119,12 @@ async def test_it_comes_back_with_the_last_complete_id_until_204() -> None:
     assert resumed == [None, "2-0", "3-0"]
 
 
+async def test_an_id_may_be_any_text() -> None:
+    async with scripted(OK + "id: ä→\ndata: a\n\n".encode(), GONE) as script:
+        _, source = await read(script.url)
+    assert script.header(1, "last-event-id") == source.last_event_id == "ä→"
+
+
 async def test_trouble_that_may_pass_is_waited_out_and_told() -> None:
     told: list[str] = []
     away = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"

@@ -63,7 +63,6 @@ class EmbeddedRedis:
             port: the TCP port; None takes a free one.
         """
         self._config = config
-        self._fixed_port = port
         self._process: subprocess.Popen[bytes] | None = None
         self.port = port or 0
         self.directory = Path(tempfile.mkdtemp(prefix="broadcaster-redis-"))

@@ -6,6 +6,7 @@ announced is in the stream once. Where an answer is lost, it says so and lets th
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from itertools import islice
@@ -27,13 +28,7 @@ from broadcaster.backend.client import (
     connect_sync,
     translated,
 )
-from broadcaster.backend.exchange import (
-    TROUBLE,
-    Command,
-    NotSentError,
-    exchange,
-    exchange_sync,
-)
+from broadcaster.backend.exchange import TROUBLE, Command, NotSentError, exchange, exchange_sync
 from broadcaster.core.channel import shard_name, shard_of
 from broadcaster.core.codec import encode
 from broadcaster.core.event import EventId
@@ -43,6 +38,7 @@ MAXLEN = 100_000
 """Entries that a stream retains, about: Redis trims whole nodes of entries (`MAXLEN ~`)."""
 BATCH = 1_000
 """Events of one write of `publish_many`."""
+_CONCURRENT = 50  # each write has a connection, and redis-py's pool refuses more than 100
 
 
 class Outgoing(NamedTuple):
@@ -135,7 +131,8 @@ class _Streams:
 class Publisher(_Streams):
     """Publishes events from asynchronous code.
 
-    Safe for any number of tasks at a time. Cancelling a call closes its connection; whether its
+    Safe for any number of tasks at a time, of which 50 write and the others wait; each transaction
+    has a connection while its block runs. Cancelling a call closes its connection; whether its
     events were stored is then unknown.
 
     Attributes:
@@ -165,6 +162,7 @@ class Publisher(_Streams):
         given = redis_url_or_client
         self._owned = isinstance(given, str)
         self.redis: AsyncClient = connect(given) if isinstance(given, str) else given
+        self._places = asyncio.Semaphore(_CONCURRENT)
 
     async def publish(
         self, channel: str, *, type: str = "message", key: str = "", data: Any = None
@@ -184,7 +182,8 @@ class Publisher(_Streams):
         """
         command = self._xadd((channel, type, key, data))
         with _translating(f"publish to {channel}"):
-            return _event_id(await self.redis.execute_command(*command))
+            async with self._places:
+                return _event_id(await self.redis.execute_command(*command))
 
     async def publish_many(
         self,
@@ -209,7 +208,8 @@ class Publisher(_Streams):
         for commands in self._batches(events, batch, ids):
             replies: list[Any] = []
             try:
-                await exchange(self.redis, commands, replies)
+                async with self._places:
+                    await exchange(self.redis, commands, replies)
             except NotSentError as error:
                 raise _unsent(ids, error) from error.__cause__
             except TROUBLE as error:

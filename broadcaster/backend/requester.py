@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -10,14 +11,16 @@ from broadcaster.backend.client import AsyncClient, translated
 from broadcaster.core.event import EventId
 
 _MAXLEN = 100_000
+_CONCURRENT = 4  # each has a connection, and a herd asks at once
 
 
 class Requester:
     """Asks the workers of a consumer group to produce something."""
 
     def __init__(self, client: AsyncClient) -> None:
-        """Prepare, with a client of its own that sends nothing twice."""
+        """Prepare, with a client that sends nothing twice."""
         self._client: Any = client
+        self._places = asyncio.Semaphore(_CONCURRENT)
 
     async def request(self, redis_key: str, key: str) -> EventId:
         """Add a request and return its id, which names the run.
@@ -28,8 +31,11 @@ class Requester:
             ConfigurationError: Redis refuses for good (rights, a key that is no stream).
         """
         try:
-            return EventId.of_entry(
-                await self._client.xadd(redis_key, {b"key": key}, maxlen=_MAXLEN, approximate=True)
-            )
+            async with self._places:
+                return EventId.of_entry(
+                    await self._client.xadd(
+                        redis_key, {b"key": key}, maxlen=_MAXLEN, approximate=True
+                    )
+                )
         except (RedisError, OSError) as error:
             raise translated(error, f"add a request to {redis_key}") from error

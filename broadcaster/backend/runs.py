@@ -196,8 +196,16 @@ class RunQueue:
         entries = await self._asking(lambda: self._abandoned(limit))
         if not entries:
             entries = await self._asking(lambda: self._fresh(limit, wait_s))
-        runs = [await self._begun(id, fields) for id, fields in entries]
-        return [run for run in runs if run is not None]
+        runs: list[Run] = []
+        try:
+            for id, fields in entries:
+                if run := await self._begun(id, fields):
+                    runs.append(run)
+        except BaseException:
+            for run in runs:  # or `keep` would hold what nobody works on
+                self.release(run)
+            raise
+        return runs
 
     async def keep(self) -> None:
         """Say that this worker lives: call it at least three times in `takeover_s`.

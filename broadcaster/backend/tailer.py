@@ -148,7 +148,7 @@ class Tailer:
             frames += self.decoder.decode(rows)
             beginning = len(rows) < self._count
             start = frames[-1].id.before() if frames else ZERO
-            size += sum(len(frame.wire) for frame in frames[-len(rows) :])
+            size += sum(len(frame.wire) for frame in frames[len(frames) - len(rows) :])
             if size > self._window.max_bytes:
                 break
         frames.reverse()

@@ -174,14 +174,16 @@ class Hub:
         # with a key for each, share a slice: a turn of the event loop costs as much as a send.
         tick, live, written = self._clock, State.LIVE, 0
         for subscribers, data, events, ends in deliveries:
-            self.deliveries += len(subscribers) * events
-            self.delivered_bytes += len(subscribers) * len(data)
             framed = data, sse.chunk(data)
             for start in range(0, len(subscribers), SLICE):
+                served = 0
                 for subscriber in subscribers[start : start + SLICE]:
                     if subscriber.tick != tick and subscriber.state is live:
                         subscriber.tick = tick
                         subscriber.write(framed[subscriber.chunked])
+                        served += 1
+                self.deliveries += served * events
+                self.delivered_bytes += served * len(data)
                 written += min(SLICE, len(subscribers) - start)
                 if written >= SLICE:
                     written = 0
@@ -305,7 +307,7 @@ class Hub:
         subscriber.confirmed = stream, position
 
     def rewind(self, stream: str, position: EventId) -> list[Subscriber]:
-        """The stream's history has changed after a position: whoever is past it must look anew.
+        """The stream's history has changed after a position: all of its clients look anew.
 
         Returns:
             Whom to wake, few in a turn of the event loop: a task costs more than a write.

@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 _ASK_AGAIN_S = (0.5, 1.5)
 _SMALL_BYTES = 4096
+_FAREWELL_S = 2.0
 
 Ending = Literal["client", "complete", "drain", "send_timeout"]
 Answer = Callable[[Subscriber, Ask], Awaitable[bytes]]
@@ -132,9 +133,12 @@ class Connection:
 
     async def _wait_for_progress(self, timeout_s: float) -> None:
         unsent = self._sink.unsent_bytes()
+        leaving = bool(self.subscriber.farewell)
+        if leaving:  # the node stops, and the server waits for its tasks no longer than 5 s
+            timeout_s = min(timeout_s, _FAREWELL_S)
         try:
             async with asyncio.timeout(timeout_s):
                 await self._sink.wait()
         except TimeoutError:
-            if self._sink.unsent_bytes() >= unsent:
+            if leaving or self._sink.unsent_bytes() >= unsent:
                 self._sink.abort()

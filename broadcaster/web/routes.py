@@ -57,7 +57,7 @@ def json(content: object, status: int = 200) -> Response:
     )
 
 
-class Hub(Starlette):
+class Application(Starlette):
     """Starlette, which hands event streams straight to their endpoint.
 
     Its layers would keep a suspended coroutine each for as long as a client is connected: 3 KB.
@@ -80,7 +80,7 @@ class Hub(Starlette):
         await super().__call__(scope, receive, send)
 
 
-def starlette_app(node: Node, lifespan: Lifespan[Any]) -> Starlette:
+def application(node: Node, lifespan: Lifespan[Any]) -> Application:
     """Make the ASGI application of a node."""
     endpoints = _Endpoints(node)
     streams = [
@@ -97,7 +97,7 @@ def starlette_app(node: Node, lifespan: Lifespan[Any]) -> Starlette:
         Route("/v1/channels", endpoints.channels),
         Route("/v1/channels/{channel}", endpoints.channel),
     ]
-    return Hub(
+    return Application(
         streams,
         routes=routes,
         middleware=_cors(node.settings),

@@ -92,8 +92,11 @@ class EventStream:
             await event_stream(b"")(scope, receive, send)
             return
         try:
-            reason = await self._node.shedding(request.subscription.streams)
+            streams = request.subscription.streams
+            reason = await self._node.shedding(streams)
             over = not reason and await request.open()
+            if not reason and not over:  # others may have come, or a drain begun, meanwhile
+                reason = await self._node.shedding(streams)
         except InvalidRequestError as error:
             await problem(400, str(error))(scope, receive, send)
             return

@@ -98,6 +98,13 @@ async def test_many_keep_their_order(client: Any, publisher: Publisher) -> None:
     assert await publisher.publish_many([]) == []
 
 
+async def test_any_number_of_tasks_may_publish(client: Any, publisher: Publisher) -> None:
+    singles = (publisher.publish("pets", data=number) for number in range(300))
+    many = (publisher.publish_many([Outgoing("pets")] * 3) for _ in range(300))
+    await asyncio.gather(*singles, *many)
+    assert await client.xlen("pets") == 1200
+
+
 async def test_an_invalid_event_after_the_first_batch_tells_what_was_stored(
     client: Any, publisher: Publisher
 ) -> None:

@@ -192,6 +192,33 @@ async def test_a_worker_that_was_silent_does_not_take_its_own_run_twice(worker: 
     assert await run.complete(data=None)
 
 
+async def test_what_is_taken_before_redis_goes_away_is_found_again(
+    worker: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = Run.begin
+
+    async def begin_the_first(run: Run) -> None:
+        if run.key == "second":
+            raise BackendUnavailableError("gone")
+        await begin(run)
+
+    for key in ("first", "second"):
+        await ask(worker, key)
+    failing, other = queue(worker, SOON_S), queue(worker, SOON_S)
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "begin", begin_the_first)
+        with pytest.raises(BackendUnavailableError):
+            await failing.take(2)
+    found: set[str] = set()
+
+    async def both() -> bool:
+        await failing.keep()  # it lives, and says so
+        found.update(run.key for run in await other.take(2))
+        return found == {"first", "second"}
+
+    await until(both)
+
+
 async def test_what_is_given_back_is_taken_at_once(worker: Publisher) -> None:
     id = await ask(worker)
     leaving, staying = queue(worker), queue(worker)

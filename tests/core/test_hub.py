@@ -394,6 +394,21 @@ def test_audiences_of_few_share_a_slice(monkeypatch: pytest.MonkeyPatch) -> None
     assert all(len(client.data) == 1 for client in clients)
 
 
+def test_what_was_not_written_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "SLICE", 1)
+    hub = make_hub()
+    clients = [Client(hub).live() for _ in range(3)]
+    round_ = hub.fan_out("a", [event(1)])
+    next(round_)
+    gone, late = (client for client in clients if not client.data)
+    hub.remove(gone.subscriber)
+    hub.lag(late.subscriber)
+    list(round_)
+    assert hub.deliveries == 1
+    late.catch_up()
+    assert hub.deliveries == 2
+
+
 def test_what_is_counted() -> None:
     hub = make_hub()
     live, lagging = Client(hub, resumed=True).live(), Client(hub)

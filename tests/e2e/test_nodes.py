@@ -78,9 +78,9 @@ async def test_a_node_that_is_behind_waits_for_its_tailer(
     held = asyncio.Event()
     apply = behind.node._apply
 
-    async def late(stream: str, change: Any) -> None:
+    async def late(stream: str, change: Any) -> Any:
         await held.wait()
-        await apply(stream, change)
+        return await apply(stream, change)
 
     monkeypatch.setattr(behind.node, "_apply", late)
     stream = await Raw.get(ahead.port, INVENTORY)

@@ -17,6 +17,7 @@ from broadcaster.core.hub import Hub
 from broadcaster.core.sse import Frame
 from broadcaster.core.subscription import Subscriber, Subscription
 from broadcaster.core.window import Ask, Window
+from broadcaster.web import connection as connection_module
 from broadcaster.web.connection import Connection
 from broadcaster.web.sink import AsgiSink
 from tests.nodes import Raw, running
@@ -83,6 +84,18 @@ async def test_a_client_that_makes_progress_is_not_cut() -> None:
     assert await connect(hub, sink).run(0.01) == "send_timeout"
     assert sink.unsent == []  # it was cut when it had taken nothing
     assert not hub.subscribers
+
+
+async def test_a_node_that_stops_does_not_wait_for_who_does_not_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection_module, "_FAREWELL_S", 0.01)
+    hub, sink = Hub({"a": Window(10, 1000)}), FakeSink(30, 20)
+    connection = connect(hub, sink)
+    hub.end(connection.subscriber, b"retry: 1\n\n")
+    async with asyncio.timeout(5.0):
+        assert await connection.run(30.0) == "send_timeout"
+    assert (sink.closed, sink.written) == (True, [])
 
 
 async def test_others_run_between_two_pages_of_a_replay() -> None:

@@ -16,6 +16,7 @@ import pytest
 from broadcaster import EmbeddedRedis, EventId, Publisher
 from broadcaster.core import sse
 from broadcaster.web import stream as stream_module
+from broadcaster.web.sink import AsgiSink, TransportSink
 from tests.nodes import QUICK, Raw, Running, events, running, told
 from tests.wait import until
 
@@ -288,6 +289,22 @@ async def test_a_newcomer_above_the_limit_is_told_to_come_back(redis_url: str) -
         first.close()
 
 
+async def test_the_limit_holds_for_those_who_come_together(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(redis_url, max_connections=1) as hub:
+        ask, all_ask = hub.node.position_at, asyncio.Barrier(3)
+
+        async def when_all_ask(*arguments: Any) -> EventId:
+            await all_ask.wait()
+            return await ask(*arguments)
+
+        monkeypatch.setattr(hub.node, "position_at", when_all_ask)
+        both = await asyncio.gather(*(opened(hub, "/v1/inventory/stream") for _ in range(3)))
+        shed = [b"all the connections" in await stream.until(b"\n\n") for stream in both]
+        assert sorted(shed) == [False, True, True]
+
+
 async def test_quiet_clients_get_heartbeats_that_move_their_cursor(
     redis_url: str, publisher: Publisher
 ) -> None:
@@ -531,6 +548,23 @@ async def test_who_comes_while_a_drain_begins_is_sent_away_as_the_others(
         return await position_at(stream, start)
 
     monkeypatch.setattr(hub.node, "position_at", drain_first)
+    await assert_sent_away(hub)
+
+
+async def test_who_is_answered_while_a_drain_begins_is_sent_away_as_the_others(
+    hub: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for sink in (TransportSink, AsgiSink):
+
+        async def drain_first(self: Any, headers: Any, start: Any = sink.start) -> None:
+            hub.node.end_streams()
+            await start(self, headers)
+
+        monkeypatch.setattr(sink, "start", drain_first)
+    await assert_sent_away(hub)
+
+
+async def assert_sent_away(hub: Running) -> None:
     async with asyncio.timeout(5.0), httpx.AsyncClient() as http:
         answer = await http.get(f"{hub.url}/v1/inventory/stream")
     assert (answer.status_code, answer.text.count("retry: ")) == (200, 1)

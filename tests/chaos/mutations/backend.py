@@ -263,6 +263,30 @@ MUTANTS: tuple[Mutant, ...] = (
         "",
         (_PUBLISHER + "test_a_connection_that_breaks_half_way",),
     ),
+    Mutant(
+        "publisher: each task has a connection",
+        "broadcaster/backend/publisher.py",
+        "_CONCURRENT = 50 ",
+        "_CONCURRENT = 50_000 ",
+        (_PUBLISHER + "test_any_number_of_tasks_may_publish",),
+    ),
+    Mutant(
+        "requester: each newcomer has a connection",
+        "broadcaster/backend/requester.py",
+        "_CONCURRENT = 4 ",
+        "_CONCURRENT = 4_000 ",
+        ("tests/backend/test_requester.py::test_a_herd_asks_over_few_connections",),
+    ),
+    Mutant(
+        "runs: what was taken before Redis went away is held",
+        "broadcaster/backend/runs.py",
+        "                self.release(run)\n            raise\n",
+        "                pass\n            raise\n",
+        (
+            "tests/backend/test_runs.py::"
+            "test_what_is_taken_before_redis_goes_away_is_found_again[single]",
+        ),
+    ),
     # Sentinel and Cluster
     Mutant(
         "sentinel: the pool does not look again",

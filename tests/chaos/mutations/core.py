@@ -138,6 +138,13 @@ MUTANTS: tuple[Mutant, ...] = (
         (_HUB + "test_who_lags_when_a_response_ends_gets_the_terminal_event_first",),
     ),
     Mutant(
+        "hub: what was not written is counted",
+        "broadcaster/core/hub.py",
+        "self.deliveries += served * events",
+        "self.deliveries += len(subscribers) * events",
+        (_HUB + "test_what_was_not_written_is_not_counted",),
+    ),
+    Mutant(
         "hub: a round that fails is forgotten",
         "broadcaster/core/hub.py",
         "            for subscriber in self._look_anew(stream):\n",

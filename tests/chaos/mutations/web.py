@@ -23,14 +23,25 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/web/test_stream.py::test_who_waits_too_long_for_a_position_is_told_to_come_back",),
     ),
     Mutant(
-        "stream: who comes while a drain begins is left out",
+        "stream: those who come together are more than there may be",
+        "broadcaster/web/stream.py",
+        "if not reason and not over:  # others",
+        "if False:  # others",
+        (_STREAM + "test_the_limit_holds_for_those_who_come_together",),
+    ),
+    Mutant(
+        "connection: a node that stops waits for who does not read",
+        _CONNECTION,
+        "leaving = bool(self.subscriber.farewell)",
+        "leaving = False",
+        (_CONNECTED + "test_a_node_that_stops_does_not_wait_for_who_does_not_read",),
+    ),
+    Mutant(
+        "stream: who is answered while a drain begins is left out",
         "broadcaster/web/stream.py",
         "            if node.draining:  # it",
         "            if False:  # it",
-        (
-            "tests/web/test_stream.py::"
-            "test_who_comes_while_a_drain_begins_is_sent_away_as_the_others",
-        ),
+        (_STREAM + "test_who_is_answered_while_a_drain_begins_is_sent_away_as_the_others",),
     ),
     Mutant(
         "sink: through ASGI an old heartbeat moves the cursor back",
@@ -181,7 +192,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "connection: a client that is slow is cut",
         _CONNECTION,
-        "            if self._sink.unsent_bytes() >= unsent:",
+        "            if leaving or self._sink.unsent_bytes() >= unsent:",
         "            if True:",
         (_CONNECTED + "test_a_client_that_makes_progress_is_not_cut",),
     ),
