@@ -99,7 +99,7 @@ def _connections(node: Measured) -> Iterator[Metric]:
     yield _counter("deliveries", "Events written, once per client.", hub.deliveries)
     yield _counter("delivered_bytes", "Bytes of events written.", hub.delivered_bytes)
     reads = node.replayer.reads
-    yield _counter("replay_reads", "Reads of Redis for cursors that no window covers.", reads)
+    yield _counter("replay_reads", "Reads of the past in Redis.", reads)
     yield _counter("resumes", "Clients that came with a cursor.", hub.resumes, "outcome")
     resets = CounterMetricFamily(
         _PREFIX + "resets", "Clients told of a possible gap.", labels=("stream", "reason")

@@ -132,10 +132,12 @@ async def test_resumes_are_counted_by_what_served_them(
         await newcomer.until(b"stream.live")
         assert len(told(newcomer.body)) == 20
         values = await scraped(hub)
+        reads = (await scraped(hub))["broadcaster_replay_reads_total"]
     outcomes = {("window",): 1, ("redis",): 1, ("reset",): 1}
     assert values["broadcaster_resumes_total"] == outcomes
     assert grown(values["broadcaster_resets_total"]) == {("trimmed", "inventory"): 1}
     assert values["broadcaster_replay_reads_total"][()] >= 2
+    assert reads == values["broadcaster_replay_reads_total"]  # to look is not to replay
 
 
 async def test_deliveries_and_their_latency_are_counted(

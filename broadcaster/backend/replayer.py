@@ -48,7 +48,7 @@ class Replayer:
     several callers that share a read leaves the read to the others.
 
     Attributes:
-        reads: how many were sent to Redis.
+        reads: how many were sent to Redis, without `info`.
     """
 
     def __init__(self, streams: Mapping[str, RedisStream], *, max_event_bytes: int) -> None:
@@ -102,7 +102,7 @@ class Replayer:
 
     async def info(self, stream: str) -> Info:
         """What Redis counts."""
-        return await self._shared(("info", stream), self._streams[stream].info)
+        return await self._shared(("info", stream), self._streams[stream].info, counted=False)
 
     async def _page(self, stream: str, after: EventId) -> Page:
         rows = await self._streams[stream].from_on(after, count=self._counts[stream] + 1)
@@ -121,9 +121,12 @@ class Replayer:
         # Nothing fits between an id and the greatest one below it.
         return bool(rows) and after in (id_of(rows[0]), id_of(rows[0]).before())
 
-    async def _shared(self, key: Hashable, read: Callable[[], Awaitable[T]]) -> T:
+    async def _shared(
+        self, key: Hashable, read: Callable[[], Awaitable[T]], *, counted: bool = True
+    ) -> T:
         task = self._reading.get(key)
         if task is None:
+            self.reads += counted
             task = asyncio.ensure_future(self._read(read))
             self._reading[key] = task
             task.add_done_callback(lambda _: self._reading.pop(key, None))
@@ -133,7 +136,6 @@ class Replayer:
 
     async def _read(self, read: Callable[[], Awaitable[T]]) -> T:
         async with self._places:
-            self.reads += 1
             try:
                 return await read()
             except (RedisError, OSError) as error:
