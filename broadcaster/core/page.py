@@ -6,7 +6,9 @@ same bytes. So each page is made once, and kept until a window changes.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import NamedTuple, TypeAlias
 
 from broadcaster.core.cursor import Positions
@@ -17,6 +19,7 @@ from broadcaster.core.window import Window
 
 PAGE_BYTES = 256 * 1024
 _KEPT = 16  # of at most PAGE_BYTES each
+_id = attrgetter("id")
 
 Placed: TypeAlias = tuple[str, Frame]
 """A frame, and its stream."""
@@ -70,19 +73,27 @@ class Pages:
         return page
 
     def _made(self, subscription: Subscription, positions: Positions, max_bytes: int) -> Page:
-        ends, merged, all_exhausted = {}, [], True
-        for stream in subscription.streams:
-            window = self._windows[stream]
-            found, exhausted = window.after(positions[stream], subscription.keys, max_bytes)
-            merged += [(frame.id, stream, frame) for frame in found]
-            ends[stream] = window.head if exhausted else found[-1].id
-            all_exhausted = all_exhausted and exhausted
+        parts = {
+            name: self._windows[name].after(positions[name], subscription.keys, max_bytes)
+            for name in subscription.streams
+        }
+        # What one stream has beyond the part of another waits for the rest of that one.
+        cuts = [found[-1].id for found, exhausted in parts.values() if not exhausted]
+        cut = min(cuts, default=None)
+        ends, merged = dict(positions), []
+        for stream, (found, exhausted) in parts.items():
+            taken = found if cut is None else found[: bisect_right(found, cut, key=_id)]
+            merged += [(frame.id, stream, frame) for frame in taken]
+            if exhausted and len(taken) == len(found):
+                ends[stream] = self._windows[stream].head
+            elif taken:
+                ends[stream] = taken[-1].id
         merged.sort()
         page = page_of(subscription, positions, [(stream, frame) for _, stream, frame in merged])
         if page.over:
             return page
         # Past what the filter has left out, too.
-        return page._replace(positions=ends, exhausted=all_exhausted)
+        return page._replace(positions=ends, exhausted=cut is None)
 
 
 def page_of(subscription: Subscription, positions: Positions, placed: Iterable[Placed]) -> Page:

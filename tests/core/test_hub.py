@@ -144,6 +144,21 @@ def test_a_merge_of_streams_is_ordered_by_id() -> None:
     ]
 
 
+@pytest.mark.parametrize("max_bytes", [1, 60, 100, 1000])
+def test_streams_are_merged_from_page_to_page(max_bytes: int) -> None:
+    hub = make_hub()
+    fan_out(hub, "a", *(event(ms, type_="tu"[ms > 8]) for ms in (1, 3, 4, 5, 7, 9)))
+    fan_out(hub, "b", *(event(ms) for ms in (2, 6, 8, 10)))
+    for types, wanted in ((frozenset[str](), range(1, 11)), (frozenset({"u"}), [9])):
+        client = Client(hub, Subscription(("a", "b"), types=types))
+        assert client.catch_up(max_bytes) is None
+        lines = b"".join(client.data).split(b"\n")
+        assert [line for line in lines if line[:7].strip(b"0123456789") == b"data: "] == [
+            b"data: %d" % ms for ms in wanted
+        ]
+        assert client.subscriber.state is State.LIVE
+
+
 def test_pages_in_which_everything_is_filtered_out_are_passed() -> None:
     hub = make_hub()
     fan_out(hub, "a", *(event(ms) for ms in range(1, 50)), event(50, type_="u"))

@@ -290,8 +290,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "page: after it the position is the head",
         "broadcaster/core/page.py",
-        "window.head if exhausted else found[-1].id",
-        "window.head",
+        "if exhausted and len(taken) == len(found):",
+        "if True:",
         (_HUB + "test_pages_in_which_everything_is_filtered_out_are_passed",),
     ),
     Mutant(
@@ -307,6 +307,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "        merged.sort()\n",
         "",
         (_HUB + "test_a_merge_of_streams_is_ordered_by_id",),
+    ),
+    Mutant(
+        "page: streams are merged within each page only",
+        "broadcaster/core/page.py",
+        "taken = found if cut is None else found[: bisect_right(found, cut, key=_id)]",
+        "taken = found",
+        (_HUB + "test_streams_are_merged_from_page_to_page",),
     ),
     Mutant(
         "page: catching up does not filter",
