@@ -140,7 +140,9 @@ class DirectReplayer(Replayer):
 
     slow = False
 
-    async def _shared(self, key: Hashable, read: Callable[[], Awaitable[T]]) -> T:
+    async def _shared(
+        self, key: Hashable, read: Callable[[], Awaitable[T]], *, counted: bool = True
+    ) -> T:
         found = await read()
         if self.slow:
             await suspend()
