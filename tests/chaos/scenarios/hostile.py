@@ -139,13 +139,12 @@ async def soak(stage: Stage) -> None:
     clients = stage.count(1000, 200)
     await stage.open_mix(clients)
     stage.background(stage.producer(streams=("a", "b"), maxlen=2000).run(10))
-    # What connections leave of the allocator's memory is used again, but not at once: to warm up,
-    # there are as many of them as in an hour.
-    await stage.load.ask("churn", mean_life_s=clients / stage.size(200.0, 10.0))
-    await asyncio.sleep(stage.size(180.0, 20.0))
     await stage.load.ask("churn", mean_life_s=clients / 10.0)  # ten a second
+    # What connections leave of the allocator's memory is used again, but not at once: six thousand
+    # of them to warm up.
+    await asyncio.sleep(stage.size(600.0, 20.0))
     samples, files = [], []
-    ends_s = time.monotonic() + stage.size(1620.0, 30.0)
+    ends_s = time.monotonic() + stage.size(1200.0, 30.0)
     while time.monotonic() < ends_s:
         samples.append((time.monotonic(), node.rss_bytes()))
         files.append(node.open_files())
