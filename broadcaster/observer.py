@@ -13,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
-from importlib.metadata import version
 from socket import gethostname
 from typing import Any
 
@@ -126,7 +125,7 @@ class Observer:
             "clients": len(self._node.hub.subscribers),
             "lag_s": round(max(lags, default=0.0), 3),
             "problems": self._node.problems(),
-            "version": version("broadcaster-hub"),
+            "version": exposition.VERSION,
         }
 
     async def _announce(self, roster: Roster) -> None:

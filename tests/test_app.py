@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncGenerator, Callable
 from functools import partial
@@ -203,6 +204,18 @@ async def test_a_drain_takes_its_time(node: Node) -> None:
     assert sum(subscriber.state is State.ENDED for subscriber in subscribers) == 2
     await drain
     assert all(subscriber.state is State.ENDED for subscriber in subscribers)
+
+
+async def test_what_a_node_tells_every_few_seconds_leaves_nothing_behind(node: Node) -> None:
+    node.observer._about()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(100):
+            node.observer._about()
+        assert gc.collect() < 100
+    finally:
+        gc.enable()
 
 
 class Less(Replayer):

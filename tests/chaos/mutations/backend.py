@@ -211,6 +211,13 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/backend/test_stream.py",),
     ),
     Mutant(
+        "observer: who is there leaves garbage each time",
+        "broadcaster/observer.py",
+        "exposition.VERSION",
+        "__import__('importlib.metadata').metadata.version('broadcaster-hub')",
+        ("tests/test_app.py::test_what_a_node_tells_every_few_seconds_leaves_nothing_behind",),
+    ),
+    Mutant(
         "stream: one that does not exist leaves garbage each time",
         "broadcaster/backend/stream.py",
         "                error.__traceback__ = None\n",
