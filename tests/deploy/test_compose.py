@@ -178,8 +178,10 @@ async def evenly_spread(services: Stack) -> bool:
     Not at once where Redis was away: the balancer asks a node anew before it takes it back.
     """
     counts = await services.connections()
+    if not counts:
+        return False
     print(f"streams open at each node: {', '.join(map(str, counts))}")  # noqa: T201
-    return bool(counts) and max(counts) <= 1.25 * min(counts)
+    return max(counts) <= 1.25 * min(counts)
 
 
 def report(clients: Crowd, entries: dict[str, list[Entry]]) -> None:
