@@ -18,14 +18,10 @@ import orjson
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from broadcaster.backend.embedded import free_port
+from broadcaster.backend.embedded import _DIE_WITH_PARENT, free_port
 from tests.wait import until
 
 _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG, prctl(2)
-_DIE_WITH_PARENT = (
-    f"import ctypes, os, sys; ctypes.CDLL(None).prctl({_PARENT_DEATH_SIGNAL}, {signal.SIGTERM:d}); "
-    "os.execv(sys.argv[1], sys.argv[1:])"
-)
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 30.0
 _LINE_LIMIT = 1 << 24
