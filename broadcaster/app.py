@@ -86,7 +86,10 @@ class Node:
     # Life
 
     def start(self) -> None:
-        """Begin to tail. Returns at once; `problems` tells when it is ready. Idempotent."""
+        """Begin to tail. Returns at once; `problems` tells when it is ready. Idempotent.
+
+        Each request that needs it does it: Starlette runs no lifespan of a mounted application.
+        """
         if self._tasks:
             return
         limit = self.settings.max_event_bytes
@@ -192,7 +195,7 @@ class Node:
 
         Waits a moment for windows that are still being read.
         """
-        self.start()  # Starlette runs no lifespan of a mounted application
+        self.start()
         loaded = [self.tailers[stream].loaded for stream in streams]
         if not all(window.is_set() for window in loaded):
             with contextlib.suppress(TimeoutError):
@@ -279,8 +282,11 @@ class Node:
             return False
         (stream,) = subscription.streams
         position = positions[stream]
-        frame = self.hub.windows[stream].get(position)
-        if frame is None and self.hub.windows[stream].place(position) is not Place.COVERED:
+        window = self.hub.windows[stream]
+        frame = window.get(position)
+        # All that follows the floor is here, but not its own entry, which was evicted.
+        at_floor = position == window.floor != ZERO
+        if frame is None and (at_floor or window.place(position) is not Place.COVERED):
             frame = await self.replayer.entry(stream, position)
         return frame is not None and subscription.ends_with(frame)
 
@@ -358,6 +364,8 @@ def create_app(settings: Settings | None = None) -> Application:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[dict[str, Any]]:
+        if node.draining:
+            raise RuntimeError("this hub was shut down: make another one with create_app()")
         node.start()
         try:
             with ending_streams_on_signals(node.end_streams):

@@ -23,6 +23,7 @@ MIME = "text/event-stream"
 # "an implementation-defined value, probably in the region of a few seconds"
 # https://html.spec.whatwg.org/multipage/server-sent-events.html#concept-event-stream-reconnection-time
 _RETRY_S = 3.0
+_LEAST_BACKOFF_S = 0.1
 _MAX_BACKOFF_S = 30.0
 _CONNECT_TIMEOUT_S = 10.0
 _SILENCE_S = 60.0
@@ -218,7 +219,7 @@ class EventSource:
         wait_s = self.retry_s
         if self._failures:
             longest_s = max(_MAX_BACKOFF_S, wait_s)
-            wait_s = min(wait_s * 2.0 ** min(self._failures, 10), longest_s)
+            wait_s = min(max(wait_s, _LEAST_BACKOFF_S) * 2.0 ** min(self._failures, 10), longest_s)
             wait_s *= random.uniform(0.5, 1.0)
         self._failures += 1
         return wait_s

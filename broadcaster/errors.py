@@ -21,6 +21,10 @@ class InvalidCursorError(BroadcasterError, ValueError):
     """A `Last-Event-ID` or a `from` that can't be read."""
 
 
+class ReshardedError(InvalidCursorError):
+    """An id from before a channel got other shards: it was right, and proves nothing now."""
+
+
 class InvalidRequestError(BroadcasterError, ValueError):
     """A request that would fail again however often it is repeated; becomes a 400."""
 

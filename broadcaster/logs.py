@@ -78,11 +78,11 @@ class _Plain(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
-        return printable(super().format(record) + fields)
+        return printable(super().format(record)) + printable(fields).replace("\n", "\\x0a")
 
 
 class _Json(logging.Formatter):
-    """One JSON object a line, in UTC; JSON escapes all control characters."""
+    """One JSON object a line, in UTC, without control characters."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -94,4 +94,5 @@ class _Json(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(line).decode()
+        # JSON must escape C0; DEL and C1, which a terminal obeys as well, it may leave as they are.
+        return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", orjson.dumps(line).decode())

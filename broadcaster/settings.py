@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,6 +20,11 @@ from broadcaster.core.channel import PET_STORE, Channel
 from broadcaster.errors import ConfigurationError
 
 PREFIX = "BROADCASTER_"
+OUR_PATHS = (
+    "/", "/healthz", "/readyz", "/metrics",
+    "/v1/events", "/v1/nodes", "/v1/channels", "/v1/channels/{channel}",
+)  # fmt: skip
+"""What the hub answers besides its channels' own paths."""
 _SHARED_BY_CHANNELS = ("maxlen", "window_events", "window_bytes")
 
 Positive = Annotated[float, Field(gt=0)]
@@ -110,6 +116,13 @@ class Settings(BaseSettings):
         paths = [channel.path for channel in self.channels.values()]
         if len(set(paths)) < len(paths):
             raise ValueError("channels: two of them have the same path")
+        for name, channel in self.channels.items():
+            if channel.name != name:
+                raise ValueError(f"channels.{name}: leave the name out, it is that of the table")
+            if covered := [path for path in OUR_PATHS if _covers(channel.path, path)]:
+                raise ValueError(f"channels.{name}: its path is also {covered[0]}, the hub's own")
+        if self.cors_credentials and "*" in self.cors_origins:
+            raise ValueError("cors_credentials needs the origins by name: '*' would be every page")
         return self
 
     @classmethod
@@ -123,6 +136,12 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags, then environment, then the TOML file."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def _covers(path: str, other: str) -> bool:
+    """Whether a request for `other` is one for this path of a channel, too."""
+    pattern = "[^/]+".join(map(re.escape, path.split("{key}")))
+    return re.fullmatch(pattern, other) is not None
 
 
 def load_settings(config: str | Path | None = None, **flags: Any) -> Settings:

@@ -136,6 +136,17 @@ async def test_trouble_that_may_pass_is_waited_out_and_told() -> None:
     assert told[2:] == ["", "the response ended"]
 
 
+async def test_who_is_told_to_come_back_at_once_does_not_run_in_a_circle() -> None:
+    waits: list[float] = []
+    away = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
+    body = OK + b"retry: 0\ndata: a\n\n"
+    async with scripted(body, away, away, GONE) as script:
+        await read(script.url, lambda trouble, wait_s: waits.append(wait_s) if trouble else None)
+    assert waits[0] == 0.0
+    assert all(wait_s >= 0.05 for wait_s in waits[1:])
+    assert len(waits) == 3
+
+
 async def test_silence_is_trouble() -> None:
     async def say_little(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connections.append(writer)

@@ -140,7 +140,7 @@ class DirectReplayer(Replayer):
 
     slow = False
 
-    async def _shared(
+    async def _read(
         self, key: Hashable, read: Callable[[], Awaitable[T]], *, counted: bool = True
     ) -> T:
         found = await read()

@@ -242,6 +242,14 @@ async def test_any_node_tells_who_is_there(redis_url: str, client: Any) -> None:
     assert not await client.exists("broadcaster.nodes")  # both have left
 
 
+async def test_many_who_ask_who_is_there_share_a_read(redis_url: str, client: Any) -> None:
+    async with running(redis_url) as hub, httpx.AsyncClient(timeout=20.0) as http:
+        answers = await asyncio.gather(*(http.get(f"{hub.url}/v1/nodes") for _ in range(300)))
+        assert not [answer for answer in answers if "incomplete" in answer.json()]
+        ours = [one for one in await client.client_list() if one["name"] == "broadcaster"]
+    assert len(ours) <= 8  # three tailers, reads of the past, requests, and one or two for this
+
+
 async def test_without_rights_a_node_knows_itself(
     redis_url: str, client: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

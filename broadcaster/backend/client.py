@@ -40,6 +40,9 @@ AsyncClient: TypeAlias = redis.asyncio.Redis | redis.asyncio.cluster.RedisCluste
 SyncClient: TypeAlias = redis.Redis | redis.cluster.RedisCluster
 _Client = TypeVar("_Client")
 
+# What is read as a host or a path of such a url may be a part of the password.
+_CUT_CREDENTIALS = re.compile(r"://[^/?#@]*:[^@]*[/?#].*@")
+
 UNAVAILABLE: tuple[type[Exception], ...] = (
     exceptions.ConnectionError,
     exceptions.TimeoutError,
@@ -212,6 +215,8 @@ def _guarded(url: str, make: Callable[[_Target], _Client]) -> _Client:
         problem = str(error)
     except (ValueError, TypeError, exceptions.RedisError) as error:
         problem = str(error)
+    if _CUT_CREDENTIALS.search(url):
+        problem = "in user and password write '/' as %2F, '?' as %3F and '#' as %23"
     # Raised out of the except block, so that no traceback shows the url that redis-py quotes.
     raise ConfigurationError(f"{redacted(url)!r} can't be used ({problem}): {_HELP}")
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from redis.exceptions import RedisError
 
 from broadcaster.backend.client import translated
+from broadcaster.backend.sharing import SharedReads
 from broadcaster.backend.stream import Decoder, Info, RedisStream, id_of
 from broadcaster.core.entry import Row
 from broadcaster.core.event import ZERO, EventId
@@ -44,8 +45,8 @@ class Page(NamedTuple):
 class Replayer:
     """Reads pages of the streams of one node.
 
-    All methods raise `BackendUnavailableError` while Redis can't be reached. Cancelling one of
-    several callers that share a read leaves the read to the others.
+    All methods raise `BackendUnavailableError` while Redis can't be reached. They may be cancelled:
+    a read that nobody waits for any more ends.
 
     Attributes:
         reads: how many were sent to Redis, without `info`.
@@ -64,16 +65,16 @@ class Replayer:
         }
         self._counts = dict.fromkeys(streams, PAGE_COUNT)  # to read at once
         self._places = asyncio.Semaphore(CONCURRENT_READS)
-        self._reading: dict[Hashable, asyncio.Task[Any]] = {}
+        self._shared = SharedReads()
         self.reads = 0
 
     async def page(self, stream: str, after: EventId) -> Page:
         """Read what follows a position."""
-        return await self._shared(("page", stream, after), lambda: self._page(stream, after))
+        return await self._read(("page", stream, after), lambda: self._page(stream, after))
 
     async def entry(self, stream: str, entry_id: EventId) -> Frame | None:
         """Read one entry, if it exists."""
-        rows = await self._shared(
+        rows = await self._read(
             ("entry", stream, entry_id),
             lambda: self._streams[stream].from_on(entry_id, entry_id, 1),
         )
@@ -81,28 +82,28 @@ class Replayer:
 
     async def first(self, stream: str, start: EventId, last: EventId) -> EventId | None:
         """The id of the first entry of a range, both ends included."""
-        rows = await self._shared(
+        rows = await self._read(
             ("first", stream, start, last), lambda: self._streams[stream].from_on(start, last, 1)
         )
         return id_of(rows[0]) if rows else None
 
     async def at_or_before(self, stream: str, position: EventId) -> EventId | None:
         """The newest retained entry that is not after a position."""
-        rows = await self._shared(
+        rows = await self._read(
             ("before", stream, position), lambda: self._streams[stream].back_from(position, 1)
         )
         return id_of(rows[0]) if rows else None
 
     async def beginning(self, stream: str) -> EventId | None:
         """The position just before the oldest retained entry, if there is one."""
-        rows = await self._shared(
+        rows = await self._read(
             ("beginning", stream), lambda: self._streams[stream].from_on(ZERO, count=1)
         )
         return id_of(rows[0]).before() if rows else None
 
     async def info(self, stream: str) -> Info:
         """What Redis counts."""
-        return await self._shared(("info", stream), self._streams[stream].info, counted=False)
+        return await self._read(("info", stream), self._streams[stream].info, counted=False)
 
     async def _page(self, stream: str, after: EventId) -> Page:
         rows = await self._streams[stream].from_on(after, count=self._counts[stream] + 1)
@@ -121,28 +122,19 @@ class Replayer:
         # Nothing fits between an id and the greatest one below it.
         return bool(rows) and after in (id_of(rows[0]), id_of(rows[0]).before())
 
-    async def _shared(
+    async def _read(
         self, key: Hashable, read: Callable[[], Awaitable[T]], *, counted: bool = True
     ) -> T:
-        task = self._reading.get(key)
-        if task is None:
-            self.reads += counted
-            task = asyncio.ensure_future(self._read(read))
-            self._reading[key] = task
-            task.add_done_callback(lambda _: self._reading.pop(key, None))
-        # Whoever leaves must not take the read away from the others.
-        result: T = await asyncio.shield(task)
-        return result
+        async def in_turn() -> T:
+            async with self._places:
+                self.reads += counted
+                try:
+                    return await read()
+                except (RedisError, OSError) as error:
+                    raise translated(error, "read the past of a stream") from error
 
-    async def _read(self, read: Callable[[], Awaitable[T]]) -> T:
-        async with self._places:
-            try:
-                return await read()
-            except (RedisError, OSError) as error:
-                raise translated(error, "read the past of a stream") from error
+        return await self._shared.of(key, in_turn)
 
     async def aclose(self) -> None:
         """Cancel what is being read."""
-        for task in tuple(self._reading.values()):
-            task.cancel()
-        await asyncio.gather(*self._reading.values(), return_exceptions=True)
+        await self._shared.aclose()

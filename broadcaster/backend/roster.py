@@ -15,6 +15,7 @@ import orjson
 from redis.exceptions import RedisError
 
 from broadcaster.backend.client import AsyncClient, translated
+from broadcaster.backend.sharing import SharedReads
 
 ANNOUNCE_S = 3.0
 """How often a node should write."""
@@ -41,6 +42,7 @@ class Roster:
         self._client: Any = client
         self._key = redis_key
         self._name = name
+        self._shared = SharedReads()
 
     async def announce(self, about: Mapping[str, Any]) -> None:
         """Write this node's line: what JSON can hold."""
@@ -63,11 +65,8 @@ class Roster:
             raise translated(error, f"strike this node out of {self._key}") from error
 
     async def nodes(self) -> dict[str, dict[str, Any]]:
-        """The lines of all nodes that have written of late, by name."""
-        try:
-            lines = await self._client.hgetall(self._key)
-        except (RedisError, OSError) as error:
-            raise translated(error, f"read the nodes in {self._key}") from error
+        """The lines of all nodes that have written of late, by name; one read for all who ask."""
+        lines = await self._shared.of("lines", self._lines)
         recent = {
             name.decode(): orjson.loads(line)
             for name, line in sorted(lines.items())
@@ -76,6 +75,13 @@ class Roster:
         for about in recent.values():
             del about["at_ms"]
         return recent
+
+    async def _lines(self) -> dict[bytes, bytes]:
+        try:
+            lines: dict[bytes, bytes] = await self._client.hgetall(self._key)
+        except (RedisError, OSError) as error:
+            raise translated(error, f"read the nodes in {self._key}") from error
+        return lines
 
 
 def _now_ms() -> int:

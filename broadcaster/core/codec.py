@@ -99,9 +99,11 @@ def encode(type_: str, key: str, data: Any) -> dict[bytes, bytes]:
         data: a str or bytes goes out as it is, any other value as compact JSON.
 
     Raises:
-        InvalidEventError: a node could not deliver it: a control character or a reserved prefix in
-            the type, data that is not UTF-8 or has no JSON form.
+        InvalidEventError: a node could not deliver it: a type or key that is no str, a control
+            character or a reserved prefix in the type, data that is not UTF-8 or has no JSON form.
     """
+    if not all(isinstance(text, str) for text in (type_, key)):
+        raise InvalidEventError("type and key must be strings")
     if _CONTROL.search(type_) or type_.startswith(RESERVED_PREFIX):
         raise InvalidEventError(
             f"type {type_[:64]!r}: no control characters, and not beginning with 'stream.'"

@@ -19,7 +19,7 @@ from broadcaster.core.channel import Channel, without_shard
 from broadcaster.core.cursor import Positions
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.sse import Frame
-from broadcaster.errors import InvalidCursorError, InvalidRequestError
+from broadcaster.errors import InvalidCursorError, InvalidRequestError, ReshardedError
 
 # One for all of the many that filter nothing: an empty set takes 216 bytes like any other.
 _NONE: frozenset[str] = frozenset()
@@ -132,14 +132,16 @@ def restore(
     A client may drop a channel or a key and keep its cursor: what it names besides is passed over.
     If it adds one, the cursor does not name it, and the channel's start is for it. But a shard that
     is missing beside others of its channel was not there, or not wanted: it is read from its
-    beginning, `0-0`, so that nothing of it is missed.
+    beginning, `0-0`, so that nothing of it is missed. What a client has not seen of a key that has
+    moved to such a shard may be in one that it does not follow any more.
 
     Returns:
         A position for each stream that the client has been told of, and the run.
 
     Raises:
-        InvalidCursorError: it can't be read, names none of the streams, or names streams of a
-            channel that has others now: events between the two can't be vouched for.
+        InvalidCursorError: it can't be read, or names none of the streams.
+        ReshardedError: it names streams of a channel that has others now, or that has its keys in
+            others: events between the two can't be vouched for.
     """
     if not subscription.named and "=" not in text:
         return {subscription.streams[0]: EventId.parse(text)}, None
@@ -147,10 +149,11 @@ def restore(
     positions = {name: id_ for name, id_ in named.items() if name in subscription.streams}
     for channel in channels:
         told = {name for name in named if channel.name in (name, without_shard(name)[0])}
-        if not told <= channel.streams.keys():
-            raise InvalidCursorError(f"{channel.name!r} has other shards now")
+        followed = channel.streams.keys() & set(subscription.streams)
+        if not told <= channel.streams.keys() or (told - followed and followed - told):
+            raise ReshardedError(f"{channel.name!r} has other shards now")
         if told:
-            for name in channel.streams.keys() & set(subscription.streams):
+            for name in followed:
                 positions.setdefault(name, ZERO)
     if not positions:
         raise InvalidCursorError("none of the subscription's channels is in it")

@@ -55,11 +55,12 @@ class Connection:
         self._answer = answer
         self._sink = sink
         self._unsent = greeting
+        self._asking: asyncio.Timeout | None = None
         self.subscriber = Subscriber(
             subscription,
             positions,
             write=sink.write,
-            wake=sink.wake,
+            wake=self._wake,
             pushed=sink.pushed,
             chunked=sink.chunked,
             resumed=resumed,
@@ -74,6 +75,11 @@ class Connection:
 
     def _on_closed(self) -> None:
         self._hub.remove(self.subscriber)
+
+    def _wake(self) -> None:
+        if self._asking is not None and self.subscriber.state is State.ENDED:
+            self._asking.reschedule(0)  # in the past: nobody wants the answer any more
+        self._sink.wake()
 
     async def run(self, send_timeout_s: float) -> Ending:
         """Serve the client until it is gone or its response is over.
@@ -102,6 +108,7 @@ class Connection:
             return "drain" if subscriber.farewell else "complete"
         finally:
             self._hub.remove(subscriber)
+            subscriber.wake = sink.wake  # ours would hold us, who hold it
 
     async def _catch_up(self) -> bool:
         """Send what comes next; False if there is nothing to do but to wait."""
@@ -124,12 +131,18 @@ class Connection:
 
     async def _ask(self, ask: Ask) -> bytes:
         try:
-            return await self._answer(self.subscriber, ask)
-        except BroadcasterError as error:
-            # The client stays, gets heartbeats, and is served when Redis is back.
-            logger.debug("a replay waits: %s", error)
-            await asyncio.sleep(random.uniform(*_ASK_AGAIN_S))
-            return b""
+            async with asyncio.timeout(None) as self._asking:
+                try:
+                    return await self._answer(self.subscriber, ask)
+                except BroadcasterError as error:
+                    # The client stays, gets heartbeats, and is served when Redis is back.
+                    logger.debug("a replay waits: %s", error)
+                    await asyncio.sleep(random.uniform(*_ASK_AGAIN_S))
+        except TimeoutError:  # its response is over
+            pass
+        finally:
+            self._asking = None
+        return b""
 
     async def _wait_for_progress(self, timeout_s: float) -> None:
         unsent = self._sink.unsent_bytes()

@@ -7,6 +7,7 @@ uses the ASGI sink, which is slower and needs nothing but ASGI.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Awaitable
 from functools import partial
@@ -16,6 +17,7 @@ from typing import Any, Protocol, cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 _TCP_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
+_MAX_INT = 2**31 - 1
 
 EXTENSION = "broadcaster.transport"
 """The name in `scope["extensions"]` under which the protocol offers itself."""
@@ -169,4 +171,6 @@ def _limit_silence(transport: asyncio.Transport, timeout_s: float) -> None:
     """
     sock = transport.get_extra_info("socket")
     if _TCP_USER_TIMEOUT is not None and sock is not None and sock.family != socket.AF_UNIX:
-        sock.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, int(timeout_s * 1000))
+        timeout_ms = int(min(timeout_s * 1000, _MAX_INT))
+        with contextlib.suppress(OSError):  # our own timeout is still there
+            sock.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, timeout_ms)

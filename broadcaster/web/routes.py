@@ -40,6 +40,9 @@ class Node(stream.Node, Protocol):
     def observer(self) -> Observer:
         """Tells about the node."""
 
+    def start(self) -> None:
+        """Begin to work; it may have begun."""
+
     def problems(self) -> list[str]:
         """Why the node is not ready; empty if it is."""
 
@@ -124,12 +127,14 @@ class _Endpoints:
         return json({"status": "ready"})
 
     async def nodes(self, _: Request) -> Response:
+        self._node.start()
         return json(await self._node.observer.nodes())
 
     async def metrics(self, request: Request) -> Response:
         own_port = self._node.settings.metrics_port
         if own_port and request.scope["server"][1] != own_port:
             return await _not_found(request, None)
+        self._node.start()
         headers = {"cache-control": "no-store", "content-type": METRICS}
         return Response(await self._node.observer.metrics(), headers=headers)
 

@@ -27,7 +27,7 @@ class Sink(Protocol):
         closed: the client is gone.
         timed_out: it is gone because it did not take what was sent in time.
         on_blocked: called when `blocked` becomes true.
-        on_closed: called when `closed` becomes true, before anything else can write.
+        on_closed: called when the client goes by itself, before anything else can write.
     """
 
     pushed: bool
@@ -217,13 +217,15 @@ class AsgiSink:
             self.closed = True
 
     async def finish(self) -> None:
+        self.on_blocked = self.on_closed = _nothing  # they hold who holds us
         if self._watcher is not None:
             self._watcher.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watcher
         if not self.closed:
-            with contextlib.suppress(*_GONE):
-                await self._send(_END)
+            with contextlib.suppress(*_GONE):  # a TimeoutError is an OSError
+                async with asyncio.timeout(self._send_timeout_s):
+                    await self._send(_END)
 
     def unsent_bytes(self) -> int:
         return 0
@@ -235,6 +237,7 @@ class AsgiSink:
         while not self.closed:
             if (await self._receive())["type"] == "http.disconnect":
                 self.closed = True
+                self.on_closed()
         self._bell.ring()
 
 

@@ -25,6 +25,7 @@ from broadcaster.errors import (
     BroadcasterError,
     InvalidCursorError,
     InvalidRequestError,
+    ReshardedError,
 )
 from broadcaster.metrics import Meters
 from broadcaster.settings import Settings
@@ -114,6 +115,8 @@ class EventStream:
             await self._serve(request, scope, receive, send)
 
     async def _serve(self, request: _Request, scope: Scope, receive: Receive, send: Send) -> None:
+        if request.attachable and not _is_attachable(scope):
+            return  # the client has gone while its position was looked for
         settings, node = self._node.settings, self._node
         sink = self._sink(scope, receive, send)
         retry_ms = random.randint(settings.retry_min_ms, settings.retry_max_ms)
@@ -186,6 +189,7 @@ class _Request:
         self.positions: Positions = {}
         self._run: EventId | None = None
         self._start: Start | None = None
+        self.attachable = _is_attachable(scope)
         self._read_cursor(scope)
         self.resumed = bool(self.positions) or self.unreadable is not None
 
@@ -221,7 +225,10 @@ class _Request:
     def _read_from(self, text: str) -> None:
         # An event id and a time have nothing in common but digits and hyphens; a time has a T.
         if "=" in text or text.replace("-", "").isdigit():
-            self._restore(text)
+            try:
+                self._restore(text)
+            except ReshardedError:  # it was right when it was given out
+                self.unreadable = text
         else:
             self._start = cursor.parse_start(text, _now_ms())
 
@@ -252,11 +259,11 @@ class _Request:
                 if self.positions and await self._node.is_over(self.subscription, self.positions):
                     return True
                 await self._find_positions()
+                if self._on_demand and self._run is None:
+                    (key,) = self.subscription.keys
+                    self._follow_run(await self._node.request_run(self._on_demand, key))
         except TimeoutError as error:
             raise BackendUnavailableError("where to begin was not told in time") from error
-        if self._on_demand and self._run is None:
-            (key,) = self.subscription.keys
-            self._follow_run(await self._node.request_run(self._on_demand, key))
         return False
 
     async def _find_positions(self) -> None:
@@ -299,6 +306,11 @@ class _Request:
             if text is not None
         ]
         return sse.hello(retry_ms, at if proven else b"") + b"".join(resets)
+
+
+def _is_attachable(scope: Scope) -> bool:
+    """Whether our protocol offers its connection; it withdraws that when the client goes."""
+    return EXTENSION in scope.get("extensions", {})
 
 
 def _query(scope: Scope) -> dict[str, list[str]]:

@@ -52,6 +52,18 @@ async def test_who_leaves_does_not_take_the_read_away_from_the_others(
     assert replayer.reads == 1
 
 
+async def test_what_nobody_waits_for_is_not_read(stream: Watched, ids: list[EventId]) -> None:
+    replayer = Replayer({"pets": stream}, max_event_bytes=1000)
+    leavers = [asyncio.create_task(replayer.page("pets", id_)) for id_ in ids for _ in range(2)]
+    await asyncio.sleep(0)  # all of them wait
+    for leaver in leavers:
+        leaver.cancel()
+    page = asyncio.create_task(replayer.page("pets", ids[0]))  # and this one reads anew
+    await asyncio.gather(*leavers, return_exceptions=True)
+    assert len((await page).frames) == len(ids) - 1
+    assert replayer.reads <= CONCURRENT_READS + 1
+
+
 async def test_a_few_reads_run_at_a_time(stream: Watched, ids: list[EventId]) -> None:
     replayer = Replayer({"pets": stream}, max_event_bytes=1000)
     pages = await asyncio.gather(*(replayer.page("pets", id_) for id_ in ids))

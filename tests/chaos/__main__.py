@@ -1,6 +1,6 @@
 """Plays the scenarios and prints what was found.
 
-python -m tests.chaos [--quick] [--seed N]… [--only 2,5] [--keep DIR]
+python -m tests.chaos [--quick] [--seed N]… [--only 2,5] [--without 9] [--keep DIR]
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rich.table import Table
 
 from tests.chaos import page
 from tests.chaos.checker import Fault
-from tests.chaos.history import write_lines
+from tests.chaos.history import text_of, write_lines
 from tests.chaos.playing import Result, place, play_all
 from tests.chaos.scenarios import SCENARIOS
 
@@ -54,7 +54,7 @@ def tell_failure(console: Console, result: Result, directory: Path) -> None:
     """What is needed to look into it."""
     console.print(f"[red]scenario {result.scenario.number} failed[/red]; logs: {directory}")
     for finding in result.report.findings[:_FINDINGS_SHOWN]:
-        id_ = f"{finding.id[0]}-{finding.id[1]}" if finding.id else ""
+        id_ = text_of(finding.id) if finding.id else ""
         console.print(
             f"  {finding.fault.value}: client {finding.chain!r}, line {finding.place} of its log, "
             f"{finding.stream} {id_} {finding.text}",
@@ -64,6 +64,19 @@ def tell_failure(console: Console, result: Result, directory: Path) -> None:
         console.print(result.error, markup=False)
 
 
+def _numbers(text: str) -> set[int]:
+    """Read numbers of scenarios.
+
+    Raises:
+        click.BadParameter: one is none.
+    """
+    known = {f"{scenario.number}": scenario.number for scenario in SCENARIOS}
+    given = [number.strip() for number in text.split(",") if number.strip()]
+    if strangers := [number for number in given if number not in known]:
+        raise click.BadParameter(f"{', '.join(strangers)}: scenarios are 1 to {len(known)}")
+    return {known[number] for number in given}
+
+
 @click.command()
 @click.option("--quick", is_flag=True, help="Smaller sizes: what every commit must pass.")
 @click.option(
@@ -71,14 +84,17 @@ def tell_failure(console: Console, result: Result, directory: Path) -> None:
 )
 @click.option("--write", is_flag=True, help="Write the table into docs/reliability.md.")
 @click.option("--only", default="", metavar="N,N", help="Only these scenarios.")
+@click.option("--without", default="", metavar="N,N", help="All but these scenarios.")
 @click.option(
     "--keep", type=click.Path(path_type=Path), help="Where results and logs of failures go."
 )
-def main(quick: bool, seeds: tuple[int, ...], only: str, keep: Path | None, write: bool) -> None:
+def main(
+    quick: bool, seeds: tuple[int, ...], only: str, without: str, keep: Path | None, write: bool
+) -> None:
     """Play the scenarios; status 1 if anything was found."""
     seeds = seeds or (random.randrange(1 << 30),)
-    numbers = {int(number) for number in only.split(",") if number}
-    chosen = [s for s in SCENARIOS if not numbers or s.number in numbers]
+    wanted, unwanted = _numbers(only) or {s.number for s in SCENARIOS}, _numbers(without)
+    chosen = [s for s in SCENARIOS if s.number in wanted - unwanted]
     keep = keep or Path(tempfile.mkdtemp(prefix="chaos-"))
     keep.mkdir(parents=True, exist_ok=True)
     console = Console(width=None if sys.stdout.isatty() else 200)

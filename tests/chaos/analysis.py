@@ -162,8 +162,14 @@ def outages(recording: Recording, wanted: Wanted = everyone) -> Iterator[Outage]
             yield Outage(chain, lost_s, float("inf"), told_ms / 1000)
 
 
-def peak_to_mean(times_s: Iterable[float]) -> tuple[int, float]:
-    """Of times: how many lie in the second with most of them, and the mean of all seconds.
+def peak_to_mean(times_s: Iterable[float], spread_s: float) -> tuple[int, float]:
+    """Of times: how many lie in the second with most of them, and the mean of all seconds if they
+    were spread as they should be.
+
+    Args:
+        times_s: when something happened.
+        spread_s: over how long it should happen. What they really take would not do: the mean of
+            all that come within a second is the peak.
 
     Raises:
         ValueError: there are none.
@@ -172,5 +178,4 @@ def peak_to_mean(times_s: Iterable[float]) -> tuple[int, float]:
     if not times:
         raise ValueError("nothing was measured")
     bins = Counter(int(at_s - times[0]) for at_s in times)
-    seconds = max(1.0, times[-1] - times[0])
-    return max(bins.values()), len(times) / seconds
+    return max(bins.values()), len(times) / spread_s

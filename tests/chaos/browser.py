@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from playwright.async_api import Page, async_playwright
 
@@ -13,7 +12,6 @@ CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
 _FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-quic")
-_PAGE = "about:blank"
 _TIMEOUT_MS = 20_000
 # CLOSED (2) is for good: the browser never connects again. A tab polls beside the error event, for
 # it must not miss anything.
@@ -35,10 +33,9 @@ class Tabs:
     def __init__(self, pages: list[Page]) -> None:
         self._pages = pages
 
-    async def seen(self) -> dict[str, int]:
-        """What all of them have seen: sums of `closed`, `opened`, `errors` and `events`."""
-        found: list[dict[str, Any]] = [await page.evaluate("window.seen") for page in self._pages]
-        return {name: sum(seen[name] for seen in found) for name in found[0]}
+    async def seen(self) -> list[dict[str, int]]:
+        """What each of them has seen: how many `closed`, `opened`, `errors` and `events`."""
+        return [await page.evaluate("window.seen") for page in self._pages]
 
     async def all_open(self) -> bool:
         """Whether each has been connected at least once."""
@@ -48,7 +45,7 @@ class Tabs:
 
 @asynccontextmanager
 async def tabs(base: str, path: str, count: int) -> AsyncIterator[Tabs]:
-    """Open tabs of one page, in contexts of their own: a browser has six connections per host.
+    """Open tabs of one page; a browser has six connections per host.
 
     Args:
         base: where the hub is; its `/healthz` is the page, which makes it the same origin.

@@ -30,6 +30,11 @@ def id_of(text: str) -> Id | None:
     return (int(match[1]), int(match[2])) if match else None
 
 
+def text_of(id_: Id) -> str:
+    """Write an id as Redis does."""
+    return f"{id_[0]}-{id_[1]}"
+
+
 def digest_of(data: bytes) -> str:
     """What tells one event's data from all others."""
     return hashlib.sha256(data).hexdigest()

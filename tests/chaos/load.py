@@ -126,15 +126,6 @@ class Load:
             client.read_on(wanted)
         return {}
 
-    async def status(self) -> dict[str, Any]:
-        """Counts."""
-        return {
-            "clients": len(self._clients),
-            "live": sum(client.live for client in self._clients),
-            "stopped": sum(client.stopped for client in self._clients),
-            "cpu_s": time.process_time(),
-        }
-
     async def received(self, group: str) -> dict[str, Any]:
         """The most bytes that one of a group's connections has got."""
         return {"received": max(client.received for client in self._of(group))}

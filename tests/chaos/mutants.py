@@ -25,12 +25,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tests.chaos.mutations import Mutant, backend, chaos, core, web
+from tests.chaos.mutations import Mutant, backend, chaos, core, outside, web
 
 MUTANTS: tuple[Mutant, ...] = (
     *core.MUTANTS,
     *backend.MUTANTS,
     *web.MUTANTS,
+    *outside.MUTANTS,
     *chaos.MUTANTS,
 )
 

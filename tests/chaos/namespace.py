@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 _NEW_NETWORK = 0x40000000  # CLONE_NEWNET, unshare(2)
 
@@ -44,6 +45,11 @@ def own_network() -> Iterator[None]:
 def _try(result: int) -> None:
     if result:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def limit_send_buffers(size: int) -> None:
+    """Let the kernel keep so many bytes for a connection, and no more, that is not read from."""
+    Path("/proc/sys/net/ipv4/tcp_wmem").write_text(f"4096 {min(16384, size)} {size}")
 
 
 async def drop_packets(address: str, *, wanted: bool = True) -> None:

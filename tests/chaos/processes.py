@@ -25,6 +25,7 @@ _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG, prctl(2)
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 30.0
 _LINE_LIMIT = 1 << 24
+_LOAD_ENDED = "the load generator has ended"
 
 
 def die_with_parent() -> None:
@@ -93,10 +94,16 @@ class Node:
         families = text_string_to_metric_families((await self.get("/metrics")).text)
         return [sample for f in families for sample in f.samples if sample.name == name]
 
-    async def metric(self, name: str) -> float | None:
-        """The sum of a metric's samples; None if it is not there."""
-        found = await self.samples(name)
-        return sum(sample.value for sample in found) if found else None
+    async def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric's samples that have these labels.
+
+        Raises:
+            LookupError: there is none.
+        """
+        found = [s for s in await self.samples(name) if labels.items() <= s.labels.items()]
+        if not found:
+            raise LookupError(f"/metrics has no {name} {labels}")
+        return sum(sample.value for sample in found)
 
     async def is_ready(self) -> bool:
         """Whether `/readyz` says so."""
@@ -155,6 +162,7 @@ class LoadProcess:
         self._numbers = itertools.count()
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._reader: asyncio.Task[None] | None = None
+        self._ended = False
 
     async def start(self, seed: int) -> None:
         """Start it."""
@@ -172,8 +180,9 @@ class LoadProcess:
         async for line in self._process.stdout:
             answer = orjson.loads(line)
             self._answers.pop(answer.pop("n")).set_result(answer)
+        self._ended = True
         for waiting in self._answers.values():
-            waiting.set_exception(LoadError("the load generator has ended"))
+            waiting.set_exception(LoadError(_LOAD_ENDED))
 
     async def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
         """Give a command, and wait for its answer.
@@ -183,6 +192,8 @@ class LoadProcess:
         """
         assert self._process is not None
         assert self._process.stdin is not None
+        if self._ended:
+            raise LoadError(_LOAD_ENDED)
         number = next(self._numbers)
         answer = asyncio.get_running_loop().create_future()
         self._answers[number] = answer

@@ -13,8 +13,6 @@ class Proxy:
     """Passes bytes on to a target, until it is told otherwise.
 
     Attributes:
-        cut_after: of each connection that is opened from now on, end it after so many bytes of the
-            answer; None never does.
         delay_s: how long each piece takes, either way.
         dead: swallow everything, either way; nobody is told, and new connections are taken and
             never answered. What was swallowed stays lost: such connections never come back.
@@ -22,7 +20,6 @@ class Proxy:
 
     def __init__(self, target: tuple[str, int]) -> None:
         self.target = target
-        self.cut_after: int | None = None
         self.delay_s = 0.0
         self.dead = False
         self._server: asyncio.Server | None = None
@@ -34,11 +31,6 @@ class Proxy:
         assert self._server is not None
         host, port = self._server.sockets[0].getsockname()[:2]
         return host, port
-
-    @property
-    def connections(self) -> int:
-        """How many are open."""
-        return len(self._tasks)
 
     async def __aenter__(self) -> Proxy:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=4096)
@@ -85,8 +77,8 @@ class Proxy:
     ) -> None:
         lost = asyncio.Event()
         ways = [
-            asyncio.create_task(self._pass(reader, back, None, lost)),
-            asyncio.create_task(self._pass(there, writer, self.cut_after, lost)),
+            asyncio.create_task(self._pass(reader, back, lost)),
+            asyncio.create_task(self._pass(there, writer, lost)),
         ]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -96,11 +88,7 @@ class Proxy:
             await asyncio.gather(*ways, return_exceptions=True)
 
     async def _pass(
-        self,
-        source: asyncio.StreamReader,
-        sink: asyncio.StreamWriter,
-        limit: int | None,
-        lost: asyncio.Event,
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, lost: asyncio.Event
     ) -> None:
         while piece := await source.read(_PIECE):
             if self.delay_s:
@@ -109,15 +97,7 @@ class Proxy:
                 lost.set()
             if lost.is_set():
                 continue
-            if limit is not None:
-                piece = piece[:limit]
-                limit -= len(piece)
             sink.write(piece)
             await sink.drain()
-            if limit == 0:
-                sink.close()  # and not abort, which would keep the last bytes back
-                with suppress(OSError):
-                    await sink.wait_closed()
-                return
         if lost.is_set():
             await asyncio.Event().wait()

@@ -16,6 +16,7 @@ from tests.chaos.history import (
     Subscription,
     accepts,
     digest_of,
+    text_of,
 )
 
 ONE = Subscription(("a",))
@@ -40,10 +41,6 @@ def add(ledger: Ledger, stream: str, id_: Id | None, seq: int, sent_s: float = 0
     if id_ is not None:
         ledger.final.setdefault(stream, {})[id_] = digest
     return added
-
-
-def text(id_: Id) -> str:
-    return f"{id_[0]}-{id_[1]}"
 
 
 class Scribe:
@@ -79,8 +76,8 @@ class Scribe:
 
     def cursor(self) -> str:
         if len(self.at) == 1:
-            return text(next(iter(self.at.values())))
-        return ",".join(f"{name}={text(id_)}" for name, id_ in sorted(self.at.items()))
+            return text_of(next(iter(self.at.values())))
+        return ",".join(f"{name}={text_of(id_)}" for name, id_ in sorted(self.at.items()))
 
     def event(self, added: Added) -> Scribe:
         assert added.id
@@ -102,9 +99,9 @@ class Scribe:
         return self.put(Block(Kind.CHECKPOINT, self.cursor()))
 
     def reset(self, stream: str, resumed: Id, reason: str = "trimmed", at_s: float = 0.0) -> Scribe:
-        told = {"channel": stream, "reason": reason, "requested": text(self.at[stream])}
+        told = {"channel": stream, "reason": reason, "requested": text_of(self.at[stream])}
         self.at[stream] = resumed
-        data = orjson.dumps({**told, "resumed": text(resumed)}).decode()
+        data = orjson.dumps({**told, "resumed": text_of(resumed)}).decode()
         return self.put(Block(Kind.RESET, self.cursor(), "stream.reset", data=data), at_s)
 
     def report(self) -> Report:

@@ -23,7 +23,8 @@ from tests.wait import until
 
 CHANNELS = ("a", "b", "c", "d")
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--enable-debug-command", "yes")
-_CONFIG = "".join(f'[channels.{name}]\npath = "/{name}"\n' for name in CHANNELS)
+_PATHS = {name: f"/{name}" for name in CHANNELS} | {"d": "/d/{key}"}
+_CONFIG = "".join(f'[channels.{name}]\npath = "{path}"\n' for name, path in _PATHS.items())
 _TABS = 3
 _TABS_TIMEOUT_S = 20.0
 _REACH_TIMEOUT_S = 60.0
@@ -202,8 +203,11 @@ class Stage:
             await until(opened.all_open, _TABS_TIMEOUT_S)
             yield proxy
             seen = await opened.seen()
-        measured = f"{seen['closed']} of {_TABS}, {seen['errors']} errors, {seen['events']} events"
-        self.show("no tab is ever CLOSED", measured, not seen["closed"] and seen["errors"] >= _TABS)
+        closed, errors, events = (
+            [tab[what] for tab in seen] for what in ("closed", "errors", "events")
+        )
+        measured = f"{sum(map(bool, closed))} of {_TABS}, {errors} errors, {events} events"
+        self.show("no tab is ever CLOSED", measured, not any(closed) and all(errors))
 
     # Findings
 
@@ -216,6 +220,13 @@ class Stage:
         count = self.report.resets.total()
         connections = f"{self.report.connections:,} connections"
         self.show("no reset", f"{count} over {connections}", not count)
+
+    def show_reasons(self, *expected: str) -> None:
+        """Note which reasons were told with resets, and that none was needless."""
+        told, needless = self.report.resets, self.report.needless
+        measured = f"{dict(told)}" + (f", {needless} of them needless" if needless else "")
+        what = f"resets say {' or '.join(expected)}"
+        self.show(what, measured, told.keys() <= set(expected) and not needless)
 
     async def quiet(self) -> None:
         """End what runs in the background, so that nothing is published any more.

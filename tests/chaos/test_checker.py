@@ -22,8 +22,9 @@ from tests.chaos.history import (
     Subscription,
     accepts,
     digest_of,
+    text_of,
 )
-from tests.chaos.scribe import BOTH, KEYED, ONE, TYPED, Scribe, add, ledger_of, text
+from tests.chaos.scribe import BOTH, KEYED, ONE, TYPED, Scribe, add, ledger_of
 
 # A clean log, and one fault in it
 
@@ -91,7 +92,7 @@ def foreign(scribe: Scribe, subscription: Subscription) -> Block:
     """An event that a subscription does not want."""
     for added in scribe.ledger.added:
         if added.id and not accepts(subscription, added.stream, added.key, added.type):
-            return Block(Kind.EVENT, text(added.id), added.type, added.digest)
+            return Block(Kind.EVENT, text_of(added.id), added.type, added.digest)
     raise AssertionError("it wants everything")
 
 

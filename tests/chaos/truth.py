@@ -15,7 +15,8 @@ class Entry:
     Attributes:
         first, last: the eras, counted by cuts of its stream, that it was part of; to be trimmed is
             no end of that.
-        retained: it is in the stream at the end.
+        retained: it is in the stream at the end. What a reset may go past is judged by that, so
+            nothing must be trimmed after the reset that a scenario is about.
         certain: Redis has confirmed it. Others are known only because somebody got them.
     """
 

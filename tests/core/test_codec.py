@@ -121,3 +121,9 @@ def test_a_publisher_sends_text_as_it_is_and_values_as_json() -> None:
 def test_a_publisher_refuses_what_no_node_could_send(type_: str, data: Any) -> None:
     with pytest.raises(InvalidEventError):
         encode(type_, "k", data)
+
+
+@pytest.mark.parametrize(("type_", "key"), [("t", 7), ("t", None), (None, "k"), ("t", b"k")])
+def test_type_and_key_are_text(type_: Any, key: Any) -> None:
+    with pytest.raises(InvalidEventError, match="must be strings"):
+        encode(type_, key, "x")

@@ -4,7 +4,7 @@ from broadcaster.core.channel import PET_STORE, Channel
 from broadcaster.core.event import EventId
 from broadcaster.core.sse import Frame
 from broadcaster.core.subscription import Subscription, restore
-from broadcaster.errors import InvalidCursorError, InvalidRequestError
+from broadcaster.errors import InvalidCursorError, InvalidRequestError, ReshardedError
 
 ORDERS, INVENTORY, RECOMMENDATIONS = PET_STORE
 
@@ -136,3 +136,12 @@ def test_an_id_that_vouches_for_nothing_is_refused(
 ) -> None:
     with pytest.raises(InvalidCursorError):
         restored(text, *channels)
+
+
+def test_a_key_that_has_moved_to_another_shard_may_have_left_events_behind() -> None:
+    eight = Channel(name="s", path="/s", shards=8)
+    with pytest.raises(ReshardedError):
+        restored("s.0=5-0", eight, keys=("d",))  # which is in the shard 4 now
+    assert restored("s.3=5-0", eight, keys=("a",)) == {"s.3": "5-0"}  # which is where it was
+    # Who follows a key of the old shard besides gets what is left there of the other one, too.
+    assert restored("s.0=5-0", eight, keys=("d", "f")) == {"s.0": "5-0", "s.4": "0-0"}

@@ -146,6 +146,31 @@ async def test_what_can_be_told_at_once_does_not_wait_for_redis() -> None:
     task.cancel()
 
 
+@pytest.mark.parametrize("gone", [True, False])
+async def test_who_waits_for_redis_is_let_go_at_once(gone: bool) -> None:
+    hub, sink, asked = Hub({"a": Window(10, 100_000)}), FakeSink(), list[Ask]()
+
+    async def slow(subscriber: Subscriber, ask: Ask) -> bytes:
+        asked.append(ask)
+        await asyncio.Event().wait()
+        raise AssertionError("it waits for ever")
+
+    connection = Connection(
+        hub, slow, sink, Subscription(("a",)), {"a": ZERO}, resumed=True, greeting=b"retry: 1\n\n"
+    )
+    hub.windows["a"].restart(EventId(5, 0))
+    task = asyncio.create_task(connection.run(1.0))
+    await until(lambda: bool(asked))
+    if gone:
+        sink.closed = True
+        sink.on_closed()
+    else:
+        hub.end(connection.subscriber, b"retry: 2\n\n")
+    async with asyncio.timeout(5.0):
+        assert await task == ("client" if gone else "drain")
+    assert sink.written == [b"retry: 1\n\n"] + ([] if gone else [b"retry: 2\n\n"])
+
+
 async def test_a_response_that_fails_at_once_is_whole(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,6 +222,36 @@ async def test_the_kernel_notices_who_has_vanished_and_buffers_are_small(redis_u
         sock = transport.get_extra_info("socket")
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 7000
         assert transport.get_write_buffer_limits()[1] == 5000
+
+
+async def test_a_timeout_that_the_kernel_refuses_is_ours_alone(redis_url: str) -> None:
+    async with running(redis_url, send_timeout_s=1e9) as hub:
+        stream = await Raw.get(hub.port, INVENTORY)
+        await stream.until(b"stream.live")
+        assert hub.node.meters.opened["transport"] == 1
+
+
+async def test_through_asgi_an_end_that_is_not_read_is_waited_for_only_so_long() -> None:
+    async def send(message: Message) -> None:
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(5.0):
+        await AsgiSink(never, send, send_timeout_s=0.01).finish()
+
+
+async def test_through_asgi_who_is_gone_is_told_of_at_once() -> None:
+    async def gone() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        return
+
+    told: list[bool] = []
+    sink = AsgiSink(gone, send, send_timeout_s=5.0)
+    sink.on_closed = lambda: told.append(sink.closed)
+    await sink.start([])
+    await until(lambda: told == [True])
+    await sink.finish()
 
 
 async def test_through_asgi_a_heartbeat_that_waited_does_not_move_the_cursor_back() -> None:

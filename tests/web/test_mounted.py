@@ -67,6 +67,28 @@ async def test_mounted_under_a_prefix(
     await hub.state.node.aclose()  # without a lifespan nobody else does
 
 
+@pytest.mark.parametrize("path", ["/metrics", "/v1/nodes", "/v1/channels", "/readyz"])
+async def test_whatever_is_asked_first_of_a_mounted_hub_is_answered(
+    redis_url: str, path: str
+) -> None:
+    hub = create_app(load_settings(redis_url=redis_url))
+    async with served(Starlette(routes=[Mount("/live", hub)])) as port:
+        async with httpx.AsyncClient() as browser:
+            answer = await browser.get(f"http://127.0.0.1:{port}/live{path}")
+        assert answer.status_code in (200, 503)
+        assert "incomplete" not in answer.text
+    await hub.state.node.aclose()
+
+
+async def test_a_hub_that_was_shut_down_says_so_when_it_is_started_again(redis_url: str) -> None:
+    hub = create_app(load_settings(redis_url=redis_url))
+    async with hub.router.lifespan_context(hub):
+        pass
+    with pytest.raises(RuntimeError, match="create_app"):
+        async with hub.router.lifespan_context(hub):
+            pass
+
+
 SERVERS = {
     "uvicorn": ("uvicorn", "--port", "0", "--log-level", "info"),
     "uvicorn-h11": ("uvicorn", "--port", "0", "--http", "h11"),

@@ -151,6 +151,23 @@ async def test_after_another_sharding_no_gap_is_silent(
             assert b"stream.reset" in await other.until(b"stream.live")
 
 
+@pytest.mark.parametrize("header", [True, False])
+async def test_a_key_that_moves_to_another_shard_is_reset(
+    redis_url: str, hub: Running, tickets: Publisher, header: bool
+) -> None:
+    key = next(key for key in KEYS if shard_of(key, SHARDS) != shard_of(key, 2 * SHARDS))
+    await publish(tickets, range(1), hub)
+    body = await (await opened(hub, f"?key={key}&from=earliest")).until(b"stream.live")
+    await tickets.publish("tickets", key=key, data="only in the old shard")
+    last_id = events(body)[-1].id
+    async with running(redis_url, channels=channels(2 * SHARDS)) as more:
+        query = f"?key={key}" + ("" if header else f"&from={last_id}")
+        stream = await opened(more, query, last_id if header else "")
+        assert stream.head.startswith(b"HTTP/1.1 200")
+        (reset, *_) = [e for e in events(await stream.until(b"stream.live")) if e.data]
+    assert (reset.event, json.loads(reset.data)["reason"]) == ("stream.reset", "invalid")
+
+
 async def test_a_key_keeps_its_order_while_many_publish(hub: Running, tickets: Publisher) -> None:
     stream = await opened(hub)
     await stream.until(b"stream.live")

@@ -116,6 +116,19 @@ async def test_an_order_is_replayed_and_followed_to_its_end(
     await until(lambda: not hub.node.hub.subscribers)
 
 
+async def test_who_has_seen_the_end_is_told_so_though_it_is_just_evicted(
+    redis_url: str, publisher: Publisher
+) -> None:
+    async with running(redis_url, window_events=2) as hub:
+        window = hub.node.hub.windows["orders"]
+        last = await publisher.publish("orders", type="complete", key="7", data="shipped")
+        for number in range(2):
+            await publisher.publish("orders", type="status", key="8", data=f"{number}")
+        await until(lambda: window.floor == last)
+        again = await opened(hub, "/v1/orders/7/status/stream", str(last))
+        assert again.head.startswith(b"HTTP/1.1 204")
+
+
 async def test_a_response_over_http_1_1_ends_and_the_connection_is_used_again(
     hub: Running, publisher: Publisher
 ) -> None:
@@ -523,17 +536,24 @@ async def test_a_connection_that_is_gone_leaves_nothing_for_the_garbage_collecto
         assert gc.collect() < 20 * 5
 
 
-async def test_who_waits_too_long_for_a_position_is_told_to_come_back(
-    hub: Running, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("what", "path"),
+    [
+        ("position_at", "/v1/inventory/stream"),
+        ("request_run", "/v1/pets/recommendations/stream?userId=u"),
+    ],
+)
+async def test_who_waits_too_long_for_a_beginning_is_told_to_come_back(
+    hub: Running, monkeypatch: pytest.MonkeyPatch, what: str, path: str
 ) -> None:
     async def hang(*_: object) -> EventId:
         await asyncio.Event().wait()
         raise AssertionError
 
-    monkeypatch.setattr(hub.node, "position_at", hang)
+    monkeypatch.setattr(hub.node, what, hang)
     monkeypatch.setattr(stream_module, "_OPEN_TIMEOUT_S", 0.1)
     async with httpx.AsyncClient() as http:
-        answer = await http.get(f"{hub.url}/v1/inventory/stream")
+        answer = await http.get(hub.url + path)
     assert (answer.status_code, answer.text.count("retry: ")) == (200, 1)
     assert hub.node.meters.shed["redis"] == 1
 
@@ -568,3 +588,26 @@ async def assert_sent_away(hub: Running) -> None:
     async with asyncio.timeout(5.0), httpx.AsyncClient() as http:
         answer = await http.get(f"{hub.url}/v1/inventory/stream")
     assert (answer.status_code, answer.text.count("retry: ")) == (200, 1)
+
+
+async def test_who_goes_while_a_beginning_is_looked_for_is_not_served(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = asyncio.Event()
+    async with running(redis_url) as hub:
+        position_at = hub.node.position_at
+
+        async def wait_first(stream: str, start: Any) -> EventId:
+            await gone.wait()
+            return await position_at(stream, start)
+
+        monkeypatch.setattr(hub.node, "position_at", wait_first)
+        _, writer = await asyncio.open_connection("127.0.0.1", hub.port)
+        writer.write(b"GET /v1/inventory/stream HTTP/1.1\r\nHost: x\r\n\r\n")
+        (task,) = await until(lambda: [t for t in asyncio.all_tasks() if "run_asgi" in repr(t)])
+        writer.transport.abort()
+        async with httpx.AsyncClient() as http:  # what comes later is answered later
+            await http.get(f"{hub.url}/healthz")
+        gone.set()
+        await asyncio.wait([task])
+        assert not hub.node.meters.opened.total()

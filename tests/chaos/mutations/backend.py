@@ -7,12 +7,46 @@ from tests.chaos.mutations import Mutant
 _APP = "broadcaster/app.py"
 _TAILER = "broadcaster/backend/tailer.py"
 _REPLAYER = "broadcaster/backend/replayer.py"
+_SHARING = "broadcaster/backend/sharing.py"
 _NODES = "tests/e2e/test_nodes.py::"
 _CLUSTER = "tests/backend/test_cluster.py::"
 _SENTINEL = "tests/backend/test_sentinel.py::"
 _PUBLISHER = "tests/backend/test_publisher.py::"
 
 MUTANTS: tuple[Mutant, ...] = (
+    Mutant(
+        "client: what is cut off a password is told",
+        "broadcaster/backend/client.py",
+        "if _CUT_CREDENTIALS.search(url):",
+        "if False:",
+        (
+            "tests/backend/test_client.py::"
+            "test_a_url_that_cannot_work_says_how_urls_look_and_no_password",
+        ),
+    ),
+    Mutant(
+        "sharing: what nobody waits for is read all the same",
+        _SHARING,
+        "if found.task.done() or not found.waiting:",
+        "if found.task.done():",
+        ("tests/backend/test_replayer.py::test_what_nobody_waits_for_is_not_read",),
+    ),
+    Mutant(
+        "sharing: who comes meanwhile gets a read that was cancelled",
+        _SHARING,
+        """                if self._reads.get(key) is found:  # whoever comes now reads anew
+                    del self._reads[key]
+""",
+        "",
+        ("tests/backend/test_replayer.py::test_what_nobody_waits_for_is_not_read",),
+    ),
+    Mutant(
+        "roster: each who asks has a connection",
+        "broadcaster/backend/roster.py",
+        'lines = await self._shared.of("lines", self._lines)',
+        "lines = await self._lines()",
+        ("tests/test_metrics.py::test_many_who_ask_who_is_there_share_a_read",),
+    ),
     # The tailer proves each read
     Mutant(
         "tailer: no look for the head's entry after a read",
@@ -169,30 +203,30 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "app: a terminal event counts in the window alone",
         _APP,
-        "if frame is None and self.hub.windows[stream].place(position) is not Place.COVERED:",
+        "if frame is None and (at_floor or window.place(position) is not Place.COVERED):",
         "if False:",
         ("tests/e2e/test_resume.py::test_the_end_counts_though_it_has_left_the_window",),
     ),
     # Reads are few
     Mutant(
-        "replayer: a herd does not share its reads",
-        _REPLAYER,
-        "        task = self._reading.get(key)",
-        "        task = None",
+        "sharing: a herd does not share its reads",
+        _SHARING,
+        "        found = self._reads.get(key)",
+        "        found = None",
         (_NODES + "test_a_herd_with_one_cursor_shares_its_reads",),
     ),
     Mutant(
-        "replayer: who leaves takes the read away from the others",
-        _REPLAYER,
-        "result: T = await asyncio.shield(task)",
-        "result: T = await task",
+        "sharing: who leaves takes the read away from the others",
+        _SHARING,
+        "result: T = await asyncio.shield(found.task)",
+        "result: T = await found.task",
         ("tests/backend/test_replayer.py",),
     ),
     Mutant(
         "replayer: any number of reads at a time",
         _REPLAYER,
-        "        async with self._places:\n",
-        "        if True:\n",
+        "            async with self._places:\n",
+        "            if True:\n",
         ("tests/backend/test_replayer.py",),
     ),
     # Entries that can't be sent

@@ -11,6 +11,23 @@ _CURSOR = "tests/core/test_cursor.py::"
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
+        "subscription: a key that has moved leaves its events behind",
+        "broadcaster/core/subscription.py",
+        "if not told <= channel.streams.keys() or (told - followed and followed - told):",
+        "if not told <= channel.streams.keys():",
+        (
+            "tests/core/test_subscription.py::"
+            "test_a_key_that_has_moved_to_another_shard_may_have_left_events_behind",
+        ),
+    ),
+    Mutant(
+        "codec: a key that is no text is announced",
+        "broadcaster/core/codec.py",
+        "if not all(isinstance(text, str) for text in (type_, key)):",
+        "if False:",
+        ("tests/core/test_codec.py::test_type_and_key_are_text",),
+    ),
+    Mutant(
         "sse: a CR alone does not split lines",
         "broadcaster/core/sse.py",
         r'data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")',
@@ -383,8 +400,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "subscription: an id of another sharding is believed",
         "broadcaster/core/subscription.py",
-        "        if not told <= channel.streams.keys():",
-        "        if False:",
+        "        if not told <= channel.streams.keys() or (",
+        "        if (",
         (_SUBSCRIPTION + "test_an_id_that_vouches_for_nothing_is_refused",),
     ),
     Mutant(

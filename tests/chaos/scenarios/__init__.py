@@ -19,7 +19,7 @@ class Scenario:
         play: does it.
         timed: what it shows depends on how busy the machine is, so it is not played beside others.
         beside: it takes long and little, and is played beside the others.
-        own_network: it drops packets, which needs a network namespace.
+        own_network: it changes what the kernel does with packets, in a network namespace.
     """
 
     number: int
@@ -43,7 +43,7 @@ SCENARIOS = [
         9, "a stream deleted, renamed, expired, retyped, flushed", streams.replaced, timed=True
     ),
     Scenario(10, "failover with a lost end", outages.failover),
-    Scenario(11, "clients that stop reading", readers.stalled, timed=True),
+    Scenario(11, "clients that stop reading", readers.stalled, timed=True, own_network=True),
     Scenario(12, "all clients dropped at once", disconnects.herd, timed=True),
     Scenario(13, "half-open clients", readers.half_open, timed=True, own_network=True),
     Scenario(14, "connect and abort", readers.aborted),

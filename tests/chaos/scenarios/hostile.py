@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from contextlib import suppress
+
+import orjson
 
 from tests.chaos.history import Subscription
 from tests.chaos.stage import Stage
 
 _TOKEN = "s3cr3t-token-0815"
-_CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
+_CONTROL = re.compile(rb"[\x00-\x09\x0b-\x1f\x7f]|\xc2[\x80-\x9f]")  # C0, DEL, and C1 in UTF-8
+_LISTENING = b"Listening on "  # what the command says by itself
 _READ_S = 0.3
+_ARRIVES_S = 5.0
 _PIECES = (
     b"\x00",
     b"\r\n",
@@ -19,6 +24,8 @@ _PIECES = (
     b"\x1b[31m",
     b"%00",
     b"%ff%fe",
+    b"%1b%5b2J",
+    b"%c2%9b31m%7f",
     b"\xff\xfe",
     "\u2028".encode(),
     b"A" * 5000,
@@ -60,6 +67,9 @@ async def fuzz(stage: Stage) -> None:
     )
     await _requests(stage, 100)
     grown = node.peak_rss_bytes() - before
+    came = await _goes_on(stage)
+    malformed = await node.metric("broadcaster_malformed_entries_total")
+    ready = await node.is_ready()
     await stage.quiet()
     await stage.settle(streams=("a", "b", "c"))
     log = node.log.read_bytes()
@@ -67,6 +77,14 @@ async def fuzz(stage: Stage) -> None:
     answered = asked - statuses.get(0, 0)
     measured = f"{dict(sorted(statuses.items()))}, of {asked}"
     stage.show("no 5xx, and an answer to most", measured, not failures and answered > asked * 0.9)
+    stage.show("entries that can't be sent are counted", f"{malformed:.0f}", malformed > 0)
+    what = "what comes after them arrives, and the node is ready"
+    stage.show(what, f"{came}, {ready}", came and ready)
+    said = [line for line in log.splitlines() if not line.startswith(_LISTENING)]
+    wrong = sum(not _is_json(line) for line in said)
+    stage.show(
+        "each log line is an object of JSON", f"{len(said) - wrong} of {len(said)}", not wrong
+    )
     stage.show("no traceback", f"{log.count(b'Traceback')}", b"Traceback" not in log)
     odd = _CONTROL.findall(log)
     stage.show("no control character in the log", f"{len(odd)}", not odd)
@@ -90,8 +108,9 @@ def _odd(stage: Stage) -> bytes:
 
 async def _request(stage: Stage, places: asyncio.Semaphore) -> int:
     """Send an odd request; its status, or 0 if the connection was just ended."""
-    path = stage.random.choice((b"/a", b"/v1/events", b"/d", b"/v1/channels/a", b"/"))
     clean = re.compile(rb"[\x00-\x20\x7f]")
+    key = clean.sub(b"", _odd(stage))
+    path = stage.random.choice((b"/a", b"/v1/events", b"/d/" + key, b"/v1/channels/a", b"/"))
     query = b"?" + (_odd(stage) if stage.random.random() < 0.3 else clean.sub(b"", _odd(stage)))
     header = _odd(stage) if stage.random.random() < 0.3 else clean.sub(b"", _odd(stage))
     name = stage.random.choice((b"Last-Event-ID", b"Authorization", b"Cookie", _odd(stage)))
@@ -117,6 +136,26 @@ async def _odd_events(stage: Stage, count: int) -> None:
         odd = "".join(stage.random.choices(_ODD_TEXT, k=stage.random.randrange(1, 6)))
         key = "".join(stage.random.choices(_ODD_TEXT, k=1))
         await producer.publish("a", key, data=f"{number}{odd}".encode())
+
+
+async def _goes_on(stage: Stage) -> bool:
+    """Whether an event gets through the stream with the odd entries."""
+    await stage.client.xadd("d", {"type": "t", "key": "last", "data": "after all of them"})
+    path = "/d/last?from=earliest"
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_ARRIVES_S):
+            async with stage.nodes[0].client.stream("GET", path) as answer:
+                async for line in answer.aiter_lines():
+                    if line == "data: after all of them":
+                        return True
+    return False
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        return isinstance(orjson.loads(line), dict)
+    except ValueError:
+        return False
 
 
 async def _entries(stage: Stage, count: int) -> None:

@@ -1,0 +1,57 @@
+"""Mutants of what stands beside the layers: settings, logs, figures, commands and the client."""
+
+from __future__ import annotations
+
+from tests.chaos.mutations import Mutant
+
+MUTANTS: tuple[Mutant, ...] = (
+    Mutant(
+        "settings: every page may use the cookies",
+        "broadcaster/settings.py",
+        'if self.cors_credentials and "*" in self.cors_origins:',
+        "if False:",
+        ("tests/test_settings.py::test_what_cannot_work_is_refused",),
+    ),
+    Mutant(
+        "logs: a path may write lines of its own",
+        "broadcaster/logs.py",
+        """printable(fields).replace("\\n", "\\\\x0a")""",
+        "printable(fields)",
+        ("tests/test_terminal.py::test_a_terminal_does_not_obey_what_is_logged",),
+    ),
+    Mutant(
+        "logs: DEL and C1 get into JSON",
+        "broadcaster/logs.py",
+        """return _CONTROL.sub(lambda match: f"\\\\u""",
+        """return re.sub("^$", lambda match: f"\\\\u""",
+        ("tests/test_terminal.py::test_a_log_line_is_one_json_object",),
+    ),
+    Mutant(
+        "client: told to come back at once, it runs in a circle",
+        "broadcaster/client.py",
+        "max(wait_s, _LEAST_BACKOFF_S)",
+        "wait_s",
+        ("tests/test_client.py::test_who_is_told_to_come_back_at_once_does_not_run_in_a_circle",),
+    ),
+    Mutant(
+        "peers: a process that has died fails the scrape",
+        "broadcaster/peers.py",
+        "    except OSError as error:  # it has died, and is about to be replaced",
+        "    except ZeroDivisionError as error:",
+        ("tests/test_metrics.py::test_processes_answer_for_each_other",),
+    ),
+    Mutant(
+        "logs: a terminal obeys what comes from outside",
+        "broadcaster/logs.py",
+        "return printable(super().format(record)) +",
+        "return super().format(record) +",
+        ("tests/test_terminal.py::test_a_terminal_does_not_obey_what_is_logged",),
+    ),
+    Mutant(
+        "tail: a terminal obeys what comes from outside",
+        "broadcaster/tailing.py",
+        "(printable(event.data), style),",
+        "(event.data, style),",
+        ("tests/test_terminal.py::test_tail_writes_lines_for_people",),
+    ),
+)
