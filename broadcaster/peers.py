@@ -10,6 +10,7 @@ import asyncio
 import logging
 from asyncio import StreamReader, StreamWriter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -36,10 +37,13 @@ class Peers:
             return
 
         async def write(_: StreamReader, writer: StreamWriter) -> None:
-            async with asyncio.timeout(_ANSWER_S):
-                writer.write(await answer())
-                await writer.drain()
-            writer.close()
+            try:
+                with suppress(OSError):  # it waits no longer; a TimeoutError is one, too
+                    async with asyncio.timeout(_ANSWER_S):
+                        writer.write(await answer())
+                        await writer.drain()
+            finally:
+                writer.close()
 
         path = self._directory / self.process
         async with await asyncio.start_unix_server(write, str(path)) as server:
