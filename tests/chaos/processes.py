@@ -105,6 +105,15 @@ class Node:
             raise LookupError(f"/metrics has no {name} {labels}")
         return sum(sample.value for sample in found)
 
+    async def times_late(self) -> int:
+        """How often its event loop was late by more than 0.1 s, as it counts itself.
+
+        It looks each 0.05 s, so that of a stall it may notice that much less.
+        """
+        found = await self.samples("broadcaster_event_loop_lag_seconds_bucket")
+        counts = {sample.labels["le"]: int(sample.value) for sample in found}
+        return counts["+Inf"] - counts["0.1"]
+
     async def is_ready(self) -> bool:
         """Whether `/readyz` says so."""
         with suppress(httpx.TransportError):

@@ -74,11 +74,11 @@ async def herd(stage: Stage) -> None:
     window_s = stage.size(15.0, 8.0)
     few = await _commands_while_dropping(stage, 0.1, window_s)
     async with stage.watched(stage.nodes[0].target) as tabs:
-        before = await _stalls(stage)
+        before = await stage.nodes[0].times_late()
         dropped_s = time.monotonic()
         tabs.cut()
         many = await _commands_while_dropping(stage, 1.0, window_s)
-        stalls = await _stalls(stage) - before
+        stalls = await stage.nodes[0].times_late() - before
     await stage.quiet()
     await stage.settle()
     lost = [o for o in outages(stage.recording) if o.start_s >= dropped_s]
@@ -112,11 +112,3 @@ async def _commands(stage: Stage) -> int:
     """All that Redis was asked, but for what the producer adds."""
     stats = await stage.client.info("commandstats")
     return sum(int(of["calls"]) for name, of in stats.items() if name != "cmdstat_xadd")
-
-
-async def _stalls(stage: Stage) -> float:
-    """How often the node's loop was late by more than 0.1 s, as it counts itself: it looks each
-    0.05 s, so that of a stall it may notice that much less."""
-    found = await stage.nodes[0].samples("broadcaster_event_loop_lag_seconds_bucket")
-    buckets = {sample.labels["le"]: sample.value for sample in found}
-    return buckets["+Inf"] - buckets["0.1"]

@@ -42,7 +42,6 @@ _PIECES = (
     b"18446744073709551616-0",
     b"a=1-1,b=2-2,a=3-3",
     b"run=5-5",
-    _TOKEN.encode(),
 )
 
 
@@ -102,18 +101,21 @@ async def _requests(stage: Stage, count: int) -> dict[int, int]:
     return statuses
 
 
-def _odd(stage: Stage) -> bytes:
-    return b"".join(stage.random.choices(_PIECES, k=stage.random.randrange(1, 6)))
+def _odd(stage: Stage, *more: bytes) -> bytes:
+    return b"".join(stage.random.choices((*_PIECES, *more), k=stage.random.randrange(1, 6)))
 
 
 async def _request(stage: Stage, places: asyncio.Semaphore) -> int:
     """Send an odd request; its status, or 0 if the connection was just ended."""
     clean = re.compile(rb"[\x00-\x20\x7f]")
-    key = clean.sub(b"", _odd(stage))
+    key = clean.sub(b"", _odd(stage))  # without a token, as the path is logged
     path = stage.random.choice((b"/a", b"/v1/events", b"/d/" + key, b"/v1/channels/a", b"/"))
-    query = b"?" + (_odd(stage) if stage.random.random() < 0.3 else clean.sub(b"", _odd(stage)))
-    header = _odd(stage) if stage.random.random() < 0.3 else clean.sub(b"", _odd(stage))
-    name = stage.random.choice((b"Last-Event-ID", b"Authorization", b"Cookie", _odd(stage)))
+    token = _TOKEN.encode()
+    query, header = (
+        odd if stage.random.random() < 0.3 else clean.sub(b"", odd)
+        for odd in (b"?" + _odd(stage, token), _odd(stage, token))
+    )
+    name = stage.random.choice((b"Last-Event-ID", b"Authorization", b"Cookie", _odd(stage, token)))
     request = b"GET %b%b HTTP/1.1\r\nHost: x\r\n%b: %b\r\n\r\n" % (path, query, name, header)
     async with places:
         try:

@@ -20,6 +20,7 @@ _RATE = 200
 _EVENT_BYTES = 1000
 _SEND_BUFFER = 256 * 1024
 _PATIENCE_S = 60.0
+_POLL_S = 0.25
 
 
 async def stalled(stage: Stage) -> None:
@@ -27,37 +28,47 @@ async def stalled(stage: Stage) -> None:
     send_timeout_s = stage.size(20.0, 10.0)
     # The kernel would take four megabytes for each, and until then the node would notice nothing.
     limit_send_buffers(_SEND_BUFFER)
-    # A window that is full early, so that memory does not grow because of it.
-    (node,) = await stage.start_nodes(1, send_timeout_s=send_timeout_s, window_events=2000)
+    # A window that is full early, so that memory does not grow because of it, and has all that they
+    # miss, as those of a usual size have.
+    window_events = round(_RATE * (send_timeout_s + 4.0))
+    (node,) = await stage.start_nodes(1, send_timeout_s=send_timeout_s, window_events=window_events)
     # 2,000 clients at this rate are 400 MB/s: more than a small machine can carry.
     others, few = stage.count(400, 150), stage.count(20, 10)
     await stage.open("others", others, "/a", _ONE)
     for group in ("for a while", "for good"):
         await stage.open(group, few, "/a", _ONE)
     stage.background(stage.producer(size=_EVENT_BYTES).run(_RATE))
-    await asyncio.sleep(2000 / _RATE + 1.0)
+    await asyncio.sleep(window_events / _RATE + 1.0)
     quiet_s, quiet_bytes = time.monotonic(), node.rss_bytes()
     await asyncio.sleep(stage.size(20.0, 8.0))
     stalled_s, before_bytes = time.monotonic(), node.rss_bytes()
-    files = node.open_files()
     for group in ("for a while", "for good"):
         await stage.load.ask("read_on", group=group, wanted=False)
     await asyncio.sleep(send_timeout_s * 0.8)
     grown = node.rss_bytes() - before_bytes - max(0, before_bytes - quiet_bytes)
     lagging = await node.metric("broadcaster_connections", state="lagging")
+    read_on_s, late = time.monotonic(), await node.times_late()
     await stage.load.ask("read_on", group="for a while", wanted=True)
-    # They are not told before they have read what the kernel has, so its sockets are counted.
+    cut = 0
+
+    # They are not told before they have read what the kernel has, so the node is asked.
+    async def all_are_cut() -> bool:
+        nonlocal cut
+        await asyncio.sleep(_POLL_S)
+        closed = "broadcaster_connections_closed_total"
+        cut = int(await node.metric(closed, reason="send_timeout"))
+        return cut == few
+
     with suppress(TimeoutError):
-        await until(lambda: node.open_files() <= files - few, _PATIENCE_S + send_timeout_s)
-    ended_s = time.monotonic()
-    cut, cut_s = files - node.open_files(), ended_s - stalled_s
-    timeouts = await node.metric("broadcaster_connections_closed_total", reason="send_timeout")
+        await until(all_are_cut, _PATIENCE_S + send_timeout_s)
+    ended_s, late = time.monotonic(), await node.times_late() - late
+    cut_s = ended_s - stalled_s
     await stage.load.ask("read_on", group="for good", wanted=True)
     await stage.quiet()
     await stage.settle()
-    before_ms, during_ms = (
+    before_ms, during_ms, after_ms = (
         p99_ms(stage.recording, stage.ledger, [span], of_groups("others"))
-        for span in ((quiet_s, stalled_s), (stalled_s, ended_s))
+        for span in ((quiet_s, stalled_s), (stalled_s, read_on_s), (read_on_s, ended_s))
     )
     stage.show(
         "p99 of the others: at most 10 % more (or 1 ms)",
@@ -65,6 +76,9 @@ async def stalled(stage: Stage) -> None:
         during_ms <= max(before_ms * 1.1, before_ms + 1.0),
         busy=True,
     )
+    # The load generator has more to do with what they missed than the node: no limit for that.
+    stage.show("and while some catch up", f"{after_ms:.1f} ms", True)
+    stage.show("the event loop never stalls for 200 ms", f"{late} times", not late, busy=True)
     stage.show("all who do not read lag", f"{lagging:.0f} of {2 * few}", lagging == 2 * few)
     limit = 2 * few * (_HIGH_WATER + 1000 * (_EVENT_BYTES + 100))
     stage.show(
@@ -82,7 +96,6 @@ async def stalled(stage: Stage) -> None:
         cut == few and cut_s <= limit_s,
         busy=cut == few,
     )
-    stage.show("and counted as a send_timeout", f"{timeouts:.0f}", timeouts == few)
     stage.show_no_reset()
 
 

@@ -113,7 +113,7 @@ async def replaced(stage: Stage) -> None:
     count = sum(len(times) for told in calmly for times in told.values())
     stage.show("no reset between them", f"{count}", not count)
     _show_others_spared(stage, calm, troubled)
-    stage.show_reasons("rollback", "unknown", "trimmed")
+    stage.show_reasons("rollback", "unknown")
 
 
 def _show_others_spared(stage: Stage, calm: list[Span], troubled: list[Span]) -> None:
