@@ -122,7 +122,8 @@ def test_a_shard_that_the_client_has_not_been_told_of_is_read_from_its_beginning
     [
         ("5-1", (SHARDED,)),  # of a time before it was sharded
         ("s=5-1,inventory=5-1", (SHARDED, INVENTORY)),
-        ("s.0=5-1,s.4=5-1", (SHARDED,)),  # it had more of them
+        ("s.0=5-1,s.1=5-1,s.2=5-1,s.3=5-1,s.4=5-1", (SHARDED,)),  # it had more of them
+        ("s.0=5-1,s.4=5-1", (SHARDED,)),
         ("inventory.0=5-1,inventory.1=5-1", (INVENTORY,)),
         ("inventory.0=5-1,orders=5-1", (INVENTORY, ORDERS)),
         ("5-1", (INVENTORY, ORDERS)),
