@@ -22,7 +22,7 @@ class InvalidCursorError(BroadcasterError, ValueError):
 
 
 class ReshardedError(InvalidCursorError):
-    """An id from before a channel got other shards: it was right, and proves nothing now."""
+    """An id of other shards: it was right once, and does not prove enough now."""
 
 
 class InvalidRequestError(BroadcasterError, ValueError):

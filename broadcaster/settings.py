@@ -119,8 +119,9 @@ class Settings(BaseSettings):
         for name, channel in self.channels.items():
             if channel.name != name:
                 raise ValueError(f"channels.{name}: leave the name out, it is that of the table")
-            if covered := [path for path in OUR_PATHS if _covers(channel.path, path)]:
-                raise ValueError(f"channels.{name}: its path is also {covered[0]}, the hub's own")
+            for path in OUR_PATHS:
+                if _covers(channel.path, path) or _covers(path, channel.path):
+                    raise ValueError(f"channels.{name}: its path is also {path}, the hub's own")
         if self.cors_credentials and "*" in self.cors_origins:
             raise ValueError("cors_credentials needs the origins by name: '*' would be every page")
         return self
@@ -139,8 +140,8 @@ class Settings(BaseSettings):
 
 
 def _covers(path: str, other: str) -> bool:
-    """Whether a request for `other` is one for this path of a channel, too."""
-    pattern = "[^/]+".join(map(re.escape, path.split("{key}")))
+    """Whether a request for `other` is one for this path, too."""
+    pattern = "[^/]+".join(map(re.escape, re.split(r"\{\w+\}", path)))
     return re.fullmatch(pattern, other) is not None
 
 

@@ -136,7 +136,7 @@ async def test_trouble_that_may_pass_is_waited_out_and_told() -> None:
     assert told[2:] == ["", "the response ended"]
 
 
-async def test_who_is_told_to_come_back_at_once_does_not_run_in_a_circle() -> None:
+async def test_while_a_server_fails_nobody_asks_without_a_pause() -> None:
     waits: list[float] = []
     away = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
     body = OK + b"retry: 0\ndata: a\n\n"

@@ -18,6 +18,7 @@ from broadcaster.settings import OUR_PATHS
         ({"channels": {"a": {"name": "x", "path": "/a"}}}, "leave the name out"),
         ({"channels": {"a": {"path": "/v1/events"}}}, "/v1/events, the hub's own"),
         ({"channels": {"a": {"path": "/{key}"}}}, "the hub's own"),
+        ({"channels": {"a": {"path": "/v1/channels/a"}}}, "the hub's own"),
         ({"channels": {"a": {"path": "/a"}, "b": {"path": "/a"}}}, "the same path"),
         ({"retry_min_ms": 9, "retry_max_ms": 8}, "retry_min_ms"),
     ],

@@ -216,7 +216,7 @@ def _guarded(url: str, make: Callable[[_Target], _Client]) -> _Client:
     except (ValueError, TypeError, exceptions.RedisError) as error:
         problem = str(error)
     if _CUT_CREDENTIALS.search(url):
-        problem = "in user and password write '/' as %2F, '?' as %3F and '#' as %23"
+        problem = "if '/', '?' or '#' is in the password, write %2F, %3F or %23"
     # Raised out of the except block, so that no traceback shows the url that redis-py quotes.
     raise ConfigurationError(f"{redacted(url)!r} can't be used ({problem}): {_HELP}")
 

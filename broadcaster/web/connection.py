@@ -78,7 +78,8 @@ class Connection:
 
     def _wake(self) -> None:
         if self._asking is not None and self.subscriber.state is State.ENDED:
-            self._asking.reschedule(0)  # in the past: nobody wants the answer any more
+            asking, self._asking = self._asking, None  # once: what expires can't be told again
+            asking.reschedule(0)  # in the past: nobody wants the answer any more
         self._sink.wake()
 
     async def run(self, send_timeout_s: float) -> Ending:

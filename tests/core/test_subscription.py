@@ -96,9 +96,8 @@ def test_what_is_told_is_restored() -> None:
     assert restored("s.1=5-0", SHARDED, keys=("b",)) == {"s.1": "5-0"}
 
 
-def test_channels_and_keys_that_the_client_dropped_are_passed_over() -> None:
+def test_channels_that_the_client_dropped_are_passed_over() -> None:
     assert restored("inventory=5-1,orders=6-0", ORDERS) == {"orders": "6-0"}
-    assert restored("s.1=5-0,s.3=6-0", SHARDED, keys=("b",)) == {"s.1": "5-0"}
 
 
 def test_a_channel_that_the_client_added_has_no_position_yet() -> None:
@@ -143,6 +142,11 @@ def test_a_key_that_has_moved_to_another_shard_may_have_left_events_behind() -> 
     eight = Channel(name="s", path="/s", shards=8)
     with pytest.raises(ReshardedError):
         restored("s.0=5-0", eight, keys=("d",))  # which is in the shard 4 now
+    three = Channel(name="s", path="/s", shards=3)
+    with pytest.raises(ReshardedError):  # of two shards "c" was in the other one
+        restored("s.0=5-0,s.1=5-0", three, keys=("c", "d"))
+    with pytest.raises(ReshardedError):  # it may be that it does not want "a" any more
+        restored("s.1=5-0,s.3=6-0", SHARDED, keys=("b",))
     assert restored("s.3=5-0", eight, keys=("a",)) == {"s.3": "5-0"}  # which is where it was
     # Who follows a key of the old shard besides gets what is left there of the other one, too.
     assert restored("s.0=5-0", eight, keys=("d", "f")) == {"s.0": "5-0", "s.4": "0-0"}

@@ -27,11 +27,11 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/test_terminal.py::test_a_log_line_is_one_json_object",),
     ),
     Mutant(
-        "client: told to come back at once, it runs in a circle",
+        "client: while a server fails it asks without a pause",
         "broadcaster/client.py",
         "max(wait_s, _LEAST_BACKOFF_S)",
         "wait_s",
-        ("tests/test_client.py::test_who_is_told_to_come_back_at_once_does_not_run_in_a_circle",),
+        ("tests/test_client.py::test_while_a_server_fails_nobody_asks_without_a_pause",),
     ),
     Mutant(
         "peers: a process that has died fails the scrape",

@@ -61,6 +61,13 @@ MUTANTS: tuple[Mutant, ...] = (
         (_CONNECTED + "test_who_waits_for_redis_is_let_go_at_once",),
     ),
     Mutant(
+        "connection: who is let go can't be woken again",
+        _CONNECTION,
+        "asking, self._asking = self._asking, None",
+        "asking = self._asking",
+        (_CONNECTED + "test_who_waits_for_redis_is_let_go_at_once",),
+    ),
+    Mutant(
         "connection: it holds itself",
         _CONNECTION,
         "            subscriber.wake = sink.wake  # ours",
