@@ -221,6 +221,11 @@ class Stage:
         connections = f"{self.report.connections:,} connections"
         self.show("no reset", f"{count} over {connections}", not count)
 
+    def show_no_stall(self, times: int) -> None:
+        """Note how often a node's event loop was late; see `Node.times_late`."""
+        what = "the event loop never stalls for 200 ms"
+        self.show(what, f"{times} times, of 20 looks a second", not times, busy=True)
+
     def show_reasons(self, *expected: str) -> None:
         """Note which reasons were told with resets, and that none was needless."""
         told, needless = self.report.resets, self.report.needless

@@ -128,8 +128,9 @@ async def test_a_newcomer_gets_all_that_is_small_in_one_write() -> None:
     task.cancel()
 
 
-async def test_what_can_be_told_at_once_does_not_wait_for_redis() -> None:
-    hub, sink, asked = Hub({"a": Window(10, 100_000)}), FakeSink(), list[Ask]()
+async def waiting_for_redis(hub: Hub, sink: FakeSink) -> tuple[Connection, asyncio.Task[str]]:
+    """A connection, and its task, which has asked Redis for what the window does not have."""
+    asked: list[Ask] = []
 
     async def slow(subscriber: Subscriber, ask: Ask) -> bytes:
         asked.append(ask)
@@ -142,25 +143,20 @@ async def test_what_can_be_told_at_once_does_not_wait_for_redis() -> None:
     hub.windows["a"].restart(EventId(5, 0))
     task = asyncio.create_task(connection.run(1.0))
     await until(lambda: bool(asked))
+    return connection, task
+
+
+async def test_what_can_be_told_at_once_does_not_wait_for_redis() -> None:
+    sink = FakeSink()
+    _, task = await waiting_for_redis(Hub({"a": Window(10, 100_000)}), sink)
     assert sink.written == [b"retry: 1\n\n"]
     task.cancel()
 
 
 @pytest.mark.parametrize("gone", [True, False])
 async def test_who_waits_for_redis_is_let_go_at_once(gone: bool) -> None:
-    hub, sink, asked = Hub({"a": Window(10, 100_000)}), FakeSink(), list[Ask]()
-
-    async def slow(subscriber: Subscriber, ask: Ask) -> bytes:
-        asked.append(ask)
-        await asyncio.Event().wait()
-        raise AssertionError("it waits for ever")
-
-    connection = Connection(
-        hub, slow, sink, Subscription(("a",)), {"a": ZERO}, resumed=True, greeting=b"retry: 1\n\n"
-    )
-    hub.windows["a"].restart(EventId(5, 0))
-    task = asyncio.create_task(connection.run(1.0))
-    await until(lambda: bool(asked))
+    hub, sink = Hub({"a": Window(10, 100_000)}), FakeSink()
+    connection, task = await waiting_for_redis(hub, sink)
     if gone:
         sink.closed = True
         sink.on_closed()

@@ -78,7 +78,7 @@ async def stalled(stage: Stage) -> None:
     )
     # The load generator has more to do with what they missed than the node: no limit for that.
     stage.show("and while some catch up", f"{after_ms:.1f} ms", True)
-    stage.show("the event loop never stalls for 200 ms", f"{late} times", not late, busy=True)
+    stage.show_no_stall(late)
     stage.show("all who do not read lag", f"{lagging:.0f} of {2 * few}", lagging == 2 * few)
     limit = 2 * few * (_HIGH_WATER + 1000 * (_EVENT_BYTES + 100))
     stage.show(
