@@ -48,7 +48,7 @@ chaos-quick: install
 
 # The product broken in one place at a time: which test notices? ONLY="its name" for one.
 mutants: install
-	$(BIN)/python -m tests.chaos.mutants $(if $(ONLY),--only "$(ONLY)")
+	$(BIN)/python -m tests.mutants $(if $(ONLY),--only "$(ONLY)")
 
 check: install
 	$(BIN)/ruff check .

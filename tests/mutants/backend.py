@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.chaos.mutations import Mutant
+from tests.mutants import Mutant
 
 _APP = "broadcaster/app.py"
 _TAILER = "broadcaster/backend/tailer.py"

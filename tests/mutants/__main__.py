@@ -1,6 +1,6 @@
 """Tests of the tests: breaks the product in one place at a time, and shows which test notices.
 
-python -m tests.chaos.mutants [--only NAME]
+python -m tests.mutants [--only NAME]
 
 It works on a copy of the files that git tracks, as they are now. Status 1: a mutant survives, its
 text is not there exactly once, or its tests fail without it.
@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tests.chaos.mutations import Mutant, backend, chaos, core, outside, web
+from tests.mutants import Mutant, backend, chaos, core, outside, web
 
 MUTANTS: tuple[Mutant, ...] = (
     *core.MUTANTS,

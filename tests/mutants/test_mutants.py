@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.mutants import MUTANTS, Copy, judge, row
-from tests.chaos.mutations import Mutant
+from tests.mutants import Mutant
+from tests.mutants.__main__ import MUTANTS, Copy, judge, row
 
 ROOT = Path(__file__).parents[2]
 FILE = "broadcaster/core/event.py"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.chaos.mutations import Mutant
+from tests.mutants import Mutant
 
 _HUB = "tests/core/test_hub.py::"
 _WINDOW = "tests/core/test_window.py::"

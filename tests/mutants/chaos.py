@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.chaos.mutations import Mutant
+from tests.mutants import Mutant
 
 _CHECKER = "tests/chaos/checker.py"
 _TESTS = "tests/chaos/test_checker.py::test_"
