@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from bench.events import CHANNEL, PATH
-from broadcaster.serving import listen, raise_file_limit
+from broadcaster.commands.host import listen, raise_file_limit
 
 _queues: set[asyncio.Queue[ServerSentEvent]] = set()
 

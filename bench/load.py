@@ -23,7 +23,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from bench.events import MARK, STAMP_END
-from broadcaster.serving import raise_file_limit
+from broadcaster.commands.host import raise_file_limit
 
 _MOST_FILES = 20_000
 _OPEN_TIMEOUT_S = 60.0

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import sys
 
-from broadcaster import logs
-from broadcaster.serving import (
+from broadcaster.commands import logs
+from broadcaster.commands.host import (
     calm_garbage_collection,
     listen,
-    node_server,
     raise_file_limit,
 )
+from broadcaster.commands.serve import node_server
 from broadcaster.settings import load_settings
 
 

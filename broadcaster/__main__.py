@@ -1,6 +1,6 @@
 """`python -m broadcaster` is the same as `broadcaster`."""
 
-from broadcaster.cli import main
+from broadcaster.commands.main import main
 
 if __name__ == "__main__":
     main(prog_name="broadcaster")

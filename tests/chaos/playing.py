@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from broadcaster.serving import raise_file_limit
+from broadcaster.commands.host import raise_file_limit
 from tests.chaos import namespace
 from tests.chaos.checker import Fault, Report
 from tests.chaos.history import write_lines

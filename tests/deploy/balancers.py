@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from broadcaster.backend.embedded import free_port
-from tests.commands import Running, Start, ready
+from tests.command_line import Running, Start, ready
 from tests.deploy.stack import ROOT
 from tests.wait import until
 

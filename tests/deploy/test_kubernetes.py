@@ -17,7 +17,7 @@ import yaml
 
 from broadcaster import EmbeddedRedis, Settings, load_settings
 from broadcaster.settings import PREFIX
-from tests.commands import ready, starting
+from tests.command_line import ready, starting
 
 DIRECTORY = Path(__file__).parents[2] / "deploy" / "kubernetes"
 OLDEST, NEWEST = "1.30", kubernetes_validate.latest_version()

@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from broadcaster import Publisher
-from tests.commands import starting
+from tests.command_line import starting
 from tests.deploy.balancers import ADDRESSES, Balancer, missing
 from tests.nodes import Raw
 from tests.wait import until

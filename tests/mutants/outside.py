@@ -14,17 +14,17 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "logs: a path may write lines of its own",
-        "broadcaster/logs.py",
+        "broadcaster/commands/logs.py",
         """printable(fields).replace("\\n", "\\\\x0a")""",
         "printable(fields)",
-        ("tests/test_terminal.py::test_a_terminal_does_not_obey_what_is_logged",),
+        ("tests/commands/test_terminal.py::test_a_terminal_does_not_obey_what_is_logged",),
     ),
     Mutant(
         "logs: DEL and C1 get into JSON",
-        "broadcaster/logs.py",
+        "broadcaster/commands/logs.py",
         """return _CONTROL.sub(lambda match: f"\\\\u""",
         """return re.sub("^$", lambda match: f"\\\\u""",
-        ("tests/test_terminal.py::test_a_log_line_is_one_json_object",),
+        ("tests/commands/test_terminal.py::test_a_log_line_is_one_json_object",),
     ),
     Mutant(
         "client: while a server fails it asks without a pause",
@@ -42,16 +42,16 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "logs: a terminal obeys what comes from outside",
-        "broadcaster/logs.py",
+        "broadcaster/commands/logs.py",
         "return printable(super().format(record)) +",
         "return super().format(record) +",
-        ("tests/test_terminal.py::test_a_terminal_does_not_obey_what_is_logged",),
+        ("tests/commands/test_terminal.py::test_a_terminal_does_not_obey_what_is_logged",),
     ),
     Mutant(
         "tail: a terminal obeys what comes from outside",
-        "broadcaster/tailing.py",
+        "broadcaster/commands/tail.py",
         "(printable(event.data), style),",
         "(event.data, style),",
-        ("tests/test_terminal.py::test_tail_writes_lines_for_people",),
+        ("tests/commands/test_terminal.py::test_tail_writes_lines_for_people",),
     ),
 )

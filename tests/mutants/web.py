@@ -426,14 +426,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "broadcaster/web/server.py",
         "asyncio.ensure_future(self._drain())",
         "asyncio.ensure_future(asyncio.sleep(0))",
-        ("tests/test_cli.py::test_serve_ends_streams_and_exits_with_0_on_sigterm",),
+        ("tests/commands/test_main.py::test_serve_ends_streams_and_exits_with_0_on_sigterm",),
     ),
     Mutant(
         "server: a clean stop is told as death by a signal",
         "broadcaster/web/server.py",
         "            self._captured_signals.clear()",
         "            pass",
-        ("tests/test_cli.py::test_ctrl_c_is_a_clean_stop_too",),
+        ("tests/commands/test_main.py::test_ctrl_c_is_a_clean_stop_too",),
     ),
     Mutant(
         "server: under another server open streams are not ended",

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from broadcaster import EmbeddedRedis, EventSource, connect_sync
-from tests.commands import finished, ready, starting
+from tests.command_line import finished, ready, starting
 from tests.workers.conftest import StartWorker
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text("utf-8")

@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 
 import click
 
+from broadcaster.commands.logs import LEVELS, printable
 from broadcaster.errors import BroadcasterError, ConfigurationError
-from broadcaster.logs import LEVELS, printable
 from broadcaster.settings import PREFIX, Settings, load_settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -93,11 +93,12 @@ def serve(config: str | None, child: str | None, **flags: Any) -> None:
     # The server takes the signal over when it is there, which takes a second. As the first process
     # of a container, without a handler, we would not even see it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    from broadcaster import logs, serving
+    from broadcaster.commands import logs, supervisor
+    from broadcaster.commands import serve as serving
 
     settings = load_settings(config, **flags)
     logs.set_up(settings.log_level)
-    sys.exit(serving.serve(settings, config, serving.Child.parse(child) if child else None))
+    sys.exit(serving.serve(settings, config, supervisor.Child.parse(child) if child else None))
 
 
 @main.command(short_help="Run everything on this machine, for trying out.")
@@ -111,8 +112,8 @@ def demo(host: str | None, port: int | None, log_level: str | None) -> None:
     broadcaster demo
     broadcaster demo --port 8080
     """
-    from broadcaster import demo as show
-    from broadcaster import logs
+    from broadcaster.commands import demo as show
+    from broadcaster.commands import logs
 
     logs.set_up(log_level or "info")
     sys.exit(show.run(host, port))
@@ -142,7 +143,7 @@ def publish(
     broadcaster publish inventory --type stock-change --key 7 --data '{"petId":"7","newStock":4}'
     broadcaster publish inventory < events.ndjson
     """
-    from broadcaster import publishing
+    from broadcaster.commands import publish as publishing
 
     settings = load_settings(config, redis_url=redis_url)
     if data is None and (type_ != "message" or key):
@@ -186,7 +187,7 @@ def tail(
     broadcaster tail inventory,orders | jq .data
     broadcaster tail https://hub.example/v1/inventory/stream?petId=7
     """
-    from broadcaster import tailing
+    from broadcaster.commands import tail as tailing
 
     try:
         url = tailing.address(target, base_url, keys, types, start)
@@ -209,7 +210,7 @@ def check(redis_url: str | None, config: str | None) -> None:
 
     Ends with status 1 if there is a problem.
     """
-    from broadcaster import check as checking
+    from broadcaster.commands import check as checking
 
     settings = load_settings(config, redis_url=redis_url)
     sys.exit(checking.report(checking.findings(settings)))

@@ -24,11 +24,12 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from broadcaster import processes, serving
 from broadcaster.app import Node, create_app
 from broadcaster.backend.embedded import EmbeddedRedis
+from broadcaster.commands import host as machine
+from broadcaster.commands import processes
+from broadcaster.commands.logs import printable
 from broadcaster.core.channel import PET_STORE
-from broadcaster.logs import printable
 from broadcaster.settings import Settings, load_settings
 from broadcaster.web.server import make_server
 
@@ -54,8 +55,8 @@ def run(host: str | None, port: int | None) -> int:
         BackendUnavailableError: the private server did not start.
     """
     settings = load_settings(host=host, port=port)
-    (sock,) = serving.listen(settings.host, settings.port)
-    serving.raise_file_limit()
+    (sock,) = machine.listen(settings.host, settings.port)
+    machine.raise_file_limit()
     # Until the node takes over the signals, SIGTERM ends us as Ctrl-C does: through all `finally`.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -80,7 +81,7 @@ class _Demo:
         app = create_app(settings)
         self._node: Node = app.state.node
         self._sock = sock
-        self._url = serving.url_of(sock)
+        self._url = machine.url_of(sock)
         self._redis_url = settings.redis_url
         self._workers: dict[str, Process] = {}
         self._stopping = False

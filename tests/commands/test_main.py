@@ -18,10 +18,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from broadcaster import Publisher, processes, serving
+from broadcaster import Publisher
 from broadcaster.client import EventSource
-from broadcaster.tailing import address
-from tests.commands import SCRIPT, Start, finished, ready, starting
+from broadcaster.commands import processes, supervisor
+from broadcaster.commands.tail import address
+from tests.command_line import SCRIPT, Start, finished, ready, starting
 from tests.wait import until
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -141,7 +142,7 @@ async def test_a_process_that_can_not_be_started_is_tried_again(
 
     monkeypatch.setattr(processes, "start", start)
     with pytest.raises(KeyboardInterrupt):
-        await serving._keep(serving.Child(1, [], ""), {}, 1.0)
+        await supervisor.keep(supervisor.Child(1, [], ""), {}, 1.0)
     assert "process 1 can't be started, trying again: too many processes" in caplog.text
 
 

@@ -14,9 +14,9 @@ import orjson
 import pytest
 
 from broadcaster import EmbeddedRedis, Publisher
+from broadcaster.commands.logs import printable, set_up
 from broadcaster.errors import ConfigurationError
-from broadcaster.logs import printable, set_up
-from tests.commands import SCRIPT, Start, finished, ready, starting
+from tests.command_line import SCRIPT, Start, finished, ready, starting
 from tests.wait import until
 
 _STYLE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from broadcaster import EmbeddedRedis, Publisher
-from broadcaster.check import of_server
-from tests.commands import Start, finished, starting
+from broadcaster.commands.check import of_server
+from tests.command_line import Start, finished, starting
 
 
 @pytest.fixture

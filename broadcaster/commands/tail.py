@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.text import Text
 
 from broadcaster.client import EventSource, StreamEvent
-from broadcaster.logs import printable
+from broadcaster.commands.logs import printable
 
 HUB = "stream."
 _ENTRY_MS = re.compile(r"(?:^|,)(?:(?!run=)[^,=]+=)?(\d{1,13})-\d+")

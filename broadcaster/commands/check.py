@@ -16,8 +16,8 @@ import click
 
 from broadcaster.backend.client import redacted
 from broadcaster.backend.probe import Probe
+from broadcaster.commands.logs import printable
 from broadcaster.errors import BackendUnavailableError
-from broadcaster.logs import printable
 from broadcaster.settings import PREFIX, Settings, unknown_variables
 
 Level = Literal["ok", "warning", "problem"]

@@ -1,0 +1,102 @@
+"""What a serving process asks of this machine: a listening socket, open files, calm collections."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import logging
+import socket
+import sys
+from typing import Any
+
+from broadcaster.errors import ConfigurationError
+
+logger = logging.getLogger(__name__)
+
+_BACKLOG = 4096
+_GC_THRESHOLDS = (10_000, 20, 50)
+
+
+def listen(host: str, port: int, count: int = 1) -> list[socket.socket]:
+    """Listen on an address, so that clients can connect from now on.
+
+    Args:
+        host: a name or an address.
+        port: 0 takes a free one.
+        count: sockets to return, all on the same port.
+
+    Raises:
+        ConfigurationError: somebody else listens there, or it is not an address of ours.
+    """
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        first = _bind(family, address[:2], shared=False)
+        if count == 1:
+            return [first]
+        if sys.platform != "linux":
+            return [first, *(first.dup() for _ in range(count - 1))]
+        # The first socket has shown that nobody else is there: with SO_REUSEPORT another hub of
+        # this user would not be noticed.
+        address = first.getsockname()[:2]
+        first.close()
+        return [_bind(family, address, shared=True) for _ in range(count)]
+    except (OSError, UnicodeError) as error:
+        raise ConfigurationError(_why_not(error, host, port)) from error
+
+
+def _bind(family: int, address: tuple[Any, ...], *, shared: bool) -> socket.socket:
+    both = address[0] == "::" and socket.has_dualstack_ipv6()
+    return socket.create_server(
+        address,
+        family=family,
+        backlog=_BACKLOG,
+        reuse_port=shared,
+        dualstack_ipv6=both,
+    )
+
+
+def _why_not(error: Exception, host: str, port: int) -> str:
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        return (
+            f"port {port} of {host} is in use: stop what listens there, or choose another port "
+            f"with --port (0 takes a free one)"
+        )
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM):
+        return f"port {port} is not ours to take: ports below 1024 want rights; try --port 8000"
+    return f"can't listen on {host!r}, port {port}: {error}"
+
+
+def url_of(sock: socket.socket) -> str:
+    """The url under which this machine reaches a listening socket."""
+    host, port = sock.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def raise_file_limit() -> None:
+    """Allow this process as many open files as it may have: each client is one.
+
+    The soft limit is low (often 1024) only for programs that call select(2).
+    """
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == hard:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (ValueError, OSError) as error:  # macOS calls it unlimited, and means less
+        logger.debug("the limit of open files stays %d: %s", soft, error)
+
+
+def calm_garbage_collection() -> None:
+    """Let Python look for reference cycles less often, and not among what stays anyway.
+
+    The objects of clients and windows live long, and few are in cycles when they go. With Python's
+    own thresholds a quarter of the time of a new connection went into looking at all others again.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)

@@ -1,0 +1,73 @@
+"""`broadcaster serve`: one node in this process, or several processes that share the port."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+
+import click
+
+from broadcaster.app import create_app
+from broadcaster.backend.client import connect
+from broadcaster.commands.host import calm_garbage_collection, listen, raise_file_limit, url_of
+from broadcaster.commands.supervisor import Child, supervise
+from broadcaster.peers import Peers
+from broadcaster.settings import Settings
+from broadcaster.web.server import Server, make_server
+
+
+def serve(settings: Settings, config: str | None = None, child: Child | None = None) -> int:
+    """Serve until SIGINT or SIGTERM.
+
+    Args:
+        settings: of every node.
+        config: the configuration file, for the processes to read.
+        child: set in the processes of `--workers`.
+
+    Returns:
+        The exit status: 0 after a clean stop.
+
+    Raises:
+        ConfigurationError: the settings can't work, or the address can't be listened on.
+    """
+    raise_file_limit()
+    if child:
+        peers = Peers(Path(child.directory), child.process)
+        return _run(node_server(settings, peers), [socket.socket(fileno=fd) for fd in child.fds])
+    server = node_server(settings)
+    ports = [settings.port, settings.metrics_port] if settings.metrics_port else [settings.port]
+    # Each process has a socket of its own on each port.
+    groups = list(zip(*(listen(settings.host, p, settings.workers) for p in ports), strict=True))
+    many = f" with {len(groups)} processes" if len(groups) > 1 else ""
+    click.echo(f"Listening on {url_of(groups[0][0])}{many}. Ctrl-C stops it.")
+    if len(groups) == 1:
+        return _run(server, list(groups[0]))
+    asyncio.run(supervise(settings, config, groups))
+    return 0
+
+
+def node_server(settings: Settings, peers: Peers | None = None) -> Server:
+    """Make the server of a node in this process.
+
+    Args:
+        settings: of the node.
+        peers: the processes that share its port.
+
+    Raises:
+        ConfigurationError: the settings can't work.
+    """
+    app = create_app(settings)
+    if peers:
+        app.state.node.observer.peers = peers
+    connect(settings.redis_url)  # sends nothing, but refuses a url that can't be used
+    level = "debug" if settings.log_level == "debug" else "warning"
+    return make_server(
+        app, app.state.node.drain, host=settings.host, port=settings.port, log_level=level
+    )
+
+
+def _run(server: Server, sockets: list[socket.socket]) -> int:
+    calm_garbage_collection()
+    server.run(sockets=sockets)
+    return 0 if server.started else 1
