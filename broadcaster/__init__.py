@@ -40,7 +40,8 @@ if TYPE_CHECKING:
         Transaction,
     )
     from broadcaster.backend.runs import Run, RunLostError, RunQueue
-    from broadcaster.client import EventSource, StreamEvent, StreamRefusedError
+    from broadcaster.client.parser import StreamEvent
+    from broadcaster.client.source import EventSource, StreamRefusedError
     from broadcaster.core.channel import Channel
     from broadcaster.core.event import Event, EventId
     from broadcaster.settings import Settings, load_settings
@@ -92,7 +93,8 @@ _HOME = {
         "Transaction",
     ),
     "broadcaster.backend.runs": ("Run", "RunLostError", "RunQueue"),
-    "broadcaster.client": ("EventSource", "StreamEvent", "StreamRefusedError"),
+    "broadcaster.client.parser": ("StreamEvent",),
+    "broadcaster.client.source": ("EventSource", "StreamRefusedError"),
     "broadcaster.core.channel": ("Channel",),
     "broadcaster.core.event": ("Event", "EventId"),
     "broadcaster.settings": ("Settings", "load_settings"),

@@ -21,7 +21,8 @@ import orjson
 from rich.console import Console
 from rich.text import Text
 
-from broadcaster.client import EventSource, StreamEvent
+from broadcaster.client.parser import StreamEvent
+from broadcaster.client.source import EventSource
 from broadcaster.commands.logs import printable
 
 HUB = "stream."

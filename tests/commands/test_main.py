@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from broadcaster import Publisher
-from broadcaster.client import EventSource
+from broadcaster.client.source import EventSource
 from broadcaster.commands import processes, supervisor
 from broadcaster.commands.tail import address
 from tests.command_line import SCRIPT, Start, finished, ready, starting

@@ -28,10 +28,10 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "client: while a server fails it asks without a pause",
-        "broadcaster/client.py",
+        "broadcaster/client/source.py",
         "max(wait_s, _LEAST_BACKOFF_S)",
         "wait_s",
-        ("tests/test_client.py::test_while_a_server_fails_nobody_asks_without_a_pause",),
+        ("tests/client/test_source.py::test_while_a_server_fails_nobody_asks_without_a_pause",),
     ),
     Mutant(
         "peers: a process that has died fails the scrape",

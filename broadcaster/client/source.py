@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from typing import Any, NamedTuple
 
 import httpx
 import orjson
 
+from broadcaster.client.parser import Parser, StreamEvent
 from broadcaster.errors import BroadcasterError
 
 MIME = "text/event-stream"
@@ -27,30 +26,7 @@ _LEAST_BACKOFF_S = 0.1
 _MAX_BACKOFF_S = 30.0
 _CONNECT_TIMEOUT_S = 10.0
 _SILENCE_S = 60.0
-_BREAK = re.compile(rb"\r\n|\n|\r")
 _TOO_MANY_REQUESTS = 429
-
-
-class StreamEvent(NamedTuple):
-    """An event as a client sees it.
-
-    Attributes:
-        id: the cursor after it; `""` if the stream has none.
-        type: the event name; `message` if it has none. `stream.…` are the hub's own.
-        data: the text.
-    """
-
-    id: str
-    type: str
-    data: str
-
-    def json(self) -> Any:
-        """The data, read as JSON.
-
-        Raises:
-            ValueError: it is something else.
-        """
-        return orjson.loads(self.data)
 
 
 class StreamRefusedError(BroadcasterError):
@@ -65,68 +41,6 @@ class StreamRefusedError(BroadcasterError):
         self.status = status
         self.detail = detail
         super().__init__(f"{detail} (HTTP status {status})")
-
-
-class Parser:
-    """Bytes of one response, cut anywhere, to events. Pure.
-
-    https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
-
-    Attributes:
-        last_event_id: of the last complete block; what is left of a broken one does not count.
-        retry_ms: the reconnection time that the server asked for; None if it did not.
-    """
-
-    def __init__(self, last_event_id: str = "") -> None:
-        self.last_event_id = last_event_id
-        self.retry_ms: int | None = None
-        self._rest: list[bytes] = []  # of a line that is not complete
-        self._after_cr = False
-        self._first = True
-        self._id = last_event_id
-        self._type = ""
-        self._data: list[str] = []
-
-    def feed(self, data: bytes) -> Iterator[StreamEvent]:
-        """The events that these bytes complete, in order; `last_event_id` moves along."""
-        for line in self._lines(data):
-            name, _, value = line.partition(":")
-            if line:
-                self._field(name, value.removeprefix(" "))
-            elif event := self._dispatch():
-                yield event
-
-    def _lines(self, data: bytes) -> Iterator[str]:
-        if self._after_cr and data:  # a CR ended a line at once; an LF after it belongs to it
-            data = data.removeprefix(b"\n")
-            self._after_cr = False
-        *lines, rest = _BREAK.split(data)
-        self._after_cr = self._after_cr or data.endswith(b"\r")
-        for line in lines:
-            self._rest.append(line)
-            text = b"".join(self._rest).decode("utf-8", "replace")
-            self._rest.clear()
-            # "If […] the first character is a U+FEFF BYTE ORDER MARK, it is removed"
-            yield text.removeprefix("\ufeff") if self._first else text
-            self._first = False
-        if rest:
-            self._rest.append(rest)
-
-    def _field(self, name: str, value: str) -> None:
-        if name == "data":
-            self._data.append(value)
-        elif name == "event":
-            self._type = value
-        elif name == "id" and "\0" not in value:
-            self._id = value
-        elif name == "retry" and value.isascii() and value.isdigit():
-            self.retry_ms = int(value[:9])
-
-    def _dispatch(self) -> StreamEvent | None:
-        type_, data = self._type, self._data
-        self._type, self._data = "", []
-        self.last_event_id = self._id
-        return StreamEvent(self._id, type_ or "message", "\n".join(data)) if data else None
 
 
 class EventSource:

@@ -12,7 +12,8 @@ from httpx_sse import EventSource as OtherSource
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broadcaster.client import EventSource, Parser, StreamEvent, StreamRefusedError
+from broadcaster.client.parser import Parser, StreamEvent
+from broadcaster.client.source import EventSource, StreamRefusedError
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\r\n"
 GONE = b"HTTP/1.1 204 No Content\r\n\r\n"
