@@ -13,7 +13,7 @@ from bench.measure import Row, summary
 from bench.servers import Transport
 from bench.workload import BYTES, Found, Scale, Step, Target
 from broadcaster import EmbeddedRedis, Outgoing, SyncPublisher
-from broadcaster.core.codec import encode
+from broadcaster.core.entry import encode
 
 _MANY = 200_000
 _SINGLE = 4000

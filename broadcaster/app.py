@@ -18,13 +18,13 @@ from broadcaster.backend.stream import RedisStream
 from broadcaster.backend.tailer import BLOCK_S, Batch, Change, Restart, Rewind, Tailer
 from broadcaster.core import cursor, sse
 from broadcaster.core.channel import Channel
+from broadcaster.core.counters import Meters
 from broadcaster.core.cursor import Positions, Start
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.hub import BEATS, Hub
 from broadcaster.core.subscription import Subscriber, Subscription
 from broadcaster.core.window import Ask, Place, Window
 from broadcaster.errors import BackendUnavailableError, BroadcasterError, ConfigurationError
-from broadcaster.metrics import Meters
 from broadcaster.observer import Observer
 from broadcaster.settings import Settings, load_settings
 from broadcaster.web.problem import Shed

@@ -26,10 +26,10 @@ from prometheus_client.registry import CollectorRegistry
 from broadcaster.backend.replayer import Replayer
 from broadcaster.backend.stream import Info
 from broadcaster.backend.tailer import Tailer
+from broadcaster.core.counters import Histogram, Meters
 from broadcaster.core.event import ZERO
 from broadcaster.core.hub import Hub
 from broadcaster.core.window import Window
-from broadcaster.metrics import Histogram, Meters
 from broadcaster.settings import Settings
 
 VERSION = version("broadcaster-hub")  # asked once: each time leaves the garbage collector 2 KB

@@ -30,7 +30,7 @@ from broadcaster.backend.client import (
 )
 from broadcaster.backend.exchange import TROUBLE, Command, NotSentError, exchange, exchange_sync
 from broadcaster.core.channel import shard_name, shard_of
-from broadcaster.core.codec import encode
+from broadcaster.core.entry import encode
 from broadcaster.core.event import EventId
 from broadcaster.errors import BroadcasterError, InvalidEventError
 

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from broadcaster.backend.publisher import BATCH, Outgoing, PartialPublishError, SyncPublisher
-from broadcaster.core.codec import encode
+from broadcaster.core.entry import encode
 from broadcaster.core.event import EventId
 from broadcaster.errors import BroadcasterError, ConfigurationError, InvalidEventError
 from broadcaster.settings import Settings

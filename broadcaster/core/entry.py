@@ -1,28 +1,39 @@
-"""Entries of a stream to frames: what a node does with every event, whether anybody wants it. Pure.
+"""Entries of a stream: fields to event and frame, and back. Pure.
 
-What an entry means is `codec`'s business, what it looks like `sse`'s. Here both are done at once to
-what our publisher writes, and to all else by them, one after the other. The frames are the same.
+Two forms are read, and unknown fields are ignored:
+
+* plain: `type`, `key`, `data` (UTF-8), for any language and for `redis-cli`;
+* packed: `m`, a msgpack array `[type, key, data]`, smaller and faster to parse, which our
+  publisher writes. `data` as str or bin goes out as it is, any other value as compact JSON.
+
+`decode` reads both. `frames_of` goes a shorter way for what our publisher writes, since a node does
+this to every event, whether anybody wants it. The frames are the same.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
 
 import msgpack
+import orjson
 
-from broadcaster.core import codec, sse
-from broadcaster.core.event import EventId
+from broadcaster.core import sse
+from broadcaster.core.event import DEFAULT_TYPE, RESERVED_PREFIX, Event, EventId
 from broadcaster.core.sse import Frame
-from broadcaster.errors import MalformedEntryError
+from broadcaster.errors import InvalidEventError, MalformedEntryError
 
 Row: TypeAlias = Sequence[Any]
 """An entry as Redis sends it: `[id, [name, value, …]]`, all bytes."""
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_PACKED_LENGTH = 3
+# What msgpack adds to the bytes of three strings: a head each, and one of the array.
+_PACKING_BYTES = 16
 _ARRAY_OF_THREE = 0x93  # https://github.com/msgpack/msgpack/blob/master/spec.md#array-format-family
-_unpack = msgpack.unpackb
 _new = tuple.__new__  # a named tuple's own takes twice as long
 
 
@@ -49,7 +60,7 @@ def frames_of(
         frame = _at_once(raw_id, entry_id, fields, max_event_bytes)
         if frame is None:
             try:
-                frame = sse.encode(codec.decode(entry_id, fields, max_event_bytes))
+                frame = sse.encode(decode(entry_id, fields, max_event_bytes))
             except MalformedEntryError as error:
                 malformed(entry_id, error)
                 frame = sse.skipped(entry_id)
@@ -63,7 +74,9 @@ def _at_once(
     """The frame of a packed entry with one line of text; None for all others, good or bad."""
     try:
         name, packed = fields
-        type_, key, data = _unpack(packed)
+        if len(packed) > max_event_bytes + _PACKING_BYTES:
+            return None
+        type_, key, data = msgpack.unpackb(packed)
         sent_type, between = _type(type_)
         usual = name == b"m" and packed[0] == _ARRAY_OF_THREE and type(key) is str
         if not usual or "\n" in data or "\r" in data:
@@ -80,7 +93,104 @@ def _at_once(
 @lru_cache(maxsize=1024)  # producers have few types; one that makes up many costs what it costs
 def _type(type_: str) -> tuple[str, bytes]:
     """A type as it is sent, and what stands between the id and the data."""
-    codec.check_type(type_)
-    if type_ in ("", codec.DEFAULT_TYPE):
-        return codec.DEFAULT_TYPE, b"\ndata: "
+    check_type(type_)
+    if type_ in ("", DEFAULT_TYPE):
+        return DEFAULT_TYPE, b"\ndata: "
     return sys.intern(type_), b"\nevent: %b\ndata: " % type_.encode()
+
+
+def decode(entry_id: EventId, fields: Sequence[bytes], max_event_bytes: int) -> Event:
+    """Make the event of an entry.
+
+    Args:
+        entry_id: the id of the entry.
+        fields: names and values in turn, `[name, value, name, value, …]`, as Redis sends them. Of
+            a field that occurs twice the last one counts.
+        max_event_bytes: the most bytes of type, key and data together.
+
+    Raises:
+        MalformedEntryError: the entry can't be sent safely. The caller counts it and goes on.
+    """
+    if len(fields) == 2 and fields[0] == b"m":  # what our publisher writes, and nothing else
+        type_, key, data = _unpack(fields[1], max_event_bytes)
+    else:
+        named = dict(zip(fields[::2], fields[1::2], strict=True))
+        packed = named.get(b"m")
+        type_, key, data = _plain(named) if packed is None else _unpack(packed, max_event_bytes)
+    check_type(type_)
+    if len(data) + len(key) + len(type_) > max_event_bytes:
+        raise MalformedEntryError(f"larger than max_event_bytes ({max_event_bytes})")
+    return Event(entry_id, type_ or DEFAULT_TYPE, key, data)
+
+
+def check_type(type_: str) -> None:
+    """Refuse a type that can't be sent safely.
+
+    Raises:
+        MalformedEntryError: it would break the frame, or pass for an event of the hub's.
+    """
+    if _CONTROL.search(type_):
+        raise MalformedEntryError("control character in the type")
+    if type_.startswith(RESERVED_PREFIX):
+        raise MalformedEntryError("types that begin with 'stream.' are reserved for the hub")
+
+
+def _plain(named: dict[bytes, bytes]) -> tuple[str, str, bytes]:
+    data = named.get(b"data", b"")
+    try:
+        data.decode()
+        return named.get(b"type", b"").decode(), named.get(b"key", b"").decode(), data
+    except UnicodeDecodeError as error:
+        raise MalformedEntryError("bytes that are not UTF-8") from error
+
+
+def _unpack(packed: bytes, max_event_bytes: int) -> tuple[str, str, bytes]:
+    # Before unpacking: 20 MB of empty maps would block the event loop for ten seconds.
+    if len(packed) > max_event_bytes + _PACKING_BYTES:
+        raise MalformedEntryError(f"larger than max_event_bytes ({max_event_bytes})")
+    try:
+        array = msgpack.unpackb(packed)
+    except (ValueError, msgpack.UnpackException) as error:
+        raise MalformedEntryError("the packed field is not valid msgpack") from error
+    if not isinstance(array, list) or len(array) != _PACKED_LENGTH:
+        raise MalformedEntryError("the packed field is not an array [type, key, data]")
+    type_, key, data = array
+    type_, key = type_ or "", key or ""
+    if not isinstance(type_, str) or not isinstance(key, str):
+        raise MalformedEntryError("type and key of a packed entry must be strings")
+    try:
+        if isinstance(data, bytes):
+            data.decode()
+            return type_, key, data
+        return type_, key, data.encode() if isinstance(data, str) else orjson.dumps(data)
+    except (UnicodeError, TypeError, orjson.JSONEncodeError) as error:
+        raise MalformedEntryError("data that is neither UTF-8 nor JSON") from error
+
+
+def encode(type_: str, key: str, data: Any) -> dict[bytes, bytes]:
+    """Make the fields of a packed entry.
+
+    Args:
+        type_: the event name; `""` and `message` mean the default.
+        key: what the event is about; `""` for the whole channel.
+        data: a str or bytes goes out as it is, any other value as compact JSON.
+
+    Raises:
+        InvalidEventError: a node could not deliver it: a type or key that is no str, a control
+            character or a reserved prefix in the type, data that is not UTF-8 or has no JSON form.
+    """
+    if not all(isinstance(text, str) for text in (type_, key)):
+        raise InvalidEventError("type and key must be strings")
+    if _CONTROL.search(type_) or type_.startswith(RESERVED_PREFIX):
+        raise InvalidEventError(
+            f"type {type_[:64]!r}: no control characters, and not beginning with 'stream.'"
+        )
+    try:
+        if isinstance(data, bytes):
+            data = data.decode()
+        elif not isinstance(data, str):
+            data = orjson.dumps(data).decode()
+        packed: bytes = msgpack.packb([type_, key, data])
+    except (UnicodeError, TypeError, orjson.JSONEncodeError) as error:
+        raise InvalidEventError(f"data must be UTF-8 text or have a JSON form: {error}") from error
+    return {b"m": packed}

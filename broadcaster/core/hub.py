@@ -19,13 +19,13 @@ from typing import TypeAlias
 
 from broadcaster.core import sse
 from broadcaster.core.audience import Audience, Audiences
+from broadcaster.core.counters import from_zero
 from broadcaster.core.cursor import Positions
 from broadcaster.core.event import EventId
 from broadcaster.core.page import PAGE_BYTES, Page, Pages, join, page_of
 from broadcaster.core.sse import Frame
 from broadcaster.core.subscription import State, Subscriber
 from broadcaster.core.window import Ask, Place, Window
-from broadcaster.metrics import from_zero
 
 BEATS = 15
 """How often `beat` is called in the time after which a quiet client gets a heartbeat."""

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from broadcaster.core.channel import without_shard
-from broadcaster.core.codec import DEFAULT_TYPE
-from broadcaster.core.event import Event, EventId
+from broadcaster.core.event import DEFAULT_TYPE, Event, EventId
 
 HEARTBEAT = b":\n\n"
 

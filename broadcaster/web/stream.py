@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from broadcaster.core import cursor, sse
 from broadcaster.core.channel import Channel
+from broadcaster.core.counters import Meters
 from broadcaster.core.cursor import Positions, Start
 from broadcaster.core.event import CLOCK_TOLERANCE_S, EventId
 from broadcaster.core.hub import Hub
@@ -27,7 +28,6 @@ from broadcaster.errors import (
     InvalidRequestError,
     ReshardedError,
 )
-from broadcaster.metrics import Meters
 from broadcaster.settings import Settings
 from broadcaster.web.connection import Connection
 from broadcaster.web.problem import EVENT_STREAM, Shed, come_back, event_stream, problem

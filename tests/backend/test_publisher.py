@@ -21,7 +21,7 @@ from broadcaster import (
     SyncPublisher,
     connect,
 )
-from broadcaster.core.codec import decode
+from broadcaster.core.entry import decode
 from tests.backend.conftest import Proxy
 
 NOBODY = "redis://127.0.0.1:1"

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broadcaster.core import codec, sse
-from broadcaster.core.entry import frames_of
+from broadcaster.core import sse
+from broadcaster.core.entry import decode, frames_of
 from broadcaster.core.event import EventId
 from broadcaster.core.sse import Frame
 from broadcaster.errors import MalformedEntryError
@@ -28,7 +28,7 @@ fields = st.lists(st.sampled_from([b"m", b"type", b"data"]) | packed, max_size=6
 
 def thorough(entry_id: EventId, row_fields: Sequence[bytes]) -> Frame:
     try:
-        return sse.encode(codec.decode(entry_id, row_fields, LIMIT))
+        return sse.encode(decode(entry_id, row_fields, LIMIT))
     except MalformedEntryError:
         return sse.skipped(entry_id)
 

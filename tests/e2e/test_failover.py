@@ -22,7 +22,7 @@ from broadcaster import (
     RunQueue,
     SyncPublisher,
 )
-from broadcaster.core.codec import decode
+from broadcaster.core.entry import decode
 from tests import ha
 from tests.nodes import Raw, Running, events, running
 from tests.wait import until

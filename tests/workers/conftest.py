@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from broadcaster import Event, EventId, connect_sync
-from broadcaster.core.codec import decode
+from broadcaster.core.entry import decode
 from tests.wait import until_sync
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broadcaster.core.codec import decode, encode
+from broadcaster.core.entry import decode, encode, frames_of
 from broadcaster.core.event import Event, EventId
 from broadcaster.errors import InvalidEventError, MalformedEntryError
 
@@ -127,3 +127,26 @@ def test_a_publisher_refuses_what_no_node_could_send(type_: str, data: Any) -> N
 def test_type_and_key_are_text(type_: Any, key: Any) -> None:
     with pytest.raises(InvalidEventError, match="must be strings"):
         encode(type_, key, "x")
+
+
+def test_a_large_packed_field_is_not_even_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a node would spend seconds and gigabytes on what it can't send, also when it starts."""
+    monkeypatch.setattr("msgpack.unpackb", lambda packed: pytest.fail(f"{len(packed)} bytes"))
+    bomb = b"\xdd" + (2000).to_bytes(4, "big") + b"\x80" * 2000  # an array of 2,000 empty maps
+    for fields in ([b"m", bomb], [b"other", b"", b"m", bomb]):
+        with pytest.raises(MalformedEntryError, match="larger than max_event_bytes"):
+            decode(EventId(1, 0), fields, 1000)
+    malformed: list[EventId] = []
+    (frame,) = frames_of([[b"1-0", [b"m", bomb]]], 1000, lambda id_, _: malformed.append(id_))
+    assert not frame.wire
+    assert malformed == [EventId(1, 0)]
+
+
+def test_what_just_fits_is_unpacked() -> None:
+    for size in (0, 31, 32, 255, 256, 65535, 65536):
+        key, data = "k" * 31, "d" * size
+        limit = 4 + len(key) + len(data)
+        fields = [b"m", encode("type", key, data)[b"m"]]
+        assert decode(EventId(1, 0), fields, limit).data == data.encode()
+        with pytest.raises(MalformedEntryError):
+            decode(EventId(1, 0), fields, limit - 1)
