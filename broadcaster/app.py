@@ -29,7 +29,7 @@ from broadcaster.observer import Observer
 from broadcaster.settings import Settings, load_settings
 from broadcaster.web.problem import Shed
 from broadcaster.web.routes import Application, application
-from broadcaster.web.server import ending_streams_on_signals
+from broadcaster.web.uvicorn.server import ending_streams_on_signals
 
 logger = logging.getLogger(__name__)
 

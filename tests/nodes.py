@@ -14,7 +14,7 @@ import httpx_sse
 
 from broadcaster.app import Node, create_app
 from broadcaster.settings import Settings
-from broadcaster.web.server import make_server
+from broadcaster.web.uvicorn.server import make_server
 from tests.wait import until
 
 QUICK = {"retry_min_ms": 10, "retry_max_ms": 20, "shed_retry_ms": 50, "drain_s": 0.1}

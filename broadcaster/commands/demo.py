@@ -31,7 +31,7 @@ from broadcaster.commands import processes
 from broadcaster.commands.logs import printable
 from broadcaster.core.channel import PET_STORE
 from broadcaster.settings import Settings, load_settings
-from broadcaster.web.server import make_server
+from broadcaster.web.uvicorn.server import make_server
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from broadcaster.commands.host import calm_garbage_collection, listen, raise_fil
 from broadcaster.commands.supervisor import Child, supervise
 from broadcaster.peers import Peers
 from broadcaster.settings import Settings
-from broadcaster.web.server import Server, make_server
+from broadcaster.web.uvicorn.server import Server, make_server
 
 
 def serve(settings: Settings, config: str | None = None, child: Child | None = None) -> int:

@@ -16,7 +16,7 @@ from starlette.routing import Match, Route
 from starlette.types import Lifespan, Receive, Scope, Send
 
 from broadcaster.settings import Settings
-from broadcaster.web import stream
+from broadcaster.web import endpoint
 from broadcaster.web.problem import problem
 
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
@@ -33,7 +33,7 @@ class Observer(Protocol):
         """The figures of this process and its peers."""
 
 
-class Node(stream.Node, Protocol):
+class Node(endpoint.Node, Protocol):
     """What the routes need of the node besides streams."""
 
     @property
@@ -88,7 +88,7 @@ def application(node: Node, lifespan: Lifespan[Any]) -> Application:
     endpoints = _Endpoints(node)
     streams = [
         Route(path, endpoint)
-        for path, endpoint in stream.streams(node, node.channels.values()).items()
+        for path, endpoint in endpoint.endpoints(node, node.channels.values()).items()
     ]
     routes = [
         *streams,

@@ -14,7 +14,7 @@ from typing import Protocol
 from starlette.types import Message, Receive, Scope, Send
 
 from broadcaster.core import sse
-from broadcaster.web.protocol import StreamProtocol, TransportEvents
+from broadcaster.web.uvicorn.protocol import StreamProtocol, TransportEvents
 
 
 class Sink(Protocol):

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broadcaster.app import create_app
 from broadcaster.settings import load_settings
-from broadcaster.web.server import make_server
+from broadcaster.web.uvicorn.server import make_server
 
 
 def mounted(hub: Starlette, prefix: str) -> ASGIApp:

@@ -67,7 +67,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "scenario 15: a time is looked for among ids that are none",
-        "broadcaster/web/stream.py",
+        "broadcaster/web/endpoint.py",
         "            if newest.ms > _now_ms() + CLOCK_TOLERANCE_S * 1000:",
         "            if False:",
         (_SCENARIO + "[15]",),

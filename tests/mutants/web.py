@@ -5,11 +5,11 @@ from __future__ import annotations
 from tests.mutants import Mutant
 
 _APP = "broadcaster/app.py"
-_STREAM_PY = "broadcaster/web/stream.py"
+_STREAM_PY = "broadcaster/web/endpoint.py"
 _SINK = "broadcaster/web/sink.py"
 _CONNECTION = "broadcaster/web/connection.py"
 _PROBLEM = "broadcaster/web/problem.py"
-_STREAM = "tests/web/test_stream.py::"
+_STREAM = "tests/web/test_endpoint.py::"
 _CONNECTED = "tests/web/test_connection.py::"
 _RETRY = "tests/web/test_retry.py::"
 _NODES = "tests/e2e/test_nodes.py::"
@@ -17,7 +17,7 @@ _NODES = "tests/e2e/test_nodes.py::"
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "stream: who waits for a position waits for ever",
-        "broadcaster/web/stream.py",
+        "broadcaster/web/endpoint.py",
         "async with asyncio.timeout(_OPEN_TIMEOUT_S):",
         "async with asyncio.timeout(None):",
         (_STREAM + "test_who_waits_too_long_for_a_beginning_is_told_to_come_back",),
@@ -122,14 +122,14 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "protocol: a timeout that the kernel refuses ends in an error",
-        "broadcaster/web/protocol.py",
+        "broadcaster/web/uvicorn/protocol.py",
         "timeout_ms = int(min(timeout_s * 1000, _MAX_INT))",
         "timeout_ms = int(timeout_s * 1000)",
         (_CONNECTED + "test_a_timeout_that_the_kernel_refuses_is_ours_alone",),
     ),
     Mutant(
         "stream: those who come together are more than there may be",
-        "broadcaster/web/stream.py",
+        "broadcaster/web/endpoint.py",
         "if not reason and not over:  # others",
         "if False:  # others",
         (_STREAM + "test_the_limit_holds_for_those_who_come_together",),
@@ -143,7 +143,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "stream: who is answered while a drain begins is left out",
-        "broadcaster/web/stream.py",
+        "broadcaster/web/endpoint.py",
         "            if node.draining:  # it",
         "            if False:  # it",
         (_STREAM + "test_who_is_answered_while_a_drain_begins_is_sent_away_as_the_others",),
@@ -310,7 +310,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "protocol: the kernel keeps who has vanished",
-        "broadcaster/web/protocol.py",
+        "broadcaster/web/uvicorn/protocol.py",
         "        _limit_silence(transport, send_timeout_s)\n",
         "",
         (_CONNECTED + "test_the_kernel_notices_who_has_vanished_and_buffers_are_small",),
@@ -331,7 +331,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "protocol: the high-water mark is uvicorn's",
-        "broadcaster/web/protocol.py",
+        "broadcaster/web/uvicorn/protocol.py",
         "        transport.set_write_buffer_limits(high=high_water_bytes)\n",
         "",
         (_CONNECTED + "test_the_kernel_notices_who_has_vanished_and_buffers_are_small",),
@@ -423,21 +423,21 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "server: uvicorn waits for open streams",
-        "broadcaster/web/server.py",
+        "broadcaster/web/uvicorn/server.py",
         "asyncio.ensure_future(self._drain())",
         "asyncio.ensure_future(asyncio.sleep(0))",
         ("tests/commands/test_main.py::test_serve_ends_streams_and_exits_with_0_on_sigterm",),
     ),
     Mutant(
         "server: a clean stop is told as death by a signal",
-        "broadcaster/web/server.py",
+        "broadcaster/web/uvicorn/server.py",
         "            self._captured_signals.clear()",
         "            pass",
         ("tests/commands/test_main.py::test_ctrl_c_is_a_clean_stop_too",),
     ),
     Mutant(
         "server: under another server open streams are not ended",
-        "broadcaster/web/server.py",
+        "broadcaster/web/uvicorn/server.py",
         "        loop.call_soon_threadsafe(end_streams)  # not in the middle",
         "        # not in the middle",
         ("tests/web/test_mounted.py::test_plain_servers[uvicorn]",),

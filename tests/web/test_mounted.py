@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 
 from broadcaster.app import create_app
 from broadcaster.settings import load_settings
-from broadcaster.web.server import make_server
+from broadcaster.web.uvicorn.server import make_server
 from tests.nodes import Raw
 from tests.wait import until
 

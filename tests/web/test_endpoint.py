@@ -15,7 +15,7 @@ import pytest
 
 from broadcaster import EmbeddedRedis, EventId, Publisher
 from broadcaster.core import sse
-from broadcaster.web import stream as stream_module
+from broadcaster.web import endpoint as stream_module
 from broadcaster.web.sink import AsgiSink, TransportSink
 from tests.nodes import QUICK, Raw, Running, events, running, told
 from tests.wait import until

@@ -31,8 +31,8 @@ from broadcaster.errors import (
 from broadcaster.settings import Settings
 from broadcaster.web.connection import Connection
 from broadcaster.web.problem import EVENT_STREAM, Shed, come_back, event_stream, problem
-from broadcaster.web.protocol import EXTENSION
 from broadcaster.web.sink import AsgiSink, Sink, TransportSink
+from broadcaster.web.uvicorn.protocol import EXTENSION
 
 logger = logging.getLogger(__name__)
 
@@ -324,7 +324,7 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def streams(node: Node, channels: Iterable[Channel]) -> dict[str, EventStream]:
+def endpoints(node: Node, channels: Iterable[Channel]) -> dict[str, EventStream]:
     """The endpoint for each path."""
     return {
         **{channel.path: EventStream(node, channel) for channel in channels},

@@ -72,7 +72,7 @@ def make_server(
 
 def _http() -> Any:
     try:
-        from broadcaster.web.protocol import StreamProtocol
+        from broadcaster.web.uvicorn.protocol import StreamProtocol
     except (ImportError, AttributeError) as error:
         logger.warning("uvicorn's httptools protocol can't be extended, ASGI is used: %s", error)
         return "auto"
