@@ -29,7 +29,9 @@ from broadcaster.errors import (
 
 if TYPE_CHECKING:
     from broadcaster.app import create_app
-    from broadcaster.backend.client import UNAVAILABLE, connect, connect_sync, redacted
+    from broadcaster.backend.driver.connect import connect, connect_sync
+    from broadcaster.backend.driver.errors import UNAVAILABLE
+    from broadcaster.backend.driver.urls import redacted
     from broadcaster.backend.embedded import EmbeddedRedis, start_embedded
     from broadcaster.backend.publisher import (
         ConflictError,
@@ -82,7 +84,9 @@ __all__ = [
 
 _HOME = {
     "broadcaster.app": ("create_app",),
-    "broadcaster.backend.client": ("UNAVAILABLE", "connect", "connect_sync", "redacted"),
+    "broadcaster.backend.driver.connect": ("connect", "connect_sync"),
+    "broadcaster.backend.driver.errors": ("UNAVAILABLE",),
+    "broadcaster.backend.driver.urls": ("redacted",),
     "broadcaster.backend.embedded": ("EmbeddedRedis", "start_embedded"),
     "broadcaster.backend.publisher": (
         "ConflictError",

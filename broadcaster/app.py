@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from functools import partial
 from typing import Any
 
-from broadcaster.backend.client import AsyncClient, connect
+from broadcaster.backend.driver.connect import AsyncClient, connect
 from broadcaster.backend.replayer import Replayer
 from broadcaster.backend.requester import Requester
 from broadcaster.backend.stream import RedisStream

@@ -17,7 +17,7 @@ from socket import gethostname
 from typing import Any
 
 from broadcaster import exposition
-from broadcaster.backend.client import AsyncClient
+from broadcaster.backend.driver.connect import AsyncClient
 from broadcaster.backend.roster import ANNOUNCE_S, Roster
 from broadcaster.backend.stream import Info
 from broadcaster.core.event import CLOCK_TOLERANCE_S

@@ -10,8 +10,9 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from broadcaster.backend.client import connect_sync, redacted, translated
-from broadcaster.backend.exchange import TROUBLE
+from broadcaster.backend.driver.connect import connect_sync
+from broadcaster.backend.driver.errors import TROUBLE, translated
+from broadcaster.backend.driver.urls import redacted
 
 _TIMEOUT_S = 3.0
 # Redis looks at rights, memory, disk and replicas first, and at the id after that. It "must be

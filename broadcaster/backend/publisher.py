@@ -20,15 +20,9 @@ from redis.exceptions import (
     WatchError,
 )
 
-from broadcaster.backend.client import (
-    UNAVAILABLE,
-    AsyncClient,
-    SyncClient,
-    connect,
-    connect_sync,
-    translated,
-)
-from broadcaster.backend.exchange import TROUBLE, Command, NotSentError, exchange, exchange_sync
+from broadcaster.backend.driver.connect import AsyncClient, SyncClient, connect, connect_sync
+from broadcaster.backend.driver.errors import TROUBLE, UNAVAILABLE, NotSentError, translated
+from broadcaster.backend.driver.exchange import Command, exchange, exchange_sync
 from broadcaster.core.channel import shard_name, shard_of
 from broadcaster.core.entry import encode
 from broadcaster.core.event import EventId

@@ -11,9 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from typing import NamedTuple, TypeVar
 
-from redis.exceptions import RedisError
-
-from broadcaster.backend.client import translated
+from broadcaster.backend.driver.errors import TROUBLE, translated
 from broadcaster.backend.sharing import SharedReads
 from broadcaster.backend.stream import Decoder, Info, RedisStream, id_of
 from broadcaster.core.entry import Row
@@ -130,7 +128,7 @@ class Replayer:
                 self.reads += counted
                 try:
                     return await read()
-                except (RedisError, OSError) as error:
+                except TROUBLE as error:
                     raise translated(error, "read the past of a stream") from error
 
         return await self._shared.of(key, in_turn)

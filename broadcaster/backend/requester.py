@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from redis.exceptions import RedisError
-
-from broadcaster.backend.client import AsyncClient, translated
+from broadcaster.backend.driver.connect import AsyncClient
+from broadcaster.backend.driver.errors import TROUBLE, translated
 from broadcaster.core.event import EventId
 
 _MAXLEN = 100_000
@@ -37,5 +36,5 @@ class Requester:
                         redis_key, {b"key": key}, maxlen=_MAXLEN, approximate=True
                     )
                 )
-        except (RedisError, OSError) as error:
+        except TROUBLE as error:
             raise translated(error, f"add a request to {redis_key}") from error

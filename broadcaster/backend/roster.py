@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from redis.exceptions import RedisError
 
-from broadcaster.backend.client import AsyncClient, translated
+from broadcaster.backend.driver.connect import AsyncClient
+from broadcaster.backend.driver.errors import TROUBLE, translated
 from broadcaster.backend.sharing import SharedReads
 
 ANNOUNCE_S = 3.0
@@ -54,14 +54,14 @@ class Roster:
             gone = [name for name, line in lines.items() if _age_s(line) > _EXPIRE_S]
             if gone:
                 await self._client.hdel(self._key, *gone)
-        except (RedisError, OSError) as error:
+        except TROUBLE as error:
             raise translated(error, f"announce this node in {self._key}") from error
 
     async def leave(self) -> None:
         """Strike out this node's line."""
         try:
             await self._client.hdel(self._key, self._name)
-        except (RedisError, OSError) as error:
+        except TROUBLE as error:
             raise translated(error, f"strike this node out of {self._key}") from error
 
     async def nodes(self) -> dict[str, dict[str, Any]]:
@@ -79,7 +79,7 @@ class Roster:
     async def _lines(self) -> dict[bytes, bytes]:
         try:
             lines: dict[bytes, bytes] = await self._client.hgetall(self._key)
-        except (RedisError, OSError) as error:
+        except TROUBLE as error:
             raise translated(error, f"read the nodes in {self._key}") from error
         return lines
 

@@ -20,8 +20,7 @@ from typing import Any, TypeVar
 import orjson
 from redis.exceptions import ResponseError
 
-from broadcaster.backend.client import translated
-from broadcaster.backend.exchange import TROUBLE
+from broadcaster.backend.driver.errors import TROUBLE, translated
 from broadcaster.backend.publisher import ConflictError, Publisher
 from broadcaster.errors import BroadcasterError
 

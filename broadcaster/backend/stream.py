@@ -13,14 +13,15 @@ from typing import Any, NamedTuple
 import redis.asyncio.cluster
 from redis.exceptions import ResponseError
 
-from broadcaster.backend.client import (
-    AsyncClient,
+from broadcaster.backend.driver.connect import AsyncClient
+from broadcaster.backend.driver.errors import NotSentError
+from broadcaster.backend.driver.exchange import exchange
+from broadcaster.backend.driver.replies import (
     connections_made,
     entries,
     entries_of_one_stream,
     raw_stream_replies,
 )
-from broadcaster.backend.exchange import NotSentError, exchange
 from broadcaster.core.entry import Row, frames_of
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.sse import Frame

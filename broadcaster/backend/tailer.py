@@ -18,9 +18,9 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from typing import NamedTuple, TypeAlias
 
-from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeout
 
+from broadcaster.backend.driver.errors import TROUBLE
 from broadcaster.backend.stream import Decoder, Info, RedisStream, id_of
 from broadcaster.core.entry import Row
 from broadcaster.core.event import ZERO, EventId
@@ -120,7 +120,7 @@ class Tailer:
                 self.reconnects += failures > 0
                 failures, self.problem = 0, ""
                 self._count = min(READ_COUNT, self._count * 2)
-            except (RedisError, OSError) as error:
+            except TROUBLE as error:
                 self._proven_over = -1
                 self._report(error, failures)
                 if isinstance(error, TimeoutError | RedisTimeout):

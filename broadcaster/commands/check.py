@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 import click
 
-from broadcaster.backend.client import redacted
+from broadcaster.backend.driver.urls import redacted
 from broadcaster.backend.probe import Probe
 from broadcaster.commands.logs import printable
 from broadcaster.errors import BackendUnavailableError

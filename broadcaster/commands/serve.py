@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from broadcaster.app import create_app
-from broadcaster.backend.client import connect
+from broadcaster.backend.driver.connect import connect
 from broadcaster.commands.host import calm_garbage_collection, listen, raise_file_limit, url_of
 from broadcaster.commands.supervisor import Child, supervise
 from broadcaster.peers import Peers

@@ -7,7 +7,7 @@ import gc
 import pytest
 
 from broadcaster import EmbeddedRedis
-from broadcaster.backend.client import connect
+from broadcaster.backend.driver.connect import connect
 from broadcaster.backend.stream import Decoder, Info, RedisStream
 from broadcaster.core import sse
 from broadcaster.core.event import EventId

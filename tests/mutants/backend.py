@@ -9,18 +9,18 @@ _TAILER = "broadcaster/backend/tailer.py"
 _REPLAYER = "broadcaster/backend/replayer.py"
 _SHARING = "broadcaster/backend/sharing.py"
 _NODES = "tests/e2e/test_nodes.py::"
-_CLUSTER = "tests/backend/test_cluster.py::"
-_SENTINEL = "tests/backend/test_sentinel.py::"
+_CLUSTER = "tests/backend/driver/test_cluster.py::"
+_SENTINEL = "tests/backend/driver/test_sentinel.py::"
 _PUBLISHER = "tests/backend/test_publisher.py::"
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "client: what is cut off a password is told",
-        "broadcaster/backend/client.py",
+        "broadcaster/backend/driver/urls.py",
         "if _CUT_CREDENTIALS.search(url):",
         "if False:",
         (
-            "tests/backend/test_client.py::"
+            "tests/backend/driver/test_connect.py::"
             "test_a_url_that_cannot_work_says_how_urls_look_and_no_password",
         ),
     ),
@@ -264,35 +264,37 @@ MUTANTS: tuple[Mutant, ...] = (
     # Commands
     Mutant(
         "client: a command is sent again",
-        "broadcaster/backend/client.py",
+        "broadcaster/backend/driver/connect.py",
         "def connect(\n    url: str, *, timeout_s: float | None = 5.0, retries: int = 0,",
         "def connect(\n    url: str, *, timeout_s: float | None = 5.0, retries: int = 1,",
         (_PUBLISHER + "test_nothing_is_sent_twice",),
     ),
     Mutant(
         "client: a blocking command is sent again",
-        "broadcaster/backend/client.py",
+        "broadcaster/backend/driver/connect.py",
         "def connect_sync(\n    url: str, *, timeout_s: float | None = 5.0, retries: int = 0,",
         "def connect_sync(\n    url: str, *, timeout_s: float | None = 5.0, retries: int = 1,",
         (_PUBLISHER + "test_nothing_is_sent_twice",),
     ),
     Mutant(
         "client: a server that is frozen is waited for",
-        "broadcaster/backend/client.py",
+        "broadcaster/backend/driver/connect.py",
         '        "socket_timeout": timeout_s,',
         '        "socket_timeout": None,',
-        ("tests/backend/test_client.py::test_timeouts_and_retries_are_ours_not_those_of_redis_py",),
+        (
+            "tests/backend/driver/test_connect.py::test_timeouts_and_retries_are_ours_not_those_of_redis_py",
+        ),
     ),
     Mutant(
         "client: connections that are replaced are not counted",
-        "broadcaster/backend/connection.py",
+        "broadcaster/backend/driver/sockets.py",
         "        type(self).made += 1",
         "        pass",
         (_CLUSTER + "test_a_connection_that_is_replaced_without_a_word_is_counted",),
     ),
     Mutant(
         "client: a cancellation is lost",
-        "broadcaster/backend/connection.py",
+        "broadcaster/backend/driver/sockets.py",
         "        if task and task.cancelling() > asked:",
         "        if False:",
         (_PUBLISHER + "test_a_command_can_be_cancelled_at_any_turn_of_the_loop",),
@@ -331,7 +333,7 @@ MUTANTS: tuple[Mutant, ...] = (
     # Sentinel and Cluster
     Mutant(
         "sentinel: the pool does not look again",
-        "broadcaster/backend/sentinel.py",
+        "broadcaster/backend/driver/sentinel.py",
         "                if time.monotonic() >= self._trusted_until:\n"
         "                    await self._look()",
         "                pass",
@@ -339,49 +341,49 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "sentinel: the blocking pool does not look again",
-        "broadcaster/backend/sentinel.py",
+        "broadcaster/backend/driver/sentinel.py",
         "        if (asked := time.monotonic()) >= self._trusted_until:",
         "        if (asked := time.monotonic()) < 0:",
         (_SENTINEL + "test_sentinels_that_do_not_answer_cost_a_tenth_of_the_time_at_most",),
     ),
     Mutant(
         "sentinel: connections to the old master are kept",
-        "broadcaster/backend/sentinel.py",
+        "broadcaster/backend/driver/sentinel.py",
         "            await self.update_active_connections_for_reconnect()",
         "            pass",
         (_SENTINEL + "test_a_connection_in_use_leaves_the_old_master_when_it_is_given_back",),
     ),
     Mutant(
         "sentinel: the first answer wins",
-        "broadcaster/backend/sentinel.py",
+        "broadcaster/backend/driver/sentinel.py",
         'best = max(states, key=lambda state: state["config-epoch"], default=None)',
         "best = next(iter(states), None)",
         (_SENTINEL + "test_the_newest_epoch_wins_wherever_it_is_heard",),
     ),
     Mutant(
         "sentinel: a master that is down is taken",
-        "broadcaster/backend/sentinel.py",
+        "broadcaster/backend/driver/sentinel.py",
         'if state["is_master"] and not (state["is_sdown"] or state["is_odown"]):',
         'if state["is_master"]:',
         (_SENTINEL + "test_an_older_answer_never_leads_back_to_a_master_that_was_replaced",),
     ),
     Mutant(
         "cluster: commands are sent before it is known where to",
-        "broadcaster/backend/cluster.py",
+        "broadcaster/backend/driver/cluster.py",
         "        await self.initialize()\n        try:",
         "        try:",
         ("tests/e2e/test_sharded_cluster.py",),
     ),
     Mutant(
         "cluster: a server is asked for the keys of each XREAD",
-        "broadcaster/backend/cluster.py",
+        "broadcaster/backend/driver/cluster.py",
         "        if stream is not None:\n            return self.keyslot(stream)\n",
         "",
         (_CLUSTER + "test_reading_a_stream_is_one_command",),
     ),
     Mutant(
         "cluster: the servers of the url are forgotten",
-        "broadcaster/backend/cluster.py",
+        "broadcaster/backend/driver/cluster.py",
         "                self.nodes_manager.startup_nodes.setdefault(node.name, node)",
         "                pass",
         (_CLUSTER + "test_when_all_servers_have_moved_the_url_still_leads_to_them",),

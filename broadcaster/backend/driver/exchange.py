@@ -13,18 +13,13 @@ from typing import Any, TypeAlias
 import hiredis
 import redis.asyncio.cluster
 import redis.cluster
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
-from broadcaster.backend.client import UNAVAILABLE, AsyncClient, SyncClient
-from broadcaster.backend.cluster import looking_anew
+from broadcaster.backend.driver.cluster import looking_anew
+from broadcaster.backend.driver.connect import AsyncClient, SyncClient
+from broadcaster.backend.driver.errors import TROUBLE, NotSentError
 
 Command: TypeAlias = tuple[Any, ...]
-TROUBLE: tuple[type[Exception], ...] = (RedisError, *UNAVAILABLE)
-"""Whatever a client of redis-py raises."""
-
-
-class NotSentError(Exception):
-    """No connection could be had; nothing was sent. `__cause__` is redis-py's error."""
 
 
 async def exchange(client: AsyncClient, commands: list[Command], replies: list[Any]) -> None:

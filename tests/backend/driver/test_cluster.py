@@ -17,7 +17,7 @@ from broadcaster import (
     connect,
     connect_sync,
 )
-from broadcaster.backend.client import connections_made, raw_stream_replies
+from broadcaster.backend.driver.replies import connections_made, raw_stream_replies
 from tests.backend.conftest import Proxy
 from tests.wait import until
 

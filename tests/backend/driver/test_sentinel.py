@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from broadcaster import EmbeddedRedis, connect, connect_sync
-from broadcaster.backend.sentinel import LOOK_S, SentinelPool, _newest
+from broadcaster.backend.driver.sentinel import LOOK_S, SentinelPool, _newest
 from tests import ha
 
 

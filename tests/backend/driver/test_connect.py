@@ -17,7 +17,8 @@ from broadcaster import (
     connect_sync,
     redacted,
 )
-from broadcaster.backend.client import is_unavailable, raw_stream_replies
+from broadcaster.backend.driver.errors import is_unavailable
+from broadcaster.backend.driver.replies import raw_stream_replies
 from broadcaster.backend.embedded import _binary, free_port
 from tests.wait import until, until_sync
 

@@ -12,7 +12,7 @@ from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import ResponseError
 
 from broadcaster import connect
-from broadcaster.backend.client import connections_made
+from broadcaster.backend.driver.replies import connections_made
 from broadcaster.backend.stream import RedisStream, id_of
 from broadcaster.core.event import ZERO, EventId
 from tests.wait import until

@@ -1,0 +1,61 @@
+"""What redis-py raises, and the one notion of "Redis is away for now". Part of `backend.driver`."""
+
+from __future__ import annotations
+
+from redis import exceptions
+
+from broadcaster.errors import BackendUnavailableError, BroadcasterError, ConfigurationError
+
+UNAVAILABLE: tuple[type[Exception], ...] = (
+    exceptions.ConnectionError,
+    exceptions.TimeoutError,
+    exceptions.BusyLoadingError,
+    exceptions.ReadOnlyError,
+    exceptions.MasterDownError,
+    exceptions.ClusterError,  # also: sent from one node to the other for too long
+    exceptions.AskError,  # a slot that moved in the middle of a transaction
+    exceptions.TryAgainError,
+    # What the cluster client raises when no node answers; it is not a RedisError.
+    exceptions.RedisClusterException,
+    OSError,  # and with it the TimeoutError of asyncio
+)
+"""What code that waits and tries again has to catch: Redis is away, starting, or failing over."""
+
+# Refusals that pass but have no exception class of their own in redis-py: a full disk, replicas
+# that are missing, memory that is used up, a blocked read on a master that is demoted.
+_REFUSALS_THAT_PASS = (
+    "MISCONF",
+    "NOREPLICAS",
+    "OOM",
+    "command not allowed when used memory",
+    "UNBLOCKED",
+)
+
+TROUBLE: tuple[type[Exception], ...] = (exceptions.RedisError, *UNAVAILABLE)
+"""Whatever a client of redis-py raises."""
+
+
+class NotSentError(Exception):
+    """No connection could be had; nothing was sent. `__cause__` is redis-py's error."""
+
+
+def is_unavailable(error: BaseException | None) -> bool:
+    """Whether trying again later may help."""
+    if isinstance(error, UNAVAILABLE):
+        return True
+    return isinstance(error, exceptions.ResponseError) and str(error).startswith(
+        _REFUSALS_THAT_PASS
+    )
+
+
+def translated(error: BaseException | None, doing: str) -> BroadcasterError:
+    """The error of ours that tells a user what redis-py's error means.
+
+    Args:
+        error: what redis-py raised.
+        doing: what was being tried, for the message: "publish to inventory".
+    """
+    said = str(error) or type(error).__name__
+    if is_unavailable(error):
+        return BackendUnavailableError(f"could not {doing}: Redis is not available now: {said}")
+    return ConfigurationError(f"could not {doing}: Redis refused it for good: {said}")

@@ -1,0 +1,107 @@
+"""Redis urls: what they may look like, what they mean, and how they are shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+
+from redis import exceptions
+
+from broadcaster.backend.driver.errors import translated
+from broadcaster.errors import ConfigurationError
+
+_Client = TypeVar("_Client")
+
+# What is read as a host or a path of such a url may be a part of the password.
+_CUT_CREDENTIALS = re.compile(r"://[^/?#@]*:[^@]*[/?#].*@")
+_DEFAULT_PORT = {"sentinel": 26379, "cluster": 6379}
+_HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(?::(?P<port>[0-9]{1,5}))?")
+_SECRETS = ("password", "sentinel_password", "ssl_password")
+_HELP = (
+    "a Redis url looks like redis://[user:password@]host:6379/0, rediss://… for TLS, "
+    "unix:///path/to/socket, redis+sentinel://host1:26379,host2:26379/MASTERNAME[/0] or "
+    "redis+cluster://host1:6379,host2:6379"
+)
+
+
+class Target(NamedTuple):
+    """A url, taken apart."""
+
+    kind: str  # "single", "sentinel" or "cluster"
+    url: str  # a url that redis-py reads: credentials, database and options, for every kind
+    hosts: list[tuple[str, int]]
+    service: str  # the name of the master, for Sentinel
+
+
+def redacted(url: str) -> str:
+    """The url with `***` for every password: for messages, logs and pages."""
+    scheme, separator, rest = url.partition("://")
+    base, mark, query = rest.partition("?")
+    if "@" in query:
+        # An unescaped "?" or "@" in some password: nothing says where it begins or ends.
+        return f"{scheme}{separator}***"
+    credentials, at, tail = base.rpartition("@")
+    user, colon, password = credentials.partition(":")
+    if colon or "/" in user or "@" in user:
+        user, password = (user, ":***") if colon else ("***", "")
+    query = re.sub(rf"\b({'|'.join(_SECRETS)})=[^&#]*", r"\1=***", query)
+    return scheme + separator + user + password + at + tail + mark + query
+
+
+def guarded(url: str, make: Callable[[Target], _Client]) -> _Client:
+    """Call `make` with the parts of the url; whatever is wrong with it becomes one clear error."""
+    try:
+        return make(_parse(url))
+    except (exceptions.RedisClusterException, exceptions.ConnectionError) as error:
+        if "connected" in str(error) or isinstance(error, exceptions.ConnectionError):
+            raise translated(error, f"connect to {redacted(url)}") from error
+        problem = str(error)
+    except (ValueError, TypeError, exceptions.RedisError) as error:
+        problem = str(error)
+    if _CUT_CREDENTIALS.search(url):
+        problem = "if '/', '?' or '#' is in the password, write %2F, %3F or %23"
+    # Raised out of the except block, so that no traceback shows the url that redis-py quotes.
+    raise ConfigurationError(f"{redacted(url)!r} can't be used ({problem}): {_HELP}")
+
+
+def _parse(url: str) -> Target:
+    scheme, plus, kind = url.partition("://")[0].partition("+")
+    if scheme not in ("redis", "rediss", "unix"):
+        raise ValueError(f"unknown scheme {scheme[:20]!r}")
+    if not plus:
+        database = urlsplit(url).path.strip("/")
+        if scheme != "unix" and database and not database.isdecimal():
+            # redis-py would take database 0 without a word.
+            raise ValueError(f"{database[:64]!r} is not the number of a database")
+        return Target("single", url, [], "")
+    if kind not in _DEFAULT_PORT or scheme == "unix":
+        raise ValueError(f"unknown scheme {scheme + plus + kind[:20]!r}")
+    parts = urlsplit(url)
+    credentials, at, hosts = parts.netloc.rpartition("@")
+    service, _, database = parts.path.lstrip("/").partition("/")
+    if kind == "sentinel" and not service:
+        raise ValueError("the name of the master is missing")
+    if kind == "cluster":
+        service, database = "", service
+    plain = f"{scheme}://{credentials}{at}redis/{quote(database)}?{parts.query}"
+    return Target(kind, plain, _hosts(hosts, _DEFAULT_PORT[kind]), unquote(service))
+
+
+def _hosts(text: str, default_port: int) -> list[tuple[str, int]]:
+    hosts = []
+    for part in text.split(","):
+        match = _HOST.fullmatch(part)
+        if match is None:
+            raise ValueError(f"{part[:64]!r} is not host:port")
+        hosts.append((match["host"].strip("[]"), int(match["port"] or default_port)))
+    return hosts
+
+
+def split_sentinel_options(url: str) -> tuple[str, dict[str, str]]:
+    """Take `sentinel_username` and `sentinel_password` out of the query."""
+    base, _, query = url.partition("?")
+    pairs = parse_qsl(query, keep_blank_values=True)
+    own = {k.removeprefix("sentinel_"): v for k, v in pairs if k.startswith("sentinel_")}
+    return f"{base}?{urlencode([p for p in pairs if not p[0].startswith('sentinel_')])}", own
