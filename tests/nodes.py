@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 import httpx
 import httpx_sse
 
-from broadcaster.app import Node, create_app
+from broadcaster.app import create_app
+from broadcaster.node.node import Node
 from broadcaster.settings import Settings
 from broadcaster.web.uvicorn.server import make_server
 from tests.wait import until

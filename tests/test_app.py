@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from broadcaster.app import Node
 from broadcaster.backend.replayer import Page, Replayer
 from broadcaster.backend.tailer import Batch, Change, Restart, Rewind
 from broadcaster.core import hub as hub_module
@@ -20,6 +19,7 @@ from broadcaster.core.event import ZERO, Event, EventId
 from broadcaster.core.subscription import State, Subscriber, Subscription
 from broadcaster.core.window import Ask, Place
 from broadcaster.errors import BackendUnavailableError
+from broadcaster.node.node import Node
 from broadcaster.settings import Settings
 
 STREAMS = ("inventory", "orders")

@@ -21,7 +21,6 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from broadcaster.app import Node
 from broadcaster.backend.replayer import Replayer
 from broadcaster.backend.stream import Info, RedisStream, id_of
 from broadcaster.backend.tailer import Batch, Restart, Rewind, Tailer
@@ -33,6 +32,7 @@ from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.subscription import State, Subscriber, Subscription, restore
 from broadcaster.core.window import Ask, Place
 from broadcaster.errors import BackendUnavailableError
+from broadcaster.node.node import Node
 from broadcaster.settings import Settings
 
 T = TypeVar("T")

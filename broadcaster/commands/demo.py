@@ -24,12 +24,13 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from broadcaster.app import Node, create_app
+from broadcaster.app import create_app
 from broadcaster.backend.embedded import EmbeddedRedis
 from broadcaster.commands import host as machine
 from broadcaster.commands import processes
 from broadcaster.commands.logs import printable
 from broadcaster.core.channel import PET_STORE
+from broadcaster.node.node import Node
 from broadcaster.settings import Settings, load_settings
 from broadcaster.web.uvicorn.server import make_server
 

@@ -12,7 +12,7 @@ from broadcaster.app import create_app
 from broadcaster.backend.driver.connect import connect
 from broadcaster.commands.host import calm_garbage_collection, listen, raise_file_limit, url_of
 from broadcaster.commands.supervisor import Child, supervise
-from broadcaster.peers import Peers
+from broadcaster.node.peers import Peers
 from broadcaster.settings import Settings
 from broadcaster.web.uvicorn.server import Server, make_server
 

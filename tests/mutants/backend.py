@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.mutants import Mutant
 
-_APP = "broadcaster/app.py"
+_NODE = "broadcaster/node/node.py"
 _TAILER = "broadcaster/backend/tailer.py"
 _REPLAYER = "broadcaster/backend/replayer.py"
 _SHARING = "broadcaster/backend/sharing.py"
@@ -45,7 +45,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "broadcaster/backend/roster.py",
         'lines = await self._shared.of("lines", self._lines)',
         "lines = await self._lines()",
-        ("tests/test_metrics.py::test_many_who_ask_who_is_there_share_a_read",),
+        ("tests/node/test_metrics.py::test_many_who_ask_who_is_there_share_a_read",),
     ),
     # The tailer proves each read
     Mutant(
@@ -153,14 +153,14 @@ MUTANTS: tuple[Mutant, ...] = (
     # What a client's cursor proves
     Mutant(
         "app: a page that is not proven is sent",
-        _APP,
+        _NODE,
         "        if not page.proven:",
         "        if False:",
         (_NODES + "test_cursors_at_the_trim_edge",),
     ),
     Mutant(
         "app: who is at the newest entry of a Redis that has less is reset",
-        _APP,
+        _NODE,
         "        if page.end == position:",
         "        if False:",
         ("tests/test_app.py::test_while_redis_has_less_than_the_window_nobody_is_reset",),
@@ -188,21 +188,21 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "app: an id ahead of this node exists",
-        _APP,
+        _NODE,
         "if await self.replayer.first(stream, position, position.after()) is not None:",
         "if True:",
         (_NODES + "test_an_id_that_redis_does_not_know_is_a_rollback",),
     ),
     Mutant(
         "app: a reset leads to where nothing is retained",
-        _APP,
+        _NODE,
         "            resumed = resumed or await self.replayer.beginning(stream)\n",
         "",
         (_NODES + "test_cursors_at_the_trim_edge",),
     ),
     Mutant(
         "app: a terminal event counts in the window alone",
-        _APP,
+        _NODE,
         "if frame is None and (at_floor or window.place(position) is not Place.COVERED):",
         "if False:",
         ("tests/e2e/test_resume.py::test_the_end_counts_though_it_has_left_the_window",),
@@ -246,7 +246,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "observer: who is there leaves garbage each time",
-        "broadcaster/observer.py",
+        "broadcaster/node/observer.py",
         "exposition.VERSION",
         "__import__('importlib.metadata').metadata.version('broadcaster-hub')",
         ("tests/test_app.py::test_what_a_node_tells_every_few_seconds_leaves_nothing_behind",),

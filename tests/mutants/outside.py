@@ -35,10 +35,10 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "peers: a process that has died fails the scrape",
-        "broadcaster/peers.py",
+        "broadcaster/node/peers.py",
         "    except OSError as error:  # it has died, and is about to be replaced",
         "    except ZeroDivisionError as error:",
-        ("tests/test_metrics.py::test_processes_answer_for_each_other",),
+        ("tests/node/test_metrics.py::test_processes_answer_for_each_other",),
     ),
     Mutant(
         "logs: a terminal obeys what comes from outside",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.mutants import Mutant
 
-_APP = "broadcaster/app.py"
+_NODE = "broadcaster/node/node.py"
 _STREAM_PY = "broadcaster/web/endpoint.py"
 _SINK = "broadcaster/web/sink.py"
 _CONNECTION = "broadcaster/web/connection.py"
@@ -97,14 +97,14 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "app: who has seen an end that is just evicted waits for ever",
-        _APP,
+        _NODE,
         "at_floor = position == window.floor != ZERO",
         "at_floor = False",
         (_STREAM + "test_who_has_seen_the_end_is_told_so_though_it_is_just_evicted",),
     ),
     Mutant(
         "app: a hub that was shut down sheds all for ever",
-        _APP,
+        "broadcaster/app.py",
         "        if node.draining:\n            raise RuntimeError",
         "        if False:\n            raise RuntimeError",
         (
@@ -246,21 +246,21 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "app: no limit of connections",
-        _APP,
+        _NODE,
         "        if len(self.hub.subscribers) >= self.settings.max_connections:",
         "        if False:",
         (_STREAM + "test_a_newcomer_above_the_limit_is_told_to_come_back",),
     ),
     Mutant(
         "app: newcomers are served from a window that is not loaded",
-        _APP,
+        _NODE,
         "        if not all(window.is_set() for window in loaded):\n            return",
         "        if False:\n            return",
         (_NODES + "test_a_stream_that_can_not_be_read_from_the_start_harms_only_its_channel",),
     ),
     Mutant(
         "app: a node that can't read is ready",
-        _APP,
+        _NODE,
         "            if tailer.problem:",
         "            if False:",
         (_STREAM + "test_redis_goes_away_and_comes_back",),
@@ -345,49 +345,49 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "app: a round holds up everything else",
-        _APP,
+        _NODE,
         "    for _ in round_:\n        await asyncio.sleep(0)",
         "    for _ in round_:\n        pass",
         ("tests/test_app.py::test_others_run_between_two_slices",),
     ),
     Mutant(
         "app: two rounds at a time",
-        _APP,
+        _NODE,
         "                async with self._turn:\n                    sleepers =",
         "                if True:\n                    sleepers =",
         ("tests/test_app.py::test_one_round_at_a_time_so_that_who_lags_meanwhile_misses_nothing",),
     ),
     Mutant(
         "app: who has to look anew is not woken",
-        _APP,
+        _NODE,
         "                await _wake(sleepers)\n",
         "",
         ("tests/test_app.py::test_of_a_changed_history_all_learn_but_not_all_at_once",),
     ),
     Mutant(
         "app: who has to look anew is woken while others wait for the turn",
-        _APP,
+        _NODE,
         "                await _wake(sleepers)\n",
         "                    await _wake(sleepers)\n",
         ("tests/test_app.py::test_of_a_changed_history_all_learn_but_not_all_at_once",),
     ),
     Mutant(
         "app: all who have to look anew are woken at once",
-        _APP,
+        _NODE,
         "_WAKE_SLICE = 10",
         "_WAKE_SLICE = 10_000",
         ("tests/test_app.py::test_of_a_changed_history_all_learn_but_not_all_at_once",),
     ),
     Mutant(
         "app: a heartbeat in the middle of a round",
-        _APP,
+        _NODE,
         "            async with self._turn:\n                await _finish(self.hub.beat())",
         "            await _finish(self.hub.beat())",
         ("tests/test_app.py::test_a_heartbeat_waits_for_the_end_of_a_round",),
     ),
     Mutant(
         "app: a mistake in one round ends the tailer",
-        _APP,
+        _NODE,
         "        except Exception:  # a mistake of ours in one round must not end the node",
         "        except ZeroDivisionError:",
         ("tests/test_app.py::test_a_mistake_in_one_round_does_not_end_the_work",),
@@ -395,28 +395,28 @@ MUTANTS: tuple[Mutant, ...] = (
     # Drain
     Mutant(
         "app: a drain ends all streams in one instant",
-        _APP,
+        _NODE,
         "size = -(-len(subscribers) // _DRAIN_SLICES) or 1",
         "size = len(subscribers) or 1",
         ("tests/test_app.py::test_a_drain_takes_its_time",),
     ),
     Mutant(
         "app: all who are drained come back after the same time",
-        _APP,
+        _NODE,
         "retry_ms = random.randint(self.settings.retry_min_ms, self.settings.retry_max_ms)",
         "retry_ms = self.settings.retry_min_ms",
         (_RETRY + "test_each_client_comes_back_at_a_time_of_its_own",),
     ),
     Mutant(
         "app: a node that drains takes newcomers",
-        _APP,
+        _NODE,
         "        if self.draining:\n            return Shed.DRAINING\n",
         "",
         (_RETRY + "test_a_node_that_drains_sends_newcomers_away",),
     ),
     Mutant(
         "app: a node that drains is ready",
-        _APP,
+        _NODE,
         'found = ["draining"] if self.draining else []',
         "found: list[str] = []",
         (_RETRY + "test_a_node_that_drains_sends_newcomers_away",),

@@ -16,15 +16,15 @@ from functools import partial
 from socket import gethostname
 from typing import Any
 
-from broadcaster import exposition
 from broadcaster.backend.driver.connect import AsyncClient
 from broadcaster.backend.roster import ANNOUNCE_S, Roster
 from broadcaster.backend.stream import Info
 from broadcaster.core.event import CLOCK_TOLERANCE_S
 from broadcaster.core.sse import Frame
 from broadcaster.errors import BackendUnavailableError, BroadcasterError, ConfigurationError
-from broadcaster.exposition import Measured
-from broadcaster.peers import Peers
+from broadcaster.node import metrics as exposition
+from broadcaster.node.metrics import Measured
+from broadcaster.node.peers import Peers
 
 logger = logging.getLogger(__name__)
 

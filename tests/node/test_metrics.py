@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from broadcaster import Publisher
 from broadcaster.backend.roster import ANNOUNCE_S
 from broadcaster.core.counters import Histogram
-from broadcaster.peers import Peers
+from broadcaster.node.peers import Peers
 from tests.nodes import Raw, Running, running, told
 from tests.wait import until
 
