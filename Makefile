@@ -3,7 +3,7 @@ PYTHON ?= python3
 PORT ?= 8000
 BIN := .venv/bin
 COMPILE := $(BIN)/pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-trusted-host \
-	--no-emit-find-links --no-emit-options --no-header
+	--no-emit-find-links --no-emit-options --no-header --generate-hashes
 
 .PHONY: install demo test compose-test chaos chaos-quick mutants coverage check bench bench-quick lock clean
 

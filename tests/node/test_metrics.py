@@ -22,7 +22,7 @@ from broadcaster.node.peers import Peers
 from tests.nodes import Raw, Running, running, told
 from tests.wait import until
 
-DOCUMENT = Path(__file__).parent.parent / "docs" / "metrics.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 STREAM = "/v1/inventory/stream"
 
 
