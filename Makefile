@@ -5,7 +5,7 @@ BIN := .venv/bin
 COMPILE := $(BIN)/pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-trusted-host \
 	--no-emit-find-links --no-emit-options --no-header --generate-hashes
 
-.PHONY: install demo test compose-test chaos chaos-quick mutants coverage check bench bench-quick lock clean
+.PHONY: install demo test compose-test chaos chaos-quick mutants coverage check docs bench bench-quick lock clean
 
 install: .venv/.installed
 
@@ -31,7 +31,7 @@ coverage: install
 compose-test: install
 	COMPOSE_TEST=1 $(BIN)/python -m pytest -s tests/deploy/test_compose.py $(ARGS)
 
-# Eight minutes; docs/performance.md says what it needs and what it writes.
+# Eight minutes; docs/performance.md says what it needs. It writes docs/results.
 bench: install
 	$(BIN)/python -m bench --write $(ARGS)
 
@@ -56,9 +56,13 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The pages of docs/ as a site, in docs/_build/html; fails at a broken link or a page without one.
+docs: install
+	$(BIN)/sphinx-build -W --keep-going -n -q -d docs/_build/cache docs docs/_build/html
+
 lock: install
 	$(COMPILE) --extra dev --output-file requirements.lock pyproject.toml
 	$(COMPILE) --constraint requirements.lock --output-file requirements-runtime.lock pyproject.toml
 
 clean:
-	rm -rf .venv build dist *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv build dist *.egg-info docs/_build .coverage* .mypy_cache .ruff_cache .pytest_cache

@@ -20,7 +20,7 @@ from bench.servers import SERVERS, missing
 from bench.workload import Found, Scale, Step, ratio
 
 RESULTS = Path(__file__).parent / "results"
-PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
+PAGE = Path(__file__).parent.parent / "docs" / "results" / "benchmarks.md"
 GATE = 1.6
 """CPU per delivery in floors, above which the quick run fails."""
 
@@ -130,7 +130,7 @@ def _chosen(known: Iterable[str]) -> Callable[[Any, Any, str | None], list[str]]
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
 @click.option("--seconds", default=2.0, show_default=True, help="Of a round.")
 @click.option("--scale", default=1.0, show_default=True, help="Numbers of clients, times this.")
-@click.option("--write", is_flag=True, help="Write bench/results and docs/performance.md.")
+@click.option("--write", is_flag=True, help="Write bench/results and docs/results.")
 @click.option("--quick", "is_quick", is_flag=True, help="Half a minute; fails above the limit.")
 def main(
     names: list[str],
@@ -157,7 +157,7 @@ def main(
 def _write(results: Row) -> None:
     from bench.plots import draw  # takes a second to import, which no other run should wait for
 
-    draw(results["workloads"], PAGE.parent / "performance")
+    draw(results["workloads"], PAGE.parent)
     write_into(PAGE, page(results))
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "suite.json").write_text(json.dumps(_short(results), indent=1) + "\n")

@@ -89,10 +89,10 @@ _COLUMNS: dict[str, tuple[str, Callable[[Row, str], str]]] = {
 
 def page(results: Row) -> str:
     """All of it, as Markdown."""
-    parts = [about(results), "### Targets", targets_table(results["workloads"])]
+    parts = [about(results), "## Targets", targets_table(results["workloads"])]
     for workload in results["workloads"]:
-        parts += [f"### {workload['number']}. {workload['title']}", rows_table(workload["rows"])]
-        parts += [f"![{name}](performance/{name}.svg)" for name in workload.get("plots", ())]
+        parts += [f"## {workload['number']}. {workload['title']}", rows_table(workload["rows"])]
+        parts += [f"![{name}]({name}.svg)" for name in workload.get("plots", ())]
     return "\n\n".join(parts)
 
 

@@ -82,7 +82,7 @@ def _numbers(text: str) -> set[int]:
 @click.option(
     "--seed", "seeds", type=int, multiple=True, help="The same chances again; may be repeated."
 )
-@click.option("--write", is_flag=True, help="Write the table into docs/reliability.md.")
+@click.option("--write", is_flag=True, help="Write the table into docs/results/reliability.md.")
 @click.option("--only", default="", metavar="N,N", help="Only these scenarios.")
 @click.option("--without", default="", metavar="N,N", help="All but these scenarios.")
 @click.option(

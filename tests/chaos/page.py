@@ -1,4 +1,4 @@
-"""The part of `docs/reliability.md` that a run writes: what each scenario showed by seed."""
+"""The page that a run writes, `docs/results/reliability.md`: what each scenario showed, by seed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,26 @@ from pathlib import Path
 from bench.report import machine, write_into
 from tests.chaos.playing import Result
 
-PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
+PAGE = Path(__file__).parents[2] / "docs" / "results" / "reliability.md"
 
 
-def write(results: Sequence[Result], seeds: Sequence[int], minutes: float, *, quick: bool) -> None:
-    """Write it; results are in order, by number within each seed."""
+def write(
+    results: Sequence[Result],
+    seeds: Sequence[int],
+    minutes: float,
+    *,
+    quick: bool,
+    page: Path = PAGE,
+) -> None:
+    """Write what was found between the page's marks.
+
+    Args:
+        results: in order, by number within each seed.
+        seeds: those that were played.
+        minutes: how long it took.
+        quick: it was the short run.
+        page: the file.
+    """
     about = machine()
     faults = sum(result.report.counts.total() for result in results)
     head = (
@@ -26,16 +41,12 @@ def write(results: Sequence[Result], seeds: Sequence[int], minutes: float, *, qu
         "Deliveries are of all seeds, figures of each."
     )
     numbers = sorted({result.scenario.number for result in results})
-    rows = [_row([r for r in results if r.scenario.number == number]) for number in numbers]
-    titles = [
-        "| | scenario | deliveries | what it had to show: what it showed |",
-        "|---|---|---|---|",
-    ]
-    write_into(PAGE, "\n".join([head, "", *titles, *rows]))
+    sections = [_section([r for r in results if r.scenario.number == n]) for n in numbers]
+    write_into(page, "\n\n".join([head, *sections]))
 
 
-def _row(results: Sequence[Result]) -> str:
-    first = results[0]
+def _section(results: Sequence[Result]) -> str:
+    first = results[0].scenario
     deliveries = sum(result.report.deliveries for result in results)
     lines: dict[str, list[str]] = {}
     for result in results:
@@ -50,9 +61,10 @@ def _row(results: Sequence[Result]) -> str:
             lines.setdefault(f"seed {result.seed}, played twice; the first time", []).append(missed)
         if result.skipped:
             lines.setdefault("skipped", []).append(result.skipped)
-    cells = [f"{what}: {_joined(measured)}" for what, measured in lines.items()]
-    text = "<br>".join(cells).replace("|", "\\|")
-    return f"| {first.scenario.number} | {first.scenario.title} | {deliveries:,} | {text} |"
+    points = [f"* {what}: {_joined(measured)}" for what, measured in lines.items()]
+    return "\n".join(
+        [f"## {first.number}. {first.title}", "", f"{deliveries:,} deliveries.", "", *points]
+    )
 
 
 def _joined(measured: list[str]) -> str:

@@ -14,7 +14,7 @@ class Scenario:
     """A scenario.
 
     Attributes:
-        number: in the table of `docs/reliability.md`.
+        number: in `docs/reliability.md` and in `docs/results/reliability.md`.
         title: a few words.
         play: does it.
         timed: what it shows depends on how busy the machine is, so it is not played beside others.
