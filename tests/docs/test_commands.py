@@ -1,0 +1,135 @@
+"""The commands and files of the documents: they print what the pages show, and they work."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import async_playwright
+
+from broadcaster import Publisher, load_settings
+from tests.docs.terminal import PATIENCE_S, ROOT, Terminal, blocks, file_of
+from tests.nodes import Raw, running, told
+from tests.wait import until
+
+PAGES = ["README.md"]
+"""Each is run by itself, against a server that is empty."""
+SHOP = "README.md"
+"""The page with the files of an application that mounts the hub."""
+CHANNELS = "docs/channels.md"
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+
+
+@pytest.fixture
+async def terminal(tmp_path: Path, redis_url: str) -> AsyncIterator[Terminal]:
+    """A terminal at whose end everything that was started is stopped."""
+    terminal = Terminal(tmp_path, redis_url)
+    yield terminal
+    # The last one first: a node waits for its clients.
+    for command in reversed(terminal.commands):
+        await command.stop()
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on the PATH")
+@pytest.mark.parametrize("page", PAGES)
+async def test_commands_print_what_the_page_shows(page: str, terminal: Terminal) -> None:
+    for block in blocks(page):
+        if block.kind == "file":
+            terminal.write(block.argument, block.text)
+            continue
+        for text, expected in block.commands():
+            command = await terminal.start(text, expected)
+            if block.argument == "stays":
+                await terminal.until_up(command)
+            else:
+                await terminal.check(command)
+                await command.stop()
+    for command in terminal.commands:
+        await terminal.check(command)
+    assert terminal.commands
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium or google-chrome on the PATH")
+async def test_the_page_in_a_browser(terminal: Terminal, redis_url: str) -> None:
+    for name in ("shop.py", "pets.html"):
+        terminal.write(name, file_of(SHOP, name))
+    await terminal.until_up(await terminal.start("uvicorn shop:app --port 8001", []))
+    async with (
+        async_playwright() as playwright,
+        Publisher(redis_url) as publisher,
+    ):
+        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"]
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        page = await browser.new_page()
+        await page.goto(terminal.ours("http://127.0.0.1:8001/"))
+        await until(lambda: page.evaluate("feed.readyState === 1"), PATIENCE_S)
+        await until(lambda: page.locator("li").count(), PATIENCE_S)  # stream.live
+        data = {"petId": "7", "oldStock": 5, "newStock": 4}
+        await publisher.publish("inventory", type="stock-change", key="7", data=data)
+        await until(lambda: page.get_by_text("pet 7: 5 to 4").count(), PATIENCE_S)
+        await browser.close()
+
+
+class Scripts(HTMLParser):
+    """The text of a page's scripts, and the tags that are open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.script = ""
+        self._in_script = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._in_script = tag == "script"
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_script = False
+
+    def handle_data(self, data: str) -> None:
+        self.script += data if self._in_script else ""
+
+
+def test_the_page_is_about_ten_lines_of_script() -> None:
+    parser = Scripts()
+    parser.feed(file_of(SHOP, "pets.html"))
+    parser.close()
+    assert "new EventSource(" in parser.script
+    assert len(parser.script.strip().splitlines()) <= 10
+    assert parser.script.count("{") == parser.script.count("}")
+
+
+def test_the_configuration_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("BROADCASTER_")]:
+        monkeypatch.delenv(name)
+    path = tmp_path / "hub.toml"
+    path.write_text(file_of("README.md", "hub.toml"))
+    settings = load_settings(path)
+    assert "tickets" in settings.channels
+    assert settings.channels["tickets"].terminal == {"closed"}
+    assert settings.channels["tickets"].maxlen == settings.maxlen
+
+
+async def test_the_worker_answers(tmp_path: Path, redis_url: str) -> None:
+    (tmp_path / "hub.toml").write_text(file_of("README.md", "hub.toml"))
+    channels = load_settings(tmp_path / "hub.toml").channels
+    page = (ROOT / CHANNELS).read_text("utf-8")
+    (source,) = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    names: dict[str, Any] = {}
+    exec(source, names)
+    async with Publisher(redis_url) as publisher, running(redis_url, channels=channels) as node:
+        worker = asyncio.create_task(names["answer"](publisher))
+        stream = await Raw.get(node.port, "/v1/answers/stream?question=why")
+        body = await stream.rest(PATIENCE_S)
+        assert told(body) == ['{"text":"you asked why"}', '{"total":1}']
+        worker.cancel()
+        with suppress(asyncio.CancelledError):
+            await worker
