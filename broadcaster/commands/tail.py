@@ -24,10 +24,10 @@ from rich.text import Text
 from broadcaster.client.parser import StreamEvent
 from broadcaster.client.source import EventSource
 from broadcaster.commands.logs import printable
+from broadcaster.core.wire import LIVE, RESERVED_PREFIX, RESET
 
-HUB = "stream."
 _ENTRY_MS = re.compile(r"(?:^|,)(?:(?!run=)[^,=]+=)?(\d{1,13})-\d+")
-_STYLES = {"stream.reset": "bold red", "stream.live": "green"}
+_STYLES = {RESET.type: "bold red", LIVE.type: "green"}
 
 
 def address(
@@ -105,7 +105,7 @@ async def _read(
     async with aclosing(source.events()) as events:
         async for event in events:
             show(event)
-            if count is not None and not event.type.startswith(HUB):
+            if count is not None and not event.type.startswith(RESERVED_PREFIX):
                 count -= 1
                 if count == 0:
                     return

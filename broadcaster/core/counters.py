@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import TypeVar
 
+from broadcaster.core.wire import Ending, Shed, SinkKind
+
 _T = TypeVar("_T")
 _WRITE_LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _LOOP_LAG_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
@@ -62,9 +64,9 @@ class Meters:
     """
 
     def __init__(self) -> None:
-        self.opened = from_zero("transport", "asgi")
-        self.closed = from_zero("client", "complete", "drain", "send_timeout", "error")
-        self.shed = from_zero("draining", "full", "loading", "redis")
+        self.opened = from_zero(*SinkKind)
+        self.closed = from_zero(*Ending)
+        self.shed = from_zero(*Shed)
         self.write_latency_s: defaultdict[str, Histogram] = defaultdict(
             lambda: Histogram(_WRITE_LATENCY_S)
         )

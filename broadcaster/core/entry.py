@@ -22,8 +22,9 @@ import msgpack
 import orjson
 
 from broadcaster.core import sse
-from broadcaster.core.event import DEFAULT_TYPE, RESERVED_PREFIX, Event, EventId
+from broadcaster.core.event import DEFAULT_TYPE, Event, EventId
 from broadcaster.core.sse import Frame
+from broadcaster.core.wire import RESERVED_PREFIX
 from broadcaster.errors import InvalidEventError, MalformedEntryError
 
 Row: TypeAlias = Sequence[Any]

@@ -77,9 +77,6 @@ CLOCK_TOLERANCE_S = 60.0
 DEFAULT_TYPE = "message"
 """The type of an event that names none: a browser gives it to `onmessage`."""
 
-RESERVED_PREFIX = "stream."
-"""How the types of the hub's own events begin; producers can't use them."""
-
 
 class Event(NamedTuple):
     """One fact of a channel, as a client will see it.

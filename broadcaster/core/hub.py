@@ -12,7 +12,7 @@ why `tick` tells whether the round in progress has reached it.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import TypeAlias
@@ -26,11 +26,11 @@ from broadcaster.core.page import PAGE_BYTES, Page, Pages, join, page_of
 from broadcaster.core.sse import Frame
 from broadcaster.core.subscription import State, Subscriber
 from broadcaster.core.window import Ask, Place, Window
+from broadcaster.core.wire import ResetReason, ResumeOutcome
 
 BEATS = 15
 """How often `beat` is called in the time after which a quiet client gets a heartbeat."""
 
-RESET_REASONS = ("trimmed", "rollback", "unknown", "invalid")
 SLICE = 500
 
 Delivery: TypeAlias = tuple[tuple[Subscriber, ...], bytes, int, bool]
@@ -55,8 +55,8 @@ class Hub:
         self.subscribers: set[Subscriber] = set()
         self.deliveries = 0
         self.delivered_bytes = 0
-        self.resumes = from_zero("window", "redis", "reset")
-        self.resets = from_zero(*product(windows, RESET_REASONS))
+        self.resumes = from_zero(*ResumeOutcome)
+        self.resets: Counter[tuple[str, str]] = from_zero(*product(windows, ResetReason))
         self._audiences = Audiences(windows)
         self._ahead: dict[str, set[Subscriber]] = {name: set() for name in windows}
         self._pages = Pages(windows)

@@ -13,6 +13,7 @@ import orjson
 
 from broadcaster.core.channel import without_shard
 from broadcaster.core.event import DEFAULT_TYPE, Event, EventId
+from broadcaster.core.wire import LIVE, RESET, HubEvent
 
 HEARTBEAT = b":\n\n"
 
@@ -78,7 +79,7 @@ def checkpoint(cursor: bytes) -> bytes:
 
 def live(cursor: bytes, replayed: int) -> bytes:
     """`stream.live`: everything up to the cursor has been sent, what follows is new."""
-    return _hub_event(b"stream.live", {"replayed": replayed}, cursor)
+    return _hub_event(LIVE, {"replayed": replayed}, cursor)
 
 
 def reset(stream: str, reason: str, requested: str, resumed: str, cursor: bytes) -> bytes:
@@ -88,7 +89,7 @@ def reset(stream: str, reason: str, requested: str, resumed: str, cursor: bytes)
     if shard is not None:
         data["shard"] = shard
     data |= {"reason": reason, "requested": requested, "resumed": resumed}
-    return _hub_event(b"stream.reset", data, cursor)
+    return _hub_event(RESET, data, cursor)
 
 
 def chunk(data: bytes) -> bytes:
@@ -96,7 +97,8 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def _hub_event(type_: bytes, data: dict[str, Any], cursor: bytes) -> bytes:
+def _hub_event(event: HubEvent, data: dict[str, Any], cursor: bytes) -> bytes:
+    type_ = event.type.encode()
     return b"%bevent: %b\ndata: %b\n\n" % (_id_line(cursor), type_, orjson.dumps(data))
 
 

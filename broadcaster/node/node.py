@@ -24,10 +24,10 @@ from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.hub import BEATS, Hub
 from broadcaster.core.subscription import Subscriber, Subscription
 from broadcaster.core.window import Ask, Place, Window
+from broadcaster.core.wire import Shed
 from broadcaster.errors import BackendUnavailableError, BroadcasterError, ConfigurationError
 from broadcaster.node.observer import Observer
 from broadcaster.settings import Settings
-from broadcaster.web.problem import Shed
 
 logger = logging.getLogger(__name__)
 

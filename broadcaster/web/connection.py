@@ -6,12 +6,12 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from typing import Literal
 
 from broadcaster.core.cursor import Positions
 from broadcaster.core.hub import Hub
 from broadcaster.core.subscription import State, Subscriber, Subscription
 from broadcaster.core.window import Ask
+from broadcaster.core.wire import Ending
 from broadcaster.errors import BroadcasterError
 from broadcaster.web.sink import Sink
 
@@ -21,7 +21,6 @@ _ASK_AGAIN_S = (0.5, 1.5)
 _SMALL_BYTES = 4096
 _FAREWELL_S = 2.0
 
-Ending = Literal["client", "complete", "drain", "send_timeout"]
 Answer = Callable[[Subscriber, Ask], Awaitable[bytes]]
 """Asks Redis what the hub can't know, applies the answer, and returns bytes to send."""
 
@@ -88,8 +87,7 @@ class Connection:
         Cancelling ends it at once; the hub forgets the subscriber in any case.
 
         Returns:
-            Why it ended: the `client` is gone, everything is `complete`, the node ends its streams
-            (`drain`), or the client took nothing for `send_timeout_s` (`send_timeout`).
+            Why it ended; never `Ending.ERROR`, which is an exception.
         """
         subscriber, sink = self.subscriber, self._sink
         self._hub.add(subscriber)
@@ -105,8 +103,8 @@ class Connection:
             if subscriber.farewell and not sink.closed:
                 await sink.send(subscriber.farewell)
             if sink.closed:
-                return "send_timeout" if sink.timed_out else "client"
-            return "drain" if subscriber.farewell else "complete"
+                return Ending.SEND_TIMEOUT if sink.timed_out else Ending.CLIENT
+            return Ending.DRAIN if subscriber.farewell else Ending.COMPLETE
         finally:
             self._hub.remove(subscriber)
             subscriber.wake = sink.wake  # ours would hold us, who hold it

@@ -21,6 +21,7 @@ from broadcaster.core.event import CLOCK_TOLERANCE_S, EventId
 from broadcaster.core.hub import Hub
 from broadcaster.core.subscription import Subscriber, Subscription, restore
 from broadcaster.core.window import Ask, Place
+from broadcaster.core.wire import Ending, ResetReason, Shed, SinkKind
 from broadcaster.errors import (
     BackendUnavailableError,
     BroadcasterError,
@@ -30,7 +31,7 @@ from broadcaster.errors import (
 )
 from broadcaster.settings import Settings
 from broadcaster.web.connection import Connection
-from broadcaster.web.problem import EVENT_STREAM, Shed, come_back, event_stream, problem
+from broadcaster.web.problem import EVENT_STREAM, come_back, event_stream, problem
 from broadcaster.web.sink import AsgiSink, Sink, TransportSink
 from broadcaster.web.uvicorn.protocol import EXTENSION
 
@@ -105,7 +106,7 @@ class EventStream:
             logger.warning("a newcomer is shed: %s", error)
             reason, over = Shed.REDIS, False
         if reason:
-            self._node.meters.shed[reason.name.lower()] += 1
+            self._node.meters.shed[reason] += 1
             mean_ms = self._node.settings.shed_retry_ms
             retry_ms = random.randint(mean_ms // 2, mean_ms * 3 // 2)
             await come_back(retry_ms, reason)(scope, receive, send)
@@ -131,7 +132,7 @@ class EventStream:
         )
         if request.unreadable is not None:
             node.hub.invalid(connection.subscriber)
-        opened_s, reason = time.monotonic(), "error"
+        opened_s, reason = time.monotonic(), Ending.ERROR
         self._log("stream opened", scope, request, resumed=request.resumed)
         try:
             await sink.start(list(EVENT_STREAM))
@@ -161,12 +162,12 @@ class EventStream:
                     attach, scope, send, settings.high_water_bytes, settings.send_timeout_s
                 )
             except AttributeError as error:
-                if not opened["asgi"]:
+                if not opened[SinkKind.ASGI]:
                     logger.warning("uvicorn's transport can't be used, ASGI is: %s", error)
             else:
-                opened["transport"] += 1
+                opened[SinkKind.TRANSPORT] += 1
                 return sink
-        opened["asgi"] += 1
+        opened[SinkKind.ASGI] += 1
         return AsgiSink(receive, send, settings.send_timeout_s)
 
 
@@ -301,7 +302,7 @@ class _Request:
         )
         at, text = self.subscription.cursor(self.positions), self.unreadable
         resets = [
-            sse.reset(name, "invalid", text[:64], str(position), b"")
+            sse.reset(name, ResetReason.INVALID, text[:64], str(position), b"")
             for name, position in sorted(self.positions.items())
             if text is not None
         ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from http import HTTPStatus
 
 import orjson
 from starlette.responses import Response
+
+from broadcaster.core.wire import Shed
 
 EVENT_STREAM = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -14,15 +15,6 @@ EVENT_STREAM = (
     (b"x-accel-buffering", b"no"),
 )
 """Headers of every event stream: no proxy may keep, change or buffer it."""
-
-
-class Shed(Enum):
-    """Why a newcomer can't be served for now."""
-
-    DRAINING = "this node is shutting down"
-    FULL = "this node has all the connections it may have"
-    LOADING = "this node is still reading its windows"
-    REDIS = "the stream can't be read for now"
 
 
 def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
@@ -46,7 +38,7 @@ def come_back(retry_ms: int, reason: Shed) -> Response:
     stream that ends is reconnected to.
     https://html.spec.whatwg.org/multipage/server-sent-events.html#sse-processing-model
     """
-    return event_stream(b": %b\nretry: %d\n\n" % (reason.value.encode(), retry_ms))
+    return event_stream(b": %b\nretry: %d\n\n" % (reason.text.encode(), retry_ms))
 
 
 def event_stream(body: bytes) -> Response:

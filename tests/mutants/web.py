@@ -205,7 +205,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "stream: who is shed gets 503",
         _PROBLEM,
-        r'return event_stream(b": %b\nretry: %d\n\n" % (reason.value.encode(), retry_ms))',
+        r'return event_stream(b": %b\nretry: %d\n\n" % (reason.text.encode(), retry_ms))',
         "return Response(status_code=503)",
         (_STREAM + "test_a_newcomer_above_the_limit_is_told_to_come_back",),
     ),

@@ -1,0 +1,139 @@
+"""The hub's own events, and every reason that it gives, as data. Pure.
+
+Code that writes such an event, or counts or explains a reason, takes the names from here. Pages say
+the same names in their own languages (docs/wire.md, docs/metrics.md, the demo's page), and a test
+compares them with this module.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal, NamedTuple
+
+VERSION = 1
+"""The version of these names and shapes. It grows when one of them changes its meaning or goes."""
+
+RESERVED_PREFIX = "stream."
+"""How the types of the hub's own events begin; producers can't use them."""
+
+
+class ResetReason(StrEnum):
+    """Why it can't be proven that a client misses nothing."""
+
+    TRIMMED = "trimmed"
+    """The entry of the cursor is older than the window, and Redis has dropped it."""
+    ROLLBACK = "rollback"
+    """The cursor is newer than the stream: Redis lost its end, or was emptied."""
+    UNKNOWN = "unknown"
+    """The cursor lies between two entries of the window, and is neither of them."""
+    INVALID = "invalid"
+    """The cursor can't be read, or names nothing that the client subscribes to."""
+
+
+class ResumeOutcome(StrEnum):
+    """How a client that came with a cursor was served."""
+
+    WINDOW = "window"
+    """From the node's memory alone."""
+    REDIS = "redis"
+    """With pages that were read from Redis."""
+    RESET = "reset"
+    """With a `stream.reset`."""
+
+
+class Ending(StrEnum):
+    """Why a response ended."""
+
+    CLIENT = "client"
+    """The client is gone."""
+    COMPLETE = "complete"
+    """Everything was sent, up to a terminal event."""
+    DRAIN = "drain"
+    """The node ends its responses."""
+    SEND_TIMEOUT = "send_timeout"
+    """The client took nothing for `send_timeout_s`."""
+    ERROR = "error"
+    """A mistake of ours."""
+
+
+class Shed(StrEnum):
+    """Why a newcomer can't be served for now.
+
+    Attributes:
+        text: what the comment in its response says.
+    """
+
+    text: str
+
+    def __new__(cls, reason: str, text: str) -> Shed:
+        """Make a member that equals its reason and also has a text."""
+        member = str.__new__(cls, reason)
+        member._value_ = reason
+        member.text = text
+        return member
+
+    DRAINING = "draining", "this node is shutting down"
+    FULL = "full", "this node has all the connections it may have"
+    LOADING = "loading", "this node is still reading its windows"
+    REDIS = "redis", "the stream can't be read for now"
+
+
+class SinkKind(StrEnum):
+    """How the bytes of a response reach its client."""
+
+    TRANSPORT = "transport"
+    """The hub writes to uvicorn's transport."""
+    ASGI = "asgi"
+    """The connection's own task sends them through ASGI."""
+
+
+class Field(NamedTuple):
+    """A field of the JSON object that is the data of a hub's own event.
+
+    Attributes:
+        name: the key in the object.
+        type: as JSON Schema names it.
+        meaning: for a reader of the documents.
+        required: the field is in every such event.
+        values: all that it can be; empty if that is no short list.
+    """
+
+    name: str
+    type: Literal["string", "integer"]
+    meaning: str
+    required: bool = True
+    values: tuple[str, ...] = ()
+
+
+class HubEvent(NamedTuple):
+    """An event that the hub itself sends: it is no entry of a stream, and has no key.
+
+    Attributes:
+        type: the SSE event name.
+        meaning: for a reader of the documents.
+        fields: of its data, in the order in which they are written.
+    """
+
+    type: str
+    meaning: str
+    fields: tuple[Field, ...]
+
+
+LIVE = HubEvent(
+    RESERVED_PREFIX + "live",
+    "everything that the client has missed was sent; what follows is new",
+    (Field("replayed", "integer", "events sent in this response before it, or since a reset"),),
+)
+RESET = HubEvent(
+    RESERVED_PREFIX + "reset",
+    "it can't be proven that the client misses nothing; it should load its state anew",
+    (
+        Field("channel", "string", "the channel that it concerns"),
+        Field("shard", "integer", "the shard, if the channel has shards", required=False),
+        Field("reason", "string", "why", values=tuple(ResetReason)),
+        Field("requested", "string", "the position that the client came with"),
+        Field("resumed", "string", "the position that it goes on after"),
+    ),
+)
+EVENTS = (LIVE, RESET)
+"""All events of the hub's own."""
