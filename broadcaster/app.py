@@ -9,7 +9,7 @@ from typing import Any
 from broadcaster.node.node import Node
 from broadcaster.settings import Settings, load_settings
 from broadcaster.web.routes import Application, application
-from broadcaster.web.uvicorn.server import ending_streams_on_signals
+from broadcaster.web.uvicorn.server import ending_responses_on_signals
 
 
 def create_app(settings: Settings | None = None) -> Application:
@@ -28,7 +28,11 @@ def create_app(settings: Settings | None = None) -> Application:
     Raises:
         ConfigurationError: the settings can't work.
     """
-    node = Node(settings or load_settings())
+    return make_app(Node(settings or load_settings()))
+
+
+def make_app(node: Node) -> Application:
+    """Make the ASGI application of a node, which its lifespan starts and closes."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[dict[str, Any]]:
@@ -36,7 +40,7 @@ def create_app(settings: Settings | None = None) -> Application:
             raise RuntimeError("this hub was shut down: make another one with create_app()")
         node.start()
         try:
-            with ending_streams_on_signals(node.end_streams):
+            with ending_responses_on_signals(node.end_responses):
                 yield {"node": node}
         finally:
             await node.aclose()

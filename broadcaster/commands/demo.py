@@ -225,7 +225,7 @@ class Statistics:
             len(self._node.hub.subscribers),
             (events - self._events) / passed_s,
             (deliveries - self._deliveries) / passed_s,
-            max(0.0, behind_ms or self._node.observer.write_lag_ms),
+            max(0.0, behind_ms or self._node.health.write_lag_ms),
         )
         self._before_s, self._events, self._deliveries = now_s, events, deliveries
         return sample

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import click
 
-from broadcaster.app import create_app
+from broadcaster.app import make_app
 from broadcaster.backend.driver.connect import connect
 from broadcaster.commands.host import calm_garbage_collection, listen, raise_file_limit, url_of
 from broadcaster.commands.supervisor import Child, supervise
+from broadcaster.node.node import Node
 from broadcaster.node.peers import Peers
 from broadcaster.settings import Settings
 from broadcaster.web.uvicorn.server import Server, make_server
@@ -57,13 +58,11 @@ def node_server(settings: Settings, peers: Peers | None = None) -> Server:
     Raises:
         ConfigurationError: the settings can't work.
     """
-    app = create_app(settings)
-    if peers:
-        app.state.node.observer.peers = peers
+    node = Node(settings, peers)
     connect(settings.redis_url)  # sends nothing, but refuses a url that can't be used
     level = "debug" if settings.log_level == "debug" else "warning"
     return make_server(
-        app, app.state.node.drain, host=settings.host, port=settings.port, log_level=level
+        make_app(node), node.drain, host=settings.host, port=settings.port, log_level=level
     )
 
 

@@ -1,6 +1,6 @@
 """What is counted where things happen: plain numbers, which cost next to nothing. Pure.
 
-How they are told to Prometheus is `exposition`'s business. Any module may import this.
+`node.metrics` shows them to Prometheus. Any module may import this.
 """
 
 from __future__ import annotations

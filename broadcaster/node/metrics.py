@@ -1,6 +1,6 @@
-"""A node's numbers as Prometheus reads them; docs/metrics.md says what each means.
+"""A node's figures as Prometheus reads them; docs/metrics.md says what each means.
 
-They are read when somebody asks, from where they are counted anyway. No label has values that grow
+They are read when a scrape comes, from where they are counted anyway. No label has values that grow
 with keys or clients. The processes of one `serve --workers N` answer for each other: each sample
 has a label `process`, so that a sum is right and a process that was replaced is seen as such.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from importlib.metadata import version
+from contextlib import suppress
 from typing import Protocol
 
 from prometheus_client import ProcessCollector, generate_latest
@@ -26,48 +26,64 @@ from prometheus_client.registry import CollectorRegistry
 from broadcaster.backend.replayer import Replayer
 from broadcaster.backend.stream import Info
 from broadcaster.backend.tailer import Tailer
-from broadcaster.core.counters import Histogram, Meters
+from broadcaster.core.counters import Histogram
 from broadcaster.core.event import ZERO
-from broadcaster.core.hub import Hub
 from broadcaster.core.window import Window
-from broadcaster.settings import Settings
+from broadcaster.errors import BroadcasterError
+from broadcaster.node.health import VERSION, Health, Watched
+from broadcaster.node.peers import Peers
 
-VERSION = version("broadcaster-hub")  # asked once: each time leaves the garbage collector 2 KB
 _PREFIX = "broadcaster_"
+_COUNT_S = 1.0
 
 _By = Mapping[str, float]
 
 
-class Measured(Protocol):
+class Measured(Watched, Protocol):
     """What is asked of a node."""
 
-    settings: Settings
-    hub: Hub
-    tailers: dict[str, Tailer]
-    meters: Meters
-    draining: bool
+    health: Health
 
     @property
     def replayer(self) -> Replayer:
         """Reads the past."""
 
-    def problems(self) -> list[str]:
-        """Why the node is not ready; empty if it is."""
+
+class Metrics:
+    """The figures of one node, and of the processes that share its port."""
+
+    def __init__(self, node: Measured, peers: Peers) -> None:
+        self._node = node
+        self._peers = peers
+
+    async def scrape(self, *, details: bool) -> bytes:
+        """Return the figures of this process and of its peers, for `/metrics`.
+
+        Args:
+            details: with the versions; without, that label is empty.
+        """
+        return together(await self._peers.gather(self.own), details=details)
+
+    async def own(self) -> bytes:
+        """Return the figures of this process, without the label `process`."""
+        infos: dict[str, Info] = {}
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_COUNT_S):
+                for stream in self._node.tailers:
+                    with suppress(BroadcasterError):
+                        infos[stream] = await self._node.replayer.info(stream)
+        process = ProcessCollector(registry=CollectorRegistry())
+        ours = (*_connections(self._node), *_streams(self._node, infos), *_node(self._node))
+        return _render([*ours, *process.collect()])
 
 
-def own(node: Measured, infos: Mapping[str, Info]) -> bytes:
-    """The numbers of this process, without the label.
+def together(processes: Mapping[str, bytes], *, details: bool = True) -> bytes:
+    """Join the figures of several processes, labelled with their names.
 
     Args:
-        node: whose they are.
-        infos: what Redis counts, for each stream that it could be asked for.
+        processes: the text of each, by its name.
+        details: False leaves the values of the label `version` empty.
     """
-    process = ProcessCollector(registry=CollectorRegistry())
-    return _render([*_connections(node), *_streams(node, infos), *_node(node), *process.collect()])
-
-
-def together(processes: Mapping[str, bytes]) -> bytes:
-    """The numbers of several processes, labelled with their names."""
     families: dict[str, Metric] = {}
     for process, text in processes.items():
         for family in text_string_to_metric_families(text.decode()):
@@ -76,6 +92,8 @@ def together(processes: Mapping[str, bytes]) -> bytes:
             )
             for sample in family.samples:
                 labels = {**sample.labels, "process": process}
+                if not details and "version" in labels:
+                    labels["version"] = ""
                 whole.samples.append(sample._replace(labels=labels))
     return _render(families.values())
 
@@ -170,7 +188,7 @@ def _retained(tailers: Mapping[str, Tailer], infos: Mapping[str, Info]) -> Itera
 def _node(node: Measured) -> Iterator[Metric]:
     yield _gauge("info", "Version.", {VERSION: 1}, "version")
     yield _gauge("draining", "Whether it is shutting down.", node.draining)
-    yield _gauge("ready", "Whether it is ready, as /readyz says.", not node.problems())
+    yield _gauge("ready", "Whether it is ready, as /readyz says.", not node.health.problems())
     lag = {"": node.meters.loop_lag_s}
     yield _histogram("event_loop_lag_seconds", "How late the event loop was.", lag, "")
     # Counting takes 1 µs for each, which once per scrape is nothing.

@@ -1,4 +1,4 @@
-"""A running node: its windows and tailers, the hub, and what the endpoint asks of them."""
+"""A running node: its parts, its tasks and their owner, and what the endpoint asks of it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 import logging
 import random
-import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,33 +14,30 @@ from broadcaster.backend.driver.connect import AsyncClient, connect
 from broadcaster.backend.replayer import Replayer
 from broadcaster.backend.requester import Requester
 from broadcaster.backend.stream import RedisStream
-from broadcaster.backend.tailer import BLOCK_S, Batch, Change, Restart, Rewind, Tailer
+from broadcaster.backend.tailer import BLOCK_S, Tailer
 from broadcaster.core import cursor, sse
 from broadcaster.core.channel import Channel
 from broadcaster.core.counters import Meters
 from broadcaster.core.cursor import Positions, Start
 from broadcaster.core.event import ZERO, EventId
-from broadcaster.core.hub import BEATS, Hub
+from broadcaster.core.hub import Hub
 from broadcaster.core.subscription import Subscriber, Subscription
 from broadcaster.core.window import Ask, Place, Window
 from broadcaster.core.wire import Shed
 from broadcaster.errors import BackendUnavailableError, BroadcasterError, ConfigurationError
-from broadcaster.node.observer import Observer
+from broadcaster.node.health import Health
+from broadcaster.node.metrics import Metrics
+from broadcaster.node.peers import Peers
+from broadcaster.node.pump import Pump
+from broadcaster.node.registry import Registry, name_of
+from broadcaster.node.shutdown import Shutdown
 from broadcaster.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 _TAIL_TIMEOUT_S = BLOCK_S + 2.0
 _READ_TIMEOUT_S = 5.0
-_DRAIN_SLICES = 20
-_WAKE_SLICE = 10
 _PATIENCE_S = 2.0
-# Between two reads of a stream. A read costs about 0.2 ms of CPU however few events it brings, most
-# of it the kernel's, and each event that comes meanwhile is one write less for every client.
-_GATHER_S = 0.002
-# Where two reads in a row have waited longer than this, events come one by one: gathering would
-# bring no second one, and its timer costs as much as an event. In bursts one read of two is short.
-_RARE_S = 0.005
 
 
 class Node:
@@ -50,13 +46,27 @@ class Node:
     Attributes:
         settings: as given.
         channels: by name.
+        name: of this process among all nodes that use the same Redis.
         hub: who gets what.
         meters: what is counted here.
-        observer: what it tells about itself.
-        draining: its streams are being ended.
+        tailers: by stream, once it was started.
+        draining: its responses are being ended.
+        health: whether it is well.
+        registry: which nodes there are.
+        metrics: its figures.
+        pump: from the tailers to the hub.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, peers: Peers | None = None) -> None:
+        """Prepare; nothing is connected before `start`.
+
+        Args:
+            settings: with the url of Redis.
+            peers: the processes that share the port with this one.
+
+        Raises:
+            ConfigurationError: there is no url.
+        """
         if not settings.redis_url:
             raise ConfigurationError(
                 "redis_url is not set: give --redis-url, BROADCASTER_REDIS_URL or redis_url in "
@@ -74,12 +84,17 @@ class Node:
             }
         )
         self.tailers: dict[str, Tailer] = {}
-        self.observer = Observer(self)
+        self._peers = peers or Peers()
+        self.name = name_of(settings, self._peers.process)
+        self.health = Health(self)
+        self.registry = Registry(self, self.health, self._peers.process)
+        self.metrics = Metrics(self, self._peers)
+        self.pump = Pump(self.hub, self.tailers, self.health)
+        self._shutdown = Shutdown(self)
         self._replayer: Replayer | None = None
         self._requester: Requester | None = None
         self._clients: list[AsyncClient] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self._turn = asyncio.Lock()  # one round over the subscribers at a time
 
     # Life
 
@@ -96,15 +111,17 @@ class Node:
             stream = RedisStream(self._connect(_TAIL_TIMEOUT_S), key)
             window = self.hub.windows[name]
             self.tailers[name] = Tailer(stream, window, max_event_bytes=limit)
-            self._run(partial(self._tail, name))
+            self._run(partial(self.pump.tail, name))
         client = self._connect(_READ_TIMEOUT_S)
         past = {name: RedisStream(client, key) for name, key in keys.items()}
         self._replayer = Replayer(past, max_event_bytes=limit)
         client = self._connect(_READ_TIMEOUT_S)
         self._requester = Requester(client)
-        self._run(self._beat)
-        for work in self.observer.works(client):
-            self._run(work)
+        self.registry.use(client)
+        self._run(partial(self.pump.beat, self.settings.heartbeat_s))
+        self._run(self.health.watch_loop)
+        self._run(self.registry.announce)
+        self._run(partial(self._peers.serve, self.metrics.own))
 
     def _connect(self, timeout_s: float) -> AsyncClient:
         client = connect(self.settings.redis_url, timeout_s=timeout_s, client_name="broadcaster")
@@ -114,67 +131,55 @@ class Node:
     def _run(self, work: Callable[[], Awaitable[None]]) -> None:
         self._tasks.append(asyncio.create_task(_despite_errors(work)))
 
-    async def _tail(self, stream: str) -> None:
-        async with contextlib.aclosing(self.tailers[stream].changes()) as changes:
-            asked_s, was_rare = time.monotonic(), False
-            async for change in changes:
-                is_rare = time.monotonic() - asked_s > _RARE_S
-                async with self._turn:
-                    sleepers = await self._apply(stream, change)
-                await _wake(sleepers)
-                if not (is_rare and was_rare):
-                    await asyncio.sleep(_GATHER_S)
-                asked_s, was_rare = time.monotonic(), is_rare
+    def problems(self) -> list[str]:
+        """Return why the node is not ready, with the errors' own texts; nothing if it is."""
+        self.start()
+        return [problem.detail for problem in self.health.problems()]
 
-    async def _apply(self, stream: str, change: Change) -> list[Subscriber]:
-        sleepers: list[Subscriber] = []
-        match change:
-            case Batch(frames):
-                await _finish(self.hub.fan_out(stream, frames))
-                self.observer.measure(stream, frames)
-            case Rewind(position):
-                sleepers = self.hub.rewind(stream, position)
-            case Restart(floor, frames, complete):
-                sleepers = self.hub.restart(stream, floor, complete=complete)
-                await _finish(self.hub.fan_out(stream, frames))
-        self.observer.look_at_clock(stream)
-        return sleepers
-
-    async def _beat(self) -> None:
-        while True:
-            await asyncio.sleep(self.settings.heartbeat_s / BEATS)
-            async with self._turn:
-                await _finish(self.hub.beat())
+    # The end; `shutdown` has the order of its steps
 
     async def drain(self) -> None:
-        """End all streams in slices over `drain_s`, each with its own `retry:`; shed newcomers."""
-        self.draining = True
-        subscribers = list(self.hub.subscribers)
-        random.shuffle(subscribers)
-        size = -(-len(subscribers) // _DRAIN_SLICES) or 1
-        for start in range(0, len(subscribers), size):
-            self.end(subscribers[start : start + size])
-            if start + size < len(subscribers):
-                await asyncio.sleep(self.settings.drain_s / _DRAIN_SLICES)
+        """Shed newcomers, and end all responses over `drain_s`, each with its own `retry:`."""
+        self._shutdown.begin(self.settings.drain_s)
+        await self._shutdown.responses_ended()
 
-    def end_streams(self) -> None:
-        """End all streams at once, each with its own `retry:`."""
+    def end_responses(self) -> None:
+        """Begin to end all responses in one instant, each with its own `retry:`."""
+        self._shutdown.begin(0)
+
+    async def aclose(self) -> None:
+        """End what is left, stop reading, and close all connections to Redis. May be called again.
+
+        Cancelled, it waits no longer, but everything is closed all the same.
+        """
+        await self._shutdown.finish()
+
+    def fail_readiness(self) -> None:
+        """A step of the shutdown: be unready, and send newcomers away."""
         self.draining = True
-        self.end(list(self.hub.subscribers))
+
+    def subscribers(self) -> list[Subscriber]:
+        """The connected clients."""
+        return list(self.hub.subscribers)
 
     def end(self, subscribers: Iterable[Subscriber]) -> None:
-        """End streams, each with its own `retry:`."""
+        """End responses, each with its own `retry:`."""
         for subscriber in subscribers:
             retry_ms = random.randint(self.settings.retry_min_ms, self.settings.retry_max_ms)
             self.hub.end(subscriber, sse.hello(retry_ms, b""))
 
-    async def aclose(self) -> None:
-        """Stop reading and close all connections to Redis."""
-        self.end_streams()
+    async def stop_tasks(self) -> None:
+        """A step of the shutdown: read and write no more streams."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.observer.aclose()
+
+    async def leave_registry(self) -> None:
+        """A step of the shutdown: be no longer among the nodes."""
+        await self.registry.leave()
+
+    async def close_clients(self) -> None:
+        """A step of the shutdown: close all connections to Redis."""
         if self._replayer:
             await self._replayer.aclose()
         for client in self._clients:
@@ -207,19 +212,6 @@ class Node:
         if not all(window.is_set() for window in loaded):
             return Shed.LOADING
         return None
-
-    def problems(self) -> list[str]:
-        """Why the node is not ready; empty if it is."""
-        self.start()
-        found = ["draining"] if self.draining else []
-        for name, tailer in self.tailers.items():
-            if not tailer.loaded.is_set():
-                found.append(f"{name}: the window is not loaded")
-            if tailer.problem:
-                found.append(f"{name}: {tailer.problem}")
-            elif tailer.lag_s > self.settings.ready_lag_s:
-                found.append(f"{name}: {tailer.lag_s:.1f} s behind")
-        return found
 
     async def describe(self, name: str) -> dict[str, Any]:
         """Oldest and newest id that a client can read here, how many, and the channel's path."""
@@ -318,19 +310,6 @@ def _from(channel: Channel, positions: Positions) -> str | None:
     if not positions:
         return None
     return cursor.render(positions).decode() if channel.shards > 1 else str(positions[channel.name])
-
-
-async def _wake(sleepers: list[Subscriber]) -> None:
-    """Wake all, few at a time, so that other streams' events are not held up."""
-    for start in range(0, len(sleepers), _WAKE_SLICE):
-        for subscriber in sleepers[start : start + _WAKE_SLICE]:
-            subscriber.wake()
-        await asyncio.sleep(0)
-
-
-async def _finish(round_: Iterator[None]) -> None:
-    for _ in round_:
-        await asyncio.sleep(0)
 
 
 async def _despite_errors(work: Callable[[], Awaitable[None]]) -> None:

@@ -23,22 +23,30 @@ METRICS = "text/plain; version=0.0.4; charset=utf-8"
 _DAY_S = 86_400
 
 
-class Observer(Protocol):
-    """What a node tells about itself."""
+class Registry(Protocol):
+    """Which nodes are there."""
 
-    async def nodes(self) -> dict[str, Any]:
-        """Who is there."""
+    async def nodes(self, *, details: bool) -> dict[str, Any]:
+        """List them."""
 
-    async def metrics(self) -> bytes:
-        """The figures of this process and its peers."""
+
+class Metrics(Protocol):
+    """What are the figures."""
+
+    async def scrape(self, *, details: bool) -> bytes:
+        """Those of this process and its peers."""
 
 
 class Node(endpoint.Node, Protocol):
     """What the routes need of the node besides streams."""
 
     @property
-    def observer(self) -> Observer:
-        """Tells about the node."""
+    def registry(self) -> Registry:
+        """Lists the nodes."""
+
+    @property
+    def metrics(self) -> Metrics:
+        """Has the figures."""
 
     def start(self) -> None:
         """Begin to work; it may have begun."""
@@ -128,7 +136,7 @@ class _Endpoints:
 
     async def nodes(self, _: Request) -> Response:
         self._node.start()
-        return json(await self._node.observer.nodes())
+        return json(await self._node.registry.nodes(details=True))
 
     async def metrics(self, request: Request) -> Response:
         own_port = self._node.settings.metrics_port
@@ -136,7 +144,7 @@ class _Endpoints:
             return await _not_found(request, None)
         self._node.start()
         headers = {"cache-control": "no-store", "content-type": METRICS}
-        return Response(await self._node.observer.metrics(), headers=headers)
+        return Response(await self._node.metrics.scrape(details=True), headers=headers)
 
     async def channels(self, _: Request) -> Response:
         return json({"channels": [await self._node.describe(name) for name in self._node.channels]})

@@ -76,13 +76,13 @@ async def test_a_node_that_is_behind_waits_for_its_tailer(
 ) -> None:
     ahead, behind = pair
     held = asyncio.Event()
-    apply = behind.node._apply
+    apply = behind.node.pump.apply
 
     async def late(stream: str, change: Any) -> Any:
         await held.wait()
         return await apply(stream, change)
 
-    monkeypatch.setattr(behind.node, "_apply", late)
+    monkeypatch.setattr(behind.node.pump, "apply", late)
     stream = await Raw.get(ahead.port, INVENTORY)
     await stream.until(LIVE)
     for number in range(3):

@@ -45,7 +45,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "broadcaster/backend/roster.py",
         'lines = await self._shared.of("lines", self._lines)',
         "lines = await self._lines()",
-        ("tests/node/test_metrics.py::test_many_who_ask_who_is_there_share_a_read",),
+        ("tests/node/test_registry.py::test_many_who_ask_who_is_there_share_a_read",),
     ),
     # The tailer proves each read
     Mutant(
@@ -245,11 +245,13 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/backend/test_stream.py",),
     ),
     Mutant(
-        "observer: who is there leaves garbage each time",
-        "broadcaster/node/observer.py",
-        "exposition.VERSION",
-        "__import__('importlib.metadata').metadata.version('broadcaster-hub')",
-        ("tests/test_app.py::test_what_a_node_tells_every_few_seconds_leaves_nothing_behind",),
+        "registry: a line about the node leaves garbage each time",
+        "broadcaster/node/registry.py",
+        '"version": VERSION',
+        "\"version\": __import__('importlib.metadata').metadata.version('broadcaster-hub')",
+        (
+            "tests/node/test_registry.py::test_what_a_node_tells_every_few_seconds_leaves_nothing_behind",
+        ),
     ),
     Mutant(
         "stream: one that does not exist leaves garbage each time",

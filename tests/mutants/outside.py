@@ -38,7 +38,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "broadcaster/node/peers.py",
         "    except OSError as error:  # it has died, and is about to be replaced",
         "    except ZeroDivisionError as error:",
-        ("tests/node/test_metrics.py::test_processes_answer_for_each_other",),
+        ("tests/node/test_peers.py::test_processes_answer_for_each_other",),
     ),
     Mutant(
         "logs: a terminal obeys what comes from outside",

@@ -5,6 +5,9 @@ from __future__ import annotations
 from tests.mutants import Mutant
 
 _NODE = "broadcaster/node/node.py"
+_HEALTH = "broadcaster/node/health.py"
+_PUMP = "broadcaster/node/pump.py"
+_SHUTDOWN = "broadcaster/node/shutdown.py"
 _STREAM_PY = "broadcaster/web/endpoint.py"
 _SINK = "broadcaster/web/sink.py"
 _CONNECTION = "broadcaster/web/connection.py"
@@ -259,8 +262,8 @@ MUTANTS: tuple[Mutant, ...] = (
         (_NODES + "test_a_stream_that_can_not_be_read_from_the_start_harms_only_its_channel",),
     ),
     Mutant(
-        "app: a node that can't read is ready",
-        _NODE,
+        "health: a node that can't read is ready",
+        _HEALTH,
         "            if tailer.problem:",
         "            if False:",
         (_STREAM + "test_redis_goes_away_and_comes_back",),
@@ -344,46 +347,48 @@ MUTANTS: tuple[Mutant, ...] = (
         (_CONNECTED + "test_others_run_between_two_pages_of_a_replay",),
     ),
     Mutant(
-        "app: a round holds up everything else",
-        _NODE,
+        "pump: a round holds up everything else",
+        _PUMP,
         "    for _ in round_:\n        await asyncio.sleep(0)",
         "    for _ in round_:\n        pass",
-        ("tests/test_app.py::test_others_run_between_two_slices",),
+        ("tests/node/test_pump.py::test_others_run_between_two_slices",),
     ),
     Mutant(
-        "app: two rounds at a time",
-        _NODE,
-        "                async with self._turn:\n                    sleepers =",
+        "pump: two rounds at a time",
+        _PUMP,
+        "                async with self.turn:\n                    sleepers =",
         "                if True:\n                    sleepers =",
-        ("tests/test_app.py::test_one_round_at_a_time_so_that_who_lags_meanwhile_misses_nothing",),
+        (
+            "tests/node/test_pump.py::test_one_round_at_a_time_so_that_who_lags_meanwhile_misses_nothing",
+        ),
     ),
     Mutant(
-        "app: who has to look anew is not woken",
-        _NODE,
+        "pump: who has to look anew is not woken",
+        _PUMP,
         "                await _wake(sleepers)\n",
         "",
-        ("tests/test_app.py::test_of_a_changed_history_all_learn_but_not_all_at_once",),
+        ("tests/node/test_pump.py::test_of_a_changed_history_all_learn_but_not_all_at_once",),
     ),
     Mutant(
-        "app: who has to look anew is woken while others wait for the turn",
-        _NODE,
+        "pump: who has to look anew is woken while others wait for the turn",
+        _PUMP,
         "                await _wake(sleepers)\n",
         "                    await _wake(sleepers)\n",
-        ("tests/test_app.py::test_of_a_changed_history_all_learn_but_not_all_at_once",),
+        ("tests/node/test_pump.py::test_of_a_changed_history_all_learn_but_not_all_at_once",),
     ),
     Mutant(
-        "app: all who have to look anew are woken at once",
-        _NODE,
+        "pump: all who have to look anew are woken at once",
+        _PUMP,
         "_WAKE_SLICE = 10",
         "_WAKE_SLICE = 10_000",
-        ("tests/test_app.py::test_of_a_changed_history_all_learn_but_not_all_at_once",),
+        ("tests/node/test_pump.py::test_of_a_changed_history_all_learn_but_not_all_at_once",),
     ),
     Mutant(
-        "app: a heartbeat in the middle of a round",
-        _NODE,
-        "            async with self._turn:\n                await _finish(self.hub.beat())",
-        "            await _finish(self.hub.beat())",
-        ("tests/test_app.py::test_a_heartbeat_waits_for_the_end_of_a_round",),
+        "pump: a heartbeat in the middle of a round",
+        _PUMP,
+        "            async with self.turn:\n                await _finish(self._hub.beat())",
+        "            await _finish(self._hub.beat())",
+        ("tests/node/test_pump.py::test_a_heartbeat_waits_for_the_end_of_a_round",),
     ),
     Mutant(
         "app: a mistake in one round ends the tailer",
@@ -394,11 +399,27 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     # Drain
     Mutant(
-        "app: a drain ends all streams in one instant",
-        _NODE,
-        "size = -(-len(subscribers) // _DRAIN_SLICES) or 1",
+        "shutdown: a drain ends all streams in one instant",
+        _SHUTDOWN,
+        "size = -(-len(subscribers) // _SLICES) or 1",
         "size = len(subscribers) or 1",
-        ("tests/test_app.py::test_a_drain_takes_its_time",),
+        ("tests/node/test_shutdown.py::test_a_drain_takes_its_time",),
+    ),
+    Mutant(
+        "shutdown: each request takes all steps again",
+        _SHUTDOWN,
+        "        if self._task is None:\n",
+        "        if True:\n",
+        ("tests/node/test_shutdown.py::test_the_steps_come_in_order_and_once",),
+    ),
+    Mutant(
+        "shutdown: Redis is gone before the server has answered all",
+        _SHUTDOWN,
+        "        await self._released.wait()\n",
+        "",
+        (
+            "tests/node/test_shutdown.py::test_a_node_works_until_the_server_has_closed_its_connections",
+        ),
     ),
     Mutant(
         "app: all who are drained come back after the same time",
@@ -415,10 +436,10 @@ MUTANTS: tuple[Mutant, ...] = (
         (_RETRY + "test_a_node_that_drains_sends_newcomers_away",),
     ),
     Mutant(
-        "app: a node that drains is ready",
-        _NODE,
-        'found = ["draining"] if self.draining else []',
-        "found: list[str] = []",
+        "health: a node that drains is ready",
+        _HEALTH,
+        'found = [Problem("draining", "draining")] if self._node.draining else []',
+        "found: list[Problem] = []",
         (_RETRY + "test_a_node_that_drains_sends_newcomers_away",),
     ),
     Mutant(
@@ -438,7 +459,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "server: under another server open streams are not ended",
         "broadcaster/web/uvicorn/server.py",
-        "        loop.call_soon_threadsafe(end_streams)  # not in the middle",
+        "        loop.call_soon_threadsafe(end_responses)  # not in the middle",
         "        # not in the middle",
         ("tests/web/test_mounted.py::test_plain_servers[uvicorn]",),
     ),

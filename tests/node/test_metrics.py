@@ -1,13 +1,10 @@
-"""What a node tells about itself: `/metrics`, `/v1/nodes` and its log lines."""
+"""The figures of a node, `/metrics`, and its log lines."""
 
 from __future__ import annotations
 
-import asyncio
-import json
 import logging
 import re
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from broadcaster import Publisher
-from broadcaster.backend.roster import ANNOUNCE_S
 from broadcaster.core.counters import Histogram
-from broadcaster.node.peers import Peers
 from tests.nodes import Raw, Running, running, told
 from tests.wait import until
 
@@ -110,7 +105,7 @@ async def test_connections_are_counted_by_state_and_by_their_end(
         going.close()
         await until(lambda: len(hub.node.hub.subscribers) == 1)
         await (await Raw.get(hub.port, "/v1/orders/7/status/stream")).rest()
-        hub.node.end_streams()
+        hub.node.end_responses()
         await staying.rest()
         values = await scraped(hub)
     assert grown(values["broadcaster_connections_opened_total"]) == {("transport",): 3}
@@ -197,72 +192,6 @@ async def test_a_port_of_its_own_keeps_metrics_from_clients(redis_url: str) -> N
         assert (await http.get(f"{hub.url}/metrics")).status_code == 404
         hub.node.settings = hub.node.settings.model_copy(update={"metrics_port": hub.port})
         assert (await http.get(f"{hub.url}/metrics")).status_code == 200
-
-
-async def test_processes_answer_for_each_other(tmp_path: Path) -> None:
-    async def answer(process: str) -> bytes:
-        return process.encode()
-
-    peers = [Peers(tmp_path, number) for number in range(3)]
-    tasks = [asyncio.create_task(p.serve(partial(answer, p.process))) for p in peers]
-    try:
-        await until(lambda: len(list(tmp_path.iterdir())) == 3)
-        every = {"0": b"0", "1": b"1", "2": b"2"}
-        assert await peers[1].gather(partial(answer, "1")) == every
-        tasks[2].cancel()
-        await asyncio.gather(tasks[2], return_exceptions=True)
-        assert await peers[1].gather(partial(answer, "1")) == {"0": b"0", "1": b"1"}
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def test_any_node_tells_who_is_there(redis_url: str, client: Any) -> None:
-    stale = json.dumps({"clients": 9, "at_ms": 0})
-    await client.hset("broadcaster.nodes", mapping={"dead/0": stale, "rubbish": "{"})
-    async with (
-        running(redis_url, node_name="a") as first,
-        running(redis_url, node_name="b") as second,
-        httpx.AsyncClient() as http,
-    ):
-        await (await Raw.get(first.port, STREAM)).until(b"stream.live")
-
-        async def seen() -> dict[str, Any]:
-            answer = (await http.get(f"{second.url}/v1/nodes")).json()
-            nodes: dict[str, Any] = answer["nodes"]
-            return nodes if len(nodes) == 2 and nodes["a/0"]["clients"] else {}
-
-        nodes = await until(seen, timeout_s=4 * ANNOUNCE_S)
-        assert sorted(nodes) == ["a/0", "b/0"]
-        assert nodes["a/0"]["clients"] == 1
-        assert nodes["a/0"]["problems"] == []
-        await until(lambda: client.hlen("broadcaster.nodes"), timeout_s=1)
-        assert sorted(await client.hkeys("broadcaster.nodes")) == [b"a/0", b"b/0"]
-    assert not await client.exists("broadcaster.nodes")  # both have left
-
-
-async def test_many_who_ask_who_is_there_share_a_read(redis_url: str, client: Any) -> None:
-    async with running(redis_url) as hub, httpx.AsyncClient(timeout=20.0) as http:
-        answers = await asyncio.gather(*(http.get(f"{hub.url}/v1/nodes") for _ in range(300)))
-        assert not [answer for answer in answers if "incomplete" in answer.json()]
-        ours = [one for one in await client.client_list() if one["name"] == "broadcaster"]
-    assert len(ours) <= 8  # three tailers, reads of the past, requests, and one or two for this
-
-
-async def test_without_rights_a_node_knows_itself(
-    redis_url: str, client: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    rules = ["on", "nopass", "~*", "-@all", "+@read", "+@connection", "+xinfo|stream", "-hgetall"]
-    await client.execute_command("ACL", "SETUSER", "reader", *rules)
-    url = redis_url.replace("redis://", "redis://reader:x@")
-    caplog.set_level(logging.INFO)
-    async with running(url, node_name="a") as hub, httpx.AsyncClient() as http:
-        await until(lambda: "not announced" in caplog.text, timeout_s=3 * ANNOUNCE_S)
-        answer = (await http.get(f"{hub.url}/v1/nodes")).json()
-    assert list(answer["nodes"]) == ["a/0"]
-    assert "rights" in answer["incomplete"]
-    await client.execute_command("ACL", "DELUSER", "reader")
 
 
 async def test_a_line_is_logged_when_a_stream_opens_and_when_it_ends(

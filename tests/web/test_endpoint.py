@@ -564,7 +564,7 @@ async def test_who_comes_while_a_drain_begins_is_sent_away_as_the_others(
     position_at = hub.node.position_at
 
     async def drain_first(stream: str, start: Any) -> EventId:
-        hub.node.end_streams()
+        await hub.node.drain()
         return await position_at(stream, start)
 
     monkeypatch.setattr(hub.node, "position_at", drain_first)
@@ -577,7 +577,7 @@ async def test_who_is_answered_while_a_drain_begins_is_sent_away_as_the_others(
     for sink in (TransportSink, AsgiSink):
 
         async def drain_first(self: Any, headers: Any, start: Any = sink.start) -> None:
-            hub.node.end_streams()
+            await hub.node.drain()
             await start(self, headers)
 
         monkeypatch.setattr(sink, "start", drain_first)

@@ -33,7 +33,7 @@ async def test_each_client_comes_back_at_a_time_of_its_own(redis_url: str) -> No
         assert_spread([retries(body)[0] for body in bodies], 1000, 1_000_000)
         shed = [await (await Raw.get(hub.port, INVENTORY)).rest() for _ in range(MANY)]
         assert_spread([retries(body)[0] for body in shed], 50_000, 150_000)
-        hub.node.end_streams()
+        hub.node.end_responses()
         ended = [await stream.rest() for stream in streams]
         assert_spread([retries(body)[1] for body in ended], 1000, 1_000_000)
 

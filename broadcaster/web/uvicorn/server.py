@@ -1,7 +1,7 @@
 """Running a node under uvicorn: our protocol, and a drain before uvicorn's own shutdown.
 
 uvicorn waits for open responses *before* it ends the lifespan, and an event stream never ends by
-itself: so the streams are ended first.
+itself. So the responses are ended first; the rest of a node's end comes with that of the lifespan.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _TICK_S = 0.1
 
 
 class Server(uvicorn.Server):
-    """uvicorn, which drains the streams before it shuts down, and then exits with status 0."""
+    """uvicorn, which drains the node before it shuts down, and then exits with status 0."""
 
     def __init__(self, config: uvicorn.Config, drain: Callable[[], Awaitable[None]]) -> None:
         super().__init__(config)
         self._drain = drain
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End the streams, then let uvicorn close connections and end the lifespan."""
+        """End the responses, then let uvicorn close connections and end the lifespan."""
         drain = asyncio.ensure_future(self._drain())
         while not drain.done() and not self.force_exit:  # a second Ctrl-C
             await asyncio.wait([drain], timeout=_TICK_S)
@@ -80,17 +80,17 @@ def _http() -> Any:
 
 
 @contextmanager
-def ending_streams_on_signals(end_streams: Callable[[], object]) -> Iterator[None]:
-    """End the streams when the process is asked to exit, before whoever asked first acts on it.
+def ending_responses_on_signals(end_responses: Callable[[], object]) -> Iterator[None]:
+    """End the responses when the process is asked to exit, before the server acts on it.
 
-    For servers that are not ours: uvicorn, for one, would wait for open streams for ever. Outside
+    For servers that are not ours: uvicorn, for one, would wait for open responses for ever. Outside
     the main thread, where no signal handler can be set, it does nothing.
     """
     loop = asyncio.get_running_loop()
     previous: dict[int, Callable[[int, FrameType | None], Any]] = {}
 
     def handle(number: int, frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(end_streams)  # not in the middle of whatever is running
+        loop.call_soon_threadsafe(end_responses)  # not in the middle of whatever is running
         previous[number](number, frame)
 
     if threading.current_thread() is threading.main_thread():

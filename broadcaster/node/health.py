@@ -1,0 +1,164 @@
+"""Is a node well? Its readiness, its event loop, how late it writes, and its streams' clocks.
+
+A problem has two texts. The public one is in words of ours and may be shown to anybody. The detail
+may quote Redis or the network, with addresses and names of users: it is for operators and the log.
+Nothing here decides about clients; without this module they would get the same bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any, NamedTuple, Protocol
+
+from broadcaster.backend.driver.urls import redacted
+from broadcaster.backend.tailer import Tailer
+from broadcaster.core.counters import Meters
+from broadcaster.core.event import CLOCK_TOLERANCE_S
+from broadcaster.core.hub import Hub
+from broadcaster.core.sse import Frame
+from broadcaster.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+VERSION = version("broadcaster-hub")  # asked once: each time leaves the garbage collector 2 KB
+_LOOP_TICK_S = 0.05
+
+
+class Watched(Protocol):
+    """What the modules that describe a node read of it."""
+
+    settings: Settings
+    name: str
+    hub: Hub
+    tailers: dict[str, Tailer]
+    meters: Meters
+    draining: bool
+
+
+class Problem(NamedTuple):
+    """One reason why a node is not ready.
+
+    Attributes:
+        public: in words of ours; names a stream at the most.
+        detail: with the error's own text.
+    """
+
+    public: str
+    detail: str
+
+
+class Health:
+    """Watches one node.
+
+    Attributes:
+        write_lag_ms: milliseconds from the id of the newest event, by Redis's clock, until it had
+            been written to all of its clients.
+        loop_lag_ms: by how much the event loop was late when it was last measured.
+    """
+
+    def __init__(self, node: Watched) -> None:
+        self.write_lag_ms = 0.0
+        self.loop_lag_ms = 0.0
+        self._node = node
+        self._ahead: set[str] = set()  # streams whose newest id is in the future
+
+    def problems(self) -> list[Problem]:
+        """Return why the node is not ready; nothing if it is."""
+        found = [Problem("draining", "draining")] if self._node.draining else []
+        for name, tailer in self._node.tailers.items():
+            if not tailer.loaded.is_set():
+                text = f"{name}: the window is not loaded"
+                found.append(Problem(text, text))
+            if tailer.problem:
+                found.append(Problem(f"{name}: can't be read", f"{name}: {tailer.problem}"))
+            elif tailer.lag_s > self._node.settings.ready_lag_s:
+                text = f"{name}: {tailer.lag_s:.1f} s behind"
+                found.append(Problem(text, text))
+        return found
+
+    def report(self, *, details: bool) -> dict[str, Any]:
+        """Describe the node's state, for `/v1/health`.
+
+        Args:
+            details: with versions, names, addresses and texts of errors.
+
+        Returns:
+            What JSON can hold. `status` is `ready` exactly if `reasons` is empty.
+        """
+        problems = self.problems()
+        report: dict[str, Any] = {
+            "status": "not ready" if problems else "ready",
+            "reasons": [p.detail if details else p.public for p in problems],
+            "clients": len(self._node.hub.subscribers),
+            "write_lag_ms": round(self.write_lag_ms, 1),
+            "loop_lag_ms": round(self.loop_lag_ms, 1),
+            "streams": {name: self._stream(name, details) for name in self._node.tailers},
+        }
+        return {**report, **self._identity()} if details else report
+
+    def _identity(self) -> dict[str, Any]:
+        settings = self._node.settings
+        ports = {"port": settings.port, "metrics_port": settings.metrics_port}
+        return {
+            "node": self._node.name,
+            "version": VERSION,
+            "listening": {"host": settings.host, **ports},
+            "redis": redacted(settings.redis_url),
+        }
+
+    def _stream(self, name: str, details: bool) -> dict[str, Any]:
+        tailer, window = self._node.tailers[name], self._node.hub.windows[name]
+        state: Mapping[str, Any] = {
+            "loaded": tailer.loaded.is_set(),
+            "readable": not tailer.problem,
+            "lag_s": round(tailer.lag_s, 3),
+            "newest": str(window.head),
+            "events": len(window),
+            "bytes": window.bytes,
+            "reconnects": tailer.reconnects,
+            "malformed": tailer.decoder.malformed,
+        }
+        return {**state, "problem": tailer.problem} if details else dict(state)
+
+    def measure(self, stream: str, frames: Sequence[Frame]) -> None:
+        """Note how old events are that have just been written."""
+        now_ms = time.time() * 1000
+        observe = self._node.meters.write_latency_s[stream].observe
+        # Events that come together share their milliseconds.
+        for ms, times in Counter([frame.id.ms for frame in frames]).items():
+            self.write_lag_ms = max(0.0, now_ms - ms)
+            observe(self.write_lag_ms / 1000, times)
+
+    def look_at_clock(self, stream: str) -> None:
+        """Log once that a stream's newest id is in the future, and once that it no longer is."""
+        head = self._node.hub.windows[stream].head
+        ahead_s = head.ms / 1000 - time.time()
+        if (ahead_s > CLOCK_TOLERANCE_S) == (stream in self._ahead):
+            return
+        if ahead_s > CLOCK_TOLERANCE_S:
+            self._ahead.add(stream)
+            logger.warning(
+                "stream %r: the id %s is %.0f s in the future. A producer chose it, or Redis's "
+                "clock is wrong; all ids after it are in the future as well, and no time can be "
+                "found",
+                stream,
+                head,
+                ahead_s,
+            )
+        else:
+            self._ahead.remove(stream)
+            logger.warning("stream %r: its ids are in step with the clock again", stream)
+
+    async def watch_loop(self) -> None:
+        """Measure how late the event loop is, until cancelled."""
+        while True:
+            due_s = time.monotonic() + _LOOP_TICK_S
+            await asyncio.sleep(_LOOP_TICK_S)
+            late_s = max(0.0, time.monotonic() - due_s)
+            self.loop_lag_ms = late_s * 1000
+            self._node.meters.loop_lag_s.observe(late_s)
