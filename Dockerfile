@@ -1,4 +1,4 @@
-# One image for nodes (`broadcaster serve`, the default command) and workers (`python -m workers …`).
+# One image for nodes (`broadcaster serve`, the default command) and workers (`python -m broadcaster_petstore …`).
 #
 # Nothing but the runtime's locked dependencies and the two packages: no pip, no compiler, no tests.
 
@@ -12,13 +12,15 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv --without-pip /opt/broadcaster && python -m venv /opt/build
 WORKDIR /src
 # Before the sources, so that a change of ours does not fetch the dependencies again.
-COPY requirements-runtime.lock ./
-RUN /opt/build/bin/python -m pip --python /opt/broadcaster/bin/python install \
-    --requirement requirements-runtime.lock
+COPY requirements-build.lock requirements-runtime.lock ./
+RUN /opt/build/bin/python -m pip install --require-hashes --requirement requirements-build.lock && \
+    /opt/build/bin/python -m pip --python /opt/broadcaster/bin/python install \
+    --require-hashes --requirement requirements-runtime.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY broadcaster broadcaster
 COPY workers workers
-RUN /opt/build/bin/python -m pip --python /opt/broadcaster/bin/python install --no-deps .
+RUN /opt/build/bin/python -m pip wheel --no-deps --no-build-isolation --wheel-dir dist . && \
+    /opt/build/bin/python -m pip --python /opt/broadcaster/bin/python install --no-deps dist/*.whl
 
 FROM ${PYTHON_IMAGE}
 COPY --from=build /opt/broadcaster /opt/broadcaster

@@ -1,21 +1,29 @@
-# Everything runs in .venv, which `make install` makes from the lock file.
+# Everything runs in .venv, which is made from the lock files: first with what the demo needs, then
+# with what developers need besides.
 PYTHON ?= python3
 PORT ?= 8000
 BIN := .venv/bin
 COMPILE := $(BIN)/pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-trusted-host \
-	--no-emit-find-links --no-emit-options --no-header --generate-hashes
+	--no-emit-find-links --no-emit-options --no-header --generate-hashes --allow-unsafe
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: install demo test compose-test chaos chaos-quick mutants coverage check docs bench bench-quick lock clean
 
 install: .venv/.installed
 
-.venv/.installed: requirements.lock pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --editable .
-	touch $@
+.venv/.installed: requirements.lock .venv/.demo
+	@echo "Adding the developers' tools to .venv, all in all $$(grep -c == $<) packages: some minutes"
+	$(INSTALL) --require-hashes --requirement requirements.lock
+	@touch $@
 
-demo: install
+.venv/.demo: requirements-build.lock requirements-demo.lock pyproject.toml broadcaster/version.py
+	@echo "Making .venv with the $$(cat $(filter %.lock,$^) | grep -c ==) packages of the hub and its demo: once, about half a minute"
+	$(PYTHON) -m venv .venv
+	$(INSTALL) --require-hashes $(patsubst %,--requirement %,$(filter %.lock,$^))
+	$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: .venv/.demo
 	$(BIN)/broadcaster demo --port $(PORT)
 
 test: install
@@ -63,6 +71,9 @@ docs: install
 lock: install
 	$(COMPILE) --extra dev --output-file requirements.lock pyproject.toml
 	$(COMPILE) --constraint requirements.lock --output-file requirements-runtime.lock pyproject.toml
+	$(COMPILE) --constraint requirements.lock --extra embedded --output-file requirements-demo.lock pyproject.toml
+	$(COMPILE) --constraint requirements.lock --only-build-deps --build-deps-for editable \
+		--output-file requirements-build.lock pyproject.toml
 
 clean:
 	rm -rf .venv build dist *.egg-info docs/_build .coverage* .mypy_cache .ruff_cache .pytest_cache

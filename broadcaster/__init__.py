@@ -2,7 +2,7 @@
 
 The layers, lowest first; each imports only those below it:
 
-* `errors`: what can go wrong, for users of any layer;
+* `errors`: what can go wrong, for users of any layer; `version`: `__version__`;
 * `core`: decides. No I/O, no clock, no await;
 * `backend`: talks to Redis. `web`: talks ASGI. Neither knows the other;
 * `app`: joins them, and `cli` starts them.
@@ -26,6 +26,7 @@ from broadcaster.errors import (
     InvalidRequestError,
     MalformedEntryError,
 )
+from broadcaster.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from broadcaster.app import create_app
@@ -74,6 +75,7 @@ __all__ = [
     "StreamRefusedError",
     "SyncPublisher",
     "Transaction",
+    "__version__",
     "connect",
     "connect_sync",
     "create_app",

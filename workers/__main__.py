@@ -1,4 +1,4 @@
-"""The command line of the workers: `python -m workers inventory --rate 20`."""
+"""The command line of the workers: `python -m workers inventory --rate 20` in a checkout."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 import click
 
 from broadcaster import BroadcasterError, ConfigurationError, Publisher, load_settings
-from workers.inventory import Inventory
-from workers.orders import Orders
-from workers.recommendations import Recommendations
-from workers.runner import Life, Worker, run_worker, showing_progress
+
+from .inventory import Inventory
+from .orders import Orders
+from .recommendations import Recommendations
+from .runner import Life, Worker, run_worker, showing_progress
 
 _REDIS_URL = "redis://localhost:6379"
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -133,4 +134,4 @@ def _publisher(channel: str, redis_url: str | None, config: str | None) -> Publi
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m workers")
+    main(prog_name=f"python -m {__package__}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 
 from broadcaster import Publisher
-from workers.runner import Life
-from workers.store import PETS, Store
+
+from .runner import Life
+from .store import PETS, Store
 
 _STOCK_SHARE = 0.75  # of the events; the others are price changes
 _LOW_STOCK = 2

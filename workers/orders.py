@@ -24,8 +24,9 @@ from typing import Any
 import orjson
 
 from broadcaster import ConflictError, Publisher, Transaction
-from workers.runner import Life
-from workers.store import PETS, Store
+
+from .runner import Life
+from .store import PETS, Store
 
 CHANNEL = "orders"
 OPEN = f"{{{CHANNEL}}}:open"

@@ -13,8 +13,9 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from broadcaster import BackendUnavailableError, Publisher, Run, RunLostError, RunQueue
-from workers.runner import Life
-from workers.store import PETS, Pet, Store
+
+from .runner import Life
+from .store import PETS, Pet, Store
 
 log = logging.getLogger("workers")
 

@@ -17,6 +17,7 @@ from asyncio.subprocess import PIPE, STDOUT, Process
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import NamedTuple
 
 import click
@@ -122,8 +123,8 @@ class _Demo:
 
     async def _work(self, name: str) -> None:
         """Run a worker, repeat its warnings, and tell if it dies."""
-        # -P: not a package called `workers` in whatever directory we were started in.
-        command = [sys.executable, "-P", "-m", "workers", name, "--rate", str(RATES[name])]
+        # -P: not a package of the same name in the directory that we were started in.
+        command = [sys.executable, "-P", "-m", pet_store(), name, "--rate", str(RATES[name])]
         command += ["--redis-url", self._redis_url]
         process = await processes.start(command, stdout=PIPE, stderr=STDOUT)
         self._workers[name] = process
@@ -161,6 +162,16 @@ class _Demo:
                 await _until(lambda: len(window) > 0)
         frames, _ = window.after(window.floor)
         return printable(frames[-1].key) if frames else "ORDER"
+
+
+def pet_store() -> str:
+    """The package of the workers: `broadcaster_petstore` where it is installed, else `workers`.
+
+    Only the directory of this very package counts. An editable install leaves a copy of the workers
+    among the installed packages, which is older than the checkout.
+    """
+    installed = Path(__file__).parents[2] / "broadcaster_petstore"
+    return installed.name if installed.is_dir() else "workers"
 
 
 def _command() -> str:

@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any, TypeVar
 
 import click
@@ -19,6 +18,7 @@ import click
 from broadcaster.commands.logs import LEVELS, printable
 from broadcaster.errors import BroadcasterError, ConfigurationError
 from broadcaster.settings import PREFIX, Settings, load_settings
+from broadcaster.version import VERSION
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -44,7 +44,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version("broadcaster-hub"), prog_name="broadcaster")
+@click.version_option(VERSION, prog_name="broadcaster")
 def main() -> None:
     """Fans Redis Streams out to browsers over Server-Sent Events, without a silent gap.
 

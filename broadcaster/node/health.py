@@ -12,7 +12,6 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import Any, NamedTuple, Protocol
 
 from broadcaster.backend.driver.urls import redacted
@@ -22,10 +21,10 @@ from broadcaster.core.event import CLOCK_TOLERANCE_S
 from broadcaster.core.hub import Hub
 from broadcaster.core.sse import Frame
 from broadcaster.settings import Settings
+from broadcaster.version import VERSION
 
 logger = logging.getLogger(__name__)
 
-VERSION = version("broadcaster-hub")  # asked once: each time leaves the garbage collector 2 KB
 _LOOP_TICK_S = 0.05
 
 

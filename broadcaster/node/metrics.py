@@ -30,8 +30,9 @@ from broadcaster.core.counters import Histogram
 from broadcaster.core.event import ZERO
 from broadcaster.core.window import Window
 from broadcaster.errors import BroadcasterError
-from broadcaster.node.health import VERSION, Health, Watched
+from broadcaster.node.health import Health, Watched
 from broadcaster.node.peers import Peers
+from broadcaster.version import VERSION
 
 _PREFIX = "broadcaster_"
 _COUNT_S = 1.0

@@ -20,8 +20,9 @@ from typing import Any
 from broadcaster.backend.driver.connect import AsyncClient
 from broadcaster.backend.roster import ANNOUNCE_S, Roster
 from broadcaster.errors import BackendUnavailableError, BroadcasterError, ConfigurationError
-from broadcaster.node.health import VERSION, Health, Watched
+from broadcaster.node.health import Health, Watched
 from broadcaster.settings import Settings
+from broadcaster.version import VERSION
 
 logger = logging.getLogger(__name__)
 

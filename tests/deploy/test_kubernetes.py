@@ -6,7 +6,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+import broadcaster
 from broadcaster import EmbeddedRedis, Settings, load_settings
 from broadcaster.settings import PREFIX
 from tests.command_line import ready, starting
@@ -218,7 +218,7 @@ def test_the_secret_is_the_one_that_the_readme_creates(name: str) -> None:
 def test_one_image_in_this_version() -> None:
     (image,) = yaml.safe_load((DIRECTORY / "kustomization.yaml").read_text("utf-8"))["images"]
     assert {container_of(d)["image"] for d in DEPLOYMENTS.values()} == {image["name"]}
-    assert image["newTag"] == version("broadcaster-hub")
+    assert image["newTag"] == broadcaster.__version__
 
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)

@@ -54,4 +54,11 @@ MUTANTS: tuple[Mutant, ...] = (
         "(event.data, style),",
         ("tests/commands/test_terminal.py::test_tail_writes_lines_for_people",),
     ),
+    Mutant(
+        "demo: from a wheel it does not find its workers",
+        "broadcaster/commands/demo.py",
+        'return installed.name if installed.is_dir() else "workers"',
+        'return "workers"',
+        ("tests/deploy/test_wheel.py::test_the_demo_runs",),
+    ),
 )
