@@ -18,6 +18,7 @@ from bench.events import TYPE, paced, stamped
 from broadcaster.commands.host import raise_file_limit
 from broadcaster.core import sse
 from broadcaster.core.event import Event, EventId
+from broadcaster.web.framing import chunked
 
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 
@@ -45,7 +46,7 @@ def _accept(listener: socket.socket) -> socket.socket:
     client, _ = listener.accept()
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     client.recv(65536)
-    client.sendall(_HEAD + sse.chunk(sse.live(b"0-0", 0)))
+    client.sendall(_HEAD + chunked(sse.live(b"0-0", 0)))
     client.setblocking(False)
     return client
 
@@ -56,7 +57,7 @@ def _send_all(clients: dict[int, socket.socket], **command: Any) -> dict[str, An
     for due in paced(command["rate"], command["seconds"]):
         now = EventId(time.time_ns() // 1_000_000, 0)
         batch = [Event(now, TYPE, "", stamped(command["bytes"])) for _ in range(due)]
-        data = sse.chunk(b"".join(sse.encode(event).wire for event in batch))
+        data = chunked(b"".join(sse.encode(event).wire for event in batch))
         for send in sends:
             send(data)
         events += due

@@ -56,7 +56,6 @@ async def test_while_redis_has_less_than_the_window_nobody_is_reset(node: Node) 
         write=lambda _: None,
         wake=lambda: None,
         pushed=True,
-        chunked=False,
     )
     with pytest.raises(BackendUnavailableError):
         await node.answer(subscriber, Ask("orders", EventId(5, 0), Place.BEHIND))

@@ -254,7 +254,6 @@ class Client:
             write=self.take,
             wake=lambda: None,
             pushed=self.pushed,
-            chunked=False,
             resumed=bool(self.last_id),
         )
         proven = all(node.hub.windows[n].place(p) is Place.COVERED for n, p in positions.items())

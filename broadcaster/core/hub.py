@@ -24,7 +24,7 @@ from broadcaster.core.cursor import Positions
 from broadcaster.core.event import EventId
 from broadcaster.core.page import PAGE_BYTES, Page, Pages, join, page_of
 from broadcaster.core.sse import Frame
-from broadcaster.core.subscription import State, Subscriber
+from broadcaster.core.subscription import Framing, State, Subscriber
 from broadcaster.core.window import Ask, Place, Window
 from broadcaster.core.wire import ResetReason, ResumeOutcome
 
@@ -60,6 +60,7 @@ class Hub:
         self._audiences = Audiences(windows)
         self._ahead: dict[str, set[Subscriber]] = {name: set() for name in windows}
         self._pages = Pages(windows)
+        self._framings: set[Framing] = set()  # of all subscribers: one per kind of sink
         self._clock = 0  # counts rounds and beats
         self._round: tuple[str, EventId] | None = None  # the stream, and its head before
         self._beats: deque[int] = deque(maxlen=BEATS - 1)
@@ -75,6 +76,7 @@ class Hub:
         """Take in a subscriber, as LAGGING at its position."""
         subscriber.tick = self._clock
         self.subscribers.add(subscriber)
+        self._framings.add(subscriber.framing)
         if subscriber.resume:  # a newcomer's position is from the new history
             for stream in subscriber.subscription.streams:
                 self._note_dropped(subscriber, stream)
@@ -174,13 +176,15 @@ class Hub:
         # with a key for each, share a slice: a turn of the event loop costs as much as a send.
         tick, live, written = self._clock, State.LIVE, 0
         for subscribers, data, events, ends in deliveries:
-            framed = data, sse.chunk(data)
+            framed = {}
+            for framing in self._framings:
+                framed[framing] = framing(data)
             for start in range(0, len(subscribers), SLICE):
                 served = 0
                 for subscriber in subscribers[start : start + SLICE]:
                     if subscriber.tick != tick and subscriber.state is live:
                         subscriber.tick = tick
-                        subscriber.write(framed[subscriber.chunked])
+                        subscriber.write(framed[subscriber.framing])
                         served += 1
                 self.deliveries += served * events
                 self.delivered_bytes += served * len(data)
@@ -362,8 +366,7 @@ class Hub:
             for subscriber in due[start : start + SLICE]:
                 if subscriber.state is not State.ENDED:
                     subscriber.tick = self._clock
-                    data = self._heartbeat(subscriber)
-                    subscriber.write(sse.chunk(data) if subscriber.chunked else data)
+                    subscriber.write(subscriber.framing(self._heartbeat(subscriber)))
                     if subscriber.confirmed:  # what it waits for may be gone, and nothing come
                         self._ask_anew(subscriber)
             yield

@@ -92,11 +92,6 @@ def reset(stream: str, reason: str, requested: str, resumed: str, cursor: bytes)
     return _hub_event(RESET, data, cursor)
 
 
-def chunk(data: bytes) -> bytes:
-    """The same bytes as one chunk of HTTP/1.1's chunked coding (RFC 9112, section 7.1)."""
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
 def _hub_event(event: HubEvent, data: dict[str, Any], cursor: bytes) -> bytes:
     type_ = event.type.encode()
     return b"%bevent: %b\ndata: %b\n\n" % (_id_line(cursor), type_, orjson.dumps(data))

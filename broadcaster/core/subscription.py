@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import TypeAlias
 
 from broadcaster.core import cursor
 from broadcaster.core.channel import Channel, without_shard
@@ -168,6 +169,16 @@ class State(Enum):
     ENDED = auto()
 
 
+Framing: TypeAlias = Callable[[bytes], bytes]
+"""Wraps bytes as the protocol below a sink wants them. It is called once for all subscribers that
+name the same function, so sinks of one kind must name the same one."""
+
+
+def unframed(data: bytes) -> bytes:
+    """The framing of a sink that takes bytes as they are."""
+    return data
+
+
 class Subscriber:
     """A connected client.
 
@@ -176,7 +187,7 @@ class Subscriber:
         write: puts bytes into its socket's buffer; never waits, never fails.
         wake: resumes its task, which sends what the hub does not.
         pushed: the hub may write to it. Otherwise the hub only wakes it.
-        chunked: its bytes need HTTP/1.1's chunked coding.
+        framing: wraps the bytes that `write` is given.
         blocked: its socket's buffer is above the high-water mark.
         position: where it is in each stream; only meaningful while LAGGING.
         dropped: streams of which it has seen a history that Redis has dropped, and is not told yet.
@@ -193,10 +204,10 @@ class Subscriber:
     __slots__ = (
         "announce",
         "blocked",
-        "chunked",
         "confirmed",
         "dropped",
         "farewell",
+        "framing",
         "position",
         "pushed",
         "reached",
@@ -217,7 +228,7 @@ class Subscriber:
         write: Callable[[bytes], object],
         wake: Callable[[], object],
         pushed: bool,
-        chunked: bool,
+        framing: Framing = unframed,
         resumed: bool = False,
     ) -> None:
         self.subscription = subscription
@@ -225,7 +236,7 @@ class Subscriber:
         self.write = write
         self.wake = wake
         self.pushed = pushed
-        self.chunked = chunked
+        self.framing = framing
         self.blocked = False
         self.confirmed: tuple[str, EventId] | None = None
         self.reached = False

@@ -61,7 +61,7 @@ class Connection:
             write=sink.write,
             wake=self._wake,
             pushed=sink.pushed,
-            chunked=sink.chunked,
+            framing=sink.framing,
             resumed=resumed,
         )
         sink.on_blocked = self._on_blocked

@@ -13,7 +13,8 @@ from typing import Protocol
 
 from starlette.types import Message, Receive, Scope, Send
 
-from broadcaster.core import sse
+from broadcaster.core.subscription import Framing, unframed
+from broadcaster.web.framing import chunked
 from broadcaster.web.uvicorn.protocol import StreamProtocol, TransportEvents
 
 
@@ -22,7 +23,7 @@ class Sink(Protocol):
 
     Attributes:
         pushed: the hub may call `write` with frames; else only with heartbeats.
-        chunked: `write` wants HTTP/1.1 chunks.
+        framing: makes of bytes what `write` wants.
         blocked: the client does not read fast enough; nothing should be sent.
         closed: the client is gone.
         timed_out: it is gone because it did not take what was sent in time.
@@ -31,7 +32,7 @@ class Sink(Protocol):
     """
 
     pushed: bool
-    chunked: bool
+    framing: Framing
     blocked: bool
     closed: bool
     timed_out: bool
@@ -121,7 +122,7 @@ class TransportSink:
         self.write = self._transport.write
         self.wake = self._bell.ring
         self.wait = self._bell.wait
-        self.chunked = scope["http_version"] != "1.0"
+        self.framing: Framing = unframed if scope["http_version"] == "1.0" else chunked
         self.blocked = False
         self.closed = self._transport.is_closing()  # gone before we were told of anything
         self.timed_out = False
@@ -152,7 +153,7 @@ class TransportSink:
 
     async def send(self, data: bytes) -> None:
         if not self.closed:
-            framed = sse.chunk(data) if self.chunked else data
+            framed = self.framing(data)
             if self._head:
                 framed, self._head = self._head + framed, b""
             self.write(framed)
@@ -177,7 +178,6 @@ class AsgiSink:
     """Sends ASGI messages from the connection's own task. See `Sink`."""
 
     pushed = False
-    chunked = False
     blocked = False  # the server makes `send` wait
 
     def __init__(self, receive: Receive, send: Send, send_timeout_s: float) -> None:
@@ -186,6 +186,7 @@ class AsgiSink:
         self._send_timeout_s = send_timeout_s
         self._bell = _Bell()
         self._heartbeat = b""
+        self.framing: Framing = unframed
         self._watcher: asyncio.Task[None] | None = None
         self.wake = self._bell.ring
         self.closed = self.timed_out = False

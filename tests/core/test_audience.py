@@ -16,7 +16,6 @@ def subscriber(*streams: str, keys: str = "", pushed: bool = True) -> Subscriber
         write=lambda _: None,
         wake=lambda: None,
         pushed=pushed,
-        chunked=False,
     )
 
 

@@ -7,7 +7,7 @@ from broadcaster.core import sse
 from broadcaster.core.event import ZERO, Event, EventId
 from broadcaster.core.hub import BEATS, Hub
 from broadcaster.core.sse import Frame
-from broadcaster.core.subscription import State, Subscriber, Subscription
+from broadcaster.core.subscription import State, Subscriber, Subscription, unframed
 from broadcaster.core.window import Ask, Place, Window
 
 A = Subscription(("a",))
@@ -31,7 +31,7 @@ class Client:
             write=self.data.append,
             wake=self.wake,
             pushed=options.get("pushed", True),
-            chunked=options.get("chunked", False),
+            framing=options.get("framing", unframed),
             resumed=options.get("resumed", False),
         )
         hub.add(self.subscriber)
@@ -76,22 +76,40 @@ def test_a_batch_is_one_write_for_each_live_subscriber() -> None:
     assert hub.deliveries == 6
 
 
-def test_http_chunks_are_framed_by_the_hub() -> None:
+def bracketed(data: bytes) -> bytes:
+    return b"[" + data + b"]"
+
+
+def test_each_client_gets_bytes_in_the_framing_of_its_sink() -> None:
     hub = make_hub()
-    client = Client(hub, chunked=True).live()
-    fan_out(hub, "a", event(1))
-    assert client.data == [sse.chunk(event(1).wire)]
+    clients = [Client(hub, framing=framing).live() for framing in (unframed, bracketed)]
+    for ms in (1, 2):
+        fan_out(hub, "a", event(ms))
     beat(hub)
-    assert client.data[1:] == [sse.chunk(sse.HEARTBEAT)]
+    sent = [event(1).wire, event(2).wire, sse.HEARTBEAT]
+    assert [client.data for client in clients] == [sent, [bracketed(data) for data in sent]]
+
+
+def test_a_batch_is_framed_once_for_all_clients_of_a_framing() -> None:
+    hub, framed = make_hub(), list[bytes]()
+
+    def counted(data: bytes) -> bytes:
+        framed.append(data)
+        return bracketed(data)
+
+    clients = [Client(hub, framing=counted).live() for _ in range(3)]
+    fan_out(hub, "a", event(1), event(2))
+    assert framed == [event(1).wire + event(2).wire]
+    assert [client.data for client in clients] == [[bracketed(framed[0])]] * 3
 
 
 def test_a_batch_of_skipped_entries_writes_nothing() -> None:
     hub = make_hub()
-    client = Client(hub, chunked=True).live()
+    client = Client(hub, framing=bracketed).live()
     fan_out(hub, "a", sse.skipped(EventId(1, 0)))
     assert client.data == []
     fan_out(hub, "a", event(2))
-    assert client.data == [sse.chunk(event(2).wire)]
+    assert client.data == [bracketed(event(2).wire)]
 
 
 def test_keys_find_their_subscribers() -> None:

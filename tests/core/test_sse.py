@@ -96,10 +96,6 @@ def test_blocks_without_data_dispatch_nothing_but_move_the_cursor() -> None:
     assert parse_with_httpx(stream)[-1][0] == "2-0"
 
 
-def test_chunks_are_those_of_http() -> None:
-    assert sse.chunk(b"x" * 300) == b"12c\r\n" + b"x" * 300 + b"\r\n"
-
-
 def test_a_reset_names_the_channel_and_the_shard() -> None:
     block = sse.reset("orders.3", "trimmed", "1-0", "2-0", b"orders.3=2-0")
     assert b'{"channel":"orders","shard":3,"reason":"trimmed"' in block

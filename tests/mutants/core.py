@@ -304,6 +304,13 @@ MUTANTS: tuple[Mutant, ...] = (
         (_HUB + "test_a_subscriber_ahead_of_this_node_waits_for_it",),
     ),
     Mutant(
+        "hub: a batch is framed for each client",
+        "broadcaster/core/hub.py",
+        "subscriber.write(framed[subscriber.framing])",
+        "subscriber.write(subscriber.framing(data))",
+        (_HUB + "test_a_batch_is_framed_once_for_all_clients_of_a_framing",),
+    ),
+    Mutant(
         "hub: an ASGI sink is not woken for a batch",
         "broadcaster/core/hub.py",
         "                self.lag(subscriber)\n                subscriber.wake()\n            if",

@@ -44,7 +44,6 @@ def live(
         write=write,
         wake=wake,
         pushed=True,
-        chunked=False,
     )
     node.hub.add(subscriber)
     while node.hub.catch_up(subscriber) is not None:  # which tells it that it is live

@@ -30,7 +30,6 @@ def subscriber() -> Subscriber:
         write=lambda _: None,
         wake=lambda: None,
         pushed=True,
-        chunked=False,
     )
 
 

@@ -15,7 +15,7 @@ from broadcaster.core import sse
 from broadcaster.core.event import ZERO, Event, EventId
 from broadcaster.core.hub import Hub
 from broadcaster.core.sse import Frame
-from broadcaster.core.subscription import Subscriber, Subscription
+from broadcaster.core.subscription import Framing, Subscriber, Subscription, unframed
 from broadcaster.core.window import Ask, Window
 from broadcaster.web import connection as connection_module
 from broadcaster.web.connection import Connection
@@ -30,12 +30,12 @@ class FakeSink:
     """A socket that nobody else has: its buffer is as full as it is told to be."""
 
     pushed = True
-    chunked = False
     closed = timed_out = False
     on_blocked: Callable[[], object]
     on_closed: Callable[[], object]
 
     def __init__(self, *unsent: int) -> None:
+        self.framing: Framing = unframed
         self.blocked = bool(unsent)
         self.unsent = list(unsent)
         self.written: list[bytes] = []
