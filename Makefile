@@ -7,7 +7,7 @@ COMPILE := $(BIN)/pip-compile --quiet --strip-extras --no-emit-index-url --no-em
 	--no-emit-find-links --no-emit-options --no-header --generate-hashes --allow-unsafe
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: install demo test compose-test chaos chaos-quick mutants coverage check docs bench bench-quick lock clean
+.PHONY: install demo quick test compose-test chaos chaos-quick mutants coverage check docs bench bench-quick lock clean
 
 install: .venv/.installed
 
@@ -26,8 +26,14 @@ install: .venv/.installed
 demo: .venv/.demo
 	$(BIN)/broadcaster demo --port $(PORT)
 
+# The tests that start no process.
+quick: install
+	$(BIN)/python -m pytest -m quick -n 2 $(ARGS)
+
+# All tests: side by side, then those that must be alone. PATIENCE=3 for a very slow machine.
 test: install
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -m "not alone" -n 3 $(ARGS)
+	$(BIN)/python -m pytest -m alone $(ARGS)
 
 # All of core, with branches, by the tests that need nothing but Python.
 coverage: install

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from tests.wait import until
+from tests.wait import PATIENCE_S, http_client, until
 
 SCRIPT = str(Path(sys.executable).with_name("broadcaster"))
 QUICK = {"BROADCASTER_RETRY_MIN_MS": "20", "BROADCASTER_RETRY_MAX_MS": "60"}
@@ -41,7 +41,7 @@ class Running:
         async for line in source:
             lines.append(line.decode().rstrip("\n"))  # noqa: PERF401 -- seen as they come
 
-    async def line(self, text: str, timeout_s: float = 15.0) -> str:
+    async def line(self, text: str, timeout_s: float = PATIENCE_S) -> str:
         """Wait for a line, on either output."""
         return await until(
             lambda: next((line for line in self.out + self.err if text in line), ""), timeout_s
@@ -51,7 +51,7 @@ class Running:
         """Wait until it listens."""
         return (await self.line("Listening on ")).split()[2].rstrip(".")
 
-    async def ended(self, timeout_s: float = 15.0) -> int:
+    async def ended(self, timeout_s: float = PATIENCE_S) -> int:
         """Wait for its end and all of its output; returns its status."""
         async with asyncio.timeout(timeout_s):
             await asyncio.wait(self._readers)
@@ -104,11 +104,11 @@ async def finished(running: Running, data: str = "") -> tuple[int, list[str], st
 
 async def ready(url: str) -> None:
     """Wait until a node serves."""
-    async with httpx.AsyncClient() as client:
+    async with http_client() as client:
 
         async def is_ready() -> bool:
             with suppress(httpx.TransportError):
                 return (await client.get(f"{url}/readyz")).status_code == 200
             return False
 
-        await until(is_ready, 15.0)
+        await until(is_ready)

@@ -1,19 +1,94 @@
-"""What all tests share: a real Valkey, emptied for each test."""
+"""What all tests share: a real Valkey, emptied for each test; and what each folder's tests need.
+
+Three kinds of tests, by where they are and what they use:
+
+* `quick` (`make quick`): they start no process; one that does all the same is refused.
+* `alone`: they measure, or need more of the machine than a test that runs beside others gets.
+* all others may run beside others, since each process of pytest-xdist has its own Valkey.
+"""
 
 from __future__ import annotations
 
 import signal
+import subprocess
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
+from hypothesis import settings as hypothesis_settings
 
 from broadcaster import EmbeddedRedis, Publisher, connect
+from tests.wait import TEST_S
+
+_TESTS = Path(__file__).parent
+_QUICK = ("backend", "client", "commands", "core", "node", "web", "workers", "test_app.py",
+          "test_interleavings.py", "test_mirror.py", "test_settings.py")  # fmt: skip
+_ALONE = ("bench", "chaos/test_scenarios.py", "deploy/test_compose.py", "deploy/test_wheel.py",
+          "docs")  # fmt: skip
+_SERVERS = {
+    "cluster_url",
+    "redis_server",
+    "start",
+    "start_worker",
+    "topology",
+}  # fixtures that start one
+
+# The same examples in each run: none of them depends on how fast this machine is just now, or on
+# what an earlier run found. `--hypothesis-profile=search` looks for new ones, at leisure.
+_SAME = hypothesis_settings(hypothesis_settings.get_profile("ci"), print_blob=True)
+hypothesis_settings.register_profile("same", _SAME)
+hypothesis_settings.register_profile("search", _SAME, derandomize=False, max_examples=2000)
+hypothesis_settings.load_profile("same")
 
 # Where a shell has started us in the background, SIGINT is ignored, and by our children too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import what has no quick tests, where only those are asked for."""
+    if config.option.markexpr != "quick" or collection_path.suffix != ".py":
+        return None
+    return None if _is_in(collection_path.relative_to(_TESTS), _QUICK) else True
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by their folder, and give each the time that a busy machine may need."""
+    for item in items:
+        path = item.path.relative_to(_TESTS)
+        needs_server = bool(_SERVERS & set(getattr(item, "fixturenames", ())))
+        if _is_in(path, _ALONE):
+            item.add_marker("alone")
+        elif _is_in(path, _QUICK) and not needs_server and not item.get_closest_marker("server"):
+            item.add_marker("quick")
+        if not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(TEST_S))
+    # The longest of them first: nothing waits for it at the end, where tests run side by side.
+    items.sort(key=lambda item: item.path.name != "test_interleavings.py")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Where a part of the tests is asked for, by `-m`, it may be that there are none of them."""
+    if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and session.config.option.markexpr:
+        session.exitstatus = pytest.ExitCode.OK
+
+
+def _is_in(path: Path, places: tuple[str, ...]) -> bool:
+    return any(path.is_relative_to(place) for place in places)
+
+
+@pytest.fixture(autouse=True)
+def _no_process_in_a_quick_test(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if request.node.get_closest_marker("quick"):
+        monkeypatch.setattr(subprocess, "Popen", _refused)
+
+
+def _refused(*_: Any, **__: Any) -> Any:
+    raise AssertionError("a quick test starts a process: mark it with pytest.mark.server")
 
 
 @pytest.fixture(scope="session")

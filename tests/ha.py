@@ -20,7 +20,6 @@ SERVICE = "themaster"
 DOWN_AFTER_MS = 1000
 NODE_TIMEOUT_MS = 1000
 _SLOTS = 16384
-_START_TIMEOUT_S = 20.0
 _QUICK = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
 # Sentinels and replicas have a user of their own, so that a test can shut them, and nobody else,
 # out. Sentinels would go on as the default user if there were one.
@@ -127,10 +126,10 @@ def sentinel_set(replicas: int = 1) -> Iterator[SentinelSet]:
         follow = ("--replicaof", "127.0.0.1", str(master.port))
         servers = [master]
         servers += [stack.enter_context(EmbeddedRedis(*common, *follow)) for _ in range(replicas)]
-        until_sync(lambda: all(map(_in_sync, servers[1:])), _START_TIMEOUT_S)
+        until_sync(lambda: all(map(_in_sync, servers[1:])))
         sentinels = [stack.enter_context(SentinelProcess(master.port)) for _ in range(3)]
         made = SentinelSet(servers, sentinels)
-        until_sync(made.settled, _START_TIMEOUT_S)
+        until_sync(made.settled)
         yield made
 
 
@@ -207,11 +206,11 @@ def cluster() -> Iterator[Cluster]:
                 ask(server, "CLUSTER", "ADDSLOTSRANGE", first, last)
         for server in servers[1:]:
             ask(servers[0], "CLUSTER", "MEET", "127.0.0.1", server.port, _bus_port(server))
-        until_sync(lambda: all(len(_nodes(server)) == 6 for server in servers), _START_TIMEOUT_S)
+        until_sync(lambda: all(len(_nodes(server)) == 6 for server in servers))
         for master, replica in zip(servers[:3], servers[3:], strict=True):
             ask(replica, "CLUSTER", "REPLICATE", node_id(master))
         made = Cluster(servers)
-        until_sync(made.settled, _START_TIMEOUT_S)
+        until_sync(made.settled)
         yield made
 
 

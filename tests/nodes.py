@@ -16,7 +16,7 @@ from broadcaster.app import create_app
 from broadcaster.node.node import Node
 from broadcaster.settings import Settings
 from broadcaster.web.uvicorn.server import make_server
-from tests.wait import until
+from tests.wait import PATIENCE_S, until
 
 QUICK = {"retry_min_ms": 10, "retry_max_ms": 20, "shed_retry_ms": 50, "drain_s": 0.1}
 
@@ -83,14 +83,14 @@ class Raw:
         raw.head = await raw.reader.readuntil(b"\r\n\r\n")
         return raw
 
-    async def until(self, text: bytes, timeout_s: float = 5.0) -> bytes:
+    async def until(self, text: bytes, timeout_s: float = PATIENCE_S) -> bytes:
         """Read until the body contains a text, and return the body."""
         async with asyncio.timeout(timeout_s):
             while text not in self.body:
                 assert await self._read(), f"it ended with {self.body[-200:]!r}"
         return self.body
 
-    async def told(self, count: int, timeout_s: float = 5.0) -> list[str]:
+    async def told(self, count: int, timeout_s: float = PATIENCE_S) -> list[str]:
         """Read until so many events have come that are not the hub's own; their data."""
         async with asyncio.timeout(timeout_s):
             while len(told(self.body)) < count:
@@ -117,7 +117,7 @@ class Raw:
             self._framed = rest[length + 2 :]
             self.ended = not length
 
-    async def rest(self, timeout_s: float = 5.0) -> bytes:
+    async def rest(self, timeout_s: float = PATIENCE_S) -> bytes:
         """Read to the end of the body, and return all of it."""
         async with asyncio.timeout(timeout_s):
             while await self._read():

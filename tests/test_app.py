@@ -13,6 +13,7 @@ from broadcaster.core.window import Ask, Place
 from broadcaster.errors import BackendUnavailableError
 from broadcaster.node.node import Node
 from broadcaster.settings import Settings
+from tests.wait import PATIENCE_S
 
 STREAMS = ("inventory", "orders")
 
@@ -34,7 +35,7 @@ async def test_a_mistake_in_one_round_does_not_end_the_work(
         done.set()
 
     node._run(work)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await done.wait()
     assert "a mistake" in caplog.text
 

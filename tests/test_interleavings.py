@@ -544,7 +544,9 @@ class Interleavings(RuleBasedStateMachine):
         assert seen == wanted, f"{stream}: since {since}"
 
 
+# At least so many, of what each test draws: see the profiles in tests/conftest.py.
 Interleavings.TestCase.settings = hypothesis_settings(
-    max_examples=200, stateful_step_count=50, deadline=None
+    max_examples=max(200, hypothesis_settings.default.max_examples),  # type: ignore[union-attr]
+    stateful_step_count=50,
 )
 TestInterleavings = Interleavings.TestCase

@@ -1,22 +1,41 @@
-"""Waiting for something to become true, instead of sleeping and hoping."""
+"""Waiting for something to become true, instead of sleeping and hoping.
+
+A wait ends as soon as its condition is true, so its limit costs nothing where a test passes. The
+limit is a generous multiple of what is awaited: it is there to end a test that hangs, on a machine
+that has ten times as much to do. A test of a time limit compares with `allowed_s`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, overload
 
+import httpx
+
 _T = TypeVar("_T")
 _POLL_S = 0.01
+_SPIN_S = 0.02
+
+#: How patient the tests are: PATIENCE=3 for a machine that is very slow, PATIENCE=0.2 where most
+#: tests are expected to fail, as with mutants.
+PATIENCE = float(os.environ.get("PATIENCE", "1"))
+
+#: The limit of every wait that should end soon.
+PATIENCE_S = 45.0 * PATIENCE
+
+#: The limit of one test, in which several things are awaited.
+TEST_S = 240.0 * PATIENCE
 
 
 @overload
-async def until(condition: Callable[[], Awaitable[_T]], timeout_s: float = 5.0) -> _T: ...
+async def until(condition: Callable[[], Awaitable[_T]], timeout_s: float = PATIENCE_S) -> _T: ...
 @overload
-async def until(condition: Callable[[], _T], timeout_s: float = 5.0) -> _T: ...
-async def until(condition: Callable[[], Any], timeout_s: float = 5.0) -> Any:
+async def until(condition: Callable[[], _T], timeout_s: float = PATIENCE_S) -> _T: ...
+async def until(condition: Callable[[], Any], timeout_s: float = PATIENCE_S) -> Any:
     """Wait until a condition, blocking or asynchronous, is true, and return its value.
 
     Raises:
@@ -34,7 +53,7 @@ async def until(condition: Callable[[], Any], timeout_s: float = 5.0) -> Any:
         await asyncio.sleep(_POLL_S)
 
 
-def until_sync(condition: Callable[[], _T], timeout_s: float = 5.0) -> _T:
+def until_sync(condition: Callable[[], _T], timeout_s: float = PATIENCE_S) -> _T:
     """As `until`, for blocking code."""
     deadline_s = time.monotonic() + timeout_s
     while True:
@@ -44,3 +63,20 @@ def until_sync(condition: Callable[[], _T], timeout_s: float = 5.0) -> _T:
         if time.monotonic() > deadline_s:
             raise TimeoutError(f"not true within {timeout_s} s: {value!r}")
         time.sleep(_POLL_S)
+
+
+def allowed_s(promised_s: float) -> float:
+    """The time that something may take here and now, which takes `promised_s` on an idle machine.
+
+    It computes for some milliseconds and looks how much longer than that it took.
+    """
+    began_s, began_cpu_s = time.monotonic(), time.process_time()
+    while (spent_s := time.process_time() - began_cpu_s) < _SPIN_S:
+        pass
+    slowness = (time.monotonic() - began_s) / spent_s
+    return promised_s * max(1.0, 2.0 * slowness if slowness > 1.2 else 1.0)
+
+
+def http_client(**options: Any) -> httpx.AsyncClient:
+    """An HTTP client with the tests' patience; httpx's own is 5 s."""
+    return httpx.AsyncClient(timeout=PATIENCE_S, **options)

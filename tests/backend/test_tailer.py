@@ -14,6 +14,7 @@ from broadcaster.backend.stream import Info, RedisStream
 from broadcaster.backend.tailer import BLOCK_S, Batch, Change, Restart, Rewind, Tailer
 from broadcaster.core.entry import Row
 from broadcaster.core.window import Window
+from tests.wait import PATIENCE_S
 
 
 class Busy(RedisStream):
@@ -82,7 +83,7 @@ async def test_an_equal_entry_does_not_vouch_for_those_before_it(
     client: Any, tailer: Tailer, before: str
 ) -> None:
     await add(client, before)
-    async with aclosing(tailer.changes()) as changes, asyncio.timeout(BLOCK_S + 2.0):
+    async with aclosing(tailer.changes()) as changes, asyncio.timeout(PATIENCE_S):
         await load(tailer, changes)
         await client.delete("pets")
         await add(client, "0 kept, 1 new, 2 equal")
@@ -94,7 +95,7 @@ async def test_what_is_added_during_the_proof_is_part_of_it(
     client: Any, stream: Busy, tailer: Tailer
 ) -> None:
     await add(client, "0 read")
-    async with aclosing(tailer.changes()) as changes, asyncio.timeout(BLOCK_S + 2.0):
+    async with aclosing(tailer.changes()) as changes, asyncio.timeout(PATIENCE_S):
         await load(tailer, changes)
         await client.xtrim("pets", maxlen=0, approximate=False)
         await add(client, "1 new")
@@ -109,7 +110,7 @@ async def test_what_is_trimmed_while_histories_are_compared_is_not_passed_over(
     client: Any, stream: Busy, tailer: Tailer
 ) -> None:
     await add(client, "0 read, 1 read, 2 read")
-    async with aclosing(tailer.changes()) as changes, asyncio.timeout(BLOCK_S + 2.0):
+    async with aclosing(tailer.changes()) as changes, asyncio.timeout(PATIENCE_S):
         await load(tailer, changes)
         await add(client, "3 missed, 4 missed, 5 left, 6 left")
         await client.client_kill_filter(_type="normal", skipme=True)
@@ -123,7 +124,7 @@ async def test_where_so_much_takes_too_long_less_is_read(
     client: Any, stream: Busy, tailer: Tailer
 ) -> None:
     await add(client, "0 read")
-    async with aclosing(tailer.changes()) as changes, asyncio.timeout(BLOCK_S + 4.0):
+    async with aclosing(tailer.changes()) as changes, asyncio.timeout(PATIENCE_S):
         await load(tailer, changes)
         await add(client, ", ".join(f"{n} large" for n in range(1, 301)))
         stream.most = 300

@@ -15,7 +15,6 @@ from contextlib import aclosing, suppress
 from functools import partial
 from pathlib import Path
 
-import httpx
 import pytest
 
 from broadcaster import Publisher
@@ -23,7 +22,7 @@ from broadcaster.client.source import EventSource
 from broadcaster.commands import processes, supervisor
 from broadcaster.commands.tail import address
 from tests.command_line import SCRIPT, Start, finished, ready, starting
-from tests.wait import until
+from tests.wait import PATIENCE_S, http_client, until
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -41,16 +40,16 @@ async def start() -> AsyncIterator[Start]:
 async def test_serve_ends_streams_and_exits_with_0_on_sigterm(start: Start, redis_url: str) -> None:
     node = await start("serve", "--port", "0", "--redis-url", redis_url)
     url = await node.url()
-    async with httpx.AsyncClient(base_url=url) as client:
+    async with http_client(base_url=url) as client:
         await ready(url)
         async with client.stream("GET", "/v1/inventory/stream") as response:
             pieces = response.aiter_text()
             assert "retry:" in await anext(pieces)
             node.process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 rest = "".join([piece async for piece in pieces])
     assert "retry:" in rest  # the farewell; and a response cut off would have raised
-    assert await node.ended(5) == 0
+    assert await node.ended() == 0
     assert "Ctrl-C" in node.out[0]
     assert "Traceback" not in "".join(node.err)
 
@@ -104,8 +103,8 @@ async def test_several_processes_serve_one_port_and_are_replaced(
     })  # fmt: skip
     url = await node.url()
     await ready(url)
-    before = await until(lambda: pair(node.process.pid), 15.0)
-    async with httpx.AsyncClient() as http:
+    before = await until(lambda: pair(node.process.pid))
+    async with http_client() as http:
         nodes = (await http.get(f"{url}/v1/nodes")).json()["nodes"]
     assert all(f":{url.rpartition(':')[2]}/" in name for name in nodes)
     opened: Counter[str] = Counter()
@@ -114,18 +113,18 @@ async def test_several_processes_serve_one_port_and_are_replaced(
         for _ in range(24)
     ]
     seen = [asyncio.create_task(ids_of(source, 1)) for source in sources]
-    await until(lambda: opened[""] >= 24, 15.0)
+    await until(lambda: opened[""] >= 24)
     assert await both_have(url, 24)
     os.kill(before[0], signal.SIGKILL)
     await node.line(f"{before[0]} was ended by SIGKILL")
     broken = await until(lambda: opened.total() - opened[""])
     assert 0 < broken < 24  # each of the two had some
-    after = await until(lambda: pair(node.process.pid), 15.0)
+    after = await until(lambda: pair(node.process.pid))
     assert len({*before, *after}) == 3
-    await until(lambda: opened[""] >= 24 + broken, 15.0)
+    await until(lambda: opened[""] >= 24 + broken)
     # The new process may still be starting: those who had been with the old one are all with the
     # other one then.
-    await until(partial(both_have, url, 24), 15.0)
+    await until(partial(both_have, url, 24))
     id_ = await publisher.publish("inventory", data=1)
     assert await asyncio.gather(*seen) == [[str(id_)]] * 24
     assert await node.stop(signal.SIGINT) == 0
@@ -148,7 +147,7 @@ async def test_a_process_that_can_not_be_started_is_tried_again(
 
 async def both_have(url: str, count: int) -> bool:
     """Whether the processes have so many open streams, as either of the two says of both."""
-    async with httpx.AsyncClient() as http:
+    async with http_client() as http:
         text = (await http.get(f"{url}/metrics")).text
     states = re.findall(r'_connections\{process="(\d)",state="\w+"\} (\S+)', text)
     both = {process for process, _ in states} == {"0", "1"}
@@ -214,7 +213,7 @@ async def test_a_demo_that_is_killed_leaves_nothing_behind(start: Start) -> None
 async def test_a_demo_that_is_stopped_while_it_starts_leaves_nothing_behind(start: Start) -> None:
     for count in (2, 4):
         demo = await start("demo", "--port", "0")
-        members = await until(partial(family_of, demo.process.pid, count), 10.0)
+        members = await until(partial(family_of, demo.process.pid, count))
         assert await demo.stop(signal.SIGTERM) == 0
         assert "Traceback" not in "".join(demo.err)
         await until(partial(none_exists, members))
@@ -283,7 +282,7 @@ async def test_publish_does_not_wait_for_more(start: Start, redis_url: str) -> N
     publish = await start("publish", "inventory", "--redis-url", redis_url)
     for count in (1, 2):
         publish.stdin.write(b'{"data": 1}\n')
-        await until(partial(at_least, publish.out, count), 10.0)
+        await until(partial(at_least, publish.out, count))
 
 
 async def test_publish_refuses_what_can_not_work(start: Start) -> None:
@@ -304,7 +303,7 @@ async def test_tail_misses_nothing_and_repeats_nothing_while_nodes_die(
     url = await node.url()
     await ready(url)
     tail = await start("tail", "inventory", "--base-url", url)
-    await until(lambda: len(tail.out) == 1, 10.0)  # stream.live
+    await until(lambda: len(tail.out) == 1)  # stream.live
     published: list[str] = []
 
     enough = asyncio.Event()
@@ -317,14 +316,14 @@ async def test_tail_misses_nothing_and_repeats_nothing_while_nodes_die(
 
     publishing = asyncio.create_task(publish())
     for number in (signal.SIGKILL, signal.SIGTERM):
-        await until(partial(at_least, tail.out, len(tail.out) + 50), 15.0)
+        await until(partial(at_least, tail.out, len(tail.out) + 50))
         await node.stop(number)
         port = url.rpartition(":")[2]
         node = await start("serve", "--port", port, "--redis-url", redis_url)
-    await until(partial(at_least, tail.out, len(tail.out) + 50), 15.0)
+    await until(partial(at_least, tail.out, len(tail.out) + 50))
     enough.set()
     await publishing
-    await until(lambda: any(published[-1] in line for line in tail.out[-2:]), 15.0)
+    await until(lambda: any(published[-1] in line for line in tail.out[-2:]))
     events = [json.loads(line) for line in tail.out]
     assert "stream.reset" not in {event["type"] for event in events}
     assert [event["id"] for event in events if event["type"] == "n"] == published
@@ -356,7 +355,7 @@ async def test_tail_ends_with_the_stream_a_refusal_or_its_pipe(
     assert quiet.stdout
     assert b"stream.live" in await quiet.stdout.readline()
     quiet._transport.get_pipe_transport(1).close()  # type: ignore[attr-defined]  # as `head` does
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         assert quiet.stderr
         assert await quiet.stderr.read() == b"0\n"
 

@@ -17,7 +17,7 @@ from broadcaster import EmbeddedRedis, Publisher
 from broadcaster.commands.logs import printable, set_up
 from broadcaster.errors import ConfigurationError
 from tests.command_line import SCRIPT, Start, finished, ready, starting
-from tests.wait import until
+from tests.wait import PATIENCE_S, until
 
 _STYLE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -90,13 +90,13 @@ async def test_tail_writes_lines_for_people(
         stdout=terminal.theirs,
         stderr=terminal.theirs,
     )
-    await until(lambda: "stream.live" in terminal.text(), 10.0)
+    await until(lambda: "stream.live" in terminal.text())
     assert f"{id_}  t  \\x1b[2Jdata" in terminal.text()
     assert re.search(r"\d\d:\d\d:\d\d\.\d{3}  ", terminal.text())
     await publisher.redis.delete("inventory")
-    await until(lambda: "stream.reset" in terminal.text(), 10.0)
+    await until(lambda: "stream.reset" in terminal.text())
     await publisher.publish("inventory", data="after")
-    assert await asyncio.wait_for(process.wait(), 10) == 0
+    assert await asyncio.wait_for(process.wait(), PATIENCE_S) == 0
 
 
 async def test_what_redis_had_no_room_for_is_told(start: Start) -> None:

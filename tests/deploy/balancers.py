@@ -142,7 +142,7 @@ class Balancer:
 
     async def used(self) -> None:
         """Wait until it passes requests on to all of its nodes."""
-        await until(lambda: self._up() == len(self.resolver.addresses), 15.0)
+        await until(lambda: self._up() == len(self.resolver.addresses))
 
     def _up(self) -> int:
         if self.name == "nginx":

@@ -20,7 +20,7 @@ import pytest
 from broadcaster import EventId
 from tests.deploy.event_source import EventSource, Seen
 from tests.deploy.stack import NEEDS, Entry, Stack, page_commands, stack
-from tests.wait import until
+from tests.wait import PATIENCE_S, until
 
 pytestmark = [
     pytest.mark.skipif(not os.environ.get("COMPOSE_TEST"), reason=NEEDS),
@@ -33,7 +33,6 @@ BOTH = "/v1/events?channel=inventory&channel=orders"
 RECOMMENDATIONS = "/v1/pets/recommendations/stream?userId="
 PETS = ("019b4132", "01a7c0de", "02038cb4")
 QUICK_DRAIN = {"BROADCASTER_DRAIN_S": "3"}
-PATIENCE_S = 60.0
 REST_S = 20.0
 
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import kubernetes_validate
 import pytest
 import yaml
@@ -18,6 +17,7 @@ import broadcaster
 from broadcaster import EmbeddedRedis, Settings, load_settings
 from broadcaster.settings import PREFIX
 from tests.command_line import ready, starting
+from tests.wait import PATIENCE_S, http_client
 
 DIRECTORY = Path(__file__).parents[2] / "deploy" / "kubernetes"
 OLDEST, NEWEST = "1.30", kubernetes_validate.latest_version()
@@ -97,8 +97,8 @@ def test_kustomize_builds_it(tmp_path: Path) -> None:
     shutil.copytree(DIRECTORY, tmp_path / "k")
     for component in ("ingress", "pod-monitor"):
         command = [kustomize, "edit", "add", "component", component]
-        subprocess.run(command, cwd=tmp_path / "k", check=True, timeout=30)
-    built = subprocess.check_output([kustomize, "build", str(tmp_path / "k")], timeout=30)
+        subprocess.run(command, cwd=tmp_path / "k", check=True, timeout=PATIENCE_S)
+    built = subprocess.check_output([kustomize, "build", str(tmp_path / "k")], timeout=PATIENCE_S)
     found = {(d["kind"], d["metadata"]["name"]): d for d in yaml.safe_load_all(built)}
     for (kind, _), document in found.items():
         if kind != "PodMonitor":
@@ -164,7 +164,7 @@ async def test_the_node_starts_as_written_and_has_the_paths(redis_server: Embedd
     }
     program, *arguments = container["command"]
     assert program == "broadcaster"
-    async with starting() as start, httpx.AsyncClient() as client:
+    async with starting() as start, http_client() as client:
         node = await start(*arguments, env={**variables, **ours})
         url = await node.url()
         await ready(url)

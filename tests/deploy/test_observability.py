@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from tests.deploy.alert_cases import CASES, HEALTHY, Case, Series
+from tests.wait import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS, GRAFANA = ROOT / "deploy" / "prometheus", ROOT / "deploy" / "grafana"
@@ -57,7 +58,7 @@ def promtool(*arguments: str | Path) -> str:
     if not (program := shutil.which("promtool")):
         pytest.skip("promtool is not installed: it comes with Debian's package prometheus")
     command = [program, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -14,14 +14,13 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from broadcaster import Publisher
 from tests.command_line import starting
 from tests.deploy.balancers import ADDRESSES, Balancer, missing
 from tests.nodes import Raw
-from tests.wait import until
+from tests.wait import PATIENCE_S, TEST_S, allowed_s, http_client, until
 
 INVENTORY = "/v1/inventory/stream"
 LIVE = b"stream.live"
@@ -69,10 +68,10 @@ async def test_the_first_byte_of_a_quiet_stream_comes_at_once(balancer: Balancer
         took_s.append(time.monotonic() - began_s)
         assert b" 200 OK" in stream.head
         stream.close()
-    assert statistics.median(took_s) <= 0.1
+    assert statistics.median(took_s) <= allowed_s(0.1)
 
 
-@pytest.mark.timeout(QUIET_S + 60)
+@pytest.mark.timeout(QUIET_S + TEST_S)
 async def test_a_quiet_stream_is_not_dropped(balance: Balance, publisher: Publisher) -> None:
     short: dict[str, Any] = {
         "haproxy": {"STREAM_TIMEOUT": "2s"},
@@ -82,8 +81,12 @@ async def test_a_quiet_stream_is_not_dropped(balance: Balance, publisher: Publis
     balancer = await (balance() if QUIET_S else balance(short, **quick))
     streams = [await Raw.get(balancer.port, path) for path in (INVENTORY, f"{INVENTORY}?petId=7")]
     ends_s = time.monotonic() + (QUIET_S or 5.0)
-    reading = [asyncio.create_task(s.until(b"data: at last", QUIET_S + 30)) for s in streams]
-    await until(lambda: time.monotonic() > ends_s or any(r.done() for r in reading), QUIET_S + 10)
+    reading = [
+        asyncio.create_task(s.until(b"data: at last", QUIET_S + PATIENCE_S)) for s in streams
+    ]
+    await until(
+        lambda: time.monotonic() > ends_s or any(r.done() for r in reading), QUIET_S + PATIENCE_S
+    )
     assert not any(task.done() for task in reading)
     await publisher.publish("inventory", key="7", data="at last")
     for body in await asyncio.gather(*reading):
@@ -110,7 +113,7 @@ async def test_it_adds_less_than_20_ms(balancer: Balancer, publisher: Publisher)
         added_s.append(later_s - at_once_s)
     p99_s = statistics.quantiles(added_s, n=100)[98]
     print(f"{balancer.name} adds {p99_s * 1000:.1f} ms at p99")  # noqa: T201
-    assert p99_s < 0.02
+    assert p99_s < allowed_s(0.02)
 
 
 async def test_without_a_node_clients_are_told_to_come_back(balancer: Balancer) -> None:
@@ -127,7 +130,7 @@ async def test_without_a_node_clients_are_told_to_come_back(balancer: Balancer) 
 
     for _ in range(5):  # before the balancer has noticed, and after
         assert await told_so()
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{balancer.port}") as client:
+    async with http_client(base_url=f"http://127.0.0.1:{balancer.port}") as client:
         assert (await client.get("/readyz")).status_code in (502, 503, 504)
         assert (await client.get("/v1/channels")).status_code in (502, 503, 504)
 
@@ -166,8 +169,8 @@ async def test_a_client_that_sends_its_head_slowly_is_cut(balancer: Balancer) ->
             pass
         return True
 
-    await until(dribble, 10.0)
-    assert 3.0 < time.monotonic() - began_s < 8.0
+    await until(dribble)
+    assert 3.0 < time.monotonic() - began_s < allowed_s(8.0)
     writer.close()
 
 
@@ -212,7 +215,7 @@ async def test_http2_with_a_certificate(
     trusted.check_hostname = False
     url = f"https://127.0.0.1:{balancer.port}{INVENTORY}"
     async with (
-        httpx.AsyncClient(http2=True, verify=trusted) as client,
+        http_client(http2=True, verify=trusted) as client,
         client.stream("GET", url) as response,
     ):
         assert (response.status_code, response.http_version) == (200, "HTTP/2")

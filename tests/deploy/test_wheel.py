@@ -13,13 +13,13 @@ import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx
 import httpx_sse
 import pytest
 
 import broadcaster
 from tests.command_line import Start, finished, starting
 from tests.deploy.stack import ROOT
+from tests.wait import http_client
 
 LOCK = ROOT / "requirements-demo.lock"
 # Packages come over the network, where pip has not kept them.
@@ -94,7 +94,7 @@ async def test_the_demo_runs(start: Start, elsewhere: Path) -> None:
     demo = await start("demo", "--port", "0", cwd=elsewhere)
     url = (await demo.line("The page")).split()[-1].rstrip("/")
     redis_url = (await demo.line("An event of your own")).split()[-1]
-    async with httpx.AsyncClient(base_url=url, timeout=15.0) as client:
+    async with http_client(base_url=url) as client:
         page = await client.get("/")
         assert page.headers["content-type"].startswith("text/html")
         assert "EventSource" in page.text

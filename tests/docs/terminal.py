@@ -25,10 +25,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from broadcaster.backend.embedded import free_port
-from tests.wait import until
+from tests.wait import PATIENCE_S, until
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 15.0
 _BLOCK = re.compile(
     r"<!-- (file|run)(?:: (\S+))? -->\n```\w+\n(.*?)^```$", re.DOTALL | re.MULTILINE
 )
@@ -98,7 +97,7 @@ class Command:
     async def prints(self, count: int) -> list[str]:
         """The first lines of its output, once they are there."""
         with suppress(TimeoutError):
-            await until(lambda: len(self.printed) >= count or self.reader.done(), PATIENCE_S)
+            await until(lambda: len(self.printed) >= count or self.reader.done())
         return self.printed[:count]
 
     async def stop(self) -> None:
@@ -155,7 +154,7 @@ class Terminal:
     async def until_up(self, command: Command) -> None:
         """Wait until a command that stays does what the page's next one relies on."""
         if port := re.search(r"--port (\d+)", self.ours(command.text)):
-            await until(lambda: _listens(int(port[1])), PATIENCE_S)
+            await until(lambda: _listens(int(port[1])))
         live = "event: stream.live"
         ready = command.expected.index(live) if live in command.expected else None
         await command.prints(len(command.expected[:ready]) + (ready is not None))

@@ -16,7 +16,7 @@ import pytest
 from playwright.async_api import async_playwright
 
 from broadcaster import Publisher, load_settings
-from tests.docs.terminal import PATIENCE_S, ROOT, Terminal, blocks, file_of
+from tests.docs.terminal import ROOT, Terminal, blocks, file_of
 from tests.nodes import Raw, running, told
 from tests.wait import until
 
@@ -72,11 +72,11 @@ async def test_the_page_in_a_browser(terminal: Terminal, redis_url: str) -> None
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
         page = await browser.new_page()
         await page.goto(terminal.ours("http://127.0.0.1:8001/"))
-        await until(lambda: page.evaluate("feed.readyState === 1"), PATIENCE_S)
-        await until(lambda: page.locator("li").count(), PATIENCE_S)  # stream.live
+        await until(lambda: page.evaluate("feed.readyState === 1"))
+        await until(lambda: page.locator("li").count())  # stream.live
         data = {"petId": "7", "oldStock": 5, "newStock": 4}
         await publisher.publish("inventory", type="stock-change", key="7", data=data)
-        await until(lambda: page.get_by_text("pet 7: 5 to 4").count(), PATIENCE_S)
+        await until(lambda: page.get_by_text("pet 7: 5 to 4").count())
         await browser.close()
 
 
@@ -128,7 +128,7 @@ async def test_the_worker_answers(tmp_path: Path, redis_url: str) -> None:
     async with Publisher(redis_url) as publisher, running(redis_url, channels=channels) as node:
         worker = asyncio.create_task(names["answer"](publisher))
         stream = await Raw.get(node.port, "/v1/answers/stream?question=why")
-        body = await stream.rest(PATIENCE_S)
+        body = await stream.rest()
         assert told(body) == ['{"text":"you asked why"}', '{"total":1}']
         worker.cancel()
         with suppress(asyncio.CancelledError):

@@ -25,7 +25,7 @@ from broadcaster import (
 from broadcaster.core.entry import decode
 from tests import ha
 from tests.nodes import Raw, Running, events, running
-from tests.wait import until
+from tests.wait import PATIENCE_S, TEST_S, allowed_s, until
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,6 @@ Topology = ha.SentinelSet | ha.Cluster
 STREAM = "inventory"
 END = b"event: end\n"
 PATH = "/v1/inventory/stream"
-PROMOTION_S = 15.0  # ours to wait for Redis; measured: 2 to 4 s
 RECOVERY_S = 5.0  # the product's promise: from the promotion to the first new event at a client
 
 
@@ -63,12 +62,12 @@ class Load:
     async def __aenter__(self) -> Load:
         tasks = (self._one(), self._many(), asyncio.to_thread(self._sync), self._work())
         self._tasks = [asyncio.ensure_future(task) for task in tasks]
-        await until(lambda: all(self.stored.values()), RECOVERY_S)
+        await until(lambda: all(self.stored.values()))
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._stopping = True
-        async with asyncio.timeout(RECOVERY_S):
+        async with asyncio.timeout(PATIENCE_S):
             await asyncio.gather(*self._tasks)
 
     async def goes_on(self) -> None:
@@ -76,7 +75,7 @@ class Load:
         before = [len(ids) for ids in self.stored.values()]
         await until(
             lambda: all(len(ids) > n for ids, n in zip(self.stored.values(), before, strict=True)),
-            RECOVERY_S,
+            allowed_s(RECOVERY_S),
         )
 
     async def _one(self) -> None:
@@ -127,7 +126,7 @@ class Followers:
 
     def __init__(self, streams: list[Raw]) -> None:
         self.streams = streams
-        self._reading = [asyncio.ensure_future(stream.until(END, 60.0)) for stream in streams]
+        self._reading = [asyncio.ensure_future(stream.until(END, TEST_S)) for stream in streams]
 
     @classmethod
     async def of(cls, *nodes: Running) -> Followers:
@@ -222,7 +221,7 @@ class Scene:
     async def promoted(self, old: EmbeddedRedis) -> EmbeddedRedis:
         """Wait until another server than the old one is the master, and log how long it took."""
         began_s = time.monotonic()
-        await until(lambda: self.topology.owner(STREAM) not in (None, old), PROMOTION_S)
+        await until(lambda: self.topology.owner(STREAM) not in (None, old))
         logger.info("promoted after %.2f s", time.monotonic() - began_s)
         return self.master()
 
@@ -230,7 +229,7 @@ class Scene:
         """Everything works on with the server that is the master now."""
         began_s = time.monotonic()
         mark = ha.ask(self.master(), "XADD", STREAM, "*", "data", "mark").decode()
-        await self.followers.have(mark, RECOVERY_S)
+        await self.followers.have(mark, allowed_s(RECOVERY_S))
         logger.info("the clients had a new event %.2f s later", time.monotonic() - began_s)
         await self.load.goes_on()
         logger.info("all producers %.2f s later", time.monotonic() - began_s)
@@ -268,7 +267,7 @@ class Scene:
 
 async def ready(node: Running) -> None:
     """The node finds nothing wrong with itself."""
-    await until(lambda: not node.node.problems(), RECOVERY_S)
+    await until(lambda: not node.node.problems(), allowed_s(RECOVERY_S))
 
 
 async def newcomer(node: Running) -> None:
@@ -286,7 +285,7 @@ async def recommended(node: Running) -> None:
         assert stream.head.startswith(b"HTTP/1.1 200")
         return b"event: complete" in await stream.rest()
 
-    await until(complete, RECOVERY_S)
+    await until(complete, allowed_s(RECOVERY_S))
 
 
 @asynccontextmanager

@@ -8,13 +8,12 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
-import httpx
 import pytest
 
 from broadcaster import EventId, Publisher
 from broadcaster.core.channel import Channel
 from tests.nodes import Raw, Running, events, running, told
-from tests.wait import until
+from tests.wait import http_client, until
 
 LIVE = b"stream.live"
 INVENTORY = "/v1/inventory/stream"
@@ -254,7 +253,7 @@ async def test_a_stream_that_is_deleted_resets_its_clients_and_no_others(
         await publisher.publish("inventory", data="old")
         await inventory.until(b"data: old\n\n")
         await client.delete("inventory")
-        await inventory.until(b"stream.reset", 4.0)
+        await inventory.until(b"stream.reset")
         await publisher.publish("inventory", data="new")
         await publisher.publish("orders", data="order")
         await inventory.until(b"data: new\n\n")
@@ -327,7 +326,7 @@ async def test_readiness_and_channels_tell_of_a_window_that_is_not_all(
     ids = await publisher.publish_many(("inventory", "t", "", str(n)) for n in range(30))
     async with (
         running(redis_url, channels=small(10)) as hub,
-        httpx.AsyncClient(base_url=hub.url) as browser,
+        http_client(base_url=hub.url) as browser,
     ):
         answer = (await browser.get("/v1/channels/inventory")).json()
         assert (answer["oldest"], answer["newest"]) == (str(ids[0]), str(ids[-1]))
@@ -337,7 +336,7 @@ async def test_readiness_and_channels_tell_of_a_window_that_is_not_all(
 async def test_an_id_far_in_the_future_is_told_and_times_are_refused(
     redis_url: str, client: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with running(redis_url) as hub, httpx.AsyncClient(base_url=hub.url) as browser:
+    async with running(redis_url) as hub, http_client(base_url=hub.url) as browser:
         stream = await Raw.get(hub.port, INVENTORY)
         await stream.until(LIVE)
         await client.xadd("inventory", {"data": "far"}, id="9999999999999-0")

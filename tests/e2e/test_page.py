@@ -22,7 +22,7 @@ from playwright.async_api import ConsoleMessage, Page, async_playwright
 
 from broadcaster import Publisher
 from broadcaster.backend.embedded import free_port
-from tests.wait import until, until_sync
+from tests.wait import PATIENCE_S, until, until_sync
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -31,7 +31,6 @@ pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome on the PATH"
 )
 
-_PATIENCE_S = 15.0
 _FLAGS = (
     "--headless=new",
     "--no-sandbox",
@@ -63,7 +62,7 @@ class Node:
         script = str(Path(__file__).with_name("browser_node.py"))
         arguments = [self._redis_url, str(self._port), *filter(None, [self.prefix])]
         self._process = subprocess.Popen([sys.executable, script, *arguments])
-        until_sync(self._is_ready, _PATIENCE_S)
+        until_sync(self._is_ready)
 
     def kill(self) -> None:
         """End it without a goodbye."""
@@ -77,7 +76,7 @@ class Node:
         process, self._process = self._process, None
         if process is not None:
             (process.kill if kill else process.terminate)()
-            process.wait(_PATIENCE_S)
+            process.wait(PATIENCE_S)
 
     def newest(self) -> str:
         """The newest id of the inventory that it has read."""
@@ -90,7 +89,7 @@ class Node:
             return False
 
     def _get(self, path: str) -> bytes:
-        with urllib.request.urlopen(self.url + path, timeout=1.0) as response:
+        with urllib.request.urlopen(self.url + path, timeout=PATIENCE_S) as response:
             body: bytes = response.read()
             return body
 
@@ -120,7 +119,7 @@ class Watched:
         """Wait until a JavaScript expression is true in the page."""
         # Not wait_for_function: it evaluates a string in the page, which the page's policy forbids.
         try:
-            await until(lambda: self.page.evaluate(condition), _PATIENCE_S)
+            await until(lambda: self.page.evaluate(condition))
         except TimeoutError:
             raise AssertionError(f"never: {condition}; {await self.page.evaluate('hub')}") from None
 

@@ -48,6 +48,6 @@ async def test_a_replay_waits_for_redis() -> None:
             await stream.until(b"retry: ")
             await until(lambda: hub.node.replayer.reads)
             server.start()
-            await stream.until(b"stream.live", 10.0)
+            await stream.until(b"stream.live")
             assert told(stream.body) == ["1", "2", "3", "4"]
             assert b"stream.reset" not in stream.body

@@ -8,14 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from broadcaster import Publisher
 from broadcaster.core.counters import Histogram
 from tests.nodes import Raw, Running, running, told
-from tests.wait import until
+from tests.wait import http_client, until
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 STREAM = "/v1/inventory/stream"
@@ -23,7 +22,7 @@ STREAM = "/v1/inventory/stream"
 
 async def scraped(hub: Running) -> dict[str, dict[tuple[str, ...], float]]:
     """The values of all samples, by name and by the labels' values but the process's."""
-    async with httpx.AsyncClient() as http:
+    async with http_client() as http:
         answer = await http.get(f"{hub.url}/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     values: dict[str, dict[tuple[str, ...], float]] = {}
@@ -59,7 +58,7 @@ async def test_the_document_has_every_metric_with_its_labels(
         await (await Raw.get(hub.port, STREAM)).rest()  # shed
         client.close()
         await until(lambda: not hub.node.hub.subscribers)
-        async with httpx.AsyncClient() as http:
+        async with http_client() as http:
             text = (await http.get(f"{hub.url}/metrics")).text
     seen = {
         (family.name + "_total" * (family.type == "counter"), family.type): {
@@ -187,7 +186,7 @@ async def test_without_redis_the_rest_is_still_told(redis_url: str) -> None:
 
 
 async def test_a_port_of_its_own_keeps_metrics_from_clients(redis_url: str) -> None:
-    async with running(redis_url) as hub, httpx.AsyncClient() as http:
+    async with running(redis_url) as hub, http_client() as http:
         hub.node.settings = hub.node.settings.model_copy(update={"metrics_port": hub.port + 1})
         assert (await http.get(f"{hub.url}/metrics")).status_code == 404
         hub.node.settings = hub.node.settings.model_copy(update={"metrics_port": hub.port})

@@ -8,14 +8,12 @@ import json
 import logging
 from typing import Any
 
-import httpx
 import pytest
 
-from broadcaster.backend.roster import ANNOUNCE_S
 from broadcaster.node.node import Node
 from broadcaster.settings import Settings
 from tests.nodes import Raw, running
-from tests.wait import until
+from tests.wait import http_client, until
 
 STREAM = "/v1/inventory/stream"
 
@@ -39,7 +37,7 @@ async def test_any_node_tells_who_is_there(redis_url: str, client: Any) -> None:
     async with (
         running(redis_url, node_name="a") as first,
         running(redis_url, node_name="b") as second,
-        httpx.AsyncClient() as http,
+        http_client() as http,
     ):
         await (await Raw.get(first.port, STREAM)).until(b"stream.live")
 
@@ -48,7 +46,7 @@ async def test_any_node_tells_who_is_there(redis_url: str, client: Any) -> None:
             nodes: dict[str, Any] = answer["nodes"]
             return nodes if len(nodes) == 2 and nodes["a/0"]["clients"] else {}
 
-        nodes = await until(seen, timeout_s=4 * ANNOUNCE_S)
+        nodes = await until(seen)
         assert sorted(nodes) == ["a/0", "b/0"]
         assert nodes["a/0"]["clients"] == 1
         assert nodes["a/0"]["problems"] == []
@@ -56,12 +54,12 @@ async def test_any_node_tells_who_is_there(redis_url: str, client: Any) -> None:
         async def both() -> bool:
             return sorted(await client.hkeys("broadcaster.nodes")) == [b"a/0", b"b/0"]
 
-        await until(both, timeout_s=4 * ANNOUNCE_S)
+        await until(both)
     assert not await client.exists("broadcaster.nodes")  # both have left
 
 
 async def test_many_who_ask_who_is_there_share_a_read(redis_url: str, client: Any) -> None:
-    async with running(redis_url) as hub, httpx.AsyncClient(timeout=20.0) as http:
+    async with running(redis_url) as hub, http_client() as http:
         answers = await asyncio.gather(*(http.get(f"{hub.url}/v1/nodes") for _ in range(300)))
         assert not [answer for answer in answers if "incomplete" in answer.json()]
         ours = [one for one in await client.client_list() if one["name"] == "broadcaster"]
@@ -75,8 +73,8 @@ async def test_without_rights_a_node_knows_itself(
     await client.execute_command("ACL", "SETUSER", "reader", *rules)
     url = redis_url.replace("redis://", "redis://reader:x@")
     caplog.set_level(logging.INFO)
-    async with running(url, node_name="a") as hub, httpx.AsyncClient() as http:
-        await until(lambda: "not announced" in caplog.text, timeout_s=3 * ANNOUNCE_S)
+    async with running(url, node_name="a") as hub, http_client() as http:
+        await until(lambda: "not announced" in caplog.text)
         answer = (await http.get(f"{hub.url}/v1/nodes")).json()
     assert list(answer["nodes"]) == ["a/0"]
     assert "rights" in answer["incomplete"]

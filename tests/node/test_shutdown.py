@@ -6,17 +6,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-import httpx
 import pytest
 
-from broadcaster.backend.roster import ANNOUNCE_S
 from broadcaster.core.event import ZERO
 from broadcaster.core.subscription import State, Subscriber, Subscription
 from broadcaster.node.node import Node
 from broadcaster.node.shutdown import Shutdown
 from broadcaster.settings import Settings
 from tests.nodes import Raw, running
-from tests.wait import until
+from tests.wait import PATIENCE_S, http_client, until
 
 INVENTORY = "/v1/inventory/stream"
 ORDER = ["fail readiness", "end 1", "end 1", "end 1", "stop tasks", "leave", "close"]
@@ -110,7 +108,7 @@ async def test_the_steps_come_in_order_and_once(
 ) -> None:
     node = Written()
     shutdown = Shutdown(node)
-    async with asyncio.timeout(5.0):
+    async with asyncio.timeout(PATIENCE_S):
         await way(shutdown)
         await way(shutdown)
     assert node.steps == ORDER
@@ -146,10 +144,10 @@ async def test_as_seen_from_outside(redis_url: str, client: Any) -> None:
         streams = [await Raw.get(hub.port, INVENTORY) for _ in range(2)]
         for stream in streams:
             await stream.until(b"stream.live")
-        await until(lambda: client.hlen("broadcaster.nodes"), 3 * ANNOUNCE_S)
+        await until(lambda: client.hlen("broadcaster.nodes"))
         await client.config_resetstat()
         drain = asyncio.create_task(hub.node.drain())
-        async with httpx.AsyncClient(base_url=hub.url) as http:
+        async with http_client(base_url=hub.url) as http:
             await until(lambda: hub.node.draining)
             assert (await http.get("/readyz")).status_code == 503
             assert hub.node.hub.subscribers  # not all have been ended, and it is unready

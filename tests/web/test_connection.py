@@ -21,7 +21,7 @@ from broadcaster.web import connection as connection_module
 from broadcaster.web.connection import Connection
 from broadcaster.web.sink import AsgiSink
 from tests.nodes import Raw, running
-from tests.wait import until
+from tests.wait import PATIENCE_S, until
 
 INVENTORY = "/v1/inventory/stream"
 
@@ -93,7 +93,7 @@ async def test_a_node_that_stops_does_not_wait_for_who_does_not_read(
     hub, sink = Hub({"a": Window(10, 1000)}), FakeSink(30, 20)
     connection = connect(hub, sink)
     hub.end(connection.subscriber, b"retry: 1\n\n")
-    async with asyncio.timeout(5.0):
+    async with asyncio.timeout(PATIENCE_S):
         assert await connection.run(30.0) == "send_timeout"
     assert (sink.closed, sink.written) == (True, [])
 
@@ -164,7 +164,7 @@ async def test_who_waits_for_redis_is_let_go_at_once(gone: bool) -> None:
         hub.end(connection.subscriber, b"retry: 2\n\n")
     await asyncio.sleep(0)
     connection.subscriber.wake()  # whoever wakes many does not ask who has ended meanwhile
-    async with asyncio.timeout(5.0):
+    async with asyncio.timeout(PATIENCE_S):
         assert await task == ("client" if gone else "drain")
     assert sink.written == [b"retry: 1\n\n"] + ([] if gone else [b"retry: 2\n\n"])
 
@@ -204,7 +204,7 @@ async def test_a_client_that_never_reads_again_is_cut_on_any_server(
         stream.writer.transport.pause_reading()  # type: ignore[attr-defined]
         for _ in range(10):
             await publisher.publish_many([("inventory", "t", "", "x" * 10_000)] * 100)
-        await until(lambda: not hub.node.hub.subscribers, 10.0)
+        await until(lambda: not hub.node.hub.subscribers)
         assert hub.node.meters.closed["send_timeout"] == 1
         with contextlib.suppress(OSError):
             stream.close()
@@ -233,7 +233,7 @@ async def test_through_asgi_an_end_that_is_not_read_is_waited_for_only_so_long()
     async def send(message: Message) -> None:
         await asyncio.Event().wait()
 
-    async with asyncio.timeout(5.0):
+    async with asyncio.timeout(PATIENCE_S):
         await AsgiSink(never, send, send_timeout_s=0.01).finish()
 
 

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-import httpx
 import pytest
 from fastapi import FastAPI
 from starlette.applications import Starlette
@@ -22,7 +21,7 @@ from broadcaster.app import create_app
 from broadcaster.settings import load_settings
 from broadcaster.web.uvicorn.server import make_server
 from tests.nodes import Raw
-from tests.wait import until
+from tests.wait import PATIENCE_S, http_client, until
 
 LIVE = b"stream.live"
 
@@ -56,7 +55,7 @@ async def test_mounted_under_a_prefix(
     app.router.routes.append(Mount("/live", hub))
     async with served(app) as port:
         url = f"http://127.0.0.1:{port}/live"
-        async with httpx.AsyncClient() as browser:
+        async with http_client() as browser:
             stream = await Raw.get(port, "/live/v1/orders/7/status/stream")
             await stream.until(LIVE)
             assert (await browser.get(f"{url}/readyz")).status_code == 200
@@ -73,7 +72,7 @@ async def test_whatever_is_asked_first_of_a_mounted_hub_is_answered(
 ) -> None:
     hub = create_app(load_settings(redis_url=redis_url))
     async with served(Starlette(routes=[Mount("/live", hub)])) as port:
-        async with httpx.AsyncClient() as browser:
+        async with http_client() as browser:
             answer = await browser.get(f"http://127.0.0.1:{port}/live{path}")
         assert answer.status_code in (200, 503)
         assert "incomplete" not in answer.text
@@ -109,14 +108,14 @@ async def test_plain_servers(server: str, redis_url: str, tmp_path: Path) -> Non
         port = await listening_port(process)
         stream = await Raw.get(port, "/v1/orders/7/status/stream")
         await stream.until(LIVE)
-        async with httpx.AsyncClient() as browser:
+        async with http_client() as browser:
             done = await browser.get(f"http://127.0.0.1:{port}/readyz")
             assert done.status_code == 200
         if module == "uvicorn":  # an open stream does not keep it from exiting
             process.send_signal(signal.SIGTERM)
-            await stream.rest(8.0)
+            await stream.rest()
             assert stream.body.count(b"retry: ") == 2
-            async with asyncio.timeout(8):
+            async with asyncio.timeout(PATIENCE_S):
                 await process.wait()
     finally:
         while Raw.made:
@@ -129,7 +128,7 @@ async def test_plain_servers(server: str, redis_url: str, tmp_path: Path) -> Non
 async def listening_port(process: asyncio.subprocess.Process) -> int:
     assert process.stdout is not None
     output = []
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE_S):
         async for line in process.stdout:
             text = line.decode()
             output.append(text)

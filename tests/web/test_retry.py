@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import httpx
-
 from tests.nodes import Raw, running
+from tests.wait import http_client
 
 INVENTORY = "/v1/inventory/stream"
 MANY = 6
@@ -39,7 +38,7 @@ async def test_each_client_comes_back_at_a_time_of_its_own(redis_url: str) -> No
 
 
 async def test_a_node_that_drains_sends_newcomers_away(redis_url: str) -> None:
-    async with running(redis_url) as hub, httpx.AsyncClient(base_url=hub.url) as browser:
+    async with running(redis_url) as hub, http_client(base_url=hub.url) as browser:
         await hub.node.drain()
         response = await browser.get(INVENTORY)
         assert (response.status_code, len(retries(response.content))) == (200, 1)

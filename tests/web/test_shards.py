@@ -7,13 +7,12 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx
 import pytest
 
 from broadcaster import Channel, Publisher, SyncPublisher
 from broadcaster.core.channel import shard_of
 from tests.nodes import Raw, Running, events, running, told
-from tests.wait import until
+from tests.wait import http_client, until
 
 SHARDS = 4
 PATH = "/v1/tickets/stream"
@@ -112,7 +111,7 @@ async def test_other_channels_beside_it(hub: Running, tickets: Publisher) -> Non
 async def test_a_page_can_render_a_state_and_subscribe_from_there(
     hub: Running, tickets: Publisher
 ) -> None:
-    async with httpx.AsyncClient(base_url=hub.url) as browser:
+    async with http_client(base_url=hub.url) as browser:
         empty = (await browser.get("/v1/channels/tickets")).json()
         assert (empty["oldest"], empty["newest"], empty["length"]) == (None, None, 0)
         await publish(tickets, range(1), hub)

@@ -14,7 +14,7 @@ import pytest
 
 from broadcaster import Event, EventId, connect_sync
 from broadcaster.core.entry import decode
-from tests.wait import until_sync
+from tests.wait import PATIENCE_S, until_sync
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,12 +34,12 @@ class WorkerProcess:
     def send(self, number: int) -> None:
         self._process.send_signal(number)
 
-    def wait(self, timeout_s: float = 10.0) -> int:
+    def wait(self, timeout_s: float = PATIENCE_S) -> int:
         return self._process.wait(timeout_s)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Stop it once it has started, and return its exit code."""
-        until_sync(lambda: "started" in self.said(), 15.0)
+        until_sync(lambda: "started" in self.said())
         self.send(number)
         return self.wait()
 
@@ -81,7 +81,7 @@ def events_of(client: Any, stream: str) -> list[Event]:
     ]
 
 
-def await_events(client: Any, stream: str, count: int, timeout_s: float = 15.0) -> None:
+def await_events(client: Any, stream: str, count: int, timeout_s: float = PATIENCE_S) -> None:
     """Wait until so many more events are in the stream."""
     goal = client.xlen(stream) + count
     until_sync(lambda: client.xlen(stream) >= goal, timeout_s)

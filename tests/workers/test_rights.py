@@ -8,16 +8,15 @@ from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
 
-import httpx
 import pytest
 
 from broadcaster import EmbeddedRedis, EventSource, connect_sync
 from tests.command_line import finished, ready, starting
+from tests.wait import PATIENCE_S, http_client
 from tests.workers.conftest import StartWorker
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text("utf-8")
 RIGHTS = re.compile(r"^ACL (SETUSER .*\n(?: +.*\n)+)", re.MULTILINE)
-PATIENCE_S = 15.0
 WORKERS = ("orders", "inventory", "recommendations")
 
 
@@ -45,7 +44,7 @@ async def test_a_node_and_workers_need_no_more(
 ) -> None:
     of_node, of_worker = (server.url.replace("//", f"//{u}:secret@") for u in ("node", "worker"))
     workers = [start_worker(of_worker, name, "--rate", "50") for name in WORKERS]
-    async with starting() as start, httpx.AsyncClient() as http:
+    async with starting() as start, http_client() as http:
         env = {"BROADCASTER_REDIS_URL": of_node}
         node = await start("serve", "--port", "0", env=env)
         url = await node.url()

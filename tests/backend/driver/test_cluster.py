@@ -64,6 +64,7 @@ def one_server() -> Iterator[EmbeddedRedis]:
         yield server
 
 
+@pytest.mark.server
 async def test_when_all_servers_have_moved_the_url_still_leads_to_them() -> None:
     with one_server() as first, one_server() as second:
         proxy = Proxy(first.port)

@@ -90,6 +90,7 @@ def test_the_query_of_a_url_wins() -> None:
     assert (options["db"], options["socket_timeout"], options["protocol"]) == (2, 9.0, 3)
 
 
+@pytest.mark.server
 async def test_a_unix_socket(tmp_path: Path) -> None:
     path = tmp_path / "redis.sock"
     with EmbeddedRedis("--unixsocket", str(path)):
@@ -176,6 +177,7 @@ def test_what_passes_and_what_stays() -> None:
     assert not is_unavailable(ResponseError("WRONGTYPE Operation against a key"))
 
 
+@pytest.mark.server
 async def test_a_server_that_is_frozen_is_given_up_after_the_timeout() -> None:
     with EmbeddedRedis() as server:
         client: Any = connect(server.url, timeout_s=0.1)

@@ -17,6 +17,8 @@ from broadcaster.backend.stream import RedisStream, id_of
 from broadcaster.core.event import ZERO, EventId
 from tests.wait import until
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture(params=["single", "cluster"])
 def url(request: pytest.FixtureRequest) -> str:
