@@ -7,7 +7,7 @@ COMPILE := $(BIN)/pip-compile --quiet --strip-extras --no-emit-index-url --no-em
 	--no-emit-find-links --no-emit-options --no-header --generate-hashes --allow-unsafe
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: install demo quick test compose-test chaos chaos-quick mutants coverage check docs bench bench-quick lock clean
+.PHONY: install demo quick test compose-test chaos chaos-quick mutants coverage check docs tables bench bench-quick lock clean
 
 install: .venv/.installed
 
@@ -41,7 +41,7 @@ coverage: install
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include 'broadcaster/core/*' --fail-under 100
 
-# The README's compose commands under 300 clients; needs a Docker engine.
+# The compose commands of docs/deployment.md under 300 clients; needs a Docker engine.
 compose-test: install
 	COMPOSE_TEST=1 $(BIN)/python -m pytest -s tests/deploy/test_compose.py $(ARGS)
 
@@ -73,6 +73,10 @@ check: install
 # The pages of docs/ as a site, in docs/_build/html; fails at a broken link or a page without one.
 docs: install
 	$(BIN)/sphinx-build -W --keep-going -n -q -d docs/_build/cache docs docs/_build/html
+
+# The tables in docs/ that follow from the code; a test compares them.
+tables: install
+	$(BIN)/python docs/tables.py
 
 lock: install
 	$(COMPILE) --extra dev --output-file requirements.lock pyproject.toml

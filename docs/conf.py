@@ -26,11 +26,13 @@ highlight_language = "none"  # of a block that names no language: a drawing, a t
 
 default_role = "code"
 autodoc_member_order = "bysource"
+napoleon_use_ivar = True
 napoleon_use_rtype = False
 
 # Types of Python and of other packages: this site links to none. Every name of ours must be found.
 nitpick_ignore_regex = [
     (r"py:.*", r"(collections|contextlib|httpx|os|pathlib|pydantic|redis|starlette|typing)\..*"),
+    (r"py:.*", r"broadcaster\.web\.routes\.Application"),  # what an ASGI server needs, and no more
     (r"py:.*", r"[a-z]+|None|Any|Exception|ValueError|Path|Sequence|Mapping|Iterable"),
 ]
 
@@ -52,6 +54,12 @@ def _prepare(app: Sphinx, name: str, source: list[str]) -> None:
     source[0] = _PAGE_LINK.sub(outside, source[0])
 
 
+def _skip(_app: Sphinx, _what: str, _name: str, obj: object, skip: bool, _: object) -> bool:
+    """Leave out a named tuple's fields, which its docstring describes."""
+    return skip or type(obj).__name__ == "_tuplegetter"
+
+
 def setup(app: Sphinx) -> None:
     """Sphinx calls this."""
+    app.connect("autodoc-skip-member", _skip)
     app.connect("source-read", _prepare)

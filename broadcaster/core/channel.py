@@ -100,7 +100,7 @@ class Channel:
 
     @property
     def streams(self) -> dict[str, str]:
-        """Its streams: the name of each, in cursors and metrics, and its Redis key."""
+        """Map the name of each of its streams, as cursors and metrics use it, to its Redis key."""
         key = self.stream or self.name
         if self.shards == 1:
             return {self.name: key}

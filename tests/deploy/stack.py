@@ -22,6 +22,7 @@ from typing import NamedTuple
 from broadcaster.backend.embedded import free_port
 
 ROOT = Path(__file__).parent.parent.parent
+DEPLOYMENT = ROOT / "docs" / "deployment.md"
 NEEDS = "COMPOSE_TEST=1 asks for it (make compose-test); it needs a Docker engine"
 _BLOCK = re.compile(r"<!-- compose -->\n```console\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
@@ -50,14 +51,14 @@ class Entry(NamedTuple):
 
 
 def page_commands() -> list[str]:
-    """The commands of README's section about Compose, in their order."""
-    page = (ROOT / "README.md").read_text("utf-8")
+    """The commands of the documents' section about Compose, in their order."""
+    page = DEPLOYMENT.read_text("utf-8")
     lines = [line for block in _BLOCK.findall(page) for line in block.splitlines()]
     return [line[2:] for line in lines if line.startswith("$ ")]
 
 
 class Stack:
-    """The services, run by the same commands that the README shows.
+    """The services, run by the same commands that the documents show.
 
     Attributes:
         port: where the balancer is published.

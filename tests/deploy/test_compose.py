@@ -1,4 +1,4 @@
-"""The README's compose commands under load: every client gets every event, once.
+"""The documents' compose commands under load: every client gets every event, once.
 
 Runs the very commands of the page, in their order. 300 clients come in through the balancer; a node
 is killed, nodes are added, all are replaced one by one, Redis is restarted. At the end what each

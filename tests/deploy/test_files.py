@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterator
 
 from broadcaster import Settings
-from tests.deploy.stack import ROOT
+from tests.deploy.stack import DEPLOYMENT, ROOT, page_commands
 
 COMPOSE = (ROOT / "docker-compose.yml").read_text("utf-8")
 # The image says where to listen. Prometheus finds the figures there, and the balancer hides them
@@ -17,6 +18,29 @@ FIXED = {"host", "port", "metrics_port", "node_name"}
 def test_every_setting_can_be_given_to_the_nodes() -> None:
     passed = set(re.findall(r"^      BROADCASTER_(\w+):", COMPOSE, re.MULTILINE))
     assert passed == {name.upper() for name in Settings.model_fields.keys() - FIXED}
+
+
+def test_the_documents_show_each_variable_with_its_default() -> None:
+    """All but images and the build's arguments, which are a matter of the machine."""
+    read = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", re.sub("#.*", "", COMPOSE)))
+    shown = dict(_variables(DEPLOYMENT.read_text("utf-8")))
+    left_out = {name for name in read if name.endswith("_IMAGE") or name.startswith("PIP_")}
+    assert shown.keys() == read.keys() - left_out
+    for name, default in shown.items():
+        assert read[name] == default or (default == "none" and name == "TLS_CERTIFICATE"), name
+
+
+def _variables(page: str) -> Iterator[tuple[str, str]]:
+    """The rows of the table, also those of several variables with a default each."""
+    _, _, rest = page.partition("| variable |")
+    for names, defaults in re.findall(r"^\| (`[A-Z].*?) \| (.*?) \|", rest, re.MULTILINE):
+        for name, default in zip(names.split(", "), defaults.split(", "), strict=True):
+            if "…" not in name:
+                yield name.strip("`"), default.strip("`")
+
+
+def test_the_documents_have_compose_commands() -> None:
+    assert any("--scale node=" in command for command in page_commands())
 
 
 def test_timeouts_are_above_three_heartbeats() -> None:

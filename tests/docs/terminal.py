@@ -28,6 +28,17 @@ from broadcaster.backend.embedded import free_port
 from tests.wait import PATIENCE_S, until
 
 ROOT = Path(__file__).parents[2]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "deploy/kubernetes/README.md",
+    *sorted(
+        str(path.relative_to(ROOT))
+        for path in ROOT.glob("docs/**/*.md")
+        if "_build" not in path.parts
+    ),
+]
+"""All documents, by their paths in the repository."""
 _BLOCK = re.compile(
     r"<!-- (file|run)(?:: (\S+))? -->\n```\w+\n(.*?)^```$", re.DOTALL | re.MULTILINE
 )

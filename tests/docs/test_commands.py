@@ -16,15 +16,16 @@ import pytest
 from playwright.async_api import async_playwright
 
 from broadcaster import Publisher, load_settings
-from tests.docs.terminal import ROOT, Terminal, blocks, file_of
+from tests.docs.terminal import PAGES, ROOT, Terminal, blocks, file_of
 from tests.nodes import Raw, running, told
 from tests.wait import until
 
-PAGES = ["README.md"]
+RUN = [page for page in PAGES if any(block.kind == "run" for block in blocks(page))]
 """Each is run by itself, against a server that is empty."""
-SHOP = "README.md"
+SHOP = "docs/quickstart.md"
 """The page with the files of an application that mounts the hub."""
 CHANNELS = "docs/channels.md"
+CONFIGURATION = "docs/settings.md"
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
@@ -41,7 +42,7 @@ async def terminal(tmp_path: Path, redis_url: str) -> AsyncIterator[Terminal]:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on the PATH")
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", RUN)
 async def test_commands_print_what_the_page_shows(page: str, terminal: Terminal) -> None:
     for block in blocks(page):
         if block.kind == "file":
@@ -111,7 +112,7 @@ def test_the_configuration_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for name in [name for name in os.environ if name.startswith("BROADCASTER_")]:
         monkeypatch.delenv(name)
     path = tmp_path / "hub.toml"
-    path.write_text(file_of("README.md", "hub.toml"))
+    path.write_text(file_of(CONFIGURATION, "hub.toml"))
     settings = load_settings(path)
     assert "tickets" in settings.channels
     assert settings.channels["tickets"].terminal == {"closed"}
@@ -119,7 +120,7 @@ def test_the_configuration_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 async def test_the_worker_answers(tmp_path: Path, redis_url: str) -> None:
-    (tmp_path / "hub.toml").write_text(file_of("README.md", "hub.toml"))
+    (tmp_path / "hub.toml").write_text(file_of(CONFIGURATION, "hub.toml"))
     channels = load_settings(tmp_path / "hub.toml").channels
     page = (ROOT / CHANNELS).read_text("utf-8")
     (source,) = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)

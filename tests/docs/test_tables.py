@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from broadcaster import Channel, Settings
+import broadcaster
+from broadcaster import Channel
+from docs import tables
 from tests.docs.terminal import ROOT
 
-README = (ROOT / "README.md").read_text("utf-8")
 CHANNELS = (ROOT / "docs" / "channels.md").read_text("utf-8")
 
 
@@ -21,14 +22,15 @@ def table(page: str, heading: str) -> dict[str, tuple[str, ...]]:
 
 
 def test_every_setting_is_documented() -> None:
-    fields = Settings.model_fields
-    shown = table(README, "Settings")
-    assert list(shown) == list(fields)
-    for name, field in fields.items():
-        default, description = shown[name]
-        assert description == field.description, name
-        if name != "channels":
-            assert default == _default(field.default), name
+    page = tables.SETTINGS.read_text("utf-8")
+    assert page == tables.with_table(page, tables.settings_table()), "run `make tables`"
+    assert tables.settings_table() in page
+
+
+def test_the_reference_has_every_public_name() -> None:
+    page = (ROOT / "docs" / "api.md").read_text("utf-8")
+    named = re.findall(r"^\.\. auto\w+:: (\w+)", page, re.MULTILINE)
+    assert sorted(named) == sorted(broadcaster.__all__)
 
 
 def test_every_property_of_a_channel_is_documented() -> None:
@@ -37,12 +39,4 @@ def test_every_property_of_a_channel_is_documented() -> None:
     assert shown.keys() == fields.keys() - {"name"}
     for name, (default, _) in shown.items():
         if name != "path":
-            assert default == _default(fields[name].default), name
-
-
-def _default(value: object) -> str:
-    if value in ("", (), frozenset()):
-        return "none"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"`{value}`" if isinstance(value, str) else str(value)
+            assert default == tables.shown(fields[name].default), name
