@@ -25,7 +25,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "broadcaster/core/entry.py",
         "if not all(isinstance(text, str) for text in (type_, key)):",
         "if False:",
-        ("tests/core/test_entry_fields.py::test_type_and_key_are_text",),
+        ("tests/core/test_entry.py::test_type_and_key_are_text",),
     ),
     Mutant(
         "sse: a CR alone does not split lines",
@@ -39,21 +39,21 @@ MUTANTS: tuple[Mutant, ...] = (
         "broadcaster/core/entry.py",
         "    if _CONTROL.search(type_):\n        raise MalformedEntryError",
         "    if False:\n        raise MalformedEntryError",
-        ("tests/core/test_entry_fields.py::test_what_cannot_be_sent_safely_is_malformed",),
+        ("tests/core/test_entry.py::test_what_cannot_be_sent_safely_is_malformed",),
     ),
     Mutant(
         "codec: producers may send the hub's own events",
         "broadcaster/core/entry.py",
         "    if type_.startswith(RESERVED_PREFIX):",
         "    if False:",
-        ("tests/core/test_entry_fields.py::test_what_cannot_be_sent_safely_is_malformed",),
+        ("tests/core/test_entry.py::test_what_cannot_be_sent_safely_is_malformed",),
     ),
     Mutant(
         "codec: events of any size are sent",
         "broadcaster/core/entry.py",
         "    if len(data) + len(key) + len(type_) > max_event_bytes:\n        raise",
         "    if False:\n        raise",
-        ("tests/core/test_entry_fields.py::test_what_cannot_be_sent_safely_is_malformed",),
+        ("tests/core/test_entry.py::test_what_cannot_be_sent_safely_is_malformed",),
     ),
     Mutant(
         "entry: packed events of any size are sent",
@@ -67,7 +67,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "broadcaster/core/entry.py",
         "    if len(packed) > max_event_bytes + _PACKING_BYTES:\n        raise",
         "    if False:\n        raise",
-        ("tests/core/test_entry_fields.py::test_a_large_packed_field_is_not_even_unpacked",),
+        ("tests/core/test_entry.py::test_a_large_packed_field_is_not_even_unpacked",),
     ),
     Mutant(
         "entry: lines of packed data are not told apart",

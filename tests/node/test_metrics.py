@@ -12,7 +12,6 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from broadcaster import Publisher
-from broadcaster.core.counters import Histogram
 from tests.nodes import Raw, Running, running, told
 from tests.wait import http_client, until
 
@@ -215,11 +214,3 @@ async def test_those_lines_can_be_turned_off(
     async with running(redis_url, access_log=False) as hub:
         await (await Raw.get(hub.port, STREAM)).until(b"stream.live")
     assert not [r for r in caplog.records if r.message.startswith("stream ")]
-
-
-def test_a_histogram_counts_up_to_and_with_each_bound() -> None:
-    histogram = Histogram((1.0, 2.0))
-    for value in (0.5, 1.0, 1.5, 9.0):
-        histogram.observe(value)
-    assert histogram.buckets() == [("1", 2), ("2", 3), ("+Inf", 4)]
-    assert histogram.sum == 12.0
