@@ -21,49 +21,43 @@ from broadcaster.errors import (
     BackendUnavailableError,
     BroadcasterError,
     ConfigurationError,
+    ConflictError,
     InvalidCursorError,
     InvalidEventError,
     InvalidRequestError,
-    MalformedEntryError,
+    PartialPublishError,
+    RunLostError,
+    StreamRefusedError,
+    UnknownChannelError,
 )
 from broadcaster.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from broadcaster.app import create_app
     from broadcaster.backend.driver.connect import connect, connect_sync
-    from broadcaster.backend.driver.errors import UNAVAILABLE
-    from broadcaster.backend.driver.urls import redacted
-    from broadcaster.backend.embedded import EmbeddedRedis, start_embedded
-    from broadcaster.backend.publisher import (
-        ConflictError,
-        Outgoing,
-        PartialPublishError,
-        Publisher,
-        SyncPublisher,
-        Transaction,
-    )
-    from broadcaster.backend.runs import Run, RunLostError, RunQueue
+    from broadcaster.backend.embedded import EmbeddedRedis
+    from broadcaster.backend.outgoing import Outgoing
+    from broadcaster.backend.publisher import Publisher, SyncPublisher
+    from broadcaster.backend.runs import Run, RunQueue
+    from broadcaster.backend.transaction import Transaction
     from broadcaster.client.parser import StreamEvent
-    from broadcaster.client.source import EventSource, StreamRefusedError
+    from broadcaster.client.source import EventSource
     from broadcaster.core.channel import Channel
-    from broadcaster.core.event import Event, EventId
+    from broadcaster.core.event import EventId
     from broadcaster.settings import Settings, load_settings
 
 __all__ = [
-    "UNAVAILABLE",
     "BackendUnavailableError",
     "BroadcasterError",
     "Channel",
     "ConfigurationError",
     "ConflictError",
     "EmbeddedRedis",
-    "Event",
     "EventId",
     "EventSource",
     "InvalidCursorError",
     "InvalidEventError",
     "InvalidRequestError",
-    "MalformedEntryError",
     "Outgoing",
     "PartialPublishError",
     "Publisher",
@@ -75,34 +69,26 @@ __all__ = [
     "StreamRefusedError",
     "SyncPublisher",
     "Transaction",
+    "UnknownChannelError",
     "__version__",
     "connect",
     "connect_sync",
     "create_app",
     "load_settings",
-    "redacted",
-    "start_embedded",
 ]
 
 _HOME = {
     "broadcaster.app": ("create_app",),
     "broadcaster.backend.driver.connect": ("connect", "connect_sync"),
-    "broadcaster.backend.driver.errors": ("UNAVAILABLE",),
-    "broadcaster.backend.driver.urls": ("redacted",),
-    "broadcaster.backend.embedded": ("EmbeddedRedis", "start_embedded"),
-    "broadcaster.backend.publisher": (
-        "ConflictError",
-        "Outgoing",
-        "PartialPublishError",
-        "Publisher",
-        "SyncPublisher",
-        "Transaction",
-    ),
-    "broadcaster.backend.runs": ("Run", "RunLostError", "RunQueue"),
+    "broadcaster.backend.embedded": ("EmbeddedRedis",),
+    "broadcaster.backend.outgoing": ("Outgoing",),
+    "broadcaster.backend.publisher": ("Publisher", "SyncPublisher"),
+    "broadcaster.backend.runs": ("Run", "RunQueue"),
+    "broadcaster.backend.transaction": ("Transaction",),
     "broadcaster.client.parser": ("StreamEvent",),
-    "broadcaster.client.source": ("EventSource", "StreamRefusedError"),
+    "broadcaster.client.source": ("EventSource",),
     "broadcaster.core.channel": ("Channel",),
-    "broadcaster.core.event": ("Event", "EventId"),
+    "broadcaster.core.event": ("EventId",),
     "broadcaster.settings": ("Settings", "load_settings"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

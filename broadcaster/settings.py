@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
-from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    GetPydanticSchema,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import core_schema
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -16,19 +21,24 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from broadcaster.core.channel import PET_STORE, Channel
+from broadcaster.core.catalogue import BOUNDS, PET_STORE, Catalogue, with_bounds
+from broadcaster.core.channel import MAXLEN, WINDOW_BYTES, WINDOW_EVENTS, Channel
 from broadcaster.errors import ConfigurationError
 
 PREFIX = "BROADCASTER_"
-OUR_PATHS = (
-    "/", "/healthz", "/readyz", "/metrics",
-    "/v1/events", "/v1/nodes", "/v1/channels", "/v1/channels/{channel}",
-)  # fmt: skip
-"""What the hub answers besides its channels' own paths."""
-_SHARED_BY_CHANNELS = ("maxlen", "window_events", "window_bytes")
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+_Channels = Annotated[
+    Catalogue,
+    GetPydanticSchema(
+        lambda _, handler: core_schema.no_info_after_validator_function(
+            Catalogue.of,
+            handler(dict[str, Channel]),
+            serialization=core_schema.plain_serializer_function_ser_schema(dict),
+        )
+    ),
+]
 
 
 class Settings(BaseSettings):
@@ -40,14 +50,14 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="the address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="the port to listen on; 0 takes a free one")
     workers: int = Field(1, ge=1, description="processes that share the port")
-    channels: dict[str, Channel] = Field(
-        default_factory=lambda: {channel.name: channel for channel in PET_STORE},
+    channels: _Channels = Field(
+        PET_STORE,
         description="what clients can subscribe to; the pet store if nothing is configured",
     )
-    maxlen: Count = Field(100_000, description="entries to retain in a stream, about")
-    window_events: Count = Field(100_000, description="events of a stream to keep in memory")
+    maxlen: Count = Field(MAXLEN, description="entries to retain in a stream, about")
+    window_events: Count = Field(WINDOW_EVENTS, description="events of a stream to keep in memory")
     window_bytes: Count = Field(
-        64 * 1024 * 1024, description="bytes of a stream's frames to keep in memory"
+        WINDOW_BYTES, description="bytes of a stream's frames to keep in memory"
     )
     max_event_bytes: Count = Field(
         1536 * 1024, description="larger events are counted and passed over"
@@ -83,6 +93,19 @@ class Settings(BaseSettings):
         "info", description="the least severity that is logged"
     )
 
+    def require_redis_url(self) -> str:
+        """Where Redis is.
+
+        Raises:
+            ConfigurationError: it is not set.
+        """
+        if not self.redis_url:
+            raise ConfigurationError(
+                "redis_url is not set: give --redis-url, BROADCASTER_REDIS_URL or redis_url in "
+                "the configuration file; `broadcaster demo` starts a private Redis"
+            )
+        return self.redis_url
+
     @field_validator("channels", mode="before")
     @classmethod
     def _name_channels(cls, value: Any) -> Any:
@@ -97,31 +120,15 @@ class Settings(BaseSettings):
     @classmethod
     def _share_defaults(cls, values: dict[str, Any]) -> dict[str, Any]:
         """Give the node's bounds to every channel that sets none of its own."""
-        shared = {name: values[name] for name in _SHARED_BY_CHANNELS if name in values}
+        shared = {name: values[name] for name in BOUNDS if name in values}
         if shared:
-            given = values.get("channels") or {c.name: _as_table(c) for c in PET_STORE}
-            channels = {
-                name: {**shared, **table} if isinstance(table, dict) else table
-                for name, table in given.items()
-            }
-            values = {**values, "channels": channels}
+            values = {**values, "channels": with_bounds(values.get("channels"), shared)}
         return values
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
         if self.retry_min_ms > self.retry_max_ms:
             raise ValueError("retry_min_ms must not be above retry_max_ms")
-        if not self.channels:
-            raise ValueError("channels: at least one is needed")
-        paths = [channel.path for channel in self.channels.values()]
-        if len(set(paths)) < len(paths):
-            raise ValueError("channels: two of them have the same path")
-        for name, channel in self.channels.items():
-            if channel.name != name:
-                raise ValueError(f"channels.{name}: leave the name out, it is that of the table")
-            for path in OUR_PATHS:
-                if _covers(channel.path, path) or _covers(path, channel.path):
-                    raise ValueError(f"channels.{name}: its path is also {path}, the hub's own")
         if self.cors_credentials and "*" in self.cors_origins:
             raise ValueError("cors_credentials needs the origins by name: '*' would be every page")
         return self
@@ -137,12 +144,6 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags, then environment, then the TOML file."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
-
-
-def _covers(path: str, other: str) -> bool:
-    """Whether a request for `other` is one for this path, too."""
-    pattern = "[^/]+".join(map(re.escape, re.split(r"\{\w+\}", path)))
-    return re.fullmatch(pattern, other) is not None
 
 
 def load_settings(config: str | Path | None = None, **flags: Any) -> Settings:
@@ -176,11 +177,6 @@ def unknown_variables() -> list[str]:
     """`BROADCASTER_…` variables of the environment that are no setting."""
     known = {PREFIX + name.upper() for name in Settings.model_fields} | {PREFIX + "CONFIG"}
     return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
-
-
-def _as_table(channel: Channel) -> dict[str, Any]:
-    table = {field.name: getattr(channel, field.name) for field in fields(channel)}
-    return {name: value for name, value in table.items() if name not in _SHARED_BY_CHANNELS}
 
 
 def _name(location: tuple[int | str, ...]) -> str:

@@ -8,7 +8,7 @@ import pytest
 from starlette.routing import Route
 
 from broadcaster import ConfigurationError, create_app, load_settings
-from broadcaster.settings import OUR_PATHS
+from broadcaster.core.catalogue import OUR_PATHS
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from broadcaster import BroadcasterError, ConfigurationError, Publisher, load_settings
+from broadcaster import BroadcasterError, Publisher, load_settings
 
 from .inventory import Inventory
 from .orders import Orders
@@ -120,17 +120,13 @@ def _run(
 
 
 def _publisher(channel: str, redis_url: str | None, config: str | None) -> Publisher:
-    """Publishes to the channel as the nodes' settings describe it."""
+    """A publisher to the Redis and the channels of the nodes' settings."""
     settings = load_settings(config, redis_url=redis_url)
-    if channel not in settings.channels:
-        raise ConfigurationError(f"no channel {channel!r} is configured in {config}")
-    channels = settings.channels
-    return Publisher(
-        settings.redis_url or _REDIS_URL,
-        maxlen=channels[channel].maxlen,
-        streams={name: c.stream for name, c in channels.items() if c.stream},
-        shards={name: c.shards for name, c in channels.items()},
-    )
+    if not settings.redis_url:
+        settings = load_settings(config, redis_url=_REDIS_URL)
+    publisher = Publisher.of(settings)
+    publisher.stream_of(channel)  # an error now, if these settings have no such channel
+    return publisher
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from __future__ import annotations
 import random
 import time
 from datetime import UTC, datetime
-from typing import Any
 
 import orjson
 
@@ -43,7 +42,6 @@ class Orders:
     def __init__(self, publisher: Publisher, *, seed: int | None = None) -> None:
         """Prepare; `seed` makes the choices repeatable."""
         self._publisher = publisher
-        self._redis: Any = publisher.redis
         self._store = Store(publisher)
         self._random = random.Random(seed)
 
@@ -57,7 +55,8 @@ class Orders:
         Raises:
             BackendUnavailableError: Redis is away; the step may be written with its event.
         """
-        open_orders = sorted(await self._redis.hkeys(OPEN))
+        with self._publisher.commands() as redis:
+            open_orders = sorted(await redis.hkeys(OPEN))
         may_place = len(open_orders) < _MAX_OPEN and self._random.random() < _PLACED_SHARE
         if may_place or not open_orders:
             await self._place()
@@ -75,7 +74,8 @@ class Orders:
         await self._store.hold(order_id, pet_id)
 
     async def _advance(self, order_id: str) -> bool:
-        stored = await self._redis.hget(OPEN, order_id)
+        with self._publisher.commands() as redis:
+            stored = await redis.hget(OPEN, order_id)
         if stored is None:  # another worker completed it meanwhile
             return False
         status, pet_id, fate = orjson.loads(stored)

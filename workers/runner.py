@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from broadcaster import UNAVAILABLE, BackendUnavailableError
+from broadcaster import BackendUnavailableError
 
 log = logging.getLogger("workers")
 
@@ -29,7 +29,6 @@ GRACE_S = 3.0
 """Seconds from the signal to stop until work that waits for Redis is cut off."""
 _BACKOFF_MIN_S = 0.1
 _BACKOFF_MAX_S = 5.0
-_AWAY: tuple[type[Exception], ...] = (BackendUnavailableError, *UNAVAILABLE)
 _T = TypeVar("_T")
 
 
@@ -111,7 +110,7 @@ class Life:
         while True:
             try:
                 result = await action()
-            except _AWAY as error:
+            except BackendUnavailableError as error:
                 failures += 1
                 # Jitter, so that a herd of workers does not come back in one instant.
                 wait_s = min(_BACKOFF_MIN_S * 2**failures, _BACKOFF_MAX_S) * random.uniform(0.5, 1)

@@ -66,12 +66,14 @@ class Store:
         """All pets as they are now.
 
         Raises:
-            Exception: one of `broadcaster.UNAVAILABLE`.
+            BackendUnavailableError: Redis is away.
         """
-        pipe: Any = self._publisher.redis.pipeline(transaction=False)
-        for pet in PETS:
-            pipe.hmget(_key(pet.id), "stock", "cents")
-        return [_now(pet, values) for pet, values in zip(PETS, await pipe.execute(), strict=True)]
+        with self._publisher.commands() as redis:
+            pipe = redis.pipeline(transaction=False)
+            for pet in PETS:
+                pipe.hmget(_key(pet.id), "stock", "cents")
+            rows = await pipe.execute()
+        return [_now(pet, values) for pet, values in zip(PETS, rows, strict=True)]
 
     async def change_stock(self, pet_id: str, decide: Callable[[int], int]) -> None:
         """Set a stock and publish a `stock-change`.

@@ -188,19 +188,6 @@ class EmbeddedRedis:
         return " / ".join(lines[-3:]) or "the port is taken"
 
 
-def start_embedded(*config: str, port: int | None = None) -> EmbeddedRedis:
-    """Start a private server; the caller closes it.
-
-    Args:
-        config: further arguments of the server.
-        port: the TCP port; None takes a free one.
-
-    Raises:
-        BackendUnavailableError: it did not start.
-    """
-    return EmbeddedRedis(*config, port=port).__enter__()
-
-
 def _lines(path: Path) -> Sequence[str]:
     return path.read_text(errors="replace").splitlines()
 

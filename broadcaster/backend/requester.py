@@ -7,9 +7,9 @@ from typing import Any
 
 from broadcaster.backend.driver.connect import AsyncClient
 from broadcaster.backend.driver.errors import TROUBLE, translated
+from broadcaster.core.channel import MAXLEN
 from broadcaster.core.event import EventId
 
-_MAXLEN = 100_000
 _CONCURRENT = 4  # each has a connection, and a herd asks at once
 
 
@@ -33,7 +33,7 @@ class Requester:
             async with self._places:
                 return EventId.of_entry(
                     await self._client.xadd(
-                        redis_key, {b"key": key}, maxlen=_MAXLEN, approximate=True
+                        redis_key, {b"key": key}, maxlen=MAXLEN, approximate=True
                     )
                 )
         except TROUBLE as error:

@@ -21,8 +21,8 @@ import orjson
 from redis.exceptions import ResponseError
 
 from broadcaster.backend.driver.errors import TROUBLE, translated
-from broadcaster.backend.publisher import ConflictError, Publisher
-from broadcaster.errors import BroadcasterError
+from broadcaster.backend.publisher import Publisher
+from broadcaster.errors import ConflictError, RunLostError
 
 KEPT_S = 3_600
 """Seconds that the progress of a run is remembered after its last piece."""
@@ -30,10 +30,6 @@ _PENDING = 1_000  # more requests than one worker has at a time
 _T = TypeVar("_T")
 # Idle longer than any worker waits: whoever looks for abandoned requests next takes it.
 _GIVEN_BACK_MS = 7 * 24 * 3_600 * 1_000
-
-
-class RunLostError(BroadcasterError):
-    """Another worker took the run over; this one must not go on with it."""
 
 
 class Run:
@@ -154,7 +150,6 @@ class RunQueue:
         publisher: Publisher,
         channel: str,
         *,
-        requests: str | None = None,
         group: str = "workers",
         takeover_s: float = 15.0,
     ) -> None:
@@ -162,15 +157,18 @@ class RunQueue:
 
         Args:
             publisher: what to publish with.
-            channel: the channel of the answers.
-            requests: the stream of the requests; None means `<channel>.requests`.
+            channel: the channel of the answers, whose `requests` are taken.
             group: the consumer group; workers of one group share the requests.
             takeover_s: seconds after which a request whose worker is silent goes to another one.
+
+        Raises:
+            UnknownChannelError: the publisher has no such channel.
+            ConfigurationError: the channel is not made on demand: it has no `requests`.
         """
         self.publisher = publisher
         self.channel = channel
         self.consumer = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self._requests = requests or f"{channel}.requests"
+        self._requests = publisher.channels.requests_of(channel)
         self._group = group
         self._takeover_s = takeover_s
         self._active: dict[str, Run] = {}

@@ -22,10 +22,9 @@ from broadcaster.backend.driver.replies import (
     entries_of_one_stream,
     raw_stream_replies,
 )
-from broadcaster.core.entry import Row, frames_of
+from broadcaster.core.entry import MalformedEntryError, Row, frames_of
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.sse import Frame
-from broadcaster.errors import MalformedEntryError
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ import httpx
 import orjson
 
 from broadcaster.client.parser import Parser, StreamEvent
-from broadcaster.errors import BroadcasterError
+from broadcaster.errors import StreamRefusedError
 
 MIME = "text/event-stream"
 # "an implementation-defined value, probably in the region of a few seconds"
@@ -27,20 +27,6 @@ _MAX_BACKOFF_S = 30.0
 _CONNECT_TIMEOUT_S = 10.0
 _SILENCE_S = 60.0
 _TOO_MANY_REQUESTS = 429
-
-
-class StreamRefusedError(BroadcasterError):
-    """The server will not serve this stream, however often it is asked.
-
-    Attributes:
-        status: the HTTP status.
-        detail: the server's explanation, or what was wrong with its answer.
-    """
-
-    def __init__(self, status: int, detail: str) -> None:
-        self.status = status
-        self.detail = detail
-        super().__init__(f"{detail} (HTTP status {status})")
 
 
 class EventSource:

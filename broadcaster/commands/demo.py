@@ -30,7 +30,7 @@ from broadcaster.backend.embedded import EmbeddedRedis
 from broadcaster.commands import host as machine
 from broadcaster.commands import processes
 from broadcaster.commands.logs import printable
-from broadcaster.core.channel import PET_STORE
+from broadcaster.core.catalogue import PET_STORE
 from broadcaster.node.node import Node
 from broadcaster.settings import Settings, load_settings
 from broadcaster.web.uvicorn.server import make_server
@@ -69,7 +69,7 @@ def run(host: str | None, port: int | None) -> int:
                 host=host,
                 port=port,
                 drain_s=_DRAIN_S,
-                channels={channel.name: channel for channel in PET_STORE},
+                channels=PET_STORE,
             )
             return _Demo(settings, sock).run()
     except KeyboardInterrupt:

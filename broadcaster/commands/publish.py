@@ -20,10 +20,11 @@ import orjson
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from broadcaster.backend.publisher import BATCH, Outgoing, PartialPublishError, SyncPublisher
+from broadcaster.backend.outgoing import BATCH, Outgoing
+from broadcaster.backend.publisher import SyncPublisher
 from broadcaster.core.entry import encode
 from broadcaster.core.event import EventId
-from broadcaster.errors import BroadcasterError, ConfigurationError, InvalidEventError
+from broadcaster.errors import BroadcasterError, InvalidEventError, PartialPublishError
 from broadcaster.settings import Settings
 
 _READ_BYTES = 1 << 20
@@ -152,26 +153,14 @@ def _available(source: BinaryIO) -> Iterator[tuple[int, list[_Line]]]:
 
 @contextmanager
 def opened(settings: Settings, channel: str) -> Iterator[SyncPublisher]:
-    """A publisher for a channel, with the stream and the retention that the settings give it.
+    """A publisher for a channel of these settings.
 
     Raises:
-        ConfigurationError: no such channel, or no url of Redis.
+        UnknownChannelError: there is no such channel.
+        ConfigurationError: no url of Redis.
     """
-    if channel not in settings.channels:
-        known = ", ".join(sorted(settings.channels))
-        raise ConfigurationError(f"no channel {channel!r} is configured; there are: {known}")
-    if not settings.redis_url:
-        raise ConfigurationError(
-            "which Redis? Give --redis-url, BROADCASTER_REDIS_URL or redis_url in the "
-            "configuration file"
-        )
-    found = settings.channels[channel]
-    with SyncPublisher(
-        settings.redis_url,
-        maxlen=found.maxlen,
-        streams={channel: found.stream or channel},
-        shards={channel: found.shards},
-    ) as publisher:
+    settings.channels.channel(channel)  # known before the first line is read
+    with SyncPublisher.of(settings) as publisher:
         yield publisher
 
 

@@ -10,6 +10,12 @@ from zlib import crc32
 from broadcaster.core.cursor import RUN, Start, parse_start
 from broadcaster.errors import ConfigurationError, InvalidCursorError
 
+MAXLEN = 100_000
+"""Entries that a stream retains, about: Redis trims whole nodes of entries (`MAXLEN ~`)."""
+WINDOW_EVENTS = 100_000
+"""Events of a stream that a node keeps in memory."""
+WINDOW_BYTES = 64 * 1024 * 1024
+"""Bytes of a stream's frames that a node keeps in memory."""
 _NAME = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
 KEY_IN_PATH = "{key}"
 _SHARD = re.compile(r"(.+)\.([0-9]+)", re.ASCII)
@@ -67,9 +73,9 @@ class Channel:
     key_required: bool = False
     terminal: frozenset[str] = frozenset()
     requests: str = ""
-    maxlen: int = 100_000
-    window_events: int = 100_000
-    window_bytes: int = 64 * 1024 * 1024
+    maxlen: int = MAXLEN
+    window_events: int = WINDOW_EVENTS
+    window_bytes: int = WINDOW_BYTES
 
     def __post_init__(self) -> None:
         """Refuse what can't work.
@@ -119,23 +125,3 @@ class Channel:
     def start_at(self, now_ms: int) -> Start:
         """Where a client without a cursor begins now."""
         return parse_start(self.start, now_ms)
-
-
-PET_STORE = (
-    Channel(
-        name="orders",
-        path="/v1/orders/{key}/status/stream",
-        start="earliest",
-        terminal=frozenset({"complete"}),
-    ),
-    Channel(name="inventory", path="/v1/inventory/stream", key_param="petId"),
-    Channel(
-        name="recommendations",
-        path="/v1/pets/recommendations/stream",
-        key_param="userId",
-        key_required=True,
-        requests="recommendations.requests",
-        terminal=frozenset({"complete"}),
-    ),
-)
-"""The channels of a hub that nobody has configured: a pet store's API."""

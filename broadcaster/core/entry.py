@@ -25,7 +25,7 @@ from broadcaster.core import sse
 from broadcaster.core.event import DEFAULT_TYPE, Event, EventId
 from broadcaster.core.sse import Frame
 from broadcaster.core.wire import RESERVED_PREFIX
-from broadcaster.errors import InvalidEventError, MalformedEntryError
+from broadcaster.errors import BroadcasterError, InvalidEventError
 
 Row: TypeAlias = Sequence[Any]
 """An entry as Redis sends it: `[id, [name, value, …]]`, all bytes."""
@@ -36,6 +36,10 @@ _PACKED_LENGTH = 3
 _PACKING_BYTES = 16
 _ARRAY_OF_THREE = 0x93  # https://github.com/msgpack/msgpack/blob/master/spec.md#array-format-family
 _new = tuple.__new__  # a named tuple's own takes twice as long
+
+
+class MalformedEntryError(BroadcasterError):
+    """A stream entry can't be sent as an event. `str(error)` names what is wrong with it."""
 
 
 def frames_of(

@@ -20,10 +20,14 @@ from broadcaster.core.channel import Channel, without_shard
 from broadcaster.core.cursor import Positions
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.sse import Frame
-from broadcaster.errors import InvalidCursorError, InvalidRequestError, ReshardedError
+from broadcaster.errors import InvalidCursorError, InvalidRequestError
 
 # One for all of the many that filter nothing: an empty set takes 216 bytes like any other.
 _NONE: frozenset[str] = frozenset()
+
+
+class ReshardedError(InvalidCursorError):
+    """An id of other shards: it was right once, and does not prove enough now."""
 
 
 @dataclass(frozen=True, slots=True)

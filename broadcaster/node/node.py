@@ -24,7 +24,7 @@ from broadcaster.core.hub import Hub
 from broadcaster.core.subscription import Subscriber, Subscription
 from broadcaster.core.window import Ask, Place, Window
 from broadcaster.core.wire import Shed
-from broadcaster.errors import BackendUnavailableError, BroadcasterError, ConfigurationError
+from broadcaster.errors import BackendUnavailableError, BroadcasterError
 from broadcaster.node.health import Health
 from broadcaster.node.metrics import Metrics
 from broadcaster.node.peers import Peers
@@ -67,11 +67,7 @@ class Node:
         Raises:
             ConfigurationError: there is no url.
         """
-        if not settings.redis_url:
-            raise ConfigurationError(
-                "redis_url is not set: give --redis-url, BROADCASTER_REDIS_URL or redis_url in "
-                "the configuration file; `broadcaster demo` starts a private Redis"
-            )
+        settings.require_redis_url()
         self.settings = settings
         self.channels: Mapping[str, Channel] = settings.channels
         self.meters = Meters()
@@ -106,7 +102,7 @@ class Node:
         if self._tasks:
             return
         limit = self.settings.max_event_bytes
-        keys = {n: key for c in self.channels.values() for n, key in c.streams.items()}
+        keys = self.settings.channels.streams
         for name, key in keys.items():
             stream = RedisStream(self._connect(_TAIL_TIMEOUT_S), key)
             window = self.hub.windows[name]

@@ -19,7 +19,7 @@ from broadcaster.core.counters import Meters
 from broadcaster.core.cursor import Positions, Start
 from broadcaster.core.event import CLOCK_TOLERANCE_S, EventId
 from broadcaster.core.hub import Hub
-from broadcaster.core.subscription import Subscriber, Subscription, restore
+from broadcaster.core.subscription import ReshardedError, Subscriber, Subscription, restore
 from broadcaster.core.window import Ask, Place
 from broadcaster.core.wire import Ending, ResetReason, Shed, SinkKind
 from broadcaster.errors import (
@@ -27,7 +27,6 @@ from broadcaster.errors import (
     BroadcasterError,
     InvalidCursorError,
     InvalidRequestError,
-    ReshardedError,
 )
 from broadcaster.settings import Settings
 from broadcaster.web.connection import Connection

@@ -1,4 +1,4 @@
-"""A Cluster of one node, and a proxy that breaks connections."""
+"""Channels and a publisher to them, a Cluster of one node, and a proxy that breaks connections."""
 
 from __future__ import annotations
 
@@ -9,8 +9,18 @@ from typing import Any
 
 import pytest
 
-from broadcaster import EmbeddedRedis, connect_sync
+from broadcaster import EmbeddedRedis, Publisher, connect_sync
+from tests.channels import named
 from tests.wait import until_sync
+
+CHANNELS = named("pets", "orders", "string", "large")
+
+
+@pytest.fixture
+async def publisher(redis_url: str) -> AsyncIterator[Publisher]:
+    """A publisher to channels of our own."""
+    async with Publisher(redis_url, channels=CHANNELS) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

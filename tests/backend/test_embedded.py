@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import redis
 
-from broadcaster import BackendUnavailableError, EmbeddedRedis, connect_sync, start_embedded
+from broadcaster import BackendUnavailableError, EmbeddedRedis, connect_sync
 from broadcaster.backend import embedded
 from tests.wait import allowed_s, until_sync
 
@@ -33,7 +33,7 @@ def _answers(port: int) -> bool:
 
 
 def test_it_comes_and_goes_without_a_trace() -> None:
-    server = start_embedded()
+    server = EmbeddedRedis().start()
     assert server.url == f"redis://127.0.0.1:{server.port}/0"
     assert _answers(server.port)
     server.close()
@@ -118,8 +118,8 @@ def test_the_terminal_does_not_reach_it() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's end")
 def test_it_dies_with_us() -> None:
     code = (
-        "import time; from broadcaster import start_embedded;"
-        "print(start_embedded().port, flush=True); time.sleep(60)"
+        "import time; from broadcaster import EmbeddedRedis;"
+        "print(EmbeddedRedis().start().port, flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
         assert parent.stdout

@@ -12,17 +12,21 @@ from broadcaster import (
     BroadcasterError,
     ConfigurationError,
     ConflictError,
-    Event,
     EventId,
     InvalidEventError,
     Outgoing,
     PartialPublishError,
     Publisher,
     SyncPublisher,
+    UnknownChannelError,
     connect,
+    load_settings,
 )
+from broadcaster.core.channel import shard_of
 from broadcaster.core.entry import decode
-from tests.backend.conftest import Proxy
+from broadcaster.core.event import Event
+from tests.backend.conftest import CHANNELS, Proxy
+from tests.channels import named
 
 NOBODY = "redis://127.0.0.1:1"
 
@@ -47,7 +51,7 @@ async def test_an_event_is_stored_as_it_was_given(client: Any, publisher: Publis
 
 
 async def test_a_channel_may_have_a_stream_of_another_name(redis_url: str, client: Any) -> None:
-    async with Publisher(redis_url, streams={"pets": "shop:pets"}) as publisher:
+    async with Publisher(redis_url, channels=named("pets", stream="shop:pets")) as publisher:
         await publisher.publish("pets")
         await publisher.publish_many([("pets", "message", "", 1)])
         async with publisher.transaction() as transaction:
@@ -58,18 +62,21 @@ async def test_a_channel_may_have_a_stream_of_another_name(redis_url: str, clien
 
 async def test_streams_are_trimmed(redis_url: str, client: Any) -> None:
     many = [("pets", "message", "", n) for n in range(1_000)]
-    async with Publisher(redis_url, maxlen=100) as publisher:
+    channels = named("pets", maxlen=100)
+    async with Publisher(redis_url, channels=channels) as publisher:
         await publisher.publish_many(many)
     assert 100 <= await client.xlen("pets") < 300
-    async with Publisher(redis_url, maxlen=None) as publisher:
+    async with Publisher(redis_url, channels=channels, maxlen=None) as publisher:
         await publisher.publish_many(many)
     assert await client.xlen("pets") >= 1_100
+    with SyncPublisher(redis_url, channels=channels, maxlen=500) as sync:
+        sync.publish_many(many)
+    assert 500 <= await client.xlen("pets") < 700
 
 
 @pytest.mark.parametrize(
     "event",
     [
-        Outgoing(""),
         Outgoing("pets", type="a\nb"),
         Outgoing("pets", type="stream.live"),
         Outgoing("pets", data=b"\xff"),
@@ -125,7 +132,10 @@ async def test_a_single_refusal_does_not_hide_what_was_stored(
     first, refused, last = caught.value.ids
     assert refused is None
     assert [event.id for event in await events_of(client, "pets")] == [first, last]
-    with SyncPublisher(redis_url) as sync, pytest.raises(PartialPublishError) as caught:
+    with (
+        SyncPublisher(redis_url, channels=CHANNELS) as sync,
+        pytest.raises(PartialPublishError) as caught,
+    ):
         sync.publish_many(events)
     assert [id is None for id in caught.value.ids] == [False, True, False]
 
@@ -134,8 +144,8 @@ async def test_a_single_refusal_does_not_hide_what_was_stored(
 async def test_a_connection_that_breaks_half_way(client: Any, proxy: Proxy, blocking: bool) -> None:
     url = f"redis://127.0.0.1:{proxy.port}"
     events = [Outgoing("pets", data=n) for n in range(50)]
-    async with Publisher(url) as publisher:
-        with SyncPublisher(url) as sync:
+    async with Publisher(url, channels=CHANNELS) as publisher:
+        with SyncPublisher(url, channels=CHANNELS) as sync:
 
             async def publish_many() -> list[EventId]:
                 if blocking:
@@ -160,8 +170,8 @@ async def test_a_connection_that_breaks_half_way(client: Any, proxy: Proxy, bloc
 @pytest.mark.parametrize("blocking", [False, True])
 async def test_nothing_is_sent_twice(client: Any, proxy: Proxy, blocking: bool) -> None:
     url = f"redis://127.0.0.1:{proxy.port}"
-    async with Publisher(url) as publisher:
-        with SyncPublisher(url) as sync:
+    async with Publisher(url, channels=CHANNELS) as publisher:
+        with SyncPublisher(url, channels=CHANNELS) as sync:
 
             async def publish(data: str) -> EventId:
                 if blocking:
@@ -178,7 +188,7 @@ async def test_nothing_is_sent_twice(client: Any, proxy: Proxy, blocking: bool) 
 
 
 async def test_redis_is_away() -> None:
-    async with Publisher(NOBODY) as publisher:
+    async with Publisher(NOBODY, channels=CHANNELS) as publisher:
         with pytest.raises(BackendUnavailableError, match="Redis is not available"):
             await publisher.publish("pets")
         with pytest.raises(BackendUnavailableError, match="Redis is not available"):
@@ -186,7 +196,7 @@ async def test_redis_is_away() -> None:
         with pytest.raises(BackendUnavailableError):
             async with publisher.transaction("watched"):
                 pass
-    with SyncPublisher(NOBODY) as sync:
+    with SyncPublisher(NOBODY, channels=CHANNELS) as sync:
         with pytest.raises(BackendUnavailableError):
             sync.publish("pets")
         with pytest.raises(BackendUnavailableError):
@@ -280,7 +290,7 @@ async def test_a_watched_key_that_changes(client: Any, publisher: Publisher) -> 
 
 
 async def test_a_connection_that_breaks_is_no_conflict(proxy: Proxy) -> None:
-    async with Publisher(f"redis://127.0.0.1:{proxy.port}") as publisher:
+    async with Publisher(f"redis://127.0.0.1:{proxy.port}", channels=CHANNELS) as publisher:
         with pytest.raises(BackendUnavailableError):  # noqa: PT012 -- the block is what is tested
             async with publisher.transaction("{pets}:state") as transaction:
                 proxy.replies = 0
@@ -289,7 +299,7 @@ async def test_a_connection_that_breaks_is_no_conflict(proxy: Proxy) -> None:
 
 async def test_a_client_that_was_given_stays_open(redis_url: str) -> None:
     decoding: Any = connect(redis_url, decode_responses=True)
-    async with Publisher(decoding) as publisher:
+    async with Publisher(decoding, channels=CHANNELS) as publisher:
         id = await publisher.publish("pets")
         await publisher.publish_many([Outgoing("pets")])
     assert await decoding.xlen("pets") == 2
@@ -298,13 +308,14 @@ async def test_a_client_that_was_given_stays_open(redis_url: str) -> None:
 
 
 async def test_the_blocking_publisher(redis_url: str, client: Any) -> None:
-    with SyncPublisher(redis_url, streams={"b": "other"}) as publisher:
+    channels = [*named("a"), *named("b", stream="other")]
+    with SyncPublisher(redis_url, channels=channels) as publisher:
         ids = [publisher.publish("a", type="t", key="k", data={"n": 1})]
         ids += publisher.publish_many([("a", "t", "k", n) for n in range(5)], batch=2)
         publisher.publish("b")
         with pytest.raises(InvalidEventError):
             publisher.publish("a", type="\r")
-        given = SyncPublisher(publisher.redis)
+        given = SyncPublisher(publisher.redis, channels=channels)
         given.close()
         publisher.publish("b")
     assert ids == [event.id for event in await events_of(client, "a")]
@@ -319,7 +330,7 @@ def empty_cluster_url(cluster_url: str) -> Iterator[str]:
 
 
 async def test_cluster(empty_cluster_url: str) -> None:
-    async with Publisher(empty_cluster_url) as publisher:
+    async with Publisher(empty_cluster_url, channels=CHANNELS) as publisher:
         many = [Outgoing(channel, data=n) for n in range(20) for channel in ("pets", "orders")]
         ids = await publisher.publish_many(many, batch=7)
         stored = [event.id for event in await events_of(publisher.redis, "orders")]
@@ -337,13 +348,73 @@ async def test_cluster(empty_cluster_url: str) -> None:
             async with publisher.transaction("{pets}:state") as transaction:
                 await publisher.redis.set("{pets}:state", "2")
                 transaction.publish("pets")
-    with SyncPublisher(empty_cluster_url) as sync:
+    with SyncPublisher(empty_cluster_url, channels=CHANNELS) as sync:
         assert len(sync.publish_many(many, batch=7)) == 40
 
 
 async def test_a_cluster_that_is_away() -> None:
-    async with Publisher("redis+cluster://127.0.0.1:1") as publisher:
+    async with Publisher("redis+cluster://127.0.0.1:1", channels=CHANNELS) as publisher:
         with pytest.raises(BackendUnavailableError):
             await publisher.publish("pets")
         with pytest.raises(BroadcasterError):
             await publisher.publish_many([Outgoing("pets")])
+
+
+@pytest.mark.parametrize("blocking", [False, True])
+async def test_a_channel_that_is_not_configured_is_refused_and_the_known_are_named(
+    client: Any, redis_url: str, publisher: Publisher, blocking: bool
+) -> None:
+    if blocking:
+        with SyncPublisher(redis_url, channels=CHANNELS) as sync:
+            with pytest.raises(UnknownChannelError, match=r"'pest'.*orders, pets, string"):
+                sync.publish("pest")
+            with pytest.raises(UnknownChannelError):
+                sync.publish_many([Outgoing("pets"), Outgoing("pest")])
+    else:
+        with pytest.raises(UnknownChannelError, match=r"'pest'.*orders, pets, string"):
+            await publisher.publish("pest")
+        with pytest.raises(UnknownChannelError):
+            await publisher.publish_many([Outgoing("pets"), Outgoing("pest")])
+        with pytest.raises(UnknownChannelError):  # noqa: PT012 -- the block is what is tested
+            async with publisher.transaction() as transaction:
+                transaction.publish("pets")
+                transaction.publish("pest")
+        with pytest.raises(UnknownChannelError):
+            publisher.stream_of("")
+    assert await client.dbsize() == 0
+
+
+async def test_channels_come_from_the_environment_if_none_are_given(
+    redis_url: str, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(
+        "BROADCASTER_CHANNELS",
+        '{"tickets": {"path": "/t", "stream": "shop:tickets"},'
+        ' "orders": {"path": "/o", "shards": 2}}',
+    )
+    async with Publisher(redis_url) as publisher:
+        await publisher.publish("tickets")
+        await publisher.publish("orders", key="a")
+        with pytest.raises(UnknownChannelError):
+            await publisher.publish("inventory")
+    settings = load_settings(redis_url=redis_url)
+    with SyncPublisher.of(settings) as sync:
+        sync.publish("tickets")
+        sync.publish("orders", key="a")
+    assert await client.xlen("shop:tickets") == 2
+    assert await client.xlen(f"orders.{shard_of('a', 2)}") == 2
+    with pytest.raises(ConfigurationError, match="redis_url"):
+        Publisher.of(load_settings())
+
+
+async def test_the_callers_own_commands_raise_our_errors(client: Any, publisher: Publisher) -> None:
+    await client.set("string", "no hash")
+    with pytest.raises(ConfigurationError, match="WRONGTYPE"), publisher.commands() as redis:
+        await redis.hgetall("string")
+    async with Publisher(NOBODY, channels=CHANNELS) as away:
+        with pytest.raises(BackendUnavailableError), away.commands() as redis:
+            await redis.get("string")
+    sync = SyncPublisher(NOBODY, channels=CHANNELS)
+    with pytest.raises(BackendUnavailableError), sync.commands() as redis:
+        redis.get("string")
+    sync.close()

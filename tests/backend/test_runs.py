@@ -18,9 +18,11 @@ from broadcaster import (
     Transaction,
 )
 from tests.backend.test_publisher import NOBODY, events_of
+from tests.channels import named
 from tests.wait import until
 
 REQUESTS = "answers.requests"
+CHANNELS = named("answers", requests=REQUESTS)
 SOON_S = 0.05
 
 
@@ -29,7 +31,7 @@ async def worker(
     request: pytest.FixtureRequest, redis_url: str, cluster_url: str
 ) -> AsyncIterator[Publisher]:
     url = redis_url if request.param == "single" else cluster_url
-    async with Publisher(url) as publisher:
+    async with Publisher(url, channels=CHANNELS) as publisher:
         await publisher.redis.flushall()
         yield publisher
 
@@ -119,7 +121,7 @@ class Stalling(Publisher):
 
 async def test_a_worker_that_stalls_just_before_it_writes(worker: Publisher) -> None:
     await ask(worker)
-    stalling = Stalling(worker.redis)
+    stalling = Stalling(worker.redis, channels=CHANNELS)
     mine = await one(queue(stalling, 0.0))
     other = Run(queue(worker, 0.0), mine.id, mine.key)
 
@@ -246,10 +248,10 @@ async def test_redis_lost_everything(worker: Publisher) -> None:
 
 
 async def test_trouble_is_named(redis_url: str, client: Any) -> None:
-    async with Publisher(NOBODY) as publisher:
+    async with Publisher(NOBODY, channels=CHANNELS) as publisher:
         with pytest.raises(BackendUnavailableError):
             await queue(publisher).take(1)
     await client.set(REQUESTS, "no stream")
-    async with Publisher(redis_url) as publisher:
+    async with Publisher(redis_url, channels=CHANNELS) as publisher:
         with pytest.raises(ConfigurationError, match="WRONGTYPE"):
             await queue(publisher).take(1)

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broadcaster.client.parser import Parser, StreamEvent
-from broadcaster.client.source import EventSource, StreamRefusedError
+from broadcaster.client.source import EventSource
+from broadcaster.errors import StreamRefusedError
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\r\n"
 GONE = b"HTTP/1.1 204 No Content\r\n\r\n"

@@ -2,16 +2,17 @@ from typing import Any
 
 import pytest
 
-from broadcaster.core.channel import PET_STORE, Channel, shard_of, without_shard
+from broadcaster.core.catalogue import PET_STORE
+from broadcaster.core.channel import Channel, shard_of, without_shard
 from broadcaster.errors import ConfigurationError
 
 
 def test_the_pet_store() -> None:
-    orders, inventory, recommendations = PET_STORE
+    orders, inventory, recommendations = PET_STORE.values()
     assert orders.path == "/v1/orders/{key}/status/stream"
     assert inventory.path == "/v1/inventory/stream"
     assert recommendations.path == "/v1/pets/recommendations/stream"
-    assert [c.needs_key for c in PET_STORE] == [False, False, True]
+    assert [c.needs_key for c in PET_STORE.values()] == [False, False, True]
     assert orders.start_at(0) == "earliest"
 
 

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broadcaster.core import sse
-from broadcaster.core.entry import decode, encode, frames_of
+from broadcaster.core.entry import MalformedEntryError, decode, encode, frames_of
 from broadcaster.core.event import Event, EventId
 from broadcaster.core.sse import Frame
-from broadcaster.errors import InvalidEventError, MalformedEntryError
+from broadcaster.errors import InvalidEventError
 
 AT = EventId(1, 0)
 LIMIT = 1000

@@ -1,12 +1,13 @@
 import pytest
 
-from broadcaster.core.channel import PET_STORE, Channel
+from broadcaster.core.catalogue import PET_STORE
+from broadcaster.core.channel import Channel
 from broadcaster.core.event import EventId
 from broadcaster.core.sse import Frame
-from broadcaster.core.subscription import Subscription, restore
-from broadcaster.errors import InvalidCursorError, InvalidRequestError, ReshardedError
+from broadcaster.core.subscription import ReshardedError, Subscription, restore
+from broadcaster.errors import InvalidCursorError, InvalidRequestError
 
-ORDERS, INVENTORY, RECOMMENDATIONS = PET_STORE
+ORDERS, INVENTORY, RECOMMENDATIONS = PET_STORE.values()
 
 
 def frame(ms: int, type_: str = "t", key: str = "") -> Frame:

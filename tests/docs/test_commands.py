@@ -126,7 +126,10 @@ async def test_the_worker_answers(tmp_path: Path, redis_url: str) -> None:
     (source,) = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
     names: dict[str, Any] = {}
     exec(source, names)
-    async with Publisher(redis_url) as publisher, running(redis_url, channels=channels) as node:
+    async with (
+        Publisher(redis_url, channels=channels) as publisher,
+        running(redis_url, channels=channels) as node,
+    ):
         worker = asyncio.create_task(names["answer"](publisher))
         stream = await Raw.get(node.port, "/v1/answers/stream?question=why")
         body = await stream.rest()

@@ -58,7 +58,7 @@ async def test_a_killed_master_of_some_shards_loses_nobodys_order() -> None:
         owners = [topology.owner(redis_key) for redis_key in TICKETS.streams.values()]
         assert len(set(owners)) == 3
         async with (
-            Publisher(topology.url, shards={"tickets": SHARDS}) as publisher,
+            Publisher(topology.url, channels=[TICKETS]) as publisher,
             running(topology.url, channels={"tickets": TICKETS}) as hub,
         ):
             producer = Producer(publisher)

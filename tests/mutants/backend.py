@@ -303,10 +303,17 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "publisher: what broke half-way is forgotten",
-        "broadcaster/backend/publisher.py",
+        "broadcaster/backend/outgoing.py",
         "        ids.extend([None] * (len(commands) - len(replies)))\n",
         "",
         (_PUBLISHER + "test_a_connection_that_breaks_half_way",),
+    ),
+    Mutant(
+        "publisher: all streams are trimmed alike, whatever their channels say",
+        "broadcaster/backend/outgoing.py",
+        'maxlen = to.maxlen if self._maxlen == "channel" else self._maxlen',
+        'maxlen = 100_000 if self._maxlen == "channel" else self._maxlen',
+        (_PUBLISHER + "test_streams_are_trimmed",),
     ),
     Mutant(
         "publisher: each task has a connection",

@@ -470,4 +470,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "return hash(key) % shards",
         ("tests/core/test_channel.py::test_the_shard_of_a_key_is_what_other_languages_compute",),
     ),
+    Mutant(
+        "catalogue: an event of an unknown channel goes to a stray stream",
+        "broadcaster/core/catalogue.py",
+        "is None:\n            raise UnknownChannelError(channel, self._channels)\n",
+        "is None:\n            return Destination(channel, None, channel, 9)\n",
+        (
+            "tests/core/test_catalogue.py::"
+            "test_an_unknown_channel_is_an_error_that_names_the_others_and_what_to_do",
+        ),
+    ),
 )

@@ -33,8 +33,7 @@ async def hub(redis_url: str) -> AsyncIterator[Running]:
 
 @pytest.fixture
 async def tickets(redis_url: str) -> AsyncIterator[Publisher]:
-    made = Publisher(redis_url, streams={"tickets": "shop:tickets"}, shards={"tickets": SHARDS})
-    async with made:
+    async with Publisher(redis_url, channels=channels(SHARDS)) as made:
         yield made
 
 
@@ -70,9 +69,9 @@ async def test_each_key_is_in_its_shard(tickets: Publisher, client: Any) -> None
 
 
 def test_a_blocking_publisher_takes_the_same_shards(redis_url: str) -> None:
-    with SyncPublisher(redis_url, shards={"tickets": SHARDS}) as publisher:
+    with SyncPublisher(redis_url, channels=channels(SHARDS)) as publisher:
         publisher.publish("tickets", key="t1")
-        assert publisher.redis.xlen(f"tickets.{shard_of('t1', SHARDS)}") == 1
+        assert publisher.redis.xlen(f"shop:tickets.{shard_of('t1', SHARDS)}") == 1
 
 
 async def test_all_keys_live_and_after_a_cut(hub: Running, tickets: Publisher) -> None:

@@ -12,8 +12,9 @@ from typing import Any, Protocol
 import orjson
 import pytest
 
-from broadcaster import Event, EventId, connect_sync
+from broadcaster import EventId, connect_sync
 from broadcaster.core.entry import decode
+from broadcaster.core.event import Event
 from tests.wait import PATIENCE_S, until_sync
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
-from broadcaster import Event
+from broadcaster.core.event import Event
 from tests.wait import until_sync
 from tests.workers.conftest import StartWorker, WorkerProcess, await_events, events_of
 from workers.recommendations import PIECES, recommendation

@@ -35,7 +35,7 @@ async def test_ticks_keep_the_rate_and_make_up_for_a_stall() -> None:
 
 
 async def test_patience_says_that_redis_is_away_and_back(caplog: pytest.LogCaptureFixture) -> None:
-    answers: list[Any] = [BackendUnavailableError("gone"), ConnectionResetError("reset"), 42]
+    answers: list[Any] = [BackendUnavailableError("gone"), BackendUnavailableError("gone"), 42]
 
     async def ask() -> int:
         answer = answers.pop(0)
@@ -45,8 +45,7 @@ async def test_patience_says_that_redis_is_away_and_back(caplog: pytest.LogCaptu
 
     assert await Life(1.0).patiently(ask) == 42
     said = [record.getMessage() for record in caplog.records]
-    assert "not available (gone)" in said[0]
-    assert "not available (reset)" in said[1]
+    assert all("not available (gone)" in text for text in said[:2])
     assert "back" in said[2]
 
 

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from redis import exceptions
 
-from broadcaster.errors import BackendUnavailableError, BroadcasterError, ConfigurationError
+from broadcaster.errors import (
+    BackendUnavailableError,
+    BroadcasterError,
+    ConfigurationError,
+    ConflictError,
+)
 
 UNAVAILABLE: tuple[type[Exception], ...] = (
     exceptions.ConnectionError,
@@ -34,6 +42,12 @@ _REFUSALS_THAT_PASS = (
 TROUBLE: tuple[type[Exception], ...] = (exceptions.RedisError, *UNAVAILABLE)
 """Whatever a client of redis-py raises."""
 
+OF_REDIS_PY: tuple[type[Exception], ...] = (
+    exceptions.RedisError,
+    exceptions.RedisClusterException,
+)
+"""What redis-py alone raises, for blocks of a caller's code: an OSError there is the caller's."""
+
 
 class NotSentError(Exception):
     """No connection could be had; nothing was sent. `__cause__` is redis-py's error."""
@@ -59,3 +73,29 @@ def translated(error: BaseException | None, doing: str) -> BroadcasterError:
     if is_unavailable(error):
         return BackendUnavailableError(f"could not {doing}: Redis is not available now: {said}")
     return ConfigurationError(f"could not {doing}: Redis refused it for good: {said}")
+
+
+@contextmanager
+def translating(doing: str, errors: tuple[type[Exception], ...] = TROUBLE) -> Iterator[None]:
+    """Turn redis-py's errors into ours.
+
+    Errors of the caller's own making (several slots in one MULTI, a pipeline used wrongly) stay as
+    they are.
+
+    Args:
+        doing: what is tried, for the message: "publish to inventory".
+        errors: those to turn into ours.
+    """
+    try:
+        yield
+    except (exceptions.CrossSlotTransactionError, exceptions.InvalidPipelineStack):
+        raise
+    except exceptions.WatchError as error:
+        # redis-py reports a connection that broke while it watched as a changed key. It is not:
+        # whether the EXEC was executed is unknown.
+        broken = error.__context__
+        if isinstance(broken, UNAVAILABLE):
+            raise translated(broken, doing) from error
+        raise ConflictError("a watched key was changed by somebody else") from error
+    except errors as error:
+        raise translated(error, doing) from error

@@ -10,15 +10,16 @@ import pytest
 from redis.exceptions import ClusterDownError
 
 from broadcaster import (
-    UNAVAILABLE,
     BackendUnavailableError,
     EmbeddedRedis,
     Publisher,
     connect,
     connect_sync,
 )
+from broadcaster.backend.driver.errors import UNAVAILABLE
 from broadcaster.backend.driver.replies import connections_made, raw_stream_replies
 from tests.backend.conftest import Proxy
+from tests.channels import named
 from tests.wait import until
 
 
@@ -48,7 +49,7 @@ async def test_a_cluster_that_is_away_is_unavailable(cluster_url: str) -> None:
     client: Any = connect("redis+cluster://127.0.0.1:1")
     with pytest.raises(ClusterDownError):
         await client.xread({"s": "0"})
-    async with Publisher(client) as publisher:
+    async with Publisher(client, channels=named("s")) as publisher:
         with pytest.raises(BackendUnavailableError):
             await publisher.publish("s", data=1)
     await client.aclose()

@@ -15,10 +15,10 @@ from broadcaster import (
     EmbeddedRedis,
     connect,
     connect_sync,
-    redacted,
 )
 from broadcaster.backend.driver.errors import is_unavailable
 from broadcaster.backend.driver.replies import raw_stream_replies
+from broadcaster.backend.driver.urls import redacted
 from broadcaster.backend.embedded import _binary, free_port
 from tests.wait import until, until_sync
 

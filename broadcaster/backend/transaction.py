@@ -1,0 +1,69 @@
+"""Events and a state of the caller's own, written in one `MULTI`. Part of `backend`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from broadcaster.backend.driver.connect import AsyncClient
+from broadcaster.backend.driver.errors import OF_REDIS_PY, translating
+from broadcaster.backend.outgoing import Commands, event_id
+from broadcaster.core.event import EventId
+
+
+class Transaction:
+    """What `Publisher.transaction` gives: events and commands that are executed together.
+
+    Attributes:
+        redis: the pipeline, for the caller's own commands.
+        ids: after the block, the ids of its events in order; empty within it.
+    """
+
+    def __init__(self, commands: Commands, pipe: Any, *, queues: bool) -> None:
+        """Wrap a pipeline that is in its `MULTI` already (`queues`), or watches keys."""
+        self.redis = pipe
+        self.ids: list[EventId] = []
+        self._commands = commands
+        self._queues = queues
+        self._positions: list[int] = []
+
+    def multi(self) -> None:
+        """Queue all commands from here on, after having read what is watched."""
+        if not self._queues:
+            self.redis.multi()
+            self._queues = True
+
+    def publish(
+        self, channel: str, *, type: str = "message", key: str = "", data: Any = None
+    ) -> None:
+        """Queue an event; arguments as for `Publisher.publish`.
+
+        Raises:
+            UnknownChannelError, InvalidEventError: as for `Publisher.publish`. Let it leave the
+                block, and nothing is written.
+        """
+        command = self._commands.xadd((channel, type, key, data))
+        self.multi()
+        self._positions.append(len(self.redis))
+        self.redis.execute_command(*command)
+
+    def _read_ids(self, replies: Sequence[Any]) -> None:
+        self.ids = [event_id(replies[position]) for position in self._positions]
+
+
+@asynccontextmanager
+async def transaction(
+    client: AsyncClient, commands: Commands, watch: Sequence[str]
+) -> AsyncIterator[Transaction]:
+    """Run a block and execute what it queued; see `Publisher.transaction`."""
+    doing = "publish in a transaction"
+    with translating(doing, OF_REDIS_PY):
+        async with client.pipeline(transaction=True) as pipe:
+            made = Transaction(commands, pipe, queues=not watch)
+            if watch:
+                with translating(doing):
+                    await pipe.watch(*watch)
+            yield made
+            with translating(doing):
+                made._read_ids(await pipe.execute())

@@ -1,0 +1,210 @@
+"""All channels of a hub, and what each resolves to. Pure.
+
+Everything that needs to know where the events of a channel are asks a catalogue: nodes, publishers,
+workers and commands. A channel that is not in it is an error everywhere, because an event that is
+written to a stream of a wrong name reaches no client.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
+from typing import Any, NamedTuple
+
+from broadcaster.core.channel import Channel, shard_of
+from broadcaster.errors import ConfigurationError, UnknownChannelError
+
+OUR_PATHS = (
+    "/", "/healthz", "/readyz", "/metrics",
+    "/v1/events", "/v1/nodes", "/v1/channels", "/v1/channels/{channel}",
+)  # fmt: skip
+"""What the hub answers besides its channels' own paths."""
+BOUNDS = ("maxlen", "window_events", "window_bytes")
+"""The properties of a channel that are also settings: those of channels that set none."""
+
+
+class Destination(NamedTuple):
+    """The stream that the events of a channel about one key are in.
+
+    Attributes:
+        stream: its name, in cursors and metrics.
+        shard: its number; None for a channel without shards.
+        redis_key: its key in Redis.
+        maxlen: about how many entries it retains.
+    """
+
+    stream: str
+    shard: int | None
+    redis_key: str
+    maxlen: int
+
+
+class Catalogue(Mapping[str, Channel]):
+    """Channels by name; it never changes."""
+
+    __slots__ = ("_channels", "_destinations")
+
+    def __init__(self, channels: Iterable[Channel]) -> None:
+        """Take channels that can be served by one hub.
+
+        Raises:
+            ConfigurationError: there is none, two have the same name or path, or a path is one of
+                the hub's own.
+        """
+        listed = tuple(channels)
+        self._channels = {channel.name: channel for channel in listed}
+        _check(listed)
+        # Resolved once: a publisher asks for each event.
+        self._destinations = {channel.name: _destinations(channel) for channel in listed}
+
+    @classmethod
+    def of(cls, channels: Mapping[str, Channel] | Iterable[Channel]) -> Catalogue:
+        """Make a catalogue of what a caller has: a catalogue, a mapping by name, or channels.
+
+        Raises:
+            ConfigurationError: as for `Catalogue`, or a channel has another name in the mapping.
+        """
+        if isinstance(channels, Catalogue):
+            return channels
+        if isinstance(channels, Mapping):
+            for name, channel in channels.items():
+                if channel.name != name:
+                    raise ConfigurationError(
+                        f"channel {name!r} is called {channel.name!r}: leave the name out, it is "
+                        "that of the table"
+                    )
+            channels = channels.values()
+        return cls(channels)
+
+    def __getitem__(self, name: str) -> Channel:
+        return self._channels[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._channels)
+
+    def __len__(self) -> int:
+        return len(self._channels)
+
+    def __repr__(self) -> str:
+        return f"Catalogue({list(self._channels.values())!r})"
+
+    def channel(self, name: str) -> Channel:
+        """The channel of this name.
+
+        Raises:
+            UnknownChannelError: there is none.
+        """
+        if name not in self._channels:
+            raise UnknownChannelError(name, self._channels)
+        return self._channels[name]
+
+    def resolve(self, channel: str, key: str = "") -> Destination:
+        """The stream that events of a channel about a key are in.
+
+        Args:
+            channel: its name.
+            key: what the event is about; `""` for the whole channel.
+
+        Raises:
+            UnknownChannelError: there is no such channel.
+        """
+        found = self._destinations.get(channel)
+        if found is None:
+            raise UnknownChannelError(channel, self._channels)
+        return found[shard_of(key, len(found))] if len(found) > 1 else found[0]
+
+    def requests_of(self, channel: str) -> str:
+        """The Redis key of the stream of requests to a channel that is made on demand.
+
+        Raises:
+            UnknownChannelError: there is no such channel.
+            ConfigurationError: it is not made on demand.
+        """
+        if requests := self.channel(channel).requests:
+            return requests
+        raise ConfigurationError(
+            f"channel {channel!r} is not made on demand: give it a stream of requests, such as "
+            f"requests = {channel + '.requests'!r}"
+        )
+
+    @property
+    def streams(self) -> dict[str, str]:
+        """All streams: the name of each, in cursors and metrics, and its Redis key."""
+        return {name: key for channel in self.values() for name, key in channel.streams.items()}
+
+
+def with_bounds(tables: Mapping[str, Any] | None, bounds: Mapping[str, Any]) -> dict[str, Any]:
+    """Give bounds to every channel that sets none of its own.
+
+    Args:
+        tables: channels as they are configured, a table each; none means the pet store. What is
+            no table is left as it is.
+        bounds: values of some of `BOUNDS`, not checked yet.
+    """
+    given = tables
+    if given is None:
+        given = {name: _table(channel) for name, channel in PET_STORE.items()}
+    return {
+        name: {**bounds, **table} if isinstance(table, dict) else table
+        for name, table in given.items()
+    }
+
+
+def _table(channel: Channel) -> dict[str, Any]:
+    names = [field.name for field in fields(channel) if field.name not in BOUNDS]
+    return {name: getattr(channel, name) for name in names}
+
+
+def _destinations(channel: Channel) -> tuple[Destination, ...]:
+    streams = channel.streams.items()
+    return tuple(
+        Destination(stream, shard if channel.shards > 1 else None, redis_key, channel.maxlen)
+        for shard, (stream, redis_key) in enumerate(streams)
+    )
+
+
+def _check(channels: tuple[Channel, ...]) -> None:
+    """Refuse channels that can't be served together; see `Catalogue`."""
+    if not channels:
+        raise ConfigurationError("at least one channel is needed")
+    for what, values in (
+        ("name", [channel.name for channel in channels]),
+        ("path", [channel.path for channel in channels]),
+    ):
+        if len(set(values)) < len(values):
+            raise ConfigurationError(f"two channels have the same {what}")
+    for channel in channels:
+        for path in OUR_PATHS:
+            if _covers(channel.path, path) or _covers(path, channel.path):
+                raise ConfigurationError(
+                    f"channel {channel.name!r}: its path is also {path}, the hub's own"
+                )
+
+
+def _covers(path: str, other: str) -> bool:
+    """Return True if a request for `other` is one for this path, too."""
+    pattern = "[^/]+".join(map(re.escape, re.split(r"\{\w+\}", path)))
+    return re.fullmatch(pattern, other) is not None
+
+
+PET_STORE = Catalogue(
+    (
+        Channel(
+            name="orders",
+            path="/v1/orders/{key}/status/stream",
+            start="earliest",
+            terminal=frozenset({"complete"}),
+        ),
+        Channel(name="inventory", path="/v1/inventory/stream", key_param="petId"),
+        Channel(
+            name="recommendations",
+            path="/v1/pets/recommendations/stream",
+            key_param="userId",
+            key_required=True,
+            requests="recommendations.requests",
+            terminal=frozenset({"complete"}),
+        ),
+    )
+)
+"""The channels of a hub that has no configured ones: a pet store's API."""

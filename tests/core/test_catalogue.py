@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from broadcaster.core.catalogue import PET_STORE, Catalogue, Destination, with_bounds
+from broadcaster.core.channel import Channel, shard_of
+from broadcaster.errors import ConfigurationError, UnknownChannelError
+
+PLAIN = Channel(name="plain", path="/plain", maxlen=7)
+SHARDED = Channel(name="sharded", path="/sharded", stream="prod:s", shards=4)
+ON_DEMAND = Channel(name="asked", path="/asked", requests="prod:asked")
+CATALOGUE = Catalogue([PLAIN, SHARDED, ON_DEMAND])
+
+
+def test_a_channel_and_a_key_resolve_to_one_stream() -> None:
+    assert CATALOGUE.resolve("plain", "any") == Destination("plain", None, "plain", 7)
+    shard = shard_of("k", 4)
+    assert CATALOGUE.resolve("sharded", "k") == Destination(
+        f"sharded.{shard}", shard, f"prod:s.{shard}", SHARDED.maxlen
+    )
+    assert CATALOGUE.resolve("sharded").shard == 0
+    assert CATALOGUE.requests_of("asked") == "prod:asked"
+    assert CATALOGUE.streams == {
+        "plain": "plain",
+        **{f"sharded.{n}": f"prod:s.{n}" for n in range(4)},
+        "asked": "asked",
+    }
+
+
+def test_it_is_a_mapping_by_name() -> None:
+    assert dict(CATALOGUE) == {"plain": PLAIN, "sharded": SHARDED, "asked": ON_DEMAND}
+    assert "other" not in CATALOGUE
+    assert CATALOGUE.channel("plain") is PLAIN
+    assert Catalogue.of(CATALOGUE) is CATALOGUE
+    assert Catalogue.of(dict(CATALOGUE)) == CATALOGUE
+    assert Catalogue.of(iter([PLAIN])) == {"plain": PLAIN}
+    assert repr(PLAIN) in repr(CATALOGUE)
+
+
+def test_an_unknown_channel_is_an_error_that_names_the_others_and_what_to_do() -> None:
+    for ask in (CATALOGUE.channel, CATALOGUE.resolve, CATALOGUE.requests_of):
+        with pytest.raises(UnknownChannelError, match=r"'plane'.*BROADCASTER_CHANNELS") as caught:
+            ask("plane")
+        assert caught.value.channel == "plane"
+        assert caught.value.known == ["asked", "plain", "sharded"]
+        assert "asked, plain, sharded" in str(caught.value)
+
+
+def test_a_channel_that_is_not_made_on_demand_has_no_requests() -> None:
+    with pytest.raises(ConfigurationError, match=r"'plain' .* requests = 'plain\.requests'"):
+        CATALOGUE.requests_of("plain")
+
+
+@pytest.mark.parametrize(
+    ("channels", "said"),
+    [
+        ([], "at least one"),
+        ([PLAIN, PLAIN], "same name"),
+        ([PLAIN, Channel(name="b", path="/plain")], "same path"),
+        ([Channel(name="a", path="/v1/events")], "'a': its path is also /v1/events"),
+        ([Channel(name="a", path="/{key}")], "the hub's own"),
+        ([Channel(name="a", path="/v1/channels/a")], "the hub's own"),
+        ({"a": PLAIN}, "'a' is called 'plain'"),
+    ],
+)
+def test_channels_that_cannot_be_served_together_are_refused(
+    channels: list[Channel] | dict[str, Channel], said: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        Catalogue.of(channels)
+
+
+def test_bounds_go_to_channels_that_have_none_of_their_own() -> None:
+    tables = {"a": {"path": "/a"}, "b": {"path": "/b", "maxlen": 1}, "made": PLAIN}
+    assert with_bounds(tables, {"maxlen": 9}) == {
+        "a": {"path": "/a", "maxlen": 9},
+        "b": {"path": "/b", "maxlen": 1},
+        "made": PLAIN,
+    }
+    stores = with_bounds(None, {"window_events": 5})
+    assert {name: Channel(**table) for name, table in stores.items()} == {
+        name: replace(channel, window_events=5) for name, channel in PET_STORE.items()
+    }
