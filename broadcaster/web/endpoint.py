@@ -29,10 +29,11 @@ from broadcaster.errors import (
     InvalidRequestError,
 )
 from broadcaster.settings import Settings
+from broadcaster.web import head
 from broadcaster.web.connection import Connection
 from broadcaster.web.problem import EVENT_STREAM, come_back, event_stream, problem
 from broadcaster.web.sink import AsgiSink, Sink, TransportSink
-from broadcaster.web.uvicorn.protocol import EXTENSION
+from broadcaster.web.uvicorn.offer import EXTENSION, TransportRefusedError
 
 logger = logging.getLogger(__name__)
 
@@ -74,50 +75,59 @@ class EventStream:
         self._node = node
         self._channel = channel
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request with an event stream, 204, or a problem."""
+    async def __call__(
+        self, scope: Scope, receive: Receive, send: Send, key: str | None = None
+    ) -> None:
+        """Answer a request with an event stream, 204, or a problem.
+
+        Args:
+            scope: of the request.
+            receive: as ASGI has it.
+            send: as ASGI has it.
+            key: the one in the path, if the channel's path has one.
+        """
+        answer = await self._admit(scope, key)
+        if isinstance(answer, Response):
+            answer.raw_headers += head.cors_headers(self._node.settings, scope)
+            await answer(scope, receive, send)
+        else:
+            await self._serve(answer, scope, receive, send)
+
+    async def _admit(self, scope: Scope, key: str | None) -> _Request | Response:
+        """Find out where a client begins, or how else it is answered."""
         if scope["method"] not in ("GET", "HEAD"):
-            await problem(405, "an event stream is read with GET", {"allow": "GET, HEAD"})(
-                scope, receive, send
-            )
-            return
+            return problem(405, "an event stream is read with GET", {"allow": "GET, HEAD"})
         try:
-            request = _Request(self._node, self._channel, scope)
-        except (InvalidRequestError, InvalidCursorError) as error:
-            await problem(400, str(error))(scope, receive, send)
-            return
-        except _UnknownChannelError as error:
-            await problem(404, str(error))(scope, receive, send)
-            return
-        if scope["method"] == "HEAD":  # opens nothing, and asks no worker for anything
-            await event_stream(b"")(scope, receive, send)
-            return
-        try:
+            request = _Request(self._node, self._channel, key, scope)
+            if scope["method"] == "HEAD":  # opens nothing, and asks no worker for anything
+                return event_stream(b"")
             streams = request.subscription.streams
             reason = await self._node.shedding(streams)
             over = not reason and await request.open()
             if not reason and not over:  # others may have come, or a drain begun, meanwhile
                 reason = await self._node.shedding(streams)
-        except InvalidRequestError as error:
-            await problem(400, str(error))(scope, receive, send)
-            return
+        except (InvalidRequestError, InvalidCursorError) as error:
+            return problem(400, str(error))
+        except _UnknownChannelError as error:
+            return problem(404, str(error))
         except BroadcasterError as error:
             logger.warning("a newcomer is shed: %s", error)
-            reason, over = Shed.REDIS, False
+            return self._shed(Shed.REDIS)
         if reason:
-            self._node.meters.shed[reason] += 1
-            mean_ms = self._node.settings.shed_retry_ms
-            retry_ms = random.randint(mean_ms // 2, mean_ms * 3 // 2)
-            await come_back(retry_ms, reason)(scope, receive, send)
-        elif over:
-            await Response(status_code=204)(scope, receive, send)
-        else:
-            await self._serve(request, scope, receive, send)
+            return self._shed(reason)
+        return Response(status_code=204) if over else request
+
+    def _shed(self, reason: Shed) -> Response:
+        self._node.meters.shed[reason] += 1
+        mean_ms = self._node.settings.shed_retry_ms
+        retry_ms = random.randint(mean_ms // 2, mean_ms * 3 // 2)
+        return come_back(retry_ms, reason)
 
     async def _serve(self, request: _Request, scope: Scope, receive: Receive, send: Send) -> None:
         if request.attachable and not _is_attachable(scope):
             return  # the client has gone while its position was looked for
         settings, node = self._node.settings, self._node
+        headers = [*EVENT_STREAM, *head.cors_headers(settings, scope)]
         sink = self._sink(scope, receive, send)
         retry_ms = random.randint(settings.retry_min_ms, settings.retry_max_ms)
         connection = Connection(
@@ -134,7 +144,7 @@ class EventStream:
         opened_s, reason = time.monotonic(), Ending.ERROR
         self._log("stream opened", scope, request, resumed=request.resumed)
         try:
-            await sink.start(list(EVENT_STREAM))
+            await sink.start(headers)
             if node.draining:  # it began while this client was being looked after
                 node.end([connection.subscriber])
             reason = await connection.run(settings.send_timeout_s)
@@ -147,7 +157,7 @@ class EventStream:
     def _log(self, text: str, scope: Scope, request: _Request, **fields: object) -> None:
         # The path without the query: that is where tokens are.
         if self._node.settings.access_log and logger.isEnabledFor(logging.INFO):
-            client = ":".join(map(str, scope.get("client") or ()))
+            client = head.client_address(scope)
             channels = ",".join(request.subscription.streams)
             seen = {"client": client, "path": scope["path"], "channels": channels}
             logger.info(text, extra={"fields": seen | fields})
@@ -160,9 +170,9 @@ class EventStream:
                 sink = TransportSink(
                     attach, scope, send, settings.high_water_bytes, settings.send_timeout_s
                 )
-            except AttributeError as error:
+            except TransportRefusedError as error:
                 if not opened[SinkKind.ASGI]:
-                    logger.warning("uvicorn's transport can't be used, ASGI is: %s", error)
+                    logger.warning("event streams go through ASGI, which is slower: %s", error)
             else:
                 opened[SinkKind.TRANSPORT] += 1
                 return sink
@@ -177,12 +187,12 @@ class _UnknownChannelError(Exception):
 class _Request:
     """What a client asks for, read from its path, query and headers."""
 
-    def __init__(self, node: Node, channel: Channel | None, scope: Scope) -> None:
+    def __init__(self, node: Node, channel: Channel | None, key: str | None, scope: Scope) -> None:
         self._node = node
         self._query = _query(scope)
         self._channels = [channel] if channel else self._named()
         self.subscription = Subscription.to(
-            self._channels, self._keys(channel, scope), self._values("type")
+            self._channels, self._keys(channel, key), self._values("type")
         )
         self._on_demand = next((c for c in self._channels if c.requests), None)
         self.unreadable: str | None = None  # a cursor
@@ -204,11 +214,11 @@ class _Request:
                 raise _UnknownChannelError(f"no channel {name[:64]!r}; there are: {known}")
         return [self._node.channels[name] for name in names]
 
-    def _keys(self, channel: Channel | None, scope: Scope) -> list[str]:
+    def _keys(self, channel: Channel | None, key: str | None) -> list[str]:
         if channel is None:
             return self._values("key")
-        if "key" in scope.get("path_params", {}):
-            return [scope["path_params"]["key"]]
+        if key is not None:
+            return [key]
         return self._values(channel.key_param)
 
     def _read_cursor(self, scope: Scope) -> None:

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from typing import Any, Protocol
 
 import orjson
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
-from starlette.routing import Match, Route
-from starlette.types import Lifespan, Receive, Scope, Send
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import Lifespan, Message, Receive, Scope, Send
 
+from broadcaster.core.channel import KEY_IN_PATH
+from broadcaster.errors import InvalidRequestError
 from broadcaster.settings import Settings
-from broadcaster.web import endpoint
+from broadcaster.web import endpoint, head
 from broadcaster.web.problem import problem
 
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
-_DAY_S = 86_400
 
 
 class Registry(Protocol):
@@ -68,38 +67,102 @@ def json(content: object, status: int = 200) -> Response:
     )
 
 
+class Paths:
+    """Which event stream is at a path.
+
+    The segments are compared as they were sent, so that a key may have a slash in it, as `%2F`.
+    """
+
+    def __init__(self, streams: Mapping[str, endpoint.EventStream]) -> None:
+        self._plain: dict[tuple[str, ...], endpoint.EventStream] = {}
+        self._with_key: list[tuple[list[str], int, endpoint.EventStream]] = []
+        for path, stream in streams.items():
+            parts = path.split("/")[1:]
+            if KEY_IN_PATH in path:
+                at = next(n for n, part in enumerate(parts) if KEY_IN_PATH in part)
+                self._with_key.append((parts, at, stream))
+            else:
+                self._plain[tuple(parts)] = stream
+
+    def find(self, segments: list[str]) -> tuple[endpoint.EventStream, str | None] | None:
+        """Return the event stream at a path, and the key in it; None if there is none.
+
+        A slash at the end is one too many, and does no harm.
+        """
+        return self._at(segments) or (self._at(segments[:-1]) if segments[-1:] == [""] else None)
+
+    def _at(self, segments: list[str]) -> tuple[endpoint.EventStream, str | None] | None:
+        if found := self._plain.get(tuple(segments)):
+            return found, None
+        for parts, at, stream in self._with_key:
+            if len(parts) == len(segments):
+                key = _between(segments[at], *parts[at].split(KEY_IN_PATH))
+                if key and segments[:at] == parts[:at] and segments[at + 1 :] == parts[at + 1 :]:
+                    return stream, key
+        return None
+
+
+def _between(segment: str, before: str, after: str) -> str:
+    """The key in a segment; empty if there is none."""
+    if segment.startswith(before) and segment.endswith(after):
+        return segment[len(before) : len(segment) - len(after)]
+    return ""
+
+
 class Application(Starlette):
     """Starlette, which hands event streams straight to their endpoint.
 
     Its layers would keep a suspended coroutine each for as long as a client is connected: 3 KB.
-    They are only passed through if there is something in them, such as CORS.
     """
 
-    def __init__(self, streams: list[Route], **options: Any) -> None:
+    def __init__(self, node: Node, **options: Any) -> None:
         super().__init__(**options)
-        self._streams = [] if options["middleware"] else streams
+        self._settings = node.settings
+        self._paths = Paths(endpoint.endpoints(node, node.channels.values()))
+        # A redirect would name the scheme that a proxy has used, and not the client's.
+        self.router.redirect_slashes = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        if scope["type"] == "http":
-            for route in self._streams:
-                match, found = route.matches(scope)
-                if match is Match.FULL:
-                    scope.update(found)
-                    await route.app(scope, receive, send)
-                    return
-        await super().__call__(scope, receive, send)
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+        elif head.is_preflight(self._settings, scope):
+            await _preflight(self._settings, scope)(scope, receive, send)
+        elif found := self._find(scope):
+            stream, key = found
+            await stream(scope, receive, send, key)
+        else:
+            cors = head.cors_headers(self._settings, scope)
+            await super().__call__(scope, receive, _with_headers(cors, send) if cors else send)
+
+    def _find(self, scope: Scope) -> tuple[endpoint.EventStream, str | None] | None:
+        try:
+            return self._paths.find(head.segments(scope))
+        except InvalidRequestError:  # nothing of ours is there
+            return None
+
+
+def _with_headers(headers: Iterable[tuple[bytes, bytes]], send: Send) -> Send:
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), *headers]
+        await send(message)
+
+    return send_with_headers
+
+
+def _preflight(settings: Settings, scope: Scope) -> Response:
+    headers, refused = head.preflight(settings, scope)
+    text = f"Disallowed CORS {', '.join(refused)}" if refused else "OK"
+    response = PlainTextResponse(text, 400 if refused else 200)
+    response.raw_headers += headers
+    return response
 
 
 def application(node: Node, lifespan: Lifespan[Any]) -> Application:
     """Make the ASGI application of a node."""
     endpoints = _Endpoints(node)
-    streams = [
-        Route(path, endpoint)
-        for path, endpoint in endpoint.endpoints(node, node.channels.values()).items()
-    ]
     routes = [
-        *streams,
         Route("/", endpoints.page),
         Route("/healthz", endpoints.healthz),
         Route("/readyz", endpoints.readyz),
@@ -109,9 +172,8 @@ def application(node: Node, lifespan: Lifespan[Any]) -> Application:
         Route("/v1/channels/{channel}", endpoints.channel),
     ]
     return Application(
-        streams,
+        node,
         routes=routes,
-        middleware=_cors(node.settings),
         exception_handlers={404: _not_found, 405: _not_allowed},
         lifespan=lifespan,
     )
@@ -164,19 +226,3 @@ async def _not_found(request: Request, _: Exception | None) -> Response:
 async def _not_allowed(_: Request, error: Exception) -> Response:
     headers: Mapping[str, str] | None = getattr(error, "headers", None)
     return problem(405, "this resource is only read", dict(headers or {}))
-
-
-def _cors(settings: Settings) -> list[Middleware]:
-    if not settings.cors_origins:
-        return []
-    middleware: Callable[..., Any] = CORSMiddleware
-    return [
-        Middleware(
-            middleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=["GET"],
-            allow_headers=["Last-Event-ID", "Cache-Control"],
-            allow_credentials=settings.cors_credentials,
-            max_age=_DAY_S,
-        )
-    ]

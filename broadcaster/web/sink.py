@@ -15,7 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from broadcaster.core.subscription import Framing, unframed
 from broadcaster.web.framing import chunked
-from broadcaster.web.uvicorn.protocol import StreamProtocol, TransportEvents
+from broadcaster.web.uvicorn.offer import Attach
 
 
 class Sink(Protocol):
@@ -92,9 +92,6 @@ def _start(headers: list[tuple[bytes, bytes]]) -> Message:
     return {"type": "http.response.start", "status": 200, "headers": headers}
 
 
-Attach = Callable[[TransportEvents, int, float], tuple[StreamProtocol, asyncio.Transport]]
-"""What our protocol offers in the scope."""
-
 # The client is gone, as ASGI's servers say it (OSError, also for one that does not read), and as
 # uvloop does when it is written to all the same.
 _GONE = (OSError, RuntimeError)
@@ -113,9 +110,9 @@ class TransportSink:
         """Take over the connection, with what our protocol offers.
 
         Raises:
-            AttributeError: uvicorn has changed; use the ASGI sink.
+            TransportRefusedError: use the ASGI sink.
         """
-        self._protocol, self._transport = attach(self, high_water, send_timeout_s)
+        self._protocol, self._transport = attach(send, self, high_water, send_timeout_s)
         self._send = send
         self._bell = _Bell()
         self._head = b""
@@ -123,7 +120,8 @@ class TransportSink:
         self.wake = self._bell.ring
         self.wait = self._bell.wait
         self.framing: Framing = unframed if scope["http_version"] == "1.0" else chunked
-        self.blocked = False
+        # What is left of an earlier, pipelined response may be more than there should be.
+        self.blocked = self._transport.get_write_buffer_size() > high_water
         self.closed = self._transport.is_closing()  # gone before we were told of anything
         self.timed_out = False
         self.on_blocked: Callable[[], object] = _nothing
@@ -148,8 +146,7 @@ class TransportSink:
 
     async def start(self, headers: list[tuple[bytes, bytes]]) -> None:
         if not self.closed:
-            self._head = await self._protocol.head(self._send(_start(headers)))
-            self._protocol.forget_request()
+            self._head = self._protocol.start(headers)
 
     async def send(self, data: bytes) -> None:
         if not self.closed:

@@ -14,6 +14,13 @@ _CONNECTION = "broadcaster/web/connection.py"
 _PROBLEM = "broadcaster/web/problem.py"
 _STREAM = "tests/web/test_endpoint.py::"
 _CONNECTED = "tests/web/test_connection.py::"
+_REHEARSAL = "broadcaster/web/uvicorn/rehearsal.py"
+_REHEARSED = "tests/web/uvicorn/test_rehearsal.py::"
+_CHANGED = _REHEARSED + "test_whatever_changes_in_uvicorn_streams_are_served_and_it_is_said_once"
+_HEAD = "broadcaster/web/head.py"
+_HEADS = "tests/web/test_head.py::"
+_PATHS = "tests/web/test_paths.py::"
+_CORS = "tests/web/test_cors.py::"
 _RETRY = "tests/web/test_retry.py::"
 _NODES = "tests/e2e/test_nodes.py::"
 
@@ -152,6 +159,90 @@ MUTANTS: tuple[Mutant, ...] = (
         (_STREAM + "test_who_is_answered_while_a_drain_begins_is_sent_away_as_the_others",),
     ),
     Mutant(
+        "protocol: a middleware does not see the head of a stream",
+        "broadcaster/web/uvicorn/protocol.py",
+        'if getattr(send, "__self__", None) is not cycle:',
+        "if False:",
+        ("tests/web/test_mounted.py::test_a_middleware_sees_the_whole_response",),
+    ),
+    Mutant(
+        "protocol: a `send` that was replaced is passed over",
+        "broadcaster/web/uvicorn/protocol.py",
+        "if send.__func__ is not StreamProtocol.rehearsed:",
+        "if False:",
+        (_REHEARSED + "test_a_send_that_is_replaced_while_a_node_runs_is_used",),
+    ),
+    Mutant(
+        "rehearsal: what uvicorn's send does besides is not looked at",
+        _REHEARSAL,
+        'return {"calls of the transport": list(transport.calls)}',
+        "return {}",
+        (_CHANGED + "[send looks at the transport]",),
+    ),
+    Mutant(
+        "rehearsal: the state of uvicorn's cycle is not compared",
+        _REHEARSAL,
+        'seen["the cycle meanwhile"] = _state(cycle)',
+        "pass",
+        (_CHANGED + "[send takes a note]",),
+    ),
+    Mutant(
+        "rehearsal: bytes are not compared",
+        _REHEARSAL,
+        'seen["what was written"] = bytes(transport.written)',
+        "pass",
+        (_CHANGED + "[a header is added to each response]",),
+    ),
+    Mutant(
+        "rehearsal: an error in it ends the start",
+        _REHEARSAL,
+        "    except Exception as error:  # uvicorn",
+        "    except ZeroDivisionError as error:  # uvicorn",
+        (_CHANGED + "[cycle is renamed]",),
+    ),
+    Mutant(
+        "head: a slash in a key is one of the path",
+        _HEAD,
+        "if raw is not None and unquote",
+        "if False and unquote",
+        (_PATHS + "test_a_key_may_have_a_slash",),
+    ),
+    Mutant(
+        "head: a key in another notation is another key",
+        _HEAD,
+        '_decoded(part) if b"%" in part else part.decode()',
+        "part.decode()",
+        (_PATHS + "test_a_key_may_have_a_slash",),
+    ),
+    Mutant(
+        "head: a cache gives one origin's answer to another",
+        _HEAD,
+        'return [*allowed, (b"vary", b"Origin")]',
+        "return allowed",
+        (_HEADS + "test_what_a_page_of_another_origin_may_read",),
+    ),
+    Mutant(
+        "head: every origin may read",
+        _HEAD,
+        'if origin.decode("latin-1") not in settings.cors_origins:',
+        "if False:",
+        (_HEADS + "test_what_a_page_of_another_origin_may_read",),
+    ),
+    Mutant(
+        "routes: problems can't be read by pages of other origins",
+        _STREAM_PY,
+        "            answer.raw_headers += head.cors_headers(self._node.settings, scope)\n",
+        "",
+        (_CORS + "test_every_answer_can_be_read_by_the_configured_origins",),
+    ),
+    Mutant(
+        "routes: other answers can't be read by pages of other origins",
+        "broadcaster/web/routes.py",
+        "_with_headers(cors, send) if cors else send",
+        "send",
+        (_CORS + "test_every_answer_can_be_read_by_the_configured_origins",),
+    ),
+    Mutant(
         "sink: through ASGI an old heartbeat moves the cursor back",
         "broadcaster/web/sink.py",
         '        self._heartbeat = b""  # one that still waits',
@@ -222,8 +313,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "stream: after the end it begins anew",
         _STREAM_PY,
-        "        elif over:",
-        "        elif False:",
+        "return Response(status_code=204) if over else request",
+        "return request",
         (_STREAM + "test_an_order_is_replayed_and_followed_to_its_end",),
     ),
     Mutant(

@@ -15,7 +15,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.routing import Mount
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broadcaster.app import create_app
 from broadcaster.settings import load_settings
@@ -58,12 +58,32 @@ async def test_mounted_under_a_prefix(
         async with http_client() as browser:
             stream = await Raw.get(port, "/live/v1/orders/7/status/stream")
             await stream.until(LIVE)
+            await until(lambda: not hub.state.node.problems())
             assert (await browser.get(f"{url}/readyz")).status_code == 200
             assert (await browser.get(f"{url}/")).status_code == 200
             assert (await browser.get(f"{url}/v1/channels/orders")).json()["length"] == 0
-            assert hub.state.node.meters.opened["transport"] == 1
+            # What stands between the hub and the server may want to see each message.
+            assert hub.state.node.meters.opened["asgi"] == 1
         stream.close()
     await hub.state.node.aclose()  # without a lifespan nobody else does
+
+
+async def test_a_middleware_sees_the_whole_response(redis_url: str) -> None:
+    hub = create_app(load_settings(redis_url=redis_url))
+
+    async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
+        async def named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-seen", b"yes")]
+            await send(message)
+
+        await hub(scope, receive, named)
+
+    async with served(middleware) as port:
+        stream = await Raw.get(port, "/v1/inventory/stream")
+        await stream.until(LIVE)
+        assert b"x-seen: yes" in stream.head
+    await hub.state.node.aclose()
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/v1/nodes", "/v1/channels", "/readyz"])
@@ -95,34 +115,42 @@ SERVERS = {
 }
 
 
-@pytest.mark.parametrize("server", SERVERS)
-async def test_plain_servers(server: str, redis_url: str, tmp_path: Path) -> None:
+@asynccontextmanager
+async def serving(
+    server: str, redis_url: str, directory: Path
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
+    """Serve the hub with a server that is not ours: its process and its port."""
     module, *arguments = SERVERS[server]
-    (tmp_path / "mine.py").write_text("from broadcaster import create_app\napp = create_app()\n")
+    (directory / "mine.py").write_text("from broadcaster import create_app\napp = create_app()\n")
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", module, *arguments, "mine:app",
-        cwd=str(tmp_path), start_new_session=True, stdout=PIPE, stderr=asyncio.subprocess.STDOUT,
+        cwd=str(directory), start_new_session=True, stdout=PIPE, stderr=asyncio.subprocess.STDOUT,
         env=os.environ | {"BROADCASTER_REDIS_URL": redis_url, "PYTHONUNBUFFERED": "1"},
     )  # fmt: skip
     try:
-        port = await listening_port(process)
-        stream = await Raw.get(port, "/v1/orders/7/status/stream")
-        await stream.until(LIVE)
-        async with http_client() as browser:
-            done = await browser.get(f"http://127.0.0.1:{port}/readyz")
-            assert done.status_code == 200
-        if module == "uvicorn":  # an open stream does not keep it from exiting
-            process.send_signal(signal.SIGTERM)
-            await stream.rest()
-            assert stream.body.count(b"retry: ") == 2
-            async with asyncio.timeout(PATIENCE_S):
-                await process.wait()
+        yield process, await listening_port(process)
     finally:
         while Raw.made:
             Raw.made.pop().close()
         with suppress(ProcessLookupError):  # hypercorn has children of its own
             os.killpg(process.pid, signal.SIGKILL)
         await process.communicate()
+
+
+@pytest.mark.parametrize("server", SERVERS)
+async def test_plain_servers(server: str, redis_url: str, tmp_path: Path) -> None:
+    async with serving(server, redis_url, tmp_path) as (process, port):
+        stream = await Raw.get(port, "/v1/orders/7/status/stream")
+        await stream.until(LIVE)
+        async with http_client() as browser:
+            done = await browser.get(f"http://127.0.0.1:{port}/readyz")
+            assert done.status_code == 200
+        if server.startswith("uvicorn"):  # an open stream does not keep it from exiting
+            process.send_signal(signal.SIGTERM)
+            await stream.rest()
+            assert stream.body.count(b"retry: ") == 2
+            async with asyncio.timeout(PATIENCE_S):
+                await process.wait()
 
 
 async def listening_port(process: asyncio.subprocess.Process) -> int:

@@ -1,7 +1,9 @@
 """uvicorn's HTTP protocol, with its transport offered to the event stream endpoint.
 
-The one place that knows uvicorn's internals. If an upgrade breaks it, the endpoint says so once and
-uses the ASGI sink, which is slower and needs nothing but ASGI.
+A stream writes its head and its body to the transport itself. uvicorn's own `send` only ends the
+response, so that the next request on the connection is uvicorn's affair again. What is used of
+uvicorn's insides is in this module alone; `rehearsal` tries it all before a server takes its first
+connection.
 """
 
 from __future__ import annotations
@@ -9,31 +11,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable
+from collections.abc import Iterable
 from functools import partial
-from io import BytesIO
-from typing import Any, Protocol, cast
+from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from broadcaster.web.uvicorn.offer import EXTENSION, TransportEvents, TransportRefusedError
+
 _TCP_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
 _MAX_INT = 2**31 - 1
-
-EXTENSION = "broadcaster.transport"
-"""The name in `scope["extensions"]` under which the protocol offers itself."""
-
-
-class TransportEvents(Protocol):
-    """Who wants to know what happens to a connection's transport."""
-
-    def pause_writing(self) -> None:
-        """The buffer is above the high-water mark."""
-
-    def resume_writing(self) -> None:
-        """The buffer has drained."""
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """The connection is gone."""
 
 
 class _NobodyWaits:
@@ -61,6 +48,9 @@ class StreamProtocol(HttpToolsProtocol):
     # instances of a class, and cost each connection 1.3 KB.
     __slots__ = ("events", "streaming")
 
+    rehearsed: ClassVar[Any] = None
+    """The `send` of uvicorn's cycle with which `rehearsal` has succeeded; None if with none."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """As uvicorn's."""
         super().__init__(*args, **kwargs)
@@ -77,6 +67,7 @@ class StreamProtocol(HttpToolsProtocol):
     def attach(
         self,
         cycle: RequestResponseCycle,
+        send: Any,
         events: TransportEvents,
         high_water_bytes: int,
         send_timeout_s: float,
@@ -85,7 +76,8 @@ class StreamProtocol(HttpToolsProtocol):
 
         Args:
             cycle: uvicorn's state of the request that is answered.
-            events: who is told of the transport's state from now on.
+            send: the one that the endpoint was called with.
+            events: is called when the transport's state changes from now on.
             high_water_bytes: above it, `pause_writing` is called.
             send_timeout_s: the kernel cuts a client that acknowledges nothing for so long.
 
@@ -94,43 +86,47 @@ class StreamProtocol(HttpToolsProtocol):
             It may be closing already.
 
         Raises:
-            AttributeError: uvicorn has changed; nothing has been touched.
+            TransportRefusedError: `send` is not uvicorn's, or not the one that was rehearsed.
+                Nothing has been touched.
         """
+        # A middleware that wraps `send` wants to see, and perhaps to change, each message.
+        if getattr(send, "__self__", None) is not cycle:
+            raise TransportRefusedError("a middleware stands between the hub and uvicorn")
+        if send.__func__ is not StreamProtocol.rehearsed:
+            raise TransportRefusedError(
+                "uvicorn's `send` is not the one that was tried at the start"
+            )
         transport = self.transport
         cycle.disconnected = cycle.disconnected or transport.is_closing()
-        if cycle.scope["http_version"] == "1.0":
-            # uvicorn would use the chunked coding, which HTTP/1.0 does not have.
-            cycle.chunked_encoding = False
         transport.set_write_buffer_limits(high=high_water_bytes)
         _limit_silence(transport, send_timeout_s)
         self.events, self.streaming = events, cycle
         return self, transport
 
-    async def head(self, started: Awaitable[None]) -> bytes:
-        """What uvicorn would write when the response starts, to be sent with the first bytes.
+    def start(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+        """Tell uvicorn that the response has started, with status 200.
 
-        Args:
-            started: sends the message that starts it.
+        The request's headers are let go of: a stream would keep them for hours, and the endpoint
+        has read them.
+
+        Returns:
+            The head, to be written before the first bytes of the body.
         """
-        assert self.streaming is not None
-        head = BytesIO()  # uvicorn does nothing but `write` to it
-        self.streaming.transport = cast("asyncio.Transport", head)
-        try:
-            await started
-        finally:
-            self.streaming.transport = self.transport
-        return head.getvalue()
-
-    def forget_request(self) -> None:
-        """Let go of what a stream would keep for hours and never looks at again.
-
-        To be called after the response has started, for which CORS needs to know the origin.
-        """
-        if self.streaming:
-            self.streaming.message_event = _NOBODY_WAITS
-            headers = self.streaming.scope["headers"]
-            if isinstance(headers, list):
-                headers.clear()  # in place: the protocol holds the list, too
+        cycle = self.streaming
+        assert cycle is not None
+        # The chunked coding ends a body on a connection that is used again. HTTP/1.0 has neither.
+        chunked = cycle.scope["http_version"] != "1.0"
+        lines = [b"%b: %b\r\n" % pair for pair in (*cycle.default_headers, *headers)]
+        if not cycle.keep_alive:
+            lines.append(b"connection: close\r\n")
+        if chunked:
+            lines.append(b"transfer-encoding: chunked\r\n")
+        cycle.response_started = True
+        cycle.chunked_encoding = chunked
+        cycle.message_event = _NOBODY_WAITS
+        if isinstance(cycle.scope["headers"], list):
+            cycle.scope["headers"].clear()  # in place: the protocol holds the list, too
+        return b"HTTP/1.1 200 OK\r\n" + b"".join(lines) + b"\r\n"
 
     def detach(self) -> None:
         """Leave the connection to uvicorn again."""

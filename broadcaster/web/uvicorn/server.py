@@ -73,8 +73,13 @@ def make_server(
 def _http() -> Any:
     try:
         from broadcaster.web.uvicorn.protocol import StreamProtocol
-    except (ImportError, AttributeError) as error:
-        logger.warning("uvicorn's httptools protocol can't be extended, ASGI is used: %s", error)
+        from broadcaster.web.uvicorn.rehearsal import rehearse
+
+        changed = rehearse()
+    except Exception as error:  # at import, too, uvicorn may have changed in any way
+        changed = repr(error)
+    if changed:
+        logger.warning("uvicorn is not as we know it, so streams go through ASGI: %s", changed)
         return "auto"
     return StreamProtocol
 

@@ -1,0 +1,133 @@
+"""What every answer needs of a request's head: path, client address, CORS. Pure.
+
+Functions of the ASGI scope, not middleware. A middleware would stand between an event stream and
+its server for as long as the client is connected, and keep the stream from the transport.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote, unquote, unquote_to_bytes
+
+from broadcaster.errors import InvalidRequestError
+from broadcaster.settings import Settings
+
+Headers = list[tuple[bytes, bytes]]
+
+_DAY_S = 86_400
+_ALLOWED_METHODS = b"GET"
+# All but the last one need no permission, and browsers may list them all the same.
+# https://fetch.spec.whatwg.org/#cors-safelisted-request-header
+_ALLOWED_HEADERS = (
+    "Accept", "Accept-Language", "Cache-Control", "Content-Language", "Content-Type",
+    "Last-Event-ID",
+)  # fmt: skip
+_ALLOWED = frozenset(name.lower() for name in _ALLOWED_HEADERS)
+
+
+def header(scope: Any, name: bytes) -> bytes | None:
+    """The first value of a header, whose name is given in lower case; None without one."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return bytes(value)
+    return None
+
+
+def client_address(scope: Any) -> str:
+    """The client's address and port, `127.0.0.1:40000`; empty where the server knows none.
+
+    The server has already put in what a trusted proxy says in `X-Forwarded-For`.
+    """
+    return ":".join(map(str, scope.get("client") or ()))
+
+
+def segments(scope: Any) -> list[str]:
+    """The segments of the path, decoded, after the prefix that the hub is mounted under.
+
+    "URIs that differ in the replacement of a reserved character with its corresponding
+    percent-encoded octet are not equivalent": `/a%2Fb` is one segment, `a/b`, and `/a/b` are two.
+    https://www.rfc-editor.org/rfc/rfc3986#section-2.2
+
+    Raises:
+        InvalidRequestError: the path is not UTF-8.
+    """
+    parts = _raw_path(scope).split(b"/")[1:]
+    try:
+        found = [_decoded(part) if b"%" in part else part.decode() for part in parts]
+    except UnicodeDecodeError as error:
+        raise InvalidRequestError("the path must be UTF-8") from error
+    prefix = scope.get("root_path", "").strip("/")
+    if prefix:
+        above = prefix.split("/")
+        if found[: len(above)] == above:  # else the server has taken it away
+            return found[len(above) :]
+    return found
+
+
+def _raw_path(scope: Any) -> bytes:
+    path: str = scope["path"]
+    raw: bytes | None = scope.get("raw_path")
+    # Where a middleware has changed the path, and not this one, the path is right.
+    if raw is not None and unquote(raw.decode("latin-1")) == path:
+        return raw
+    return quote(path).encode()
+
+
+def _decoded(part: bytes) -> str:
+    return unquote_to_bytes(part).decode()
+
+
+def cors_headers(settings: Settings, scope: Any) -> Headers:
+    """Headers that let pages of the configured origins read an answer. Empty if there are none."""
+    if not settings.cors_origins:
+        return []
+    allowed = _allowed_origin(settings, header(scope, b"origin"))
+    return [*allowed, (b"vary", b"Origin")]
+
+
+def _allowed_origin(settings: Settings, origin: bytes | None) -> Headers:
+    if origin is None:
+        return []
+    if "*" in settings.cors_origins:
+        return [(b"access-control-allow-origin", b"*")]
+    if origin.decode("latin-1") not in settings.cors_origins:
+        return []
+    allowed = [(b"access-control-allow-origin", origin)]
+    if settings.cors_credentials:
+        allowed.append((b"access-control-allow-credentials", b"true"))
+    return allowed
+
+
+def is_preflight(settings: Settings, scope: Any) -> bool:
+    """Return True if a browser asks whether a page of another origin may send a request."""
+    return (
+        scope["method"] == "OPTIONS"
+        and bool(settings.cors_origins)
+        and header(scope, b"origin") is not None
+        and header(scope, b"access-control-request-method") is not None
+    )
+
+
+def preflight(settings: Settings, scope: Any) -> tuple[Headers, Sequence[str]]:
+    """Answer a preflight.
+
+    Returns:
+        The headers of the answer, and what is not allowed: `origin`, `method`, `headers`.
+    """
+    allowed = _allowed_origin(settings, header(scope, b"origin"))
+    asked = (header(scope, b"access-control-request-headers") or b"").decode("latin-1").lower()
+    refused = []
+    if not allowed:
+        refused.append("origin")
+    if header(scope, b"access-control-request-method") != _ALLOWED_METHODS:
+        refused.append("method")
+    if asked and not {name.strip() for name in asked.split(",")} <= _ALLOWED:
+        refused.append("headers")
+    return [
+        *allowed,
+        (b"access-control-allow-methods", _ALLOWED_METHODS),
+        (b"access-control-allow-headers", ", ".join(_ALLOWED_HEADERS).encode()),
+        (b"access-control-max-age", b"%d" % _DAY_S),
+        (b"vary", b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers"),
+    ], refused
