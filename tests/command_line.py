@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -112,3 +112,13 @@ async def ready(url: str) -> None:
             return False
 
         await until(is_ready)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started, on Linux."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def alive(pids: Iterable[int]) -> list[int]:
+    """Those that have not ended, on Linux."""
+    return [pid for pid in pids if Path(f"/proc/{pid}").exists()]

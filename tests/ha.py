@@ -13,7 +13,8 @@ import redis
 from redis.crc import key_slot
 
 from broadcaster import EmbeddedRedis, connect_sync
-from broadcaster.backend.embedded import _DIE_WITH_PARENT, _binary, free_port
+from broadcaster.backend.embedded import _binary, free_port
+from broadcaster.backend.lifeline import bound_to_us
 from tests.wait import until_sync
 
 SERVICE = "themaster"
@@ -68,7 +69,7 @@ class SentinelProcess(EmbeddedRedis):
             file.write_text("\n".join(lines) + "\n")
         binary = _binary()
         assert binary
-        return ["python3", "-I", "-S", "-c", _DIE_WITH_PARENT, binary, str(file), "--sentinel"]
+        return bound_to_us([binary, str(file), "--sentinel"])
 
 
 class SentinelSet:

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
+from broadcaster.backend.lifeline import bound_to_us
 from broadcaster.errors import BackendUnavailableError
 
 log = logging.getLogger(__name__)
@@ -31,12 +32,6 @@ _START_TIMEOUT_S = 10.0
 _STOP_TIMEOUT_S = 5.0
 _PORT_TRIES = 5
 _FIRST_PORT, _PORTS = 20_000, 12_000
-# The kernel sends SIGTERM to the server when its parent dies, even of SIGKILL (1 is
-# PR_SET_PDEATHSIG, prctl(2)); it outlives exec. `preexec_fn` would do the same in this process,
-# but is not safe where threads run.
-_DIE_WITH_PARENT = (
-    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); os.execv(sys.argv[1], sys.argv[1:])"
-)
 _FAKE = (
     "import sys, fakeredis; "
     "fakeredis.TcpFakeServer((sys.argv[1], int(sys.argv[2])), server_type='valkey').serve_forever()"
@@ -161,10 +156,8 @@ class EmbeddedRedis:
             return [sys.executable, "-c", _FAKE, _HOST, str(port)]
         quiet = ("--save", "", "--appendonly", "no", "--daemonize", "no")
         files = ("--dir", str(self.directory), "--logfile", str(self.directory / "server.log"))
-        command = [binary, "--port", str(port), "--bind", _HOST, *quiet, *files, *self._config]
-        if sys.platform == "linux":
-            command[:0] = [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT]
-        return command
+        address = ("--port", str(port), "--bind", _HOST)
+        return bound_to_us([binary, *address, *quiet, *files, *self._config])
 
     def _signal(self, number: int) -> None:
         if self._process is not None:

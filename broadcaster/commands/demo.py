@@ -47,7 +47,7 @@ _LAST_LINES = 5
 
 
 def run(host: str | None, port: int | None) -> int:
-    """Run the demo until SIGINT or SIGTERM.
+    """Run the demo until SIGINT, SIGTERM or SIGHUP.
 
     Returns:
         The exit status: 0 after a clean stop.
@@ -59,8 +59,9 @@ def run(host: str | None, port: int | None) -> int:
     settings = load_settings(host=host, port=port)
     (sock,) = machine.listen(settings.host, settings.port)
     machine.raise_file_limit()
-    # Until the node takes over the signals, SIGTERM ends us as Ctrl-C does: through all `finally`.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Until the node takes over the signals, each ends us as Ctrl-C does: through all `finally`.
+    for number in machine.stop_signals():
+        signal.signal(number, signal.default_int_handler)
     try:
         with sock, EmbeddedRedis() as redis:
             # Its channels are those that the workers feed, whatever the environment says.

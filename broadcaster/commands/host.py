@@ -1,10 +1,11 @@
-"""What a serving process asks of this machine: a listening socket, open files, calm collections."""
+"""What a serving process asks of this machine: sockets, signals, open files, calm collections."""
 
 from __future__ import annotations
 
 import errno
 import gc
 import logging
+import signal
 import socket
 import sys
 from typing import Any
@@ -71,6 +72,16 @@ def url_of(sock: socket.socket) -> str:
     host, port = sock.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def stop_signals() -> list[signal.Signals]:
+    """Return the signals that ask a command that serves to stop.
+
+    SIGHUP says that its terminal is gone. `nohup` has it ignored, which we leave as it is.
+    """
+    names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+    numbers = [signal.Signals[name] for name in names if hasattr(signal, name)]
+    return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 def raise_file_limit() -> None:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import click
 
+from broadcaster.commands.host import stop_signals
 from broadcaster.commands.logs import LEVELS, printable
 from broadcaster.errors import BroadcasterError, ConfigurationError
 from broadcaster.settings import PREFIX, Settings, load_settings
@@ -84,15 +85,17 @@ _config = click.option(
 @_setting("log_level", type=click.Choice(LEVELS, case_sensitive=False))
 @click.option("--child", hidden=True, help="What the parent of several processes tells one.")
 def serve(config: str | None, child: str | None, **flags: Any) -> None:
-    """Serve clients until Ctrl-C or SIGTERM, which end their streams gently.
+    """Serve clients until Ctrl-C, SIGTERM or SIGHUP, which end their responses gently.
 
     \b
     broadcaster serve --redis-url redis://localhost:6379/0
     broadcaster serve --config hub.toml --host 0.0.0.0 --workers 4
     """
-    # The server takes the signal over when it is there, which takes a second. As the first process
-    # of a container, without a handler, we would not even see it.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # The server takes the signals over when it is there, which takes a second. As the first process
+    # of a container, without a handler, we would not even see them.
+    for number in stop_signals():
+        if number is not signal.SIGINT:  # that raises KeyboardInterrupt already
+            signal.signal(number, lambda *_: sys.exit(0))
     from broadcaster.commands import logs, supervisor
     from broadcaster.commands import serve as serving
 

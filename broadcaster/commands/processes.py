@@ -9,16 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import sys
 from asyncio.subprocess import Process
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-# prctl(PR_SET_PDEATHSIG, SIGTERM), then the command itself: prctl(2) says that the setting is
-# kept over an execve(2).
-_BOUND_TO_US = (
-    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); os.execv(sys.argv[1], sys.argv[1:])"
-)
+from broadcaster.backend.lifeline import bound_to_us
 
 
 async def start(command: Sequence[str], **options: Any) -> Process:
@@ -28,9 +23,8 @@ async def start(command: Sequence[str], **options: Any) -> Process:
         command: the path of a program, and its arguments.
         options: of `asyncio.create_subprocess_exec`.
     """
-    bound = [sys.executable, "-I", "-S", "-c", _BOUND_TO_US] if sys.platform == "linux" else []
     return await asyncio.create_subprocess_exec(
-        *bound, *command, stdin=asyncio.subprocess.DEVNULL, start_new_session=True, **options
+        *bound_to_us(command), stdin=asyncio.subprocess.DEVNULL, start_new_session=True, **options
     )
 
 

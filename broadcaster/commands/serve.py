@@ -19,7 +19,7 @@ from broadcaster.web.uvicorn.server import Server, make_server
 
 
 def serve(settings: Settings, config: str | None = None, child: Child | None = None) -> int:
-    """Serve until SIGINT or SIGTERM.
+    """Serve until SIGINT, SIGTERM or SIGHUP.
 
     Args:
         settings: of every node.

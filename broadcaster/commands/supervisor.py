@@ -1,4 +1,7 @@
-"""The processes of `serve --workers N`: started by a small parent, replaced when they die, stopped.
+"""The processes of `serve --workers N`: started by a small parent, watched, replaced, stopped.
+
+A process is replaced when it ends, and when it answers no more: the parent asks each of them every
+5 s over its own socket, and kills it after three misses.
 
 On Linux each has its own listening socket on the port (SO_REUSEPORT), so that the kernel spreads
 clients evenly. The parent keeps all of them open: clients of a node that is being replaced wait
@@ -11,11 +14,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import socket
 import sys
 import time
+from asyncio.subprocess import Process
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -23,6 +27,8 @@ from typing import NamedTuple
 import orjson
 
 from broadcaster.commands import processes
+from broadcaster.commands.host import stop_signals
+from broadcaster.node import peers
 from broadcaster.settings import PREFIX, Settings
 
 logger = logging.getLogger(__name__)
@@ -30,6 +36,10 @@ logger = logging.getLogger(__name__)
 _STOP_GRACE_S = 10.0
 _BACKOFF_S = (0.1, 5.0)
 _LONG_LIFE_S = 10.0
+_ASK_EVERY_S = 5.0
+_MISSES = 3
+# What it may take to start: a busy machine is slow.
+_START_S = 60.0
 
 
 class Child(NamedTuple):
@@ -59,7 +69,7 @@ async def supervise(
 ) -> None:
     """Keep a node running on each group of sockets until a signal asks to stop."""
     stopping, loop = asyncio.Event(), asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in stop_signals():
         loop.add_signal_handler(number, stopping.set)
     port = sockets[0][0].getsockname()[1]
     environment = _environment(settings.model_copy(update={"port": port}), config)
@@ -91,19 +101,23 @@ def _environment(settings: Settings, config: str | None) -> dict[str, str]:
 
 
 async def keep(child: Child, environment: dict[str, str], stop_s: float) -> None:
-    """Run a node process, and another one when it dies. Cancelling stops it cleanly."""
+    """Run a node process, and another one when it ends or hangs. Cancelling stops it cleanly."""
     wait_s = _BACKOFF_S[0]
     command = [sys.executable, "-P", "-m", "broadcaster", "serve", "--child", str(child)]
     while True:
         started_s = time.monotonic()
+        path = Path(child.directory) / str(child.process)
+        path.unlink(missing_ok=True)  # its predecessor's
         try:
             process = await processes.start(command, env=environment, pass_fds=child.fds)
         except OSError as error:  # no memory, or too many processes: that may pass
             logger.error("node process %d can't be started, trying again: %s", child.process, error)
         else:
+            watch = asyncio.create_task(_end_if_it_hangs(process, path))
             try:
                 status = await process.wait()
             finally:
+                watch.cancel()
                 await processes.stop([process], stop_s)
             logger.error(
                 "node process %d %s: starting another", process.pid, processes.how_it_ended(status)
@@ -111,3 +125,19 @@ async def keep(child: Child, environment: dict[str, str], stop_s: float) -> None
         lived_s = time.monotonic() - started_s
         wait_s = _BACKOFF_S[0] if lived_s > _LONG_LIFE_S else min(wait_s * 2, _BACKOFF_S[1])
         await asyncio.sleep(wait_s)
+
+
+async def _end_if_it_hangs(process: Process, path: Path) -> None:
+    """Kill a node process that answers no more. Its clients come back elsewhere."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_START_S):
+            while not path.exists():  # noqa: ASYNC110, ASYNC240 -- made by another process
+                await asyncio.sleep(_ASK_EVERY_S / 10)
+    misses = 0
+    while misses < _MISSES:
+        next_s = time.monotonic() + _ASK_EVERY_S
+        misses = 0 if await peers.is_alive(path, _ASK_EVERY_S) else misses + 1
+        await asyncio.sleep(next_s - time.monotonic())
+    logger.error("node process %d does not answer: ending it", process.pid)
+    # Not SIGTERM first: a process that hangs would not act on it, and its clients are waiting.
+    process.kill()

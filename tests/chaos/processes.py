@@ -18,7 +18,8 @@ import orjson
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from broadcaster.backend.embedded import _DIE_WITH_PARENT, free_port
+from broadcaster.backend.embedded import free_port
+from broadcaster.backend.lifeline import bound_to_us
 from tests.wait import until
 
 _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG, prctl(2)
@@ -35,7 +36,7 @@ def die_with_parent() -> None:
 
 def command(*arguments: str) -> list[str]:
     """A Python command that ends with us."""
-    return [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, sys.executable, *arguments]
+    return bound_to_us([sys.executable, *arguments])
 
 
 class Node:

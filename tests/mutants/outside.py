@@ -61,4 +61,32 @@ MUTANTS: tuple[Mutant, ...] = (
         'return "workers"',
         ("tests/deploy/test_wheel.py::test_the_demo_runs",),
     ),
+    Mutant(
+        "supervisor: a process that hangs is left alone",
+        "broadcaster/commands/supervisor.py",
+        "    process.kill()\n",
+        "    return\n",
+        ("tests/commands/test_supervisor.py::test_one_that_never_answers_is_ended_as_well",),
+    ),
+    Mutant(
+        "supervisor: a process that answers is ended",
+        "broadcaster/commands/supervisor.py",
+        "misses = 0 if await peers",
+        "misses = misses + 1 if await peers",
+        ("tests/commands/test_supervisor.py::test_a_process_that_answers_is_left_alone",),
+    ),
+    Mutant(
+        "server: a hangup cuts all clients off",
+        "broadcaster/web/uvicorn/server.py",
+        "with super().capture_signals(), _on_hangup(self.handle_exit):",
+        "with super().capture_signals():",
+        ("tests/commands/test_serve.py::test_a_hangup_drains_a_node",),
+    ),
+    Mutant(
+        "server: a hangup that nohup keeps away ends a node",
+        "broadcaster/commands/host.py",
+        "if signal.getsignal(number) is not signal.SIG_IGN]",
+        "if True]",
+        ("tests/commands/test_serve.py::test_a_hangup_that_is_ignored_stays_ignored",),
+    ),
 )

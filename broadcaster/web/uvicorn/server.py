@@ -43,10 +43,25 @@ class Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """As uvicorn's, but a signal that asks for a clean exit is not raised again afterwards:
-        the exit was clean, and status 0 says so."""
-        with super().capture_signals():
+        the exit was clean, and status 0 says so. A hangup asks for the same."""
+        with super().capture_signals(), _on_hangup(self.handle_exit):
             yield
             self._captured_signals.clear()
+
+
+@contextmanager
+def _on_hangup(handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
+    """Call a handler on SIGHUP, unless it is ignored: then `nohup` wants the process to stay."""
+    number = getattr(signal, "SIGHUP", None)
+    in_main = threading.current_thread() is threading.main_thread()
+    if number is None or not in_main or signal.getsignal(number) is signal.SIG_IGN:
+        yield
+        return
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 def make_server(

@@ -1,0 +1,80 @@
+"""What ends a command that serves: a hangup as SIGTERM does, unless it is to be ignored."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.command_line import SCRIPT, Running, Start, alive, children, ready, starting
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="has no SIGHUP")
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    """Starts commands; all end with the test."""
+    async with starting() as start:
+        yield start
+
+
+async def test_a_hangup_drains_a_node(start: Start, redis_url: str) -> None:
+    node = await start("serve", "--port", "0", "--redis-url", redis_url)
+    url = await node.url()
+    await ready(url)
+    async with (
+        httpx.AsyncClient(base_url=url) as http,
+        http.stream("GET", "/v1/inventory/stream") as stream,
+    ):
+        pieces = stream.aiter_text()
+        assert "retry:" in await anext(pieces)
+        node.process.send_signal(signal.SIGHUP)
+        async with asyncio.timeout(15.0):
+            rest = "".join([piece async for piece in pieces])
+    assert "retry:" in rest
+    assert await node.ended() == 0
+    assert "Traceback" not in "".join(node.err)
+
+
+async def test_a_hangup_that_is_ignored_stays_ignored(redis_url: str) -> None:
+    """As `nohup` starts it."""
+    process = await asyncio.create_subprocess_exec(
+        "/bin/sh", "-c", 'trap "" HUP; exec "$0" "$@"',
+        SCRIPT, "serve", "--port", "0", "--redis-url", redis_url,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    node = Running(process)
+    try:
+        url = await node.url()
+        await ready(url)
+        process.send_signal(signal.SIGHUP)
+        for _ in range(10):  # the server looks ten times a second whether it was asked to stop
+            async with httpx.AsyncClient() as http:
+                assert (await http.get(f"{url}/readyz")).status_code == 200
+            await asyncio.sleep(0.05)
+        assert await node.stop() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await node.ended()
+
+
+async def test_a_hangup_ends_a_demo_that_leaves_nothing_behind(
+    start: Start, tmp_path: Path
+) -> None:
+    demo = await start("demo", "--port", "0", env={"TMPDIR": str(tmp_path)})
+    await demo.line("The page")
+    assert os.listdir(tmp_path)
+    group = children(demo.process.pid)
+    assert len(group) == 4  # Valkey and three workers
+    assert await demo.stop(signal.SIGHUP) == 0
+    assert not os.listdir(tmp_path)
+    assert not alive(group)
+    assert "Traceback" not in "".join(demo.err)
