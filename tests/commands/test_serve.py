@@ -9,12 +9,15 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.command_line import SCRIPT, Running, Start, alive, children, ready, starting
+from tests.wait import PATIENCE_S, http_client
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="has no SIGHUP")
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.skipif(sys.platform == "win32", reason="has no SIGHUP"),
+]
 
 
 @pytest.fixture
@@ -29,13 +32,13 @@ async def test_a_hangup_drains_a_node(start: Start, redis_url: str) -> None:
     url = await node.url()
     await ready(url)
     async with (
-        httpx.AsyncClient(base_url=url) as http,
+        http_client(base_url=url) as http,
         http.stream("GET", "/v1/inventory/stream") as stream,
     ):
         pieces = stream.aiter_text()
         assert "retry:" in await anext(pieces)
         node.process.send_signal(signal.SIGHUP)
-        async with asyncio.timeout(15.0):
+        async with asyncio.timeout(PATIENCE_S):
             rest = "".join([piece async for piece in pieces])
     assert "retry:" in rest
     assert await node.ended() == 0
@@ -56,7 +59,7 @@ async def test_a_hangup_that_is_ignored_stays_ignored(redis_url: str) -> None:
         await ready(url)
         process.send_signal(signal.SIGHUP)
         for _ in range(10):  # the server looks ten times a second whether it was asked to stop
-            async with httpx.AsyncClient() as http:
+            async with http_client() as http:
                 assert (await http.get(f"{url}/readyz")).status_code == 200
             await asyncio.sleep(0.05)
         assert await node.stop() == 0

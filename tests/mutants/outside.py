@@ -85,8 +85,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "server: a hangup that nohup keeps away ends a node",
         "broadcaster/commands/host.py",
-        "if signal.getsignal(number) is not signal.SIG_IGN]",
-        "if True]",
+        "signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:",
+        "True:",
         ("tests/commands/test_serve.py::test_a_hangup_that_is_ignored_stays_ignored",),
     ),
 )
