@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from broadcaster.backend.embedded import EmbeddedRedis
     from broadcaster.backend.outgoing import Outgoing
     from broadcaster.backend.publisher import Publisher, SyncPublisher
-    from broadcaster.backend.runs import Run, RunQueue
+    from broadcaster.backend.run import Run
+    from broadcaster.backend.runs import RunQueue
     from broadcaster.backend.transaction import Transaction
     from broadcaster.client.parser import StreamEvent
     from broadcaster.client.source import EventSource
@@ -83,7 +84,8 @@ _HOME = {
     "broadcaster.backend.embedded": ("EmbeddedRedis",),
     "broadcaster.backend.outgoing": ("Outgoing",),
     "broadcaster.backend.publisher": ("Publisher", "SyncPublisher"),
-    "broadcaster.backend.runs": ("Run", "RunQueue"),
+    "broadcaster.backend.run": ("Run",),
+    "broadcaster.backend.runs": ("RunQueue",),
     "broadcaster.backend.transaction": ("Transaction",),
     "broadcaster.client.parser": ("StreamEvent",),
     "broadcaster.client.source": ("EventSource",),

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from zlib import crc32
 
-from broadcaster.core.cursor import RUN, Start, parse_start
+from broadcaster.core.cursor import Start, parse_start
+from broadcaster.core.run import RUN
 from broadcaster.errors import ConfigurationError, InvalidCursorError
 
 MAXLEN = 100_000

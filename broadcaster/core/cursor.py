@@ -15,10 +15,8 @@ from datetime import datetime
 from typing import Literal
 
 from broadcaster.core.event import CLOCK_TOLERANCE_S, Boundary, EventId
+from broadcaster.core.run import RUN
 from broadcaster.errors import InvalidCursorError
-
-RUN = "run"
-"""The name under which a cursor carries its run; no stream may be called so."""
 
 Positions = dict[str, EventId]
 """A reader's position in each stream: the id of the last entry it is past."""

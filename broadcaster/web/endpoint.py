@@ -19,6 +19,7 @@ from broadcaster.core.counters import Meters
 from broadcaster.core.cursor import Positions, Start
 from broadcaster.core.event import CLOCK_TOLERANCE_S, EventId
 from broadcaster.core.hub import Hub
+from broadcaster.core.run import key_of
 from broadcaster.core.subscription import ReshardedError, Subscriber, Subscription, restore
 from broadcaster.core.window import Ask, Place
 from broadcaster.core.wire import Ending, ResetReason, Shed, SinkKind
@@ -298,7 +299,7 @@ class _Request:
         (key,) = self.subscription.keys
         old = self.subscription
         self.subscription = Subscription(
-            old.streams, frozenset({f"{key}#{run}"}), old.types, old.terminal, run
+            old.streams, frozenset({key_of(key, run)}), old.types, old.terminal, run
         )
 
     def greeting(self, retry_ms: int) -> bytes:

@@ -123,7 +123,15 @@ async def test_a_worker_that_stalls_just_before_it_writes(worker: Publisher) -> 
     await ask(worker)
     stalling = Stalling(worker.redis, channels=CHANNELS)
     mine = await one(queue(stalling, 0.0))
-    other = Run(queue(worker, 0.0), mine.id, mine.key)
+    others = queue(worker, 0.0)
+    other = Run(
+        mine.id,
+        mine.key,
+        publisher=worker,
+        channel=others.channel,
+        worker=others.consumer,
+        drop=others.drop,
+    )
 
     async def take_over() -> None:
         await other.begin()
@@ -144,12 +152,12 @@ async def test_who_dies_between_the_last_event_and_the_queue(
 ) -> None:
     await ask(worker)
     dying = queue(worker, SOON_S)
-    run = await one(dying)
 
     async def die(run: Run) -> None:
         raise BackendUnavailableError
 
     monkeypatch.setattr(dying, "drop", die)
+    run = await one(dying)
     with pytest.raises(BackendUnavailableError):
         await run.complete(data=None)
     other = queue(worker, SOON_S)

@@ -327,7 +327,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "stream: a run is anybody's",
         _STREAM_PY,
-        'frozenset({f"{key}#{run}"})',
+        "frozenset({key_of(key, run)})",
         "frozenset()",
         (_STREAM + "test_a_run_is_requested_once_and_continued",),
     ),
