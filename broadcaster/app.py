@@ -15,15 +15,17 @@ from broadcaster.web.uvicorn.server import ending_responses_on_signals
 def create_app(settings: Settings | None = None) -> Application:
     """Make the hub as an ASGI application.
 
+    To mount it into your own application::
+
+        hub = create_app()
+        app = FastAPI(lifespan=hub.router.lifespan_context)
+        app.mount("/live", hub)
+
     Args:
         settings: read from the environment and `BROADCASTER_CONFIG` if not given.
 
     Returns:
-        An application to serve, or to mount into your own:
-
-            hub = create_app()
-            app = FastAPI(lifespan=hub.router.lifespan_context)
-            app.mount("/live", hub)
+        The application.
 
     Raises:
         ConfigurationError: the settings can't work.

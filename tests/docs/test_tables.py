@@ -29,7 +29,7 @@ def test_every_setting_is_documented() -> None:
 
 def test_the_reference_has_every_public_name() -> None:
     page = (ROOT / "docs" / "api.md").read_text("utf-8")
-    named = re.findall(r"^\.\. auto\w+:: (\w+)", page, re.MULTILINE)
+    named = re.findall(r"^\.\. (?:auto\w+|data):: (\w+)", page, re.MULTILINE)
     assert sorted(named) == sorted(broadcaster.__all__)
 
 
