@@ -14,6 +14,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from enum import Enum, auto
+from heapq import merge
+from itertools import islice
 from typing import NamedTuple
 
 from broadcaster.core.event import ZERO, EventId
@@ -23,6 +25,9 @@ from broadcaster.core.sse import Frame
 # grow for a long time after it is full.
 _COMPACT_EVERY = 256
 _PAGE_EVENTS = 1000
+# Removing the first of fewer places moves less than 2 KB. Of more, the evicted ones are left where
+# they are until they are a half.
+_LONG = 256
 _EVICTED = Frame(ZERO, "", "", b"")
 
 
@@ -74,25 +79,28 @@ class Window:
         self.complete = complete
         self.bytes = 0
         # A frame's *place* is its index in _frames plus _base. Evicted ones are _EVICTED until the
-        # list is compacted, so that evicting is O(1). _previous holds the place of the frame
-        # before it with the same key, which makes one chain per key, newest first: walking it
-        # back from _newest costs as many steps as there are frames to send. An evicted place is
-        # below _base + _first, so a chain needs no repair when its end is evicted.
+        # list is compacted, so that evicting is O(1). _places holds the places of each key, oldest
+        # first: bisection finds where a page begins, so its cost does not depend on what else the
+        # key has. A key that has had one place only has it without a list, which saves 88 bytes.
         self._frames: list[Frame] = []
-        self._previous: list[int] = []
-        self._newest: dict[str, int] = {}
+        self._places: dict[str, int | list[int]] = {}
         self._base = 0
         self._first = 0
 
     def append(self, frames: Sequence[Frame]) -> None:
         """Add newer frames and evict the oldest ones beyond the bounds."""
-        # This and `_evict` are done to every event: 0.4 µs each. Locals, and one unpacking for all
-        # of a frame, halve that.
-        newest, previous, size = self._newest, self._previous.append, 0
+        # This and `_evict` are done to every event: 0.4 µs for both. Locals, and one unpacking for
+        # all of a frame, halve that.
+        index, size = self._places, 0
         for place, (_, _, key, wire) in enumerate(frames, self._base + len(self._frames)):
-            previous(newest.get(key, -1) if key else -1)
             if key:
-                newest[key] = place
+                places = index.get(key)
+                if places is None:
+                    index[key] = place
+                elif isinstance(places, list):
+                    places.append(place)
+                else:
+                    index[key] = [places, place]
             size += len(wire)
         self._frames += frames
         self.bytes += size
@@ -131,14 +139,14 @@ class Window:
         index = self._index_from(position)
         if index < len(self._frames) and self._frames[index].id == position:
             index += 1
+        frames: Iterator[Frame]
         if keys:
-            # The chains give newest first; frames sort by id, and no two have the same.
-            found = sorted(f for key in keys for f in self._chain(key, self._base + index))
+            places = merge(*(self._places_from(key, self._base + index) for key in keys))
+            frames = (self._frames[place - self._base] for place in places)
         else:
-            found = self._frames[index : index + _PAGE_EVENTS]
-        page = found[: _fitting(found, max_bytes)]
-        wanted = len(found) if keys else len(self._frames) - index
-        return page, len(page) == wanted
+            frames = iter(self._frames[index : index + _PAGE_EVENTS + 1])
+        page = list(_fitting(frames, max_bytes))
+        return page, next(frames, None) is None
 
     def at_or_before(self, position: EventId) -> EventId | None:
         """The newest entry that is not after a position; None if that lies before the window."""
@@ -188,12 +196,9 @@ class Window:
         """Drop what is after a position: the stream's history has changed there (a failover)."""
         while len(self) and self._frames[-1].id > position:
             frame = self._frames.pop()
-            previous = self._previous.pop()
             self.bytes -= len(frame.wire)
-            if previous >= self._base + self._first:
-                self._newest[frame.key] = previous
-            else:
-                self._newest.pop(frame.key, None)
+            if frame.key:
+                self._forget_newest(frame.key)
         # A second failover must not make the first one forgotten; but what ends before the window
         # begins is nobody's position here.
         self.dropped = [(parted, end) for parted, end in self.dropped if end > self.floor]
@@ -205,39 +210,55 @@ class Window:
         # A frame is a tuple that begins with its id, so it is not below (id,) if its id is not.
         return bisect_left(self._frames, (position,), self._first)
 
-    def _chain(self, key: str, from_place: int) -> Iterable[Frame]:
-        place = self._newest.get(key, -1)
-        while place >= from_place:
-            yield self._frames[place - self._base]
-            place = self._previous[place - self._base]
+    def _places_from(self, key: str, place: int) -> Iterator[int]:
+        """The places of a key that are not below one, oldest first, each read when it is needed."""
+        known = self._places.get(key, [])
+        places = known if isinstance(known, list) else [known]
+        return map(places.__getitem__, range(bisect_left(places, place), len(places)))
+
+    def _forget_newest(self, key: str) -> None:
+        places = self._places[key]
+        if isinstance(places, list):
+            places.pop()
+            # A list that may be short now has no evicted places, see `_evict`.
+            del places[: bisect_left(places, self._base + self._first)]
+        if isinstance(places, int) or not places:
+            del self._places[key]
 
     def _evict(self) -> None:
-        frames, newest, base, first = self._frames, self._newest, self._base, self._first
-        size, floor, most = self.bytes, self.floor, self.max_events
-        while len(frames) - first > most or size > self.max_bytes:
+        frames, index, first = self._frames, self._places, self._first
+        size, floor, most = self.bytes, self.floor, self.max_bytes
+        spare = len(frames) - self.max_events
+        while first < spare or size > most:
             floor, _, key, wire = frames[first]
-            frames[first] = _EVICTED
-            if newest.get(key) == base + first:
-                del newest[key]
             first += 1
             size -= len(wire)
+            if key:
+                places = index[key]
+                if not isinstance(places, list) or len(places) == 1:
+                    del index[key]
+                elif len(places) < _LONG:
+                    del places[0]
+                elif places[len(places) >> 1] < self._base + first:
+                    del places[: bisect_left(places, self._base + first)]
         if first == self._first:
             return
+        frames[self._first : first] = [_EVICTED] * (first - self._first)
         self._first, self.bytes, self.floor, self.complete = first, size, floor, False
         if first >= _COMPACT_EVERY and first * 2 > len(frames):
             self._compact()
 
     def _compact(self) -> None:
-        del self._frames[: self._first], self._previous[: self._first]
+        del self._frames[: self._first]
         self._base += self._first
         self._first = 0
 
 
-def _fitting(frames: list[Frame], max_bytes: int) -> int:
-    """How many frames to take to reach a sum of bytes: a page is at most one frame over it."""
+def _fitting(frames: Iterable[Frame], max_bytes: int) -> Iterator[Frame]:
+    """Frames up to the one that reaches a sum of bytes: a page is at most one frame over it."""
     size = 0
-    for count, frame in enumerate(frames[:_PAGE_EVENTS], 1):
+    for frame in islice(frames, _PAGE_EVENTS):
         size += len(frame.wire)
+        yield frame
         if size >= max_bytes:
-            return count
-    return min(len(frames), _PAGE_EVENTS)
+            return

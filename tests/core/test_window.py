@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,7 +77,7 @@ def test_evicting_forgets_keys() -> None:
     for ms in range(1, 20_000):
         window.append([frame(ms, f"k{ms}")])
     assert ids(window.after(window.floor, ("k19999", "k19998", "k19997"))) == [19998, 19999]
-    assert len(window._newest) == 2
+    assert len(window._places) == 2
     assert len(window._frames) < 10_000
 
 
@@ -156,7 +158,39 @@ def test_a_small_window_that_is_full_grows_no_more() -> None:
     assert len(window._frames) < 300
 
 
-@pytest.mark.parametrize("compact_every", [1, 256])
+def test_a_key_that_all_events_have_keeps_few_evicted_places() -> None:
+    window = Window(max_events=1000, max_bytes=1 << 20)
+    for ms in range(1, 5000):
+        window.append([frame(ms, "hot")])
+    places = window._places["hot"]
+    assert isinstance(places, list)
+    assert len(places) <= 2 * len(window)
+    window.append([frame(ms, "other") for ms in range(5000, 6000)])
+    assert list(window._places) == ["other"]
+
+
+def page_cost_s(window: Window, keys: tuple[str, ...]) -> float:
+    """The least CPU time that the first page takes."""
+    costs = []
+    for _ in range(20):
+        start_s = time.thread_time()
+        page, _ = window.after(window.floor, keys, 1000)
+        costs.append(time.thread_time() - start_s)
+        assert len(page) == 100
+    return min(costs)
+
+
+@pytest.mark.parametrize("keys", [("hot",), ("hot", "warm", "cold")])
+def test_a_page_costs_no_more_when_its_keys_have_many_events(keys: tuple[str, ...]) -> None:
+    costs = []
+    for events in (1000, 100_000):
+        window = Window(events, 1 << 30)
+        window.append([frame(ms, keys[ms % len(keys)]) for ms in range(1, events + 1)])
+        costs.append(page_cost_s(window, keys))
+    assert costs[1] <= 3 * costs[0]
+
+
+@pytest.mark.parametrize(("compact_every", "long"), [(1, 3), (1, 256), (256, 3)])
 @given(
     batches=st.lists(st.lists(st.sampled_from(["", "a", "b", "c"]), max_size=6), max_size=12),
     bounds=st.tuples(st.integers(1, 8), st.integers(10, 100)),
@@ -166,6 +200,7 @@ def test_a_small_window_that_is_full_grows_no_more() -> None:
 )
 def test_paging_through_a_window_gives_what_a_plain_list_holds(
     compact_every: int,
+    long: int,
     batches: list[list[str]],
     bounds: tuple[int, int],
     rewinds: list[int],
@@ -174,6 +209,7 @@ def test_paging_through_a_window_gives_what_a_plain_list_holds(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("broadcaster.core.window._COMPACT_EVERY", compact_every)
+        patch.setattr("broadcaster.core.window._LONG", long)
         window, model, ms = Window(*bounds), [], 0
         for number, batch in enumerate(batches):
             for key in batch:
@@ -186,6 +222,7 @@ def test_paging_through_a_window_gives_what_a_plain_list_holds(
         kept = model[len(model) - len(window) :]
         assert len(window) <= bounds[0]
         assert window.bytes == sum(len(f.wire) for f in kept) <= bounds[1]
+        assert window._places.keys() == {f.key for f in kept if f.key}
         for start in [window.floor, *(f.id for f in kept)]:
             wanted = [f for f in kept if f.id > start and (not keys or f.key in keys)]
             got: list[Frame] = []
