@@ -18,7 +18,7 @@ class Inventory:
     """Publishes `stock-change` and `price-change` to `inventory`, one by one."""
 
     def __init__(self, publisher: Publisher, *, seed: int | None = None) -> None:
-        """Prepare; `seed` makes the choices repeatable."""
+        """Use a publisher; `seed` makes the choices repeatable."""
         self._store = Store(publisher)
         self._random = random.Random(seed)
 

@@ -40,7 +40,7 @@ class Orders:
     """Publishes the steps of orders to `orders`, and what they take to `inventory`."""
 
     def __init__(self, publisher: Publisher, *, seed: int | None = None) -> None:
-        """Prepare; `seed` makes the choices repeatable."""
+        """Use a publisher; `seed` makes the choices repeatable."""
         self._publisher = publisher
         self._store = Store(publisher)
         self._random = random.Random(seed)

@@ -17,7 +17,7 @@ from broadcaster import BackendUnavailableError, Publisher, Run, RunLostError, R
 from .runner import Life
 from .store import PETS, Pet, Store
 
-log = logging.getLogger("workers")
+logger = logging.getLogger("workers")
 
 CHANNEL = "recommendations"
 PIECES = 5
@@ -41,7 +41,7 @@ class Recommendations:
     """Publishes `recommendation` events and a `complete` for each request."""
 
     def __init__(self, publisher: Publisher, *, takeover_s: float = 15.0) -> None:
-        """Prepare.
+        """Join the workers of the channel; nothing is taken before `run`.
 
         Args:
             publisher: what to publish with.
@@ -98,10 +98,10 @@ class Recommendations:
             if await life.patiently(lambda: run.complete(data=data)):
                 life.announced += 1
         except RunLostError as error:
-            log.info("%s: left to it", error)
+            logger.info("%s: left to it", error)
             self._queue.release(run)
         except Exception:
-            log.exception("run %s failed; it is tried again later", run.id)
+            logger.exception("run %s failed; it is tried again later", run.id)
             self._queue.release(run)
 
     async def _publish_piece(self, run: Run, life: Life) -> None:

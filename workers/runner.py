@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from broadcaster import BackendUnavailableError
 
-log = logging.getLogger("workers")
+logger = logging.getLogger("workers")
 
 REPORT_S = 5.0
 GRACE_S = 3.0
@@ -114,13 +114,13 @@ class Life:
                 failures += 1
                 # Jitter, so that a herd of workers does not come back in one instant.
                 wait_s = min(_BACKOFF_MIN_S * 2**failures, _BACKOFF_MAX_S) * random.uniform(0.5, 1)
-                log.warning("Redis is not available (%s): again in %.1f s", error, wait_s)
+                logger.warning("Redis is not available (%s): again in %.1f s", error, wait_s)
                 await self.sleep(wait_s)
                 if self.stopping:
                     return None
             else:
                 if failures:
-                    log.warning("Redis is back after %d attempts", failures + 1)
+                    logger.warning("Redis is back after %d attempts", failures + 1)
                 return result
 
 
@@ -133,7 +133,7 @@ async def run_worker(worker: Worker, life: Life) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, life.stop)
-    log.info("started; SIGTERM or Ctrl-C stops it cleanly")
+    logger.info("started; SIGTERM or Ctrl-C stops it cleanly")
     work = asyncio.create_task(worker.run(life))
     stopped = asyncio.create_task(life._stopping.wait())
     try:
@@ -164,7 +164,7 @@ def showing_progress(name: str, life: Life) -> Iterator[None]:
         yield
     finally:
         task.cancel()
-        log.info("%s: %d events published, stopped", name, life.announced)
+        logger.info("%s: %d events published, stopped", name, life.announced)
 
 
 async def _log_lines(name: str, life: Life) -> None:
@@ -172,7 +172,7 @@ async def _log_lines(name: str, life: Life) -> None:
         before = life.announced
         await asyncio.sleep(REPORT_S)
         rate = (life.announced - before) / REPORT_S
-        log.info("%s: %d events published, %.1f/s", name, life.announced, rate)
+        logger.info("%s: %d events published, %.1f/s", name, life.announced, rate)
 
 
 async def _bar(name: str, life: Life, console: Console) -> None:

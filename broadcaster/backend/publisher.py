@@ -70,7 +70,7 @@ class Publisher(_Addressed):
         channels: Channels | None = None,
         maxlen: Maxlen = "channel",
     ) -> None:
-        """Prepare a publisher; no connection is opened before the first event.
+        """Make a publisher; no connection is opened before the first event.
 
         Args:
             redis_url_or_client: a url (the client is then ours and closed with us) or a client.
@@ -215,7 +215,7 @@ class SyncPublisher(_Addressed):
         channels: Channels | None = None,
         maxlen: Maxlen = "channel",
     ) -> None:
-        """Prepare a publisher; arguments and errors as for `Publisher`."""
+        """Make a publisher; arguments and errors as for `Publisher`."""
         super().__init__(channels, maxlen)
         given = redis_url_or_client
         self._owned = isinstance(given, str)

@@ -17,7 +17,7 @@ class Requester:
     """Asks the workers of a consumer group to produce something."""
 
     def __init__(self, client: AsyncClient) -> None:
-        """Prepare, with a client that sends nothing twice."""
+        """Take a client that sends nothing twice."""
         self._client: Any = client
         self._places = asyncio.Semaphore(_CONCURRENT)
 

@@ -32,7 +32,7 @@ class Roster:
     """
 
     def __init__(self, client: AsyncClient, redis_key: str, name: str) -> None:
-        """Prepare.
+        """Name a node and the hash of nodes; nothing is sent yet.
 
         Args:
             client: stays the caller's.

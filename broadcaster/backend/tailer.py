@@ -22,6 +22,7 @@ from redis.exceptions import TimeoutError as RedisTimeout
 
 from broadcaster.backend.driver.errors import TROUBLE
 from broadcaster.backend.stream import Decoder, Info, RedisStream, id_of
+from broadcaster.core.backoff import backoff_s
 from broadcaster.core.entry import Row
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.sse import Frame
@@ -128,7 +129,7 @@ class Tailer:
                 if self._in_step and str(error).startswith("WRONGTYPE"):  # it is no stream now
                     self._in_step = False
                     yield Restart(ZERO, [], complete=True)
-                await asyncio.sleep(_backoff_s(failures))
+                await asyncio.sleep(backoff_s(failures, *_BACKOFF_S, random.random()))
                 failures += 1
 
     def _report(self, error: Exception, failures: int) -> None:
@@ -262,8 +263,3 @@ class Tailer:
                 yield frame
             start = id_of(rows[-1]).before()
             rows = await self._stream.back_from(start, self._count) if start > ZERO else []
-
-
-def _backoff_s(failures: int) -> float:
-    least, most = _BACKOFF_S
-    return random.uniform(0.5, 1.0) * min(most, least * 2.0 ** min(failures, 10))

@@ -16,6 +16,7 @@ import httpx
 import orjson
 
 from broadcaster.client.parser import Parser, StreamEvent
+from broadcaster.core.backoff import backoff_s
 from broadcaster.errors import StreamRefusedError
 
 MIME = "text/event-stream"
@@ -48,7 +49,7 @@ class EventSource:
         silence_s: float = _SILENCE_S,
         on_change: Callable[[str, float], object] = lambda trouble, wait_s: None,
     ) -> None:
-        """Prepare; nothing is sent before `events`.
+        """Describe the stream to read; nothing is sent before `events`.
 
         Args:
             url: http:// or https://.
@@ -118,9 +119,8 @@ class EventSource:
         """The server's time at first; longer, and at random, while no connection can be had."""
         wait_s = self.retry_s
         if self._failures:
-            longest_s = max(_MAX_BACKOFF_S, wait_s)
-            wait_s = min(max(wait_s, _LEAST_BACKOFF_S) * 2.0 ** min(self._failures, 10), longest_s)
-            wait_s *= random.uniform(0.5, 1.0)
+            least_s, most_s = max(wait_s, _LEAST_BACKOFF_S), max(wait_s, _MAX_BACKOFF_S)
+            wait_s = backoff_s(self._failures, least_s, most_s, random.random())
         self._failures += 1
         return wait_s
 

@@ -11,10 +11,10 @@ import sys
 from typing import Any
 
 from broadcaster.errors import ConfigurationError
+from broadcaster.web.uvicorn.server import BACKLOG
 
 logger = logging.getLogger(__name__)
 
-_BACKLOG = 4096
 _GC_THRESHOLDS = (10_000, 20, 50)
 
 
@@ -50,7 +50,7 @@ def _bind(family: int, address: tuple[Any, ...], *, shared: bool) -> socket.sock
     return socket.create_server(
         address,
         family=family,
-        backlog=_BACKLOG,
+        backlog=BACKLOG,
         reuse_port=shared,
         dualstack_ipv6=both,
     )

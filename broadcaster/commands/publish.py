@@ -57,7 +57,7 @@ class LinePublisher:
         announce: Callable[[list[EventId]], object],
         advance: Advance = lambda size, events: None,
     ) -> None:
-        """Prepare.
+        """Choose a channel; nothing is read before `publish`.
 
         Args:
             publisher: to publish with; stays the caller's.

@@ -28,6 +28,7 @@ import orjson
 
 from broadcaster.commands import processes
 from broadcaster.commands.host import stop_signals
+from broadcaster.core.backoff import backoff_s
 from broadcaster.node import peers
 from broadcaster.settings import PREFIX, Settings
 
@@ -102,7 +103,7 @@ def _environment(settings: Settings, config: str | None) -> dict[str, str]:
 
 async def keep(child: Child, environment: dict[str, str], stop_s: float) -> None:
     """Run a node process, and another one when it ends or hangs. Cancelling stops it cleanly."""
-    wait_s = _BACKOFF_S[0]
+    failures = 0
     command = [sys.executable, "-P", "-m", "broadcaster", "serve", "--child", str(child)]
     while True:
         started_s = time.monotonic()
@@ -123,8 +124,8 @@ async def keep(child: Child, environment: dict[str, str], stop_s: float) -> None
                 "node process %d %s: starting another", process.pid, processes.how_it_ended(status)
             )
         lived_s = time.monotonic() - started_s
-        wait_s = _BACKOFF_S[0] if lived_s > _LONG_LIFE_S else min(wait_s * 2, _BACKOFF_S[1])
-        await asyncio.sleep(wait_s)
+        failures = 0 if lived_s > _LONG_LIFE_S else failures + 1
+        await asyncio.sleep(backoff_s(failures, *_BACKOFF_S))
 
 
 async def _end_if_it_hangs(process: Process, path: Path) -> None:

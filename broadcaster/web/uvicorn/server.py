@@ -22,7 +22,8 @@ from starlette.types import ASGIApp
 logger = logging.getLogger(__name__)
 
 _GRACE_S = 5
-_BACKLOG = 4096
+BACKLOG = 4096
+"""Connections that the kernel holds until they are accepted: a herd comes at once."""
 _TICK_S = 0.1
 
 
@@ -79,7 +80,7 @@ def make_server(
         log_level=log_level,
         log_config=None,
         server_header=False,
-        backlog=_BACKLOG,
+        backlog=BACKLOG,
         timeout_graceful_shutdown=_GRACE_S,
     )
     return Server(config, drain)
