@@ -9,7 +9,7 @@ COMPILE := $(BIN)/pip-compile --quiet --strip-extras --no-emit-index-url --no-em
 	--no-emit-find-links --no-emit-options --no-header --generate-hashes --allow-unsafe
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: install demo quick test compose-test chaos chaos-quick mutants coverage coverage-all check docs tables bench bench-quick lock clean
+.PHONY: install demo quick test compose-test chaos chaos-quick mutants coverage coverage-all check docs tables bench bench-quick lock wheel release-check clean
 
 install: .venv/.installed
 
@@ -87,6 +87,17 @@ docs: install
 # The tables in docs/ that follow from the code; a test compares them.
 tables: install
 	$(BIN)/python docs/tables.py
+
+# The files of a release in dist/; the wheel is tested in an environment of its own.
+wheel: install
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	WHEEL=$$(ls dist/*.whl) $(PYTEST) tests/deploy/test_wheel.py $(ARGS)
+
+# A tag is `v` and the version, and the changelog has a dated section for it: TAG=v0.1.0.
+release-check:
+	@grep -qxF 'VERSION = "$(TAG:v%=%)"' broadcaster/version.py || { echo "not the version: $(TAG)"; exit 1; }
+	@grep -q '^## $(TAG:v%=%) - 20' CHANGELOG.md || { echo "not in the changelog: $(TAG)"; exit 1; }
 
 lock: install
 	$(COMPILE) --extra dev --output-file requirements.lock pyproject.toml

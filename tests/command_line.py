@@ -67,14 +67,18 @@ Start = Callable[..., Awaitable[Running]]
 
 
 @asynccontextmanager
-async def starting(script: str = SCRIPT) -> AsyncIterator[Start]:
-    """Starts `broadcaster` with arguments; `env` adds to the environment. All end with the test."""
+async def starting(*command: str) -> AsyncIterator[Start]:
+    """Starts a command with arguments; `env` adds to the environment. All end with the test.
+
+    Args:
+        command: what is started; without it, the `broadcaster` of this environment.
+    """
     started: list[Running] = []
 
     async def start(*args: str, env: dict[str, str] | None = None, **options: Any) -> Running:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("BROADCASTER_")}
         process = await asyncio.create_subprocess_exec(
-            script,
+            *(command or (SCRIPT,)),
             *args,
             env={**environment, **QUICK, **(env or {})},
             stdin=PIPE,
