@@ -52,33 +52,52 @@ class Settings(BaseSettings):
     workers: int = Field(1, ge=1, description="processes that share the port")
     channels: _Channels = Field(
         PET_STORE,
-        description="what clients can subscribe to; the pet store if nothing is configured",
+        description="what clients can subscribe to; the pet store's if none is configured",
     )
-    maxlen: Count = Field(MAXLEN, description="entries to retain in a stream, about")
-    window_events: Count = Field(WINDOW_EVENTS, description="events of a stream to keep in memory")
+    maxlen: Count = Field(
+        MAXLEN, description="about how many entries publishers retain in a stream"
+    )
+    window_events: Count = Field(
+        WINDOW_EVENTS, description="the most events of a stream that a node keeps in memory"
+    )
     window_bytes: Count = Field(
-        WINDOW_BYTES, description="bytes of a stream's frames to keep in memory"
+        WINDOW_BYTES, description="the most bytes of a stream's frames that a node keeps in memory"
     )
     max_event_bytes: Count = Field(
-        1536 * 1024, description="larger events are counted and passed over"
+        1536 * 1024, description="bytes of an event above which it is counted and left out"
     )
-    heartbeat_s: Positive = Field(15.0, description="a quiet client gets a comment this often")
-    retry_min_ms: Count = Field(1000, description="least reconnection time told to a client")
-    retry_max_ms: Count = Field(5000, description="greatest reconnection time told to a client")
+    heartbeat_s: Positive = Field(
+        15.0, description="seconds without an event after which a client gets a comment"
+    )
+    retry_min_ms: Count = Field(
+        1000, description="least time after which a client should reconnect"
+    )
+    retry_max_ms: Count = Field(
+        5000, description="greatest time after which a client should reconnect"
+    )
     shed_retry_ms: Count = Field(
-        10_000, description="mean reconnection time told to clients that can't be served for now"
+        10_000,
+        description="mean time after which a client that can't be served for now should reconnect",
     )
     high_water_bytes: Count = Field(
-        64 * 1024, description="unsent bytes of a client above which it is lagging"
+        64 * 1024, description="unsent bytes above which a client is lagging"
     )
-    send_timeout_s: Positive = Field(30.0, description="no write progress for so long: cut")
-    max_connections: Count = Field(100_000, description="clients above which newcomers are shed")
-    drain_s: Positive = Field(10.0, description="time over which open streams are ended at exit")
-    ready_lag_s: Positive = Field(5.0, description="a tailer further behind makes the node unready")
+    send_timeout_s: Positive = Field(
+        30.0, description="seconds without write progress after which a client is disconnected"
+    )
+    max_connections: Count = Field(
+        100_000, description="clients above which newcomers are asked to come back later"
+    )
+    drain_s: Positive = Field(
+        10.0, description="seconds over which open event streams are ended at exit"
+    )
+    ready_lag_s: Positive = Field(
+        5.0, description="seconds that a tailer may be behind before the node is not ready"
+    )
     cors_origins: tuple[str, ...] = Field(
-        (), description="origins whose pages may read the streams; '*' for all"
+        (), description="origins whose pages may read event streams; '*' for all"
     )
-    cors_credentials: bool = Field(False, description="let those pages send cookies")
+    cors_credentials: bool = Field(False, description="allow those pages to send cookies")
     metrics_port: int = Field(
         0, ge=0, le=65535, description="a port of its own for /metrics; 0 answers it on `port`"
     )
@@ -88,7 +107,9 @@ class Settings(BaseSettings):
     node_name: str = Field(
         "", description="this node's name in /v1/nodes; the host's name and the port if empty"
     )
-    access_log: bool = Field(True, description="log a line when a stream opens and when it ends")
+    access_log: bool = Field(
+        True, description="log a line when an event stream opens and when it ends"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="the least severity that is logged"
     )

@@ -83,7 +83,7 @@ _config = click.option(
 @_config
 @_setting("workers", type=click.IntRange(1), metavar="N")
 @_setting("log_level", type=click.Choice(LEVELS, case_sensitive=False))
-@click.option("--child", hidden=True, help="What the parent of several processes tells one.")
+@click.option("--child", hidden=True, help="For the processes that --workers starts.")
 def serve(config: str | None, child: str | None, **flags: Any) -> None:
     """Serve clients until Ctrl-C, SIGTERM or SIGHUP, which end their responses gently.
 
@@ -125,8 +125,10 @@ def demo(host: str | None, port: int | None, log_level: str | None) -> None:
 @main.command(short_help="Publish events.")
 @click.argument("channel")
 @click.option("--type", "type_", default="message", metavar="TYPE", help="The event's name.")
-@click.option("--key", default="", help="What it is about: an order, a pet.")
-@click.option("--data", help="Sent as it is, normally JSON. Without it, events come from stdin.")
+@click.option("--key", default="", help="What the event is about: an order, a pet.")
+@click.option(
+    "--data", help="Goes out as it is, normally JSON. Without it, events come from stdin."
+)
 @_redis_url
 @_config
 def publish(
@@ -139,8 +141,8 @@ def publish(
 ) -> None:
     """Publish to CHANNEL, and print the id of each event.
 
-    Without --data each line of stdin is an event: {"type": …, "key": …, "data": …}, of which only
-    data is needed. What `broadcaster tail` writes into a pipe can be read here.
+    Without --data, each line of stdin is an event: {"type": …, "key": …, "data": …}. Only data is
+    required. The lines that `broadcaster tail` writes into a pipe can be read here.
 
     \b
     broadcaster publish inventory --type stock-change --key 7 --data '{"petId":"7","newStock":4}'
@@ -178,11 +180,11 @@ def tail(
     count: int | None,
     base_url: str,
 ) -> None:
-    """Follow a stream, also when nodes come and go; nothing is missed and nothing comes twice.
+    """Follow an event stream, and resume where it broke off.
 
-    Names channels of the hub at --base-url (several with commas between), or a path or url of an
-    event stream. On a terminal it writes lines for people, in a pipe a JSON object for each event;
-    types that begin with "stream." are the hub's own.
+    The argument names channels of the hub at --base-url, with commas between several, or it is a
+    path or url of an event stream. On a terminal, each event is a line for people. In a pipe, it is
+    a JSON object. Types that begin with "stream." are the hub's own.
 
     \b
     broadcaster tail inventory --from earliest
@@ -205,11 +207,11 @@ def tail(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-@main.command(short_help="Look whether all is fit for a node.")
+@main.command(short_help="Check settings, Redis and this machine.")
 @_redis_url
 @_config
 def check(redis_url: str | None, config: str | None) -> None:
-    """Look whether settings, Redis and this machine are fit for a node, and what to do if not.
+    """Check settings, Redis and this machine before starting a node, and say what to do.
 
     Ends with status 1 if there is a problem.
     """
