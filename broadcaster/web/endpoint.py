@@ -8,19 +8,18 @@ import random
 import time
 from collections.abc import Iterable, Mapping
 from typing import Protocol
-from urllib.parse import parse_qs
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from broadcaster.core import cursor, sse
+from broadcaster.core import sse
 from broadcaster.core.channel import Channel
 from broadcaster.core.counters import Meters
 from broadcaster.core.cursor import Positions, Start
 from broadcaster.core.event import CLOCK_TOLERANCE_S, EventId
 from broadcaster.core.hub import Hub
 from broadcaster.core.run import key_of
-from broadcaster.core.subscription import ReshardedError, Subscriber, Subscription, restore
+from broadcaster.core.subscription import Subscriber, Subscription
 from broadcaster.core.window import Ask, Place
 from broadcaster.core.wire import Ending, ResetReason, Shed, SinkKind
 from broadcaster.errors import (
@@ -28,11 +27,20 @@ from broadcaster.errors import (
     BroadcasterError,
     InvalidCursorError,
     InvalidRequestError,
+    UnknownChannelError,
 )
 from broadcaster.settings import Settings
 from broadcaster.web import head
 from broadcaster.web.connection import Connection
-from broadcaster.web.problem import EVENT_STREAM, come_back, event_stream, problem
+from broadcaster.web.dialects import native
+from broadcaster.web.dialects.native import Wanted
+from broadcaster.web.problem import (
+    EVENT_STREAM,
+    come_back,
+    event_stream,
+    problem,
+    unknown_channel,
+)
 from broadcaster.web.sink import AsgiSink, Sink, TransportSink
 from broadcaster.web.uvicorn.offer import EXTENSION, TransportRefusedError
 
@@ -99,7 +107,8 @@ class EventStream:
         if scope["method"] not in ("GET", "HEAD"):
             return problem(405, "an event stream is read with GET", {"allow": "GET, HEAD"})
         try:
-            request = _Request(self._node, self._channel, key, scope)
+            wanted = native.read(scope, self._node.channels, self._channel, key or "", _now_ms())
+            request = _Request(self._node, wanted, attachable=_is_attachable(scope))
             if scope["method"] == "HEAD":  # opens nothing, and asks no worker for anything
                 return event_stream(b"")
             streams = request.subscription.streams
@@ -109,8 +118,8 @@ class EventStream:
                 reason = await self._node.shedding(streams)
         except (InvalidRequestError, InvalidCursorError) as error:
             return problem(400, str(error))
-        except _UnknownChannelError as error:
-            return problem(404, str(error))
+        except UnknownChannelError as error:
+            return unknown_channel(error)
         except BroadcasterError as error:
             logger.warning("a newcomer is shed: %s", error)
             return self._shed(Shed.REDIS)
@@ -181,73 +190,20 @@ class EventStream:
         return AsgiSink(receive, send, settings.send_timeout_s)
 
 
-class _UnknownChannelError(Exception):
-    """`/v1/events` names a channel that does not exist."""
-
-
 class _Request:
-    """What a client asks for, read from its path, query and headers."""
+    """What a client asks for, and where it begins."""
 
-    def __init__(self, node: Node, channel: Channel | None, key: str | None, scope: Scope) -> None:
+    def __init__(self, node: Node, wanted: Wanted, *, attachable: bool) -> None:
         self._node = node
-        self._query = _query(scope)
-        self._channels = [channel] if channel else self._named()
-        self.subscription = Subscription.to(
-            self._channels, self._keys(channel, key), self._values("type")
-        )
-        self._on_demand = next((c for c in self._channels if c.requests), None)
-        self.unreadable: str | None = None  # a cursor
-        self.positions: Positions = {}
-        self._run: EventId | None = None
-        self._start: Start | None = None
-        self.attachable = _is_attachable(scope)
-        self._read_cursor(scope)
-        self.resumed = bool(self.positions) or self.unreadable is not None
-
-    def _values(self, name: str) -> list[str]:
-        return [value for value in self._query.get(name, []) if value]
-
-    def _named(self) -> list[Channel]:
-        names = [name for value in self._values("channel") for name in value.split(",")]
-        for name in names:
-            if name not in self._node.channels:
-                known = ", ".join(sorted(self._node.channels))
-                raise _UnknownChannelError(f"no channel {name[:64]!r}; there are: {known}")
-        return [self._node.channels[name] for name in names]
-
-    def _keys(self, channel: Channel | None, key: str | None) -> list[str]:
-        if channel is None:
-            return self._values("key")
-        if key is not None:
-            return [key]
-        return self._values(channel.key_param)
-
-    def _read_cursor(self, scope: Scope) -> None:
-        header = next((v for k, v in scope["headers"] if k == b"last-event-id"), None)
-        if header is not None:
-            text = header.decode("latin-1")
-            try:
-                self._restore(text)
-            except InvalidCursorError:
-                self.unreadable = text
-        elif given := self._values("from"):
-            self._read_from(given[0])
-
-    def _read_from(self, text: str) -> None:
-        # An event id and a time have nothing in common but digits and hyphens; a time has a T.
-        if "=" in text or text.replace("-", "").isdigit():
-            try:
-                self._restore(text)
-            except ReshardedError:  # it was right when it was given out
-                self.unreadable = text
-        else:
-            self._start = cursor.parse_start(text, _now_ms())
-
-    def _restore(self, text: str) -> None:
-        positions, run = restore(text, self.subscription, self._channels)
-        if self._on_demand and (run is None or self._on_demand.name not in positions):
-            raise InvalidCursorError(f"the id of a {self._on_demand.name} event names its run")
-        self.positions, self._run = positions, run if self._on_demand else None
+        self._channels = wanted.channels
+        self.subscription = wanted.subscription
+        self._on_demand = wanted.on_demand
+        self.unreadable = wanted.unreadable
+        self.positions: Positions = dict(wanted.positions)
+        self._run = wanted.run
+        self._start = wanted.start
+        self.attachable = attachable
+        self.resumed = wanted.resumed
 
     async def open(self) -> bool:
         """Find every position.
@@ -322,13 +278,6 @@ class _Request:
 def _is_attachable(scope: Scope) -> bool:
     """Whether our protocol offers its connection; it withdraws that when the client goes."""
     return EXTENSION in scope.get("extensions", {})
-
-
-def _query(scope: Scope) -> dict[str, list[str]]:
-    try:
-        return parse_qs(scope["query_string"].decode("ascii"), max_num_fields=100, errors="strict")
-    except ValueError as error:
-        raise InvalidRequestError("the query must be UTF-8, with at most 100 fields") from error
 
 
 def _now_ms() -> int:

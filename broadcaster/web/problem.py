@@ -8,6 +8,7 @@ import orjson
 from starlette.responses import Response
 
 from broadcaster.core.wire import Shed
+from broadcaster.errors import UnknownChannelError
 
 EVENT_STREAM = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -29,6 +30,11 @@ def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> 
         headers={"cache-control": "no-store", **(headers or {})},
         media_type="application/problem+json",
     )
+
+
+def unknown_channel(error: UnknownChannelError) -> Response:
+    """A 404 for a channel that there is not, which names those that there are."""
+    return problem(404, f"no channel {error.channel[:64]!r}; there are: {', '.join(error.known)}")
 
 
 def come_back(retry_ms: int, reason: Shed) -> Response:

@@ -14,10 +14,10 @@ from starlette.routing import Route
 from starlette.types import Lifespan, Message, Receive, Scope, Send
 
 from broadcaster.core.channel import KEY_IN_PATH
-from broadcaster.errors import InvalidRequestError
+from broadcaster.errors import InvalidRequestError, UnknownChannelError
 from broadcaster.settings import Settings
 from broadcaster.web import endpoint, head
-from broadcaster.web.problem import problem
+from broadcaster.web.problem import problem, unknown_channel
 
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -214,8 +214,7 @@ class _Endpoints:
     async def channel(self, request: Request) -> Response:
         name = request.path_params["channel"]
         if name not in self._node.channels:
-            known = ", ".join(sorted(self._node.channels))
-            return problem(404, f"no channel {name[:64]!r}; there are: {known}")
+            return unknown_channel(UnknownChannelError(name, self._node.channels))
         return json(await self._node.describe(name))
 
 

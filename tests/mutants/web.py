@@ -17,6 +17,8 @@ _CONNECTED = "tests/web/test_connection.py::"
 _REHEARSAL = "broadcaster/web/uvicorn/rehearsal.py"
 _REHEARSED = "tests/web/uvicorn/test_rehearsal.py::"
 _CHANGED = _REHEARSED + "test_whatever_changes_in_uvicorn_streams_are_served_and_it_is_said_once"
+_NATIVE = "broadcaster/web/dialects/native.py"
+_READ = "tests/web/dialects/test_native.py::"
 _HEAD = "broadcaster/web/head.py"
 _HEADS = "tests/web/test_head.py::"
 _PATHS = "tests/web/test_paths.py::"
@@ -58,7 +60,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "stream: an id from before a resharding is a bad request in from",
-        _STREAM_PY,
+        _NATIVE,
         "except ReshardedError:  # it was right when it was given out",
         "except BackendUnavailableError:",
         ("tests/web/test_shards.py::test_a_key_that_moves_to_another_shard_is_reset",),
@@ -139,7 +141,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "stream: those who come together are more than there may be",
-        "broadcaster/web/endpoint.py",
+        _STREAM_PY,
         "if not reason and not over:  # others",
         "if False:  # others",
         (_STREAM + "test_the_limit_holds_for_those_who_come_together",),
@@ -199,6 +201,27 @@ MUTANTS: tuple[Mutant, ...] = (
         "    except Exception as error:  # uvicorn",
         "    except ZeroDivisionError as error:  # uvicorn",
         (_CHANGED + "[cycle is renamed]",),
+    ),
+    Mutant(
+        "native: a cursor in the query is passed over",
+        _NATIVE,
+        "        if name in query:\n",
+        "        if False:\n",
+        (_STREAM + "test_a_client_that_sends_its_cursor_in_the_query_misses_nothing",),
+    ),
+    Mutant(
+        "native: of cursors in the query the oldest counts",
+        _NATIVE,
+        "return query[name][-1]",
+        "return query[name][0]",
+        (_READ + "test_of_cursors_in_the_query_the_newest_counts_and_the_first_name",),
+    ),
+    Mutant(
+        "native: a cursor of a run need not name it",
+        _NATIVE,
+        "    if run is None or wanted.on_demand.name not in positions:",
+        "    if False:",
+        (_READ + "test_a_cursor_of_a_run_that_does_not_name_it_is_unreadable",),
     ),
     Mutant(
         "head: a slash in a key is one of the path",
@@ -305,9 +328,9 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "stream: a cursor that can't be read is refused",
-        _STREAM_PY,
-        "            except InvalidCursorError:",
-        "            except ZeroDivisionError:",
+        _NATIVE,
+        "    except InvalidCursorError:\n",
+        "    except ZeroDivisionError:\n",
         (_STREAM + "test_a_hostile_last_event_id_gets_a_reset_and_the_stream",),
     ),
     Mutant(

@@ -197,6 +197,46 @@ async def test_where_a_client_starts(hub: Running, publisher: Publisher) -> None
         stream.close()
 
 
+async def test_a_client_that_sends_its_cursor_in_the_query_misses_nothing(
+    hub: Running, publisher: Publisher
+) -> None:
+    """As `event-source-polyfill` does it: each time it comes back, it puts the newest id there."""
+    path, last_id, seen = "/v1/inventory/stream", "", list[str]()
+    for number in range(3):
+        stream = await opened(hub, f"{path}?lastEventId={last_id}" if last_id else path)
+        await stream.until(LIVE)
+        await publisher.publish("inventory", data=f"{number} seen")
+        await stream.until(f"{number} seen\n\n".encode())
+        assert b"stream.reset" not in stream.body
+        seen += told(stream.body)
+        last_id = [event.id for event in events(stream.body) if event.id][-1]
+        stream.close()
+        await publisher.publish("inventory", data=f"{number} while away")
+    stream = await opened(hub, f"{path}?lastEventId={last_id}")
+    await stream.until(b"2 while away\n\n")
+    seen += told(stream.body)
+    assert seen == [f"{number} {when}" for number in range(3) for when in ("seen", "while away")]
+
+
+async def test_an_order_that_is_over_says_so_to_a_cursor_in_the_query(
+    hub: Running, publisher: Publisher
+) -> None:
+    last = await publisher.publish("orders", type="complete", key="7", data="shipped")
+    again = await opened(hub, f"/v1/orders/7/status/stream?lastEventId={last}")
+    assert again.head.startswith(b"HTTP/1.1 204")
+
+
+@pytest.mark.parametrize("text", ["x", "1-0%201-0", "%F0%9F%90%88"])
+async def test_a_cursor_in_the_query_that_can_not_be_read_gets_a_reset(
+    hub: Running, text: str
+) -> None:
+    stream = await opened(hub, f"/v1/inventory/stream?lastEventId={text}")
+    assert stream.head.startswith(b"HTTP/1.1 200")
+    await stream.until(LIVE)
+    (reset,) = [json.loads(e.data) for e in events(stream.body) if e.event == "stream.reset"]
+    assert reset["reason"] == "invalid"
+
+
 HOSTILE = [
     "", "x", "$", "+", "-", "*", "0", "18446744073709551616-0", "0-18446744073709551616",
     "\xff\xfe", "1-1,1-1", "inventory=", "run=1-0", "a" * 60_000, "1-" + "1" * 60_000,

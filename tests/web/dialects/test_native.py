@@ -1,0 +1,116 @@
+"""What is read from the head of a request in the hub's own dialect."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from broadcaster.core.catalogue import PET_STORE
+from broadcaster.core.channel import Channel
+from broadcaster.core.event import EventId
+from broadcaster.errors import InvalidCursorError, InvalidRequestError, UnknownChannelError
+from broadcaster.web.dialects.native import Wanted, read
+
+SHARDED = Channel(name="tickets", path="/v1/tickets", shards=2)
+CHANNELS = {channel.name: channel for channel in (*PET_STORE.values(), SHARDED)}
+NOW_MS = 1_795_000_000_000
+ID = EventId(1710000000000, 0)
+
+
+def asked(
+    query: str = "", last_id: str | None = None, path: str | None = "inventory", key: str = ""
+) -> Wanted:
+    headers = [(b"host", b"x")]
+    if last_id is not None:
+        headers.append((b"last-event-id", last_id.encode("latin-1")))
+    scope: dict[str, Any] = {"query_string": query.encode(), "headers": headers}
+    return read(scope, CHANNELS, CHANNELS[path] if path else None, key, NOW_MS)
+
+
+def test_channels_keys_and_types() -> None:
+    one = asked("petId=a&petId=b&type=t")
+    assert one.channels == (CHANNELS["inventory"],)
+    assert one.subscription.keys == {"a", "b"}
+    assert one.subscription.types == {"t"}
+    several = asked("channel=orders,inventory&channel=tickets&key=a&petId=no", path=None)
+    assert [channel.name for channel in several.channels] == ["orders", "inventory", "tickets"]
+    assert several.subscription.keys == {"a"}
+    assert asked("key=no", path="orders", key="eu/7").subscription.keys == {"eu/7"}
+
+
+@pytest.mark.parametrize("param", ["lastEventId", "lastEventID", "Last-Event-ID", "last_event_id"])
+def test_a_cursor_may_come_in_the_query(param: str) -> None:
+    wanted = asked(f"{param}={ID}")
+    assert (wanted.positions, wanted.resumed) == ({"inventory": ID}, True)
+    assert asked(f"{param}={ID}&from=earliest").start is None
+    newer = asked(f"{param}={ID}", last_id="1710000000009-0")
+    assert newer.positions == {"inventory": EventId(1710000000009, 0)}
+    unreadable = asked(f"{param}=nonsense&from=earliest")
+    assert (unreadable.unreadable, unreadable.positions) == ("nonsense", {})
+    assert unreadable.resumed
+    empty = asked(f"{param}=&from=earliest")  # of a client that has seen no id yet
+    assert (empty.start, empty.resumed) == ("earliest", False)
+
+
+def test_of_cursors_in_the_query_the_newest_counts_and_the_first_name() -> None:
+    assert asked(f"lastEventId=1-0&lastEventId={ID}").positions == {"inventory": ID}
+    assert asked(f"last_event_id=1-0&lastEventId={ID}").positions == {"inventory": ID}
+
+
+@pytest.mark.parametrize("way", ["lastEventId", "from"])
+@pytest.mark.parametrize("text", [f"inventory={ID},orders=1-0", f"inventory%3D{ID}%2Corders%3D1-0"])
+def test_a_cursor_of_several_channels(way: str, text: str) -> None:
+    wanted = asked(f"channel=orders&channel=inventory&{way}={text}", path=None)
+    assert wanted.positions == {"inventory": ID, "orders": EventId(1, 0)}
+
+
+@pytest.mark.parametrize("way", ["lastEventId", "Last-Event-ID", "from"])
+def test_a_cursor_of_a_run(way: str) -> None:
+    wanted = asked(f"userId=u&{way}=recommendations={ID},run=7-0", path="recommendations")
+    assert (wanted.positions, wanted.run) == ({"recommendations": ID}, EventId(7, 0))
+    assert wanted.on_demand is CHANNELS["recommendations"]
+
+
+def test_a_cursor_of_a_run_that_does_not_name_it_is_unreadable() -> None:
+    query = f"userId=u&lastEventId={ID}"
+    assert asked(query, path="recommendations").unreadable == str(ID)
+    assert asked("userId=u", str(ID), path="recommendations").unreadable == str(ID)
+
+
+def test_where_to_begin() -> None:
+    assert asked().start is None
+    assert asked("from=earliest").start == "earliest"
+    assert asked("from=10m").start == NOW_MS - 600_000
+    assert asked("from=2020-01-01T00:00:00Z").start == 1_577_836_800_000
+    assert asked(f"from={ID}").positions == {"inventory": ID}
+    assert asked("from=&lastEventId=").resumed is False
+    other_shards = asked("from=tickets.7=1-0", path="tickets")
+    assert other_shards.unreadable == "tickets.7=1-0"
+
+
+@pytest.mark.parametrize("last_id", ["", "x", "\xff", "1-1,1-1", "a" * 60_000])
+def test_an_unreadable_header_is_no_error(last_id: str) -> None:
+    assert asked("from=earliest", last_id).unreadable == last_id
+
+
+@pytest.mark.parametrize(
+    ("query", "path", "error"),
+    [
+        ("", None, InvalidRequestError),
+        ("channel=nope", None, UnknownChannelError),
+        ("channel=orders,", None, UnknownChannelError),
+        ("", "recommendations", InvalidRequestError),
+        ("userId=a&userId=b", "recommendations", InvalidRequestError),
+        ("petId=%FF", "inventory", InvalidRequestError),
+        ("&".join(["petId=x"] * 101), "inventory", InvalidRequestError),
+        ("from=x", "inventory", InvalidCursorError),
+        ("from=1-", "inventory", InvalidCursorError),
+        ("from=2099-01-01T00:00:00Z", "inventory", InvalidCursorError),
+    ],
+)
+def test_requests_that_would_fail_again(
+    query: str, path: str | None, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        asked(query, path=path)
