@@ -85,7 +85,7 @@ _config = click.option(
 @_setting("log_level", type=click.Choice(LEVELS, case_sensitive=False))
 @click.option("--child", hidden=True, help="For the processes that --workers starts.")
 def serve(config: str | None, child: str | None, **flags: Any) -> None:
-    """Serve clients until Ctrl-C, SIGTERM or SIGHUP, which end their responses gently.
+    """Serve clients until Ctrl-C, SIGTERM or SIGHUP. Each ends open responses over some seconds.
 
     \b
     broadcaster serve --redis-url redis://localhost:6379/0
