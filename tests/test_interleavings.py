@@ -29,6 +29,7 @@ from broadcaster.core.channel import Channel
 from broadcaster.core.cursor import Start
 from broadcaster.core.entry import Row
 from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.filter import KeysAndTypes
 from broadcaster.core.subscription import State, Subscriber, Subscription, restore
 from broadcaster.core.window import Ask, Place
 from broadcaster.errors import BackendUnavailableError
@@ -349,8 +350,11 @@ class Client:
 subscriptions = st.just(Subscription(STREAMS)) | st.builds(
     Subscription,
     streams=st.sampled_from([("a",), STREAMS]),
-    keys=st.sampled_from([frozenset[str](), frozenset({"k"}), frozenset({"k", "l"})]),
-    types=st.sampled_from([frozenset[str](), frozenset({"a1", "b1"})]),
+    filter=st.builds(
+        KeysAndTypes,
+        keys=st.sampled_from([frozenset[str](), frozenset({"k"}), frozenset({"k", "l"})]),
+        types=st.sampled_from([frozenset[str](), frozenset({"a1", "b1"})]),
+    ),
 )
 
 
@@ -534,12 +538,13 @@ class Interleavings(RuleBasedStateMachine):
     def check(self, client: Client, stream: str, seen: list[EventId]) -> None:
         since = client.since[stream]
         assert since is not None
+        filter_ = client.subscription.filter
+        assert isinstance(filter_, KeysAndTypes)
+        keys, types = filter_.keys, filter_.types
         wanted = [
             entry_id
             for entry_id, key, type_ in self.everything[stream]
-            if entry_id > since
-            and (not client.subscription.keys or key in client.subscription.keys)
-            and (not client.subscription.types or type_ in client.subscription.types)
+            if entry_id > since and (not keys or key in keys) and (not types or type_ in types)
         ]
         assert seen == wanted, f"{stream}: since {since}"
 

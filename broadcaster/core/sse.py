@@ -31,6 +31,12 @@ class Frame(NamedTuple):
     key: str
     wire: bytes
 
+    @property
+    def data(self) -> bytes:
+        """The event's data, read out of `wire` each time; lines are joined by LF."""
+        lines = self.wire.split(b"\n")
+        return b"\n".join([line[6:] for line in lines if line.startswith(b"data: ")])
+
     def with_cursor(self, cursor: bytes) -> bytes:
         """The same event under a composite id; nothing for a frame without bytes."""
         if not self.wire:

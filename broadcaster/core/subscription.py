@@ -19,6 +19,7 @@ from broadcaster.core import cursor
 from broadcaster.core.channel import Channel, without_shard
 from broadcaster.core.cursor import Positions
 from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.filter import ALL, Filter, KeysAndTypes
 from broadcaster.core.sse import Frame
 from broadcaster.errors import InvalidCursorError, InvalidRequestError
 
@@ -36,16 +37,14 @@ class Subscription:
 
     Attributes:
         streams: the names of its channels' streams, sorted; they name the positions of its cursor.
-        keys: only events with one of these keys; none means all events.
-        types: only events of these types; none means all.
+        filter: which of their events it gets.
         terminal: types that end the response. Only one channel with one key can be over.
         run: the run that it follows, of a channel that is made on demand.
         sharded: one of its channels has shards, so that even a single position is named.
     """
 
     streams: tuple[str, ...]
-    keys: frozenset[str] = frozenset()
-    types: frozenset[str] = frozenset()
+    filter: Filter = ALL
     terminal: frozenset[str] = frozenset()
     run: EventId | None = None
     sharded: bool = False
@@ -80,8 +79,7 @@ class Subscription:
         streams = {name for channel in chosen.values() for name in channel.streams_of(keys)}
         return cls(
             tuple(sorted(streams)),
-            keys,
-            types | terminal if types else _NONE,
+            KeysAndTypes.of(keys, types | terminal if types else _NONE),
             terminal,
             sharded=any(channel.shards > 1 for channel in chosen.values()),
         )
@@ -98,15 +96,23 @@ class Subscription:
         return cursor.render_one(positions[self.streams[0]])
 
     @property
+    def keys(self) -> frozenset[str]:
+        """The only keys that its events have; none means any."""
+        return self.filter.keys
+
+    @property
     def filtered(self) -> bool:
         """Whether the cursor can fall behind although nothing is missing."""
-        return bool(self.keys or self.types)
+        return not self.filter.everything
 
     def accepts(self, frame: Frame) -> bool:
         """Whether this event is part of it."""
-        return (not self.keys or frame.key in self.keys) and (
-            not self.types or frame.type in self.types
-        )
+        return self.filter.admits(frame)
+
+    def narrowed_to(self, key: str, run: EventId) -> Subscription:
+        """The same for one run, whose events have this key."""
+        types = self.filter.types if isinstance(self.filter, KeysAndTypes) else ()
+        return Subscription(self.streams, KeysAndTypes.of([key], types), self.terminal, run)
 
     def ends_with(self, frame: Frame) -> bool:
         """Whether the response is over after this event."""
@@ -115,13 +121,12 @@ class Subscription:
     @property
     def selective(self) -> bool:
         """Whether `select` may leave out something."""
-        return bool(self.types or self.terminal)
+        return bool(self.terminal) or not self.filter.exact
 
     def select(self, frames: list[Frame]) -> tuple[list[Frame], bool]:
         """Of frames with one of its keys, those to send, up to the first terminal one, and whether
         there is one."""
-        if self.types:
-            frames = [frame for frame in frames if frame.type in self.types]
+        frames = self.filter.select(frames)
         if self.terminal:
             for count, frame in enumerate(frames, 1):
                 if frame.type in self.terminal:

@@ -253,10 +253,7 @@ class _Request:
 
     def _follow_run(self, run: EventId) -> None:
         (key,) = self.subscription.keys
-        old = self.subscription
-        self.subscription = Subscription(
-            old.streams, frozenset({key_of(key, run)}), old.types, old.terminal, run
-        )
+        self.subscription = self.subscription.narrowed_to(key_of(key, run), run)
 
     def greeting(self, retry_ms: int) -> bytes:
         """The first bytes: reconnection time, position, and what could not be read."""

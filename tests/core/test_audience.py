@@ -5,13 +5,14 @@ from __future__ import annotations
 from broadcaster.core import sse
 from broadcaster.core.audience import Audience, Audiences
 from broadcaster.core.event import ZERO, Event, EventId
+from broadcaster.core.filter import KeysAndTypes
 from broadcaster.core.sse import Frame
 from broadcaster.core.subscription import Subscriber, Subscription
 
 
 def subscriber(*streams: str, keys: str = "", pushed: bool = True) -> Subscriber:
     return Subscriber(
-        Subscription(streams, frozenset(keys)),
+        Subscription(streams, KeysAndTypes.of(keys)),
         dict.fromkeys(streams, ZERO),
         write=lambda _: None,
         wake=lambda: None,

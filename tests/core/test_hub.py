@@ -5,6 +5,7 @@ import pytest
 from broadcaster.core import hub as hub_module
 from broadcaster.core import sse
 from broadcaster.core.event import ZERO, Event, EventId
+from broadcaster.core.filter import KeysAndTypes
 from broadcaster.core.hub import BEATS, Hub
 from broadcaster.core.sse import Frame
 from broadcaster.core.subscription import State, Subscriber, Subscription, unframed
@@ -114,9 +115,9 @@ def test_a_batch_of_skipped_entries_writes_nothing() -> None:
 
 def test_keys_find_their_subscribers() -> None:
     hub = make_hub()
-    one = Client(hub, Subscription(("a",), frozenset({"k"}))).live()
-    two = Client(hub, Subscription(("a",), frozenset({"k", "l"}))).live()
-    none = Client(hub, Subscription(("a",), frozenset({"m"}))).live()
+    one = Client(hub, Subscription(("a",), KeysAndTypes.of(["k"]))).live()
+    two = Client(hub, Subscription(("a",), KeysAndTypes.of(["k", "l"]))).live()
+    none = Client(hub, Subscription(("a",), KeysAndTypes.of(["m"]))).live()
     fan_out(hub, "a", event(1, "l"), event(2, "k"), event(3), event(4, "l"))
     assert one.data == [event(2).wire]
     assert two.data == [event(1).wire + event(2).wire + event(4).wire]
@@ -168,7 +169,7 @@ def test_streams_are_merged_from_page_to_page(max_bytes: int) -> None:
     fan_out(hub, "a", *(event(ms, type_="tu"[ms > 8]) for ms in (1, 3, 4, 5, 7, 9)))
     fan_out(hub, "b", *(event(ms) for ms in (2, 6, 8, 10)))
     for types, wanted in ((frozenset[str](), range(1, 11)), (frozenset({"u"}), [9])):
-        client = Client(hub, Subscription(("a", "b"), types=types))
+        client = Client(hub, Subscription(("a", "b"), KeysAndTypes.of(types=types)))
         assert client.catch_up(max_bytes) is None
         lines = b"".join(client.data).split(b"\n")
         assert [line for line in lines if line[:7].strip(b"0123456789") == b"data: "] == [
@@ -180,7 +181,7 @@ def test_streams_are_merged_from_page_to_page(max_bytes: int) -> None:
 def test_pages_in_which_everything_is_filtered_out_are_passed() -> None:
     hub = make_hub()
     fan_out(hub, "a", *(event(ms) for ms in range(1, 50)), event(50, type_="u"))
-    client = Client(hub, Subscription(("a",), types=frozenset({"u"})))
+    client = Client(hub, Subscription(("a",), KeysAndTypes.of(types=["u"])))
     assert client.catch_up(max_bytes=30) is None
     assert b"".join(client.data) == event(50, type_="u").wire + sse.live(b"50-0", 1)
 
@@ -210,7 +211,7 @@ def test_who_is_not_pushed_to_is_woken_and_reads_from_the_window() -> None:
 
 def test_the_terminal_event_ends_live_and_replayed_responses() -> None:
     hub = make_hub()
-    order = Subscription(("a",), frozenset({"k"}), terminal=frozenset({"end"}))
+    order = Subscription(("a",), KeysAndTypes.of(["k"]), terminal=frozenset({"end"}))
     live = Client(hub, order).live()
     fan_out(hub, "a", event(1, "k"), event(2, "k", "end"), event(3, "k"))
     late = Client(hub, order)
@@ -246,7 +247,7 @@ def test_what_only_redis_knows_is_asked() -> None:
 def test_a_replay_ends_with_the_terminal_event() -> None:
     hub = make_hub()
     hub.windows["a"].restart(EventId(5, 0))
-    order = Client(hub, Subscription(("a",), frozenset({"k"}), terminal=frozenset({"end"})))
+    order = Client(hub, Subscription(("a",), KeysAndTypes.of(["k"]), terminal=frozenset({"end"})))
     page = [event(1, "k", "end"), event(2, "k")]
     assert hub.replay(order.subscriber, "a", page, EventId(2, 0)) == page[0].wire
     assert order.subscriber.state is State.ENDED
@@ -364,7 +365,7 @@ def test_only_the_quiet_get_a_heartbeat() -> None:
 
 def test_a_heartbeat_moves_the_cursor_of_who_filters() -> None:
     hub = make_hub()
-    client = Client(hub, Subscription(("a",), frozenset({"k"}))).live()
+    client = Client(hub, Subscription(("a",), KeysAndTypes.of(["k"]))).live()
     fan_out(hub, "a", event(5, "other"))
     beat(hub)
     assert client.data == [b":\nid: 5-0\n\n"]
@@ -372,7 +373,7 @@ def test_a_heartbeat_moves_the_cursor_of_who_filters() -> None:
 
 def test_a_heartbeat_does_not_move_the_cursor_of_who_lags() -> None:
     hub = make_hub()
-    client = Client(hub, Subscription(("a",), frozenset({"k"}))).live()
+    client = Client(hub, Subscription(("a",), KeysAndTypes.of(["k"]))).live()
     hub.lag(client.subscriber)
     fan_out(hub, "a", event(5, "k"))
     beat(hub)
@@ -421,7 +422,7 @@ def test_between_slices_anything_may_happen(monkeypatch: pytest.MonkeyPatch) -> 
 def test_audiences_of_few_share_a_slice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "SLICE", 10)
     hub, keys = make_hub(), [f"k{n}" for n in range(40)]
-    clients = [Client(hub, Subscription(("a",), frozenset({key}))).live() for key in keys]
+    clients = [Client(hub, Subscription(("a",), KeysAndTypes.of([key]))).live() for key in keys]
     turns = list(hub.fan_out("a", [event(n, key) for n, key in enumerate(keys, 1)]))
     assert len(turns) == 4
     assert all(len(client.data) == 1 for client in clients)
@@ -460,7 +461,7 @@ def test_who_lags_when_a_response_ends_gets_the_terminal_event_first(
 ) -> None:
     monkeypatch.setattr(hub_module, "SLICE", 1)
     hub = make_hub()
-    order = Subscription(("a",), frozenset({"k"}), terminal=frozenset({"end"}))
+    order = Subscription(("a",), KeysAndTypes.of(["k"]), terminal=frozenset({"end"}))
     clients = [Client(hub, order).live() for _ in range(3)]
     end = event(1, "k", "end")
     round_ = hub.fan_out("a", [end])
@@ -478,7 +479,7 @@ def test_who_lags_when_a_response_ends_gets_the_terminal_event_first(
 def test_a_replay_of_nothing_gets_heartbeats_that_move_its_cursor() -> None:
     hub = make_hub()
     hub.windows["a"].restart(EventId(100, 0))
-    keyed = Subscription(("a",), frozenset({"k"}))
+    keyed = Subscription(("a",), KeysAndTypes.of(["k"]))
     client = Client(hub, keyed, positions={"a": EventId(1, 0)}, resumed=True)
     assert client.catch_up() == Ask("a", EventId(1, 0), Place.BEHIND)
     beat(hub)

@@ -4,6 +4,7 @@ import pytest
 
 from broadcaster.core import sse
 from broadcaster.core.event import ZERO, Event, EventId
+from broadcaster.core.filter import KeysAndTypes
 from broadcaster.core.hub import Hub
 from broadcaster.core.page import Page, Pages
 from broadcaster.core.sse import Frame
@@ -31,7 +32,7 @@ def test_a_herd_shares_what_it_gets() -> None:
     assert not is_made(pages, page, Subscription(("a",)))
     assert is_made(pages, page, ms=1)
     assert is_made(pages, page, AB)
-    assert is_made(pages, page, Subscription(("a",), types=frozenset(["other"])))
+    assert is_made(pages, page, Subscription(("a",), KeysAndTypes.of(types=["other"])))
 
 
 def test_the_pages_of_many_places_do_not_pile_up() -> None:

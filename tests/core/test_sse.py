@@ -99,3 +99,12 @@ def test_blocks_without_data_dispatch_nothing_but_move_the_cursor() -> None:
 def test_a_reset_names_the_channel_and_the_shard() -> None:
     block = sse.reset("orders.3", "trimmed", "1-0", "2-0", b"orders.3=2-0")
     assert b'{"channel":"orders","shard":3,"reason":"trimmed"' in block
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"one", b"one\ntwo", b"\n", b"data: x\n\nid: 5\n", " é ".encode()]
+)
+def test_a_frame_shows_its_data(data: bytes) -> None:
+    assert sse.encode(Event(EventId(1, 0), "t", "k", data)).data == data
+    assert sse.encode(Event(EventId(1, 0), "t", "k", b"a\r\nb\rc")).data == b"a\nb\nc"
+    assert sse.skipped(EventId(1, 0)).data == b""

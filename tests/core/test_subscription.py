@@ -3,6 +3,7 @@ import pytest
 from broadcaster.core.catalogue import PET_STORE
 from broadcaster.core.channel import Channel
 from broadcaster.core.event import EventId
+from broadcaster.core.filter import KeysAndTypes
 from broadcaster.core.sse import Frame
 from broadcaster.core.subscription import ReshardedError, Subscription, restore
 from broadcaster.errors import InvalidCursorError, InvalidRequestError
@@ -50,17 +51,17 @@ def test_what_cannot_be_subscribed_to(channels: list[Channel], keys: list[str], 
 
 def test_filters() -> None:
     assert not Subscription(("a",)).filtered
-    keyed = Subscription(("a",), keys=frozenset({"k"}))
+    keyed = Subscription(("a",), KeysAndTypes.of(["k"]))
     assert keyed.filtered
     assert keyed.accepts(frame(1, key="k"))
     assert not keyed.accepts(frame(1))
-    typed = Subscription(("a",), types=frozenset({"t"}))
+    typed = Subscription(("a",), KeysAndTypes.of(types=["t"]))
     assert typed.filtered
     assert typed.select([frame(1), frame(2, "u")]) == ([frame(1)], False)
 
 
 def test_nothing_is_selected_after_the_end() -> None:
-    subscription = Subscription(("a",), frozenset({"k"}), terminal=frozenset({"end"}))
+    subscription = Subscription(("a",), KeysAndTypes.of(["k"]), terminal=frozenset({"end"}))
     frames = [frame(1, key="k"), frame(2, "end", "k"), frame(3, key="k")]
     assert subscription.select(frames) == (frames[:2], True)
     assert subscription.select(frames[:1]) == (frames[:1], False)

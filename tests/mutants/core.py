@@ -406,10 +406,17 @@ MUTANTS: tuple[Mutant, ...] = (
     # Subscriptions and cursors
     Mutant(
         "subscription: events of any key for who asked for one",
-        "broadcaster/core/subscription.py",
+        "broadcaster/core/filter.py",
         "return (not self.keys or frame.key in self.keys) and (",
         "return (",
         (_SUBSCRIPTION + "test_filters",),
+    ),
+    Mutant(
+        "subscription: a filter of another kind is asked about the past alone",
+        "broadcaster/core/subscription.py",
+        "return bool(self.terminal) or not self.filter.exact",
+        "return bool(self.terminal)",
+        ("tests/core/test_filter.py::test_equal_filters_are_asked_once_for_all_their_subscribers",),
     ),
     Mutant(
         "subscription: events after the terminal one",

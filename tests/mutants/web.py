@@ -349,9 +349,9 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "stream: a run is anybody's",
-        _STREAM_PY,
-        "frozenset({key_of(key, run)})",
-        "frozenset()",
+        "broadcaster/core/subscription.py",
+        "KeysAndTypes.of([key], types)",
+        "KeysAndTypes.of((), types)",
         (_STREAM + "test_a_run_is_requested_once_and_continued",),
     ),
     Mutant(

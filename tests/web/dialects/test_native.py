@@ -9,6 +9,7 @@ import pytest
 from broadcaster.core.catalogue import PET_STORE
 from broadcaster.core.channel import Channel
 from broadcaster.core.event import EventId
+from broadcaster.core.filter import KeysAndTypes
 from broadcaster.errors import InvalidCursorError, InvalidRequestError, UnknownChannelError
 from broadcaster.web.dialects.native import Wanted, read
 
@@ -31,8 +32,7 @@ def asked(
 def test_channels_keys_and_types() -> None:
     one = asked("petId=a&petId=b&type=t")
     assert one.channels == (CHANNELS["inventory"],)
-    assert one.subscription.keys == {"a", "b"}
-    assert one.subscription.types == {"t"}
+    assert one.subscription.filter == KeysAndTypes.of(["a", "b"], ["t"])
     several = asked("channel=orders,inventory&channel=tickets&key=a&petId=no", path=None)
     assert [channel.name for channel in several.channels] == ["orders", "inventory", "tickets"]
     assert several.subscription.keys == {"a"}

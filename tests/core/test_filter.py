@@ -1,0 +1,113 @@
+"""Filters, and one of another kind as an example."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from broadcaster.core import sse
+from broadcaster.core.event import ZERO, Event, EventId
+from broadcaster.core.filter import ALL, Filter, KeysAndTypes
+from broadcaster.core.hub import BEATS, Hub
+from broadcaster.core.sse import Frame
+from broadcaster.core.subscription import Subscriber, Subscription
+from broadcaster.core.window import Window
+
+
+@dataclass(frozen=True)
+class Cheaper(Filter):
+    """Events whose data is a JSON object with a price below a limit."""
+
+    below: int
+
+    def admits(self, frame: Frame) -> bool:
+        return bool(json.loads(frame.data)["price"] < self.below)
+
+
+@dataclass(frozen=True)
+class CheaperPet(Cheaper):
+    """The same for one key."""
+
+    pet: str
+
+    @property
+    def keys(self) -> frozenset[str]:
+        return frozenset([self.pet])
+
+
+def offer(ms: int, key: str, price: int) -> Frame:
+    return sse.encode(Event(EventId(ms, 0), "offer", key, b'{"price": %d}' % price))
+
+
+def connect(hub: Hub, filter_: Filter) -> list[bytes]:
+    """Let a subscriber catch up; the list of what it is sent, which goes on growing."""
+    sent: list[bytes] = []
+    subscriber = Subscriber(
+        Subscription(("a",), filter_),
+        {"a": ZERO},
+        write=sent.append,
+        wake=lambda: None,
+        pushed=True,
+    )
+    hub.add(subscriber)
+    while isinstance(step := hub.catch_up(subscriber), bytes):
+        sent.append(step)
+    return sent
+
+
+@pytest.mark.parametrize("filter_", [Cheaper(10), CheaperPet(10, "cat")])
+def test_a_filter_of_another_kind_decides_about_past_and_live_events(filter_: Filter) -> None:
+    hub = Hub({"a": Window(100, 100_000)})
+    events = [offer(1, "cat", 5), offer(2, "cat", 20), offer(3, "cat", 30), offer(4, "cat", 6)]
+    list(hub.fan_out("a", events[:2]))
+    sent = connect(hub, filter_)
+    list(hub.fan_out("a", events[2:]))
+    assert b"".join(sent) == events[0].wire + sse.live(b"2-0", 1) + events[3].wire
+
+
+def test_a_filter_with_keys_is_not_asked_about_events_of_others() -> None:
+    hub = Hub({"a": Window(100, 100_000)})
+    no_json = sse.encode(Event(EventId(1, 0), "note", "dog", b"good"))
+    list(hub.fan_out("a", [no_json, offer(2, "cat", 5)]))
+    sent = connect(hub, CheaperPet(10, "cat"))
+    list(hub.fan_out("a", [sse.encode(Event(EventId(3, 0), "note", "dog", b"better"))]))
+    assert b"".join(sent) == offer(2, "cat", 5).wire + sse.live(b"2-0", 1)
+
+
+def test_equal_filters_are_asked_once_for_all_their_subscribers() -> None:
+    asked: list[EventId] = []
+
+    class Counting(Cheaper):
+        def admits(self, frame: Frame) -> bool:
+            asked.append(frame.id)
+            return super().admits(frame)
+
+    hub = Hub({"a": Window(100, 100_000)})
+    clients = [connect(hub, Counting(10)) for _ in range(3)]
+    list(hub.fan_out("a", [offer(1, "cat", 5)]))
+    assert asked == [EventId(1, 0)]
+    assert all(sent[-1] == offer(1, "cat", 5).wire for sent in clients)
+
+
+def test_a_heartbeat_says_where_a_filter_of_another_kind_has_come_to() -> None:
+    hub = Hub({"a": Window(100, 100_000)})
+    sent = connect(hub, Cheaper(10))
+    list(hub.fan_out("a", [offer(7, "cat", 20)]))
+    for _ in range(BEATS + 1):
+        list(hub.beat())
+    assert sent[-1] == sse.checkpoint(b"7-0")
+
+
+def test_no_keys_and_no_types_are_one_filter_for_all() -> None:
+    assert KeysAndTypes.of() is ALL
+    assert ALL.everything
+    assert ALL.exact
+    keyed, typed = KeysAndTypes.of(["k"]), KeysAndTypes.of(types=["t"])
+    assert (keyed.everything, keyed.exact, typed.everything, typed.exact) == (
+        False,
+        True,
+        False,
+        False,
+    )
