@@ -32,6 +32,7 @@ def test_a_channel_and_a_key_resolve_to_one_stream() -> None:
 def test_it_is_a_mapping_by_name() -> None:
     assert dict(CATALOGUE) == {"plain": PLAIN, "sharded": SHARDED, "asked": ON_DEMAND}
     assert "other" not in CATALOGUE
+    assert len(CATALOGUE) == 3
     assert CATALOGUE.channel("plain") is PLAIN
     assert Catalogue.of(CATALOGUE) is CATALOGUE
     assert Catalogue.of(dict(CATALOGUE)) == CATALOGUE
