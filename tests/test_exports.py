@@ -5,12 +5,18 @@ That the API reference has the same names is a test of the documents.
 
 from __future__ import annotations
 
+import ast
 import inspect
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
 import broadcaster
 from broadcaster import errors
+
+PACKAGE = Path(broadcaster.__file__).parent
+BEING_JOINED = {"Page"}  # a page of the past, in the replayer, and what it becomes, in core
 
 
 @pytest.mark.parametrize("name", broadcaster.__all__)
@@ -28,3 +34,13 @@ def test_public_errors_are_those_of_the_errors_module() -> None:
     here = {x for x in vars(errors).values() if inspect.isclass(x)}
     assert public == {x for x in here if issubclass(x, BaseException)}
     assert all(issubclass(error, errors.BroadcasterError) for error in public)
+
+
+def classes(path: Path) -> list[str]:
+    tree = ast.walk(ast.parse(path.read_text("utf-8")))
+    return [node.name for node in tree if isinstance(node, ast.ClassDef) and node.name[0] != "_"]
+
+
+def test_no_two_classes_have_the_same_name() -> None:
+    counted = Counter(name for path in PACKAGE.rglob("*.py") for name in classes(path))
+    assert {name for name, count in counted.items() if count > 1} <= BEING_JOINED

@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 _OPEN_TIMEOUT_S = 10.0
 
 
-class Node(Protocol):
+class StreamingNode(Protocol):
     """What the endpoint needs of the node. Its waiting methods raise `BroadcasterError`s."""
 
     settings: Settings
@@ -80,7 +80,7 @@ class Node(Protocol):
 class EventStream:
     """The ASGI endpoint of one channel's own path, or of `/v1/events` for several channels."""
 
-    def __init__(self, node: Node, channel: Channel | None = None) -> None:
+    def __init__(self, node: StreamingNode, channel: Channel | None = None) -> None:
         self._node = node
         self._channel = channel
 
@@ -193,7 +193,7 @@ class EventStream:
 class _Request:
     """What a client asks for, and where it begins."""
 
-    def __init__(self, node: Node, wanted: Wanted, *, attachable: bool) -> None:
+    def __init__(self, node: StreamingNode, wanted: Wanted, *, attachable: bool) -> None:
         self._node = node
         self._channels = wanted.channels
         self.subscription = wanted.subscription
@@ -281,7 +281,7 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def endpoints(node: Node, channels: Iterable[Channel]) -> dict[str, EventStream]:
+def endpoints(node: StreamingNode, channels: Iterable[Channel]) -> dict[str, EventStream]:
     """The endpoint for each path."""
     return {
         **{channel.path: EventStream(node, channel) for channel in channels},

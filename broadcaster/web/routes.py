@@ -22,29 +22,29 @@ from broadcaster.web.problem import problem, unknown_channel
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class Registry(Protocol):
+class NodeList(Protocol):
     """Which nodes are there."""
 
     async def nodes(self, *, details: bool) -> dict[str, Any]:
         """List them."""
 
 
-class Metrics(Protocol):
+class Figures(Protocol):
     """What are the figures."""
 
     async def scrape(self, *, details: bool) -> bytes:
         """Those of this process and its peers."""
 
 
-class Node(endpoint.Node, Protocol):
+class RoutedNode(endpoint.StreamingNode, Protocol):
     """What the routes need of the node besides streams."""
 
     @property
-    def registry(self) -> Registry:
+    def registry(self) -> NodeList:
         """Lists the nodes."""
 
     @property
-    def metrics(self) -> Metrics:
+    def metrics(self) -> Figures:
         """Has the figures."""
 
     def start(self) -> None:
@@ -115,7 +115,7 @@ class Application(Starlette):
     Its layers would keep a suspended coroutine each for as long as a client is connected: 3 KB.
     """
 
-    def __init__(self, node: Node, **options: Any) -> None:
+    def __init__(self, node: RoutedNode, **options: Any) -> None:
         super().__init__(**options)
         self._settings = node.settings
         self._paths = Paths(endpoint.endpoints(node, node.channels.values()))
@@ -159,7 +159,7 @@ def _preflight(settings: Settings, scope: Scope) -> Response:
     return response
 
 
-def application(node: Node, lifespan: Lifespan[Any]) -> Application:
+def application(node: RoutedNode, lifespan: Lifespan[Any]) -> Application:
     """Make the ASGI application of a node."""
     endpoints = _Endpoints(node)
     routes = [
@@ -180,7 +180,7 @@ def application(node: Node, lifespan: Lifespan[Any]) -> Application:
 
 
 class _Endpoints:
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: RoutedNode) -> None:
         self._node = node
 
     async def page(self, _: Request) -> Response:
