@@ -26,7 +26,7 @@ from broadcaster.core.page import PAGE_BYTES, Page, Pages, join, page_of
 from broadcaster.core.sse import Frame
 from broadcaster.core.subscription import Framing, State, Subscriber
 from broadcaster.core.window import Ask, Place, Window
-from broadcaster.core.wire import ResetReason, ResumeOutcome
+from broadcaster.core.wire import Ending, ResetReason, ResumeOutcome
 
 BEATS = 15
 """How often `beat` is called in the time after which a quiet client gets a heartbeat."""
@@ -83,16 +83,22 @@ class Hub:
 
     def remove(self, subscriber: Subscriber) -> None:
         """Forget a subscriber; a no-op for one that is gone."""
-        self.end(subscriber)
+        self.end(subscriber, Ending.CLIENT)
         self.subscribers.discard(subscriber)
 
-    def end(self, subscriber: Subscriber, farewell: bytes = b"") -> None:
-        """End its response: its task wakes, sends the farewell and returns."""
+    def end(self, subscriber: Subscriber, ending: Ending, farewell: bytes = b"") -> None:
+        """End its response: its task wakes, sends the farewell and returns.
+
+        Args:
+            subscriber: one that is not ended yet; else nothing happens.
+            ending: why, for metrics and the log.
+            farewell: the last bytes, unframed.
+        """
         if subscriber.state is not State.ENDED:
             self.lag(subscriber)
             self._stop_waiting(subscriber)
             subscriber.state = State.ENDED
-            subscriber.farewell = farewell
+            subscriber.ending, subscriber.farewell = ending, farewell
             subscriber.wake()
 
     def lag(self, subscriber: Subscriber) -> None:
@@ -195,7 +201,7 @@ class Hub:
             if ends:
                 for subscriber in subscribers:
                     if subscriber.tick == tick:  # else it lags, and has still to get the last one
-                        self.end(subscriber)
+                        self.end(subscriber, Ending.COMPLETE)
 
     # Catching up
 
@@ -271,7 +277,7 @@ class Hub:
         self.delivered_bytes += len(page.data)
         if page.over:
             self._resumed(subscriber, subscriber.resume)
-            self.end(subscriber)
+            self.end(subscriber, Ending.COMPLETE)
         return page.data
 
     def _resumed(self, subscriber: Subscriber, outcome: str) -> None:

@@ -21,6 +21,7 @@ from broadcaster.core.cursor import Positions
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.filter import ALL, Filter, KeysAndTypes
 from broadcaster.core.sse import Frame
+from broadcaster.core.wire import Ending
 from broadcaster.errors import InvalidCursorError, InvalidRequestError
 
 # One for all of the many that filter nothing: an empty set takes 216 bytes like any other.
@@ -207,6 +208,7 @@ class Subscriber:
         announce: it has still to be told that it is live.
         resume: where what it missed comes from, `window` or `redis`, until it has caught up; empty
             if it came without a cursor.
+        ending: why its response is over, once it is ENDED.
         farewell: the last bytes of its response.
     """
 
@@ -215,6 +217,7 @@ class Subscriber:
         "blocked",
         "confirmed",
         "dropped",
+        "ending",
         "farewell",
         "framing",
         "position",
@@ -255,4 +258,5 @@ class Subscriber:
         self.replayed = 0
         self.announce = True
         self.resume = "window" if resumed else ""
+        self.ending = Ending.CLIENT
         self.farewell = b""

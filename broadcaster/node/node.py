@@ -23,7 +23,7 @@ from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.hub import Hub
 from broadcaster.core.subscription import Subscriber, Subscription
 from broadcaster.core.window import Ask, Place, Window
-from broadcaster.core.wire import Shed
+from broadcaster.core.wire import Ending, Shed
 from broadcaster.errors import BackendUnavailableError, BroadcasterError
 from broadcaster.node.health import Health
 from broadcaster.node.metrics import Metrics
@@ -162,7 +162,7 @@ class Node:
         """End responses, each with its own `retry:`."""
         for subscriber in subscribers:
             retry_ms = random.randint(self.settings.retry_min_ms, self.settings.retry_max_ms)
-            self.hub.end(subscriber, sse.hello(retry_ms, b""))
+            self.hub.end(subscriber, Ending.DRAIN, sse.hello(retry_ms, b""))
 
     async def stop_tasks(self) -> None:
         """A step of the shutdown: read and write no more streams."""

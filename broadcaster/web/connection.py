@@ -104,7 +104,7 @@ class Connection:
                 await sink.send(subscriber.farewell)
             if sink.closed:
                 return Ending.SEND_TIMEOUT if sink.timed_out else Ending.CLIENT
-            return Ending.DRAIN if subscriber.farewell else Ending.COMPLETE
+            return subscriber.ending
         finally:
             self._hub.remove(subscriber)
             subscriber.wake = sink.wake  # ours would hold us, who hold it
@@ -145,7 +145,7 @@ class Connection:
 
     async def _wait_for_progress(self, timeout_s: float) -> None:
         unsent = self._sink.unsent_bytes()
-        leaving = bool(self.subscriber.farewell)
+        leaving = self.subscriber.ending is Ending.DRAIN
         if leaving:  # the node stops, and the server waits for its tasks no longer than 5 s
             timeout_s = min(timeout_s, _FAREWELL_S)
         try:

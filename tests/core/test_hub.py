@@ -10,6 +10,7 @@ from broadcaster.core.hub import BEATS, Hub
 from broadcaster.core.sse import Frame
 from broadcaster.core.subscription import State, Subscriber, Subscription, unframed
 from broadcaster.core.window import Ask, Place, Window
+from broadcaster.core.wire import Ending
 
 A = Subscription(("a",))
 AB = Subscription(("a", "b"))
@@ -225,9 +226,10 @@ def test_the_terminal_event_ends_live_and_replayed_responses() -> None:
 def test_farewell() -> None:
     hub = make_hub()
     client = Client(hub).live()
-    hub.end(client.subscriber, b"bye")
-    hub.end(client.subscriber, b"again")
+    hub.end(client.subscriber, Ending.DRAIN, b"bye")
+    hub.end(client.subscriber, Ending.COMPLETE, b"again")
     assert (client.subscriber.farewell, client.wakes) == (b"bye", 1)
+    assert client.subscriber.ending is Ending.DRAIN
     fan_out(hub, "a", event(1))
     assert client.data == []
 
@@ -392,7 +394,7 @@ def test_no_heartbeat_for_the_blocked_and_the_ended() -> None:
     hub = make_hub()
     blocked, ended, lagging = Client(hub).live(), Client(hub).live(), Client(hub)
     blocked.subscriber.blocked = True
-    hub.end(ended.subscriber)
+    hub.end(ended.subscriber, Ending.COMPLETE)
     beat(hub)
     assert (blocked.data, ended.data, lagging.data) == ([], [], [sse.HEARTBEAT])
 

@@ -149,7 +149,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "connection: a node that stops waits for who does not read",
         _CONNECTION,
-        "leaving = bool(self.subscriber.farewell)",
+        "leaving = self.subscriber.ending is Ending.DRAIN",
         "leaving = False",
         (_CONNECTED + "test_a_node_that_stops_does_not_wait_for_who_does_not_read",),
     ),
@@ -201,6 +201,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "    except Exception as error:  # uvicorn",
         "    except ZeroDivisionError as error:  # uvicorn",
         (_CHANGED + "[cycle is renamed]",),
+    ),
+    Mutant(
+        "connection: whatever ends with last words is a drain",
+        _CONNECTION,
+        "            return subscriber.ending\n",
+        "            return Ending.DRAIN if subscriber.farewell else Ending.COMPLETE\n",
+        (_CONNECTED + "test_last_words_do_not_make_an_end_a_drain",),
     ),
     Mutant(
         "native: a cursor in the query is passed over",

@@ -17,6 +17,7 @@ from broadcaster.core.hub import Hub
 from broadcaster.core.sse import Frame
 from broadcaster.core.subscription import Framing, Subscriber, Subscription, unframed
 from broadcaster.core.window import Ask, Window
+from broadcaster.core.wire import Ending
 from broadcaster.web import connection as connection_module
 from broadcaster.web.connection import Connection
 from broadcaster.web.sink import AsgiSink
@@ -92,10 +93,24 @@ async def test_a_node_that_stops_does_not_wait_for_who_does_not_read(
     monkeypatch.setattr(connection_module, "_FAREWELL_S", 0.01)
     hub, sink = Hub({"a": Window(10, 1000)}), FakeSink(30, 20)
     connection = connect(hub, sink)
-    hub.end(connection.subscriber, b"retry: 1\n\n")
+    hub.end(connection.subscriber, Ending.DRAIN, b"retry: 1\n\n")
     async with asyncio.timeout(PATIENCE_S):
         assert await connection.run(30.0) == "send_timeout"
     assert (sink.closed, sink.written) == (True, [])
+
+
+async def test_last_words_do_not_make_an_end_a_drain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that reads is given its time, and is counted under its own reason."""
+    monkeypatch.setattr(connection_module, "_FAREWELL_S", 0.01)
+    hub, sink = Hub({"a": Window(10, 1000)}), FakeSink(50, 40, 40, 30, 30, 20)
+    connection = connect(hub, sink)
+    hub.end(connection.subscriber, Ending.COMPLETE, b"retry: 1\n\n")
+    task = asyncio.create_task(connection.run(0.05))
+    await until(lambda: sink.unsent == [20])
+    sink.blocked = False
+    async with asyncio.timeout(PATIENCE_S):
+        assert await task == Ending.COMPLETE
+    assert sink.written == [b"retry: 1\n\n"]
 
 
 async def test_others_run_between_two_pages_of_a_replay() -> None:
@@ -161,7 +176,7 @@ async def test_who_waits_for_redis_is_let_go_at_once(gone: bool) -> None:
         sink.closed = True
         sink.on_closed()
     else:
-        hub.end(connection.subscriber, b"retry: 2\n\n")
+        hub.end(connection.subscriber, Ending.DRAIN, b"retry: 2\n\n")
     await asyncio.sleep(0)
     connection.subscriber.wake()  # whoever wakes many does not ask who has ended meanwhile
     async with asyncio.timeout(PATIENCE_S):
