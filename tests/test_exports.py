@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import ast
 import inspect
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -34,6 +36,24 @@ def test_public_errors_are_those_of_the_errors_module() -> None:
     here = {x for x in vars(errors).values() if inspect.isclass(x)}
     assert public == {x for x in here if issubclass(x, BaseException)}
     assert all(issubclass(error, errors.BroadcasterError) for error in public)
+
+
+@pytest.mark.parametrize(
+    ("code", "unwanted"),
+    [
+        ("from broadcaster import Publisher, RunQueue", ("uvicorn", "starlette")),
+        (
+            "from broadcaster import EventSource, BroadcasterError",
+            ("uvicorn", "starlette", "redis"),
+        ),
+        ("import broadcaster.commands.main", ("uvicorn", "starlette", "redis")),
+    ],
+)
+def test_what_is_not_needed_is_not_loaded(code: str, unwanted: tuple[str, ...]) -> None:
+    """Loading a web server takes longer than all else that a small program does."""
+    shown = f"import sys; {code}; print(*[n for n in {unwanted} if n in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", shown], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == []
 
 
 def classes(path: Path) -> list[str]:

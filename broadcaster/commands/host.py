@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from broadcaster.errors import ConfigurationError
-from broadcaster.web.uvicorn.server import BACKLOG
+from broadcaster.web.uvicorn import BACKLOG
 
 logger = logging.getLogger(__name__)
 

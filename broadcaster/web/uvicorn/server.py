@@ -19,11 +19,11 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
+from broadcaster.web.uvicorn import BACKLOG
+
 logger = logging.getLogger(__name__)
 
 _GRACE_S = 5
-BACKLOG = 4096
-"""Connections that the kernel holds until they are accepted: a herd comes at once."""
 _TICK_S = 0.1
 
 
