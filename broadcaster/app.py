@@ -8,7 +8,7 @@ from typing import Any
 
 from broadcaster.node.node import Node
 from broadcaster.settings import Settings, load_settings
-from broadcaster.web.routes import Application, application
+from broadcaster.web.routes import Application, clients
 from broadcaster.web.uvicorn.server import ending_responses_on_signals
 
 
@@ -26,6 +26,10 @@ def create_app(settings: Settings | None = None) -> Application:
 
     Returns:
         The application.
+
+        With `metrics_port` set it has none of operators' routes (`/metrics`, `/v1/nodes`,
+        `/v1/health`). These are in its attribute `operators`, an ASGI application as well, which
+        `broadcaster serve` has on that port. Under another server, serve it on a port of its own.
 
     Raises:
         ConfigurationError: the settings can't work.
@@ -47,6 +51,6 @@ def make_app(node: Node) -> Application:
         finally:
             await node.aclose()
 
-    app = application(node, lifespan)
+    app = clients(node, lifespan)
     app.state.node = node
     return app

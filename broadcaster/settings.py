@@ -99,13 +99,19 @@ class Settings(BaseSettings):
     )
     cors_credentials: bool = Field(False, description="allow those pages to send cookies")
     metrics_port: int = Field(
-        0, ge=0, le=65535, description="a port of its own for /metrics; 0 answers it on `port`"
+        0,
+        ge=0,
+        le=65535,
+        description="a port of its own for what is for operators: /metrics, /v1/nodes, "
+        "/v1/health; 0 uses `port`",
     )
     nodes_key: str = Field(
         "broadcaster.nodes", description="the Redis hash behind /v1/nodes; empty writes none"
     )
     node_name: str = Field(
-        "", description="this node's name in /v1/nodes; the host's name and the port if empty"
+        "",
+        description="this node's name in /v1/nodes; if empty, the host's name and the port, "
+        "or on `port` a drawn one",
     )
     access_log: bool = Field(
         True, description="log a line when an event stream opens and when it ends"

@@ -15,7 +15,7 @@ import httpx_sse
 from broadcaster.app import create_app
 from broadcaster.node.node import Node
 from broadcaster.settings import Settings
-from broadcaster.web.uvicorn.server import make_server
+from broadcaster.web.uvicorn.server import ByPort, make_server
 from tests.wait import PATIENCE_S, until
 
 QUICK = {"retry_min_ms": 10, "retry_max_ms": 20, "shed_retry_ms": 50, "drain_s": 0.1}
@@ -28,32 +28,43 @@ class Running:
     Attributes:
         url: its address.
         port: its port on 127.0.0.1.
+        operators_url: the address of operators' application, if it has a port of its own.
         node: what runs there.
     """
 
     url: str
     port: int
     node: Node
+    operators_url: str = ""
 
 
 @asynccontextmanager
 async def running(
-    redis_url: str, *, sink: str = "transport", ready: bool = True, **settings: Any
+    redis_url: str,
+    *,
+    sink: str = "transport",
+    ready: bool = True,
+    two_ports: bool = False,
+    **settings: Any,
 ) -> AsyncIterator[Running]:
-    """Run a node until the block is left."""
+    """Run a node until the block is left, with a port of its own for operators if wanted."""
+    listeners = [socket.create_server(("127.0.0.1", 0), backlog=512) for _ in range(1 + two_ports)]
+    port, *others = [listener.getsockname()[1] for listener in listeners]
+    if others:
+        settings["metrics_port"] = others[0]
     app = create_app(Settings(redis_url=redis_url, **(QUICK | settings)))
     node: Node = app.state.node
-    server = make_server(app, node.drain, host="127.0.0.1", port=0, log_level="warning")
+    served = ByPort(app, app.operators, others[0]) if others else app
+    server = make_server(served, node.drain, host="127.0.0.1", port=0, log_level="warning")
     if sink == "asgi":
         server.config.http = "httptools"
-    listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-    port = listener.getsockname()[1]
-    task = asyncio.create_task(server.serve(sockets=[listener]))
+    task = asyncio.create_task(server.serve(sockets=listeners))
     try:
         await until(lambda: server.started)
         if ready:
             await until(lambda: not node.problems())
-        yield Running(f"http://127.0.0.1:{port}", port, node)
+        url, *more = [f"http://127.0.0.1:{number}" for number in (port, *others)]
+        yield Running(url, port, node, *more)
     finally:
         while Raw.made:
             Raw.made.pop().close()

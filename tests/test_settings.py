@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from starlette.routing import Route
 
-from broadcaster import ConfigurationError, create_app, load_settings
-from broadcaster.core.catalogue import OUR_PATHS
+from broadcaster import ConfigurationError, load_settings
 
 
 @pytest.mark.parametrize(
@@ -31,10 +29,3 @@ def test_what_cannot_work_is_refused(settings: dict[str, Any], said: str) -> Non
 def test_credentials_of_pages_that_are_named() -> None:
     origins = ("https://shop.example",)
     assert load_settings(cors_origins=origins, cors_credentials=True).cors_credentials
-
-
-def test_the_hub_knows_its_own_paths() -> None:
-    app = create_app(load_settings(redis_url="redis://unused"))
-    channels = {channel.path for channel in load_settings().channels.values()}
-    answered = {route.path for route in app.routes if isinstance(route, Route)}
-    assert answered == channels | set(OUR_PATHS)

@@ -70,6 +70,7 @@ def run(host: str | None, port: int | None) -> int:
                 host=host,
                 port=port,
                 drain_s=_DRAIN_S,
+                metrics_port=0,  # it has one socket
                 channels=PET_STORE,
             )
             return _Demo(settings, sock).run()

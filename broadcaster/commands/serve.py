@@ -15,7 +15,7 @@ from broadcaster.commands.supervisor import Child, supervise
 from broadcaster.node.node import Node
 from broadcaster.node.peers import Peers
 from broadcaster.settings import Settings
-from broadcaster.web.uvicorn.server import Server, make_server
+from broadcaster.web.uvicorn.server import ByPort, Server, make_server
 
 
 def serve(settings: Settings, config: str | None = None, child: Child | None = None) -> int:
@@ -61,9 +61,9 @@ def node_server(settings: Settings, peers: Peers | None = None) -> Server:
     node = Node(settings, peers)
     connect(settings.redis_url)  # sends nothing, but refuses a url that can't be used
     level = "debug" if settings.log_level == "debug" else "warning"
-    return make_server(
-        make_app(node), node.drain, host=settings.host, port=settings.port, log_level=level
-    )
+    app = make_app(node)
+    served = ByPort(app, app.operators, settings.metrics_port) if settings.metrics_port else app
+    return make_server(served, node.drain, host=settings.host, port=settings.port, log_level=level)
 
 
 def _run(server: Server, sockets: list[socket.socket]) -> int:

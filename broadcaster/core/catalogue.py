@@ -17,7 +17,7 @@ from broadcaster.errors import ConfigurationError, UnknownChannelError
 
 OUR_PATHS = (
     "/", "/healthz", "/readyz", "/metrics",
-    "/v1/events", "/v1/nodes", "/v1/channels", "/v1/channels/{channel}",
+    "/v1/events", "/v1/nodes", "/v1/health", "/v1/channels", "/v1/channels/{channel}",
 )  # fmt: skip
 """What the hub answers besides its channels' own paths."""
 BOUNDS = ("maxlen", "window_events", "window_bytes")

@@ -80,6 +80,10 @@ class Health:
                 found.append(Problem(text, text))
         return found
 
+    def reasons(self) -> list[str]:
+        """Return why the node is not ready, in words of ours; nothing if it is."""
+        return [problem.public for problem in self.problems()]
+
     def report(self, *, details: bool) -> dict[str, Any]:
         """Describe the node's state, for `/v1/health`.
 

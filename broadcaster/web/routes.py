@@ -1,70 +1,67 @@
-"""The routes of a node: event streams, what can be asked about channels, health, the page."""
+"""The one table of routes, and the two applications that are made from it.
+
+Clients' application has the event streams. Operators' application tells how the node is. With
+`metrics_port` set, each has a port of its own. Else clients' application has operators' routes as
+well, without details: no addresses, hosts' names, versions, or texts of errors.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from importlib import resources
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
 
-import orjson
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Lifespan, Message, Receive, Scope, Send
 
 from broadcaster.core.channel import KEY_IN_PATH
-from broadcaster.errors import InvalidRequestError, UnknownChannelError
+from broadcaster.errors import InvalidRequestError
 from broadcaster.settings import Settings
 from broadcaster.web import endpoint, head
-from broadcaster.web.problem import problem, unknown_channel
+from broadcaster.web.answers import Answers, RoutedNode
+from broadcaster.web.problem import problem
 
-METRICS = "text/plain; version=0.0.4; charset=utf-8"
+CLIENTS, OPERATORS = "clients", "operators"
+_BOTH = frozenset((CLIENTS, OPERATORS))
 
-
-class NodeList(Protocol):
-    """Which nodes are there."""
-
-    async def nodes(self, *, details: bool) -> dict[str, Any]:
-        """List them."""
+Answer: TypeAlias = Callable[[Answers, Request], Awaitable[Response]]
 
 
-class Figures(Protocol):
-    """What are the figures."""
+class TableRow(NamedTuple):
+    """One route.
 
-    async def scrape(self, *, details: bool) -> bytes:
-        """Those of this process and its peers."""
+    Attributes:
+        path: with `{name}` for what varies.
+        applications: `CLIENTS`, `OPERATORS`, or both.
+        methods: those that are answered.
+        answer: what answers; None for an event stream.
+    """
 
-
-class RoutedNode(endpoint.StreamingNode, Protocol):
-    """What the routes need of the node besides streams."""
-
-    @property
-    def registry(self) -> NodeList:
-        """Lists the nodes."""
-
-    @property
-    def metrics(self) -> Figures:
-        """Has the figures."""
-
-    def start(self) -> None:
-        """Begin to work; it may have begun."""
-
-    def problems(self) -> list[str]:
-        """Why the node is not ready; empty if it is."""
-
-    async def describe(self, channel: str) -> dict[str, Any]:
-        """Oldest and newest id, length and path of a channel."""
+    path: str
+    applications: frozenset[str]
+    methods: tuple[str, ...]
+    answer: Answer | None
 
 
-def json(content: object, status: int = 200) -> Response:
-    """A JSON answer that nobody keeps."""
-    return Response(
-        orjson.dumps(content),
-        status,
-        headers={"cache-control": "no-store"},
-        media_type="application/json",
-    )
+def _row(path: str, applications: Iterable[str], answer: Answer | None) -> TableRow:
+    return TableRow(path, frozenset(applications), ("GET", "HEAD"), answer)
+
+
+TABLE = (
+    _row("/", [CLIENTS], Answers.page),
+    _row("/v1/events", [CLIENTS], None),
+    _row("/v1/channels", [CLIENTS], Answers.channels),
+    _row("/v1/channels/{channel}", [CLIENTS], Answers.channel),
+    _row("/healthz", _BOTH, Answers.healthz),
+    _row("/readyz", _BOTH, Answers.readyz),
+    _row("/metrics", [OPERATORS], Answers.metrics),
+    _row("/v1/nodes", [OPERATORS], Answers.nodes),
+    _row("/v1/health", [OPERATORS], Answers.health),
+)
+"""All routes but the paths of the channels, which are event streams of clients."""
 
 
 class Paths:
@@ -115,8 +112,12 @@ class Application(Starlette):
     Its layers would keep a suspended coroutine each for as long as a client is connected: 3 KB.
     """
 
+    #: Operators' application, with all details: for a listener that is not public.
+    operators: Starlette
+
     def __init__(self, node: RoutedNode, **options: Any) -> None:
         super().__init__(**options)
+        self.operators = operators(node)
         self._settings = node.settings
         self._paths = Paths(endpoint.endpoints(node, node.channels.values()))
         # A redirect would name the scheme that a proxy has used, and not the client's.
@@ -159,63 +160,31 @@ def _preflight(settings: Settings, scope: Scope) -> Response:
     return response
 
 
-def application(node: RoutedNode, lifespan: Lifespan[Any]) -> Application:
-    """Make the ASGI application of a node."""
-    endpoints = _Endpoints(node)
-    routes = [
-        Route("/", endpoints.page),
-        Route("/healthz", endpoints.healthz),
-        Route("/readyz", endpoints.readyz),
-        Route("/metrics", endpoints.metrics),
-        Route("/v1/nodes", endpoints.nodes),
-        Route("/v1/channels", endpoints.channels),
-        Route("/v1/channels/{channel}", endpoints.channel),
-    ]
+def clients(node: RoutedNode, lifespan: Lifespan[Any]) -> Application:
+    """Make clients' application, with operators' routes if these have no port of their own."""
+    shown = {CLIENTS} if node.settings.metrics_port else {CLIENTS, OPERATORS}
     return Application(
         node,
-        routes=routes,
+        routes=list(_routes(Answers(node, details=False), shown)),
         exception_handlers={404: _not_found, 405: _not_allowed},
         lifespan=lifespan,
     )
 
 
-class _Endpoints:
-    def __init__(self, node: RoutedNode) -> None:
-        self._node = node
+def operators(node: RoutedNode) -> Starlette:
+    """Make operators' application, with all details. It must not be public."""
+    app = Starlette(
+        routes=list(_routes(Answers(node, details=True), {OPERATORS})),
+        exception_handlers={404: _not_found, 405: _not_allowed},
+    )
+    app.router.redirect_slashes = False
+    return app
 
-    async def page(self, _: Request) -> Response:
-        page = resources.files("broadcaster.web") / "pages" / "index.html"
-        return HTMLResponse(page.read_text("utf-8"), headers={"cache-control": "no-cache"})
 
-    async def healthz(self, _: Request) -> Response:
-        return json({"status": "alive"})
-
-    async def readyz(self, _: Request) -> Response:
-        problems = self._node.problems()
-        if problems:
-            return json({"status": "not ready", "reasons": problems}, 503)
-        return json({"status": "ready"})
-
-    async def nodes(self, _: Request) -> Response:
-        self._node.start()
-        return json(await self._node.registry.nodes(details=True))
-
-    async def metrics(self, request: Request) -> Response:
-        own_port = self._node.settings.metrics_port
-        if own_port and request.scope["server"][1] != own_port:
-            return await _not_found(request, None)
-        self._node.start()
-        headers = {"cache-control": "no-store", "content-type": METRICS}
-        return Response(await self._node.metrics.scrape(details=True), headers=headers)
-
-    async def channels(self, _: Request) -> Response:
-        return json({"channels": [await self._node.describe(name) for name in self._node.channels]})
-
-    async def channel(self, request: Request) -> Response:
-        name = request.path_params["channel"]
-        if name not in self._node.channels:
-            return unknown_channel(UnknownChannelError(name, self._node.channels))
-        return json(await self._node.describe(name))
+def _routes(answers: Answers, applications: set[str]) -> Iterator[Route]:
+    for row in TABLE:
+        if row.answer and row.applications & applications:
+            yield Route(row.path, partial(row.answer, answers), methods=list(row.methods))
 
 
 async def _not_found(request: Request, _: Exception | None) -> Response:

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -96,7 +97,7 @@ def exists(pid: int) -> bool:
 
 @linux
 async def test_several_processes_serve_one_port_and_are_replaced(
-    start: Start, redis_url: str, publisher: Publisher
+    start: Start, redis_url: str, publisher: Publisher, client: Any
 ) -> None:
     node = await start("serve", "--port", "0", "--workers", "2", env={
         "BROADCASTER_REDIS_URL": redis_url
@@ -104,9 +105,13 @@ async def test_several_processes_serve_one_port_and_are_replaced(
     url = await node.url()
     await ready(url)
     before = await until(lambda: pair(node.process.pid))
-    async with http_client() as http:
-        nodes = (await http.get(f"{url}/v1/nodes")).json()["nodes"]
-    assert all(f":{url.rpartition(':')[2]}/" in name for name in nodes)
+    port = url.rpartition(":")[2]
+
+    async def both() -> bool:
+        names = [name.decode() for name in await client.hkeys("broadcaster.nodes")]
+        return len(names) == 2 and all(f":{port}/" in name for name in names)
+
+    await until(both)  # each knows the port that the parent was given
     opened: Counter[str] = Counter()
     sources = [
         EventSource(f"{url}/v1/inventory/stream", on_change=lambda t, _: opened.update([t]))

@@ -146,8 +146,19 @@ async def test_when_a_node_is_killed_the_other_one_is_there(balancer: Balancer) 
         await stream.until(LIVE)
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/%6detrics", "/metrics/x", "/metrics?a=b"])
-async def test_metrics_are_not_public(balancer: Balancer, path: str) -> None:
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/metrics",
+        "/%6detrics",
+        "/metrics/x",
+        "/metrics?a=b",
+        "/v1/nodes",
+        "/v1/%6eodes",
+        "/v1/health",
+    ],
+)
+async def test_what_is_of_operators_is_not_public(balancer: Balancer, path: str) -> None:
     answer = await Raw.get(balancer.port, path)
     assert answer.head.split()[1] == b"404"
     assert b"problem+json" not in answer.head.lower()  # which a node's own 404 is

@@ -126,7 +126,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "routes: figures of a mounted hub are there once somebody has opened a stream",
-        "broadcaster/web/routes.py",
+        "broadcaster/web/answers.py",
         """        self._node.start()
         headers = {""",
         """        headers = {""",

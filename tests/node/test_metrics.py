@@ -184,14 +184,6 @@ async def test_without_redis_the_rest_is_still_told(redis_url: str) -> None:
     assert values["broadcaster_tailer_up"]["orders",] == 0
 
 
-async def test_a_port_of_its_own_keeps_metrics_from_clients(redis_url: str) -> None:
-    async with running(redis_url) as hub, http_client() as http:
-        hub.node.settings = hub.node.settings.model_copy(update={"metrics_port": hub.port + 1})
-        assert (await http.get(f"{hub.url}/metrics")).status_code == 404
-        hub.node.settings = hub.node.settings.model_copy(update={"metrics_port": hub.port})
-        assert (await http.get(f"{hub.url}/metrics")).status_code == 200
-
-
 async def test_a_line_is_logged_when_a_stream_opens_and_when_it_ends(
     redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broadcaster.web.uvicorn import BACKLOG
 
@@ -65,12 +65,39 @@ def _on_hangup(handler: Callable[[int, FrameType | None], Any]) -> Iterator[None
         signal.signal(number, before)
 
 
+class ByPort:
+    """An ASGI application that hands each request to that of the port it came to.
+
+    The server tells the port of its own socket, which no client can choose.
+    """
+
+    def __init__(self, clients: ASGIApp, operators: ASGIApp, operators_port: int) -> None:
+        self._clients = clients
+        self._operators = operators
+        self._port = operators_port
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Answer a request. No coroutine of its own: one would wait for as long as a client."""
+        server = scope.get("server") or ("", None)
+        app = self._operators if server[1] == self._port else self._clients
+        return app(scope, receive, send)
+
+
 def make_server(
     app: ASGIApp, drain: Callable[[], Awaitable[None]], *, host: str, port: int, log_level: str
 ) -> Server:
-    """Make a server for a node's application."""
+    """Make a server for a node's application.
+
+    Args:
+        app: with clients' and operators' applications on two ports, a `ByPort`.
+        drain: ends the node's responses.
+        host: as in uvicorn's configuration, if it is given no sockets.
+        port: the same.
+        log_level: of uvicorn's own lines.
+    """
     config = uvicorn.Config(
         app,
+        interface="asgi3",
         host=host,
         port=port,
         http=_http(),
