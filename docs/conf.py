@@ -40,11 +40,16 @@ _ENTRY = re.compile(r"^(?:\| |\* )\[[^\]]+\]\(([\w/.-]+)\.md\)", re.MULTILINE)
 _PAGE_LINK = re.compile(r"\]\((?P<path>\.\./[\w/.-]+\.md)(?:#[\w-]+)?\)")
 
 
+def _contents(section: str) -> str:
+    """The hidden contents of one section of the index: its heading, and the pages it links."""
+    title, pages = section.partition("\n")[0], "\n".join(_ENTRY.findall(section))
+    return f"\n```{{toctree}}\n:hidden:\n:caption: {title}\n\n{pages}\n```\n"
+
+
 def _prepare(app: Sphinx, name: str, source: list[str]) -> None:
     """Make the contents of the index's links; offer Markdown that is no page as a file."""
     if name == "index":
-        pages = "\n".join(_ENTRY.findall(source[0]))
-        source[0] += f"\n```{{toctree}}\n:hidden:\n\n{pages}\n```\n"
+        source[0] += "".join(map(_contents, source[0].split("\n## ")[1:]))
     here = (Path(app.srcdir) / name).parent
 
     def outside(link: re.Match[str]) -> str:

@@ -7,6 +7,7 @@ import re
 
 import broadcaster
 from broadcaster import Channel
+from broadcaster.core.catalogue import OUR_PATHS
 from docs import tables
 from tests.docs.terminal import ROOT
 
@@ -25,6 +26,11 @@ def test_every_setting_is_documented() -> None:
     page = tables.SETTINGS.read_text("utf-8")
     assert page == tables.with_table(page, tables.settings_table()), "run `make tables`"
     assert tables.settings_table() in page
+
+
+def test_every_path_of_the_hub_is_documented() -> None:
+    page = (ROOT / "docs" / "http.md").read_text("utf-8")
+    assert set(re.findall(r"^\| `(/[^`?]*)` \|", page, re.MULTILINE)) == set(OUR_PATHS)
 
 
 def test_the_reference_has_every_public_name() -> None:
