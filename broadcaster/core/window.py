@@ -95,10 +95,10 @@ class Window:
         for place, (_, _, key, wire) in enumerate(frames, self._base + len(self._frames)):
             if key:
                 places = index.get(key)
-                if places is None:
-                    index[key] = place
-                elif isinstance(places, list):
+                if isinstance(places, list):
                     places.append(place)
+                elif places is None:
+                    index[key] = place
                 else:
                     index[key] = [places, place]
             size += len(wire)
@@ -235,10 +235,12 @@ class Window:
             size -= len(wire)
             if key:
                 places = index[key]
-                if not isinstance(places, list) or len(places) == 1:
+                if isinstance(places, int):
                     del index[key]
                 elif len(places) < _LONG:
                     del places[0]
+                    if not places:
+                        del index[key]
                 elif places[len(places) >> 1] < self._base + first:
                     del places[: bisect_left(places, self._base + first)]
         if first == self._first:
