@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import quote, unquote, unquote_to_bytes
+from urllib.parse import unquote, unquote_to_bytes
 
 from broadcaster.errors import InvalidRequestError
 from broadcaster.settings import Settings
@@ -52,30 +52,21 @@ def segments(scope: Any) -> list[str]:
     Raises:
         InvalidRequestError: the path is not UTF-8.
     """
-    parts = _raw_path(scope).split(b"/")[1:]
-    try:
-        found = [_decoded(part) if b"%" in part else part.decode() for part in parts]
-    except UnicodeDecodeError as error:
-        raise InvalidRequestError("the path must be UTF-8") from error
+    path, raw = scope["path"], scope.get("raw_path") or b""
+    # Where a middleware has changed the path, and not this one, the path is right.
+    if b"%" in raw and unquote(raw.decode("latin-1")) == path:
+        try:
+            found = [unquote_to_bytes(part).decode() for part in raw.split(b"/")[1:]]
+        except UnicodeDecodeError as error:
+            raise InvalidRequestError("the path must be UTF-8") from error
+    else:
+        found = path.split("/")[1:]
     prefix = scope.get("root_path", "").strip("/")
     if prefix:
         above = prefix.split("/")
         if found[: len(above)] == above:  # else the server has taken it away
             return found[len(above) :]
     return found
-
-
-def _raw_path(scope: Any) -> bytes:
-    path: str = scope["path"]
-    raw: bytes | None = scope.get("raw_path")
-    # Where a middleware has changed the path, and not this one, the path is right.
-    if raw is not None and unquote(raw.decode("latin-1")) == path:
-        return raw
-    return quote(path).encode()
-
-
-def _decoded(part: bytes) -> str:
-    return unquote_to_bytes(part).decode()
 
 
 def cors_headers(settings: Settings, scope: Any) -> Headers:

@@ -233,15 +233,15 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "head: a slash in a key is one of the path",
         _HEAD,
-        "if raw is not None and unquote",
+        'if b"%" in raw and unquote',
         "if False and unquote",
         (_PATHS + "test_a_key_may_have_a_slash",),
     ),
     Mutant(
         "head: a key in another notation is another key",
         _HEAD,
-        '_decoded(part) if b"%" in part else part.decode()',
-        "part.decode()",
+        "unquote_to_bytes(part).decode() for part",
+        "part.decode() for part",
         (_PATHS + "test_a_key_may_have_a_slash",),
     ),
     Mutant(

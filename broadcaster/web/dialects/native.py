@@ -92,6 +92,8 @@ def read(
 
 def _query(scope: Any) -> dict[str, list[str]]:
     """The query's parameters; those without a value are left out."""
+    if not scope["query_string"]:
+        return {}
     try:
         text = scope["query_string"].decode("ascii")
         return parse_qs(text, max_num_fields=_MAX_FIELDS, errors="strict")
