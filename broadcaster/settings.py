@@ -102,16 +102,14 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=65535,
-        description="a port of its own for what is for operators: /metrics, /v1/nodes, "
-        "/v1/health; 0 uses `port`",
+        description="a port for operators: /metrics, /v1/nodes, /v1/health; 0 uses `port`",
     )
     nodes_key: str = Field(
         "broadcaster.nodes", description="the Redis hash behind /v1/nodes; empty writes none"
     )
     node_name: str = Field(
         "",
-        description="this node's name in /v1/nodes; if empty, the host's name and the port, "
-        "or on `port` a drawn one",
+        description="this node's name in /v1/nodes; empty: its host and port, or a drawn name",
     )
     access_log: bool = Field(
         True, description="log a line when an event stream opens and when it ends"
