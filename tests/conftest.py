@@ -9,6 +9,7 @@ Three kinds of tests, by where they are and what they use:
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -65,8 +66,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("quick")
         if not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(TEST_S))
-    # The longest of them first: nothing waits for it at the end, where tests run side by side.
-    items.sort(key=lambda item: item.path.name != "test_interleavings.py")
+    if "PYTEST_XDIST_WORKER" in os.environ:  # the longest first, so that nothing waits for its end
+        items.sort(key=lambda item: item.path.name != "test_interleavings.py")
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
