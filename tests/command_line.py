@@ -126,3 +126,13 @@ def children(pid: int) -> list[int]:
 def alive(pids: Iterable[int]) -> list[int]:
     """Those that have not ended, on Linux."""
     return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+def none_alive(pids: Iterable[int]) -> bool:
+    """Whether all have ended, on Linux."""
+    return not alive(pids)
+
+
+def at_least(lines: list[str], count: int) -> bool:
+    """Whether so many lines have come."""
+    return len(lines) >= count

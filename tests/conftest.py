@@ -28,19 +28,16 @@ _QUICK = ("backend", "client", "commands", "core", "node", "web", "workers", "te
           "test_interleavings.py", "test_mirror.py", "test_settings.py")  # fmt: skip
 _ALONE = ("bench", "chaos/test_scenarios.py", "deploy/test_compose.py", "deploy/test_wheel.py",
           "docs")  # fmt: skip
-_SERVERS = {
-    "cluster_url",
-    "redis_server",
-    "start",
-    "start_worker",
-    "topology",
-}  # fixtures that start one
+# Fixtures that start a process.
+_SERVERS = {"cluster_url", "redis_server", "start", "start_worker", "topology"}
 
 # The same examples in each run: none of them depends on how fast this machine is just now, or on
-# what an earlier run found. `--hypothesis-profile=search` looks for new ones, at leisure.
+# what an earlier run found. `--hypothesis-profile=search` looks for new ones, at leisure, and
+# `brief` is for `make mutants-core`, which asks the same many times.
 _SAME = hypothesis_settings(hypothesis_settings.get_profile("ci"), print_blob=True)
 hypothesis_settings.register_profile("same", _SAME)
 hypothesis_settings.register_profile("search", _SAME, derandomize=False, max_examples=2000)
+hypothesis_settings.register_profile("brief", _SAME, max_examples=20)
 hypothesis_settings.load_profile("same")
 
 # Where a shell has started us in the background, SIGINT is ignored, and by our children too.

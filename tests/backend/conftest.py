@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
-from broadcaster import EmbeddedRedis, Publisher, connect_sync
+from broadcaster import EmbeddedRedis, EventId, Publisher, connect_sync
+from broadcaster.core.entry import decode
+from broadcaster.core.event import Event
 from tests.channels import named
 from tests.wait import until_sync
 
+NOBODY = "redis://127.0.0.1:1"  # nothing listens there
 CHANNELS = named("pets", "orders", "string", "large")
 
 
@@ -95,3 +98,11 @@ async def proxy(redis_server: EmbeddedRedis, redis_url: str) -> AsyncIterator[Pr
     """A proxy before the empty server."""
     async with Proxy(redis_server.port).serving() as made:
         yield made
+
+
+async def events_of(client: Any, stream: str) -> list[Event]:
+    entries = [
+        (EventId.of_entry(id), [word for pair in fields.items() for word in pair])
+        for id, fields in await client.xrange(stream)
+    ]
+    return [decode(id, fields, 1_000_000) for id, fields in entries]

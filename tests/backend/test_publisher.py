@@ -23,20 +23,9 @@ from broadcaster import (
     load_settings,
 )
 from broadcaster.core.channel import shard_of
-from broadcaster.core.entry import decode
 from broadcaster.core.event import Event
-from tests.backend.conftest import CHANNELS, Proxy
+from tests.backend.conftest import CHANNELS, NOBODY, Proxy, events_of
 from tests.channels import named
-
-NOBODY = "redis://127.0.0.1:1"
-
-
-async def events_of(client: Any, stream: str) -> list[Event]:
-    entries = [
-        (EventId.of_entry(id), [word for pair in fields.items() for word in pair])
-        for id, fields in await client.xrange(stream)
-    ]
-    return [decode(id, fields, 1_000_000) for id, fields in entries]
 
 
 async def test_an_event_is_stored_as_it_was_given(client: Any, publisher: Publisher) -> None:
@@ -222,79 +211,6 @@ async def test_a_cancelled_call_leaves_no_replies_to_the_next_one(publisher: Pub
         with pytest.raises(asyncio.CancelledError):
             await task
         assert await publisher.redis.execute_command("ECHO", "mine") == b"mine"
-
-
-async def test_a_command_can_be_cancelled_at_any_turn_of_the_loop(publisher: Publisher) -> None:
-    async def commands() -> None:
-        for _ in range(100):
-            await publisher.redis.execute_command("ECHO", "cancelled")
-
-    for turns in range(1, 20):
-        task = asyncio.create_task(commands())
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert await publisher.redis.execute_command("ECHO", "mine") == b"mine"
-
-
-async def test_a_connection_that_is_closed_meanwhile_is_trouble_that_passes(
-    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    client: Any = publisher.redis
-    pool = client.connection_pool
-    connection = await pool.get_connection()
-    await pool.release(connection)
-    check_health = connection.check_health
-
-    async def closed_by_another_task() -> None:
-        await check_health()
-        await connection.disconnect()
-
-    monkeypatch.setattr(connection, "check_health", closed_by_another_task)
-    with pytest.raises(PartialPublishError, match="closed while it was used"):
-        await publisher.publish_many([Outgoing("pets", data="lost")])
-    monkeypatch.undo()
-    await publisher.publish_many([Outgoing("pets", data="kept")])
-
-
-async def test_state_and_events_are_written_together(client: Any, publisher: Publisher) -> None:
-    async with publisher.transaction() as transaction:
-        transaction.publish("pets", data=1)
-        transaction.redis.hset("{pets}:state", "a", "1")
-        transaction.publish("pets", data=2)
-        assert transaction.ids == []
-        assert await client.dbsize() == 0
-    assert transaction.ids == [event.id for event in await events_of(client, "pets")]
-    assert await client.hget("{pets}:state", "a") == b"1"
-
-
-async def test_an_error_in_the_block_writes_nothing(client: Any, publisher: Publisher) -> None:
-    with pytest.raises(FileNotFoundError):  # noqa: PT012 -- the block is what is tested
-        async with publisher.transaction("{pets}:state") as transaction:
-            transaction.publish("pets")
-            raise FileNotFoundError
-    assert await client.dbsize() == 0
-
-
-async def test_a_watched_key_that_changes(client: Any, publisher: Publisher) -> None:
-    with pytest.raises(ConflictError):  # noqa: PT012 -- the block is what is tested
-        async with publisher.transaction("{pets}:state") as transaction:
-            assert await transaction.redis.get("{pets}:state") is None
-            await client.set("{pets}:state", "another's")
-            transaction.publish("pets")
-            transaction.redis.set("{pets}:state", "mine")
-    assert await client.get("{pets}:state") == b"another's"
-    assert await client.exists("pets") == 0
-
-
-async def test_a_connection_that_breaks_is_no_conflict(proxy: Proxy) -> None:
-    async with Publisher(f"redis://127.0.0.1:{proxy.port}", channels=CHANNELS) as publisher:
-        with pytest.raises(BackendUnavailableError):  # noqa: PT012 -- the block is what is tested
-            async with publisher.transaction("{pets}:state") as transaction:
-                proxy.replies = 0
-                transaction.publish("pets")
 
 
 async def test_a_client_that_was_given_stays_open(redis_url: str) -> None:

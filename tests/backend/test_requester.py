@@ -9,7 +9,7 @@ import pytest
 
 from broadcaster import BackendUnavailableError, ConfigurationError, connect
 from broadcaster.backend.requester import Requester
-from tests.backend.test_publisher import NOBODY
+from tests.backend.conftest import NOBODY
 
 REQUESTS = "answers.requests"
 

@@ -17,7 +17,7 @@ from broadcaster import (
     RunQueue,
     Transaction,
 )
-from tests.backend.test_publisher import NOBODY, events_of
+from tests.backend.conftest import NOBODY, events_of
 from tests.channels import named
 from tests.wait import until
 

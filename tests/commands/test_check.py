@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from broadcaster import EmbeddedRedis, Publisher
 from broadcaster.commands.check import of_server
-from tests.command_line import Start, finished, starting
-
-
-@pytest.fixture
-async def start() -> AsyncIterator[Start]:
-    """Starts commands; all end with the test."""
-    async with starting() as start:
-        yield start
+from tests.command_line import Start, finished
 
 
 async def test_check_tells_that_redis_is_not_there(start: Start) -> None:

@@ -6,25 +6,17 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from tests.command_line import SCRIPT, Running, Start, alive, children, ready, starting
+from tests.command_line import SCRIPT, Running, Start, alive, children, finished, ready
 from tests.wait import PATIENCE_S, http_client
 
 pytestmark = [
     pytest.mark.server,
     pytest.mark.skipif(sys.platform == "win32", reason="has no SIGHUP"),
 ]
-
-
-@pytest.fixture
-async def start() -> AsyncIterator[Start]:
-    """Starts commands; all end with the test."""
-    async with starting() as start:
-        yield start
 
 
 async def test_a_hangup_drains_a_node(start: Start, redis_url: str) -> None:
@@ -81,3 +73,38 @@ async def test_a_hangup_ends_a_demo_that_leaves_nothing_behind(
     assert not os.listdir(tmp_path)
     assert not alive(group)
     assert "Traceback" not in "".join(demo.err)
+
+
+async def test_serve_ends_streams_and_exits_with_0_on_sigterm(start: Start, redis_url: str) -> None:
+    node = await start("serve", "--port", "0", "--redis-url", redis_url)
+    url = await node.url()
+    async with http_client(base_url=url) as client:
+        await ready(url)
+        async with client.stream("GET", "/v1/inventory/stream") as response:
+            pieces = response.aiter_text()
+            assert "retry:" in await anext(pieces)
+            node.process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(PATIENCE_S):
+                rest = "".join([piece async for piece in pieces])
+    assert "retry:" in rest  # the farewell; and a response cut off would have raised
+    assert await node.ended() == 0
+    assert "Ctrl-C" in node.out[0]
+    assert "Traceback" not in "".join(node.err)
+
+
+async def test_ctrl_c_is_a_clean_stop_too(start: Start, redis_url: str) -> None:
+    node = await start("serve", "--port", "0", "--redis-url", redis_url)
+    await ready(await node.url())
+    assert await node.stop(signal.SIGINT) == 0
+    assert node.err == []
+
+
+async def test_a_port_in_use_is_told_at_once(start: Start) -> None:
+    taken = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    async with taken:
+        port = str(taken.sockets[0].getsockname()[1])
+        nowhere = ("--port", port, "--redis-url", "redis://127.0.0.1:1")
+        for command in (("serve", *nowhere), ("serve", *nowhere, "--workers", "2"), nowhere[:2]):
+            command = command if command[0] == "serve" else ("demo", *command)
+            status, out, said = await finished(await start(*command))
+            assert (status, f"port {port}" in said, out) == (2, True, [])

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections import Counter
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from broadcaster.commands import supervisor
+from broadcaster import Publisher
+from broadcaster.client.source import EventSource
+from broadcaster.commands import processes, supervisor
 from broadcaster.commands.processes import start as start_process
 from broadcaster.node.peers import Peers
-from tests.command_line import Running, Start, alive, children, ready, starting
+from tests.command_line import Running, Start, alive, children, none_alive, ready
+from tests.commands.conftest import ids_of
 from tests.wait import PATIENCE_S, allowed_s, http_client, until
 
 pytestmark = [
@@ -27,13 +33,6 @@ pytestmark = [
 
 NEWCOMERS = 16
 SERVED_WITHIN_S = 30.0
-
-
-@pytest.fixture
-async def start() -> AsyncIterator[Start]:
-    """Starts commands; all end with the test."""
-    async with starting() as start:
-        yield start
 
 
 async def pair(start: Start, redis_url: str, directory: Path) -> tuple[Running, str]:
@@ -131,3 +130,71 @@ async def test_one_that_never_answers_is_ended_as_well(tmp_path: Path, quick: No
     async with asyncio.timeout(PATIENCE_S):
         await supervisor._end_if_it_hangs(process, tmp_path / "3")
         assert await process.wait() == -signal.SIGKILL
+
+
+def two_children(pid: int) -> list[int]:
+    found = children(pid)
+    return found if len(found) == 2 else []
+
+
+async def test_several_processes_serve_one_port_and_are_replaced(
+    start: Start, redis_url: str, publisher: Publisher, client: Any
+) -> None:
+    node = await start("serve", "--port", "0", "--workers", "2", env={
+        "BROADCASTER_REDIS_URL": redis_url
+    })  # fmt: skip
+    url = await node.url()
+    await ready(url)
+    before = await until(lambda: two_children(node.process.pid))
+    port = url.rpartition(":")[2]
+
+    async def both() -> bool:
+        names = [name.decode() for name in await client.hkeys("broadcaster.nodes")]
+        return len(names) == 2 and all(f":{port}/" in name for name in names)
+
+    await until(both)  # each knows the port that the parent was given
+    opened: Counter[str] = Counter()
+    sources = [
+        EventSource(f"{url}/v1/inventory/stream", on_change=lambda t, _: opened.update([t]))
+        for _ in range(24)
+    ]
+    seen = [asyncio.create_task(ids_of(source, 1)) for source in sources]
+    await until(lambda: opened[""] >= 24)
+    assert await both_have(url, 24)
+    os.kill(before[0], signal.SIGKILL)
+    await node.line(f"{before[0]} was ended by SIGKILL")
+    broken = await until(lambda: opened.total() - opened[""])
+    assert 0 < broken < 24  # each of the two had some
+    after = await until(lambda: two_children(node.process.pid))
+    assert len({*before, *after}) == 3
+    await until(lambda: opened[""] >= 24 + broken)
+    # The new process may still be starting: those who had been with the old one are all with the
+    # other one then.
+    await until(partial(both_have, url, 24))
+    id_ = await publisher.publish("inventory", data=1)
+    assert await asyncio.gather(*seen) == [[str(id_)]] * 24
+    assert await node.stop(signal.SIGINT) == 0
+    assert none_alive(after)
+
+
+async def test_a_process_that_can_not_be_started_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = iter([BlockingIOError("too many processes"), KeyboardInterrupt()])
+
+    async def start(*_: object, **__: object) -> None:
+        raise next(answers)
+
+    monkeypatch.setattr(processes, "start", start)
+    with pytest.raises(KeyboardInterrupt):
+        await supervisor.keep(supervisor.Child(1, [], ""), {}, 1.0)
+    assert "process 1 can't be started, trying again: too many processes" in caplog.text
+
+
+async def both_have(url: str, count: int) -> bool:
+    """Whether the processes have so many open streams, as either of the two says of both."""
+    async with http_client() as http:
+        text = (await http.get(f"{url}/metrics")).text
+    states = re.findall(r'_connections\{process="(\d)",state="\w+"\} (\S+)', text)
+    both = {process for process, _ in states} == {"0", "1"}
+    return both and sum(float(number) for _, number in states) == count

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import re
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,19 +12,10 @@ import orjson
 import pytest
 
 from broadcaster import EmbeddedRedis, Publisher
-from broadcaster.commands.logs import printable, set_up
-from broadcaster.errors import ConfigurationError
-from tests.command_line import SCRIPT, Start, finished, ready, starting
+from tests.command_line import SCRIPT, Start, finished, ready
 from tests.wait import PATIENCE_S, until
 
 _STYLE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-
-
-@pytest.fixture
-async def start() -> AsyncIterator[Start]:
-    """Starts commands; all end with the test."""
-    async with starting() as start:
-        yield start
 
 
 class Terminal:
@@ -112,42 +101,3 @@ async def test_what_redis_had_no_room_for_is_told(start: Start) -> None:
     assert found
     assert int(found[1]) <= stored + 1  # Redis may take a few after the first that it refuses
     assert int(found[2]) == stored
-
-
-def test_control_characters_are_written_out() -> None:
-    assert printable("a\x1b[31m\r\x00\x9bb\nc") == "a\\x1b[31m\\x0d\\x00\\x9bb\nc"
-
-
-def test_a_log_line_is_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:
-    root = logging.getLogger()
-    before = root.handlers[:], root.level
-    try:
-        set_up("INFO")
-        logging.getLogger("x").warning("a\n%s", "\x1b[2J\x7f\x9b")
-        with pytest.raises(ConfigurationError, match="loud"):
-            set_up("loud")
-    finally:
-        root.handlers[:] = before[0]
-        root.setLevel(before[1])
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.isprintable()
-    found = orjson.loads(line)
-    assert (found["level"], found["logger"]) == ("warning", "x")
-    assert found["message"] == "a\n\x1b[2J\x7f\x9b"
-
-
-def test_a_terminal_does_not_obey_what_is_logged(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    root = logging.getLogger()
-    before = root.handlers[:], root.level
-    try:
-        set_up("INFO")
-        fields = {"path": "/\x9b\n12:00:00 ERROR x: not so"}
-        logging.getLogger("x").warning("%s", "\x1b[2J", extra={"fields": fields})
-    finally:
-        root.handlers[:] = before[0]
-        root.setLevel(before[1])
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.endswith(" WARNING x: \\x1b[2J path=/\\x9b\\x0a12:00:00 ERROR x: not so")

@@ -20,7 +20,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "if _CUT_CREDENTIALS.search(url):",
         "if False:",
         (
-            "tests/backend/driver/test_connect.py::"
+            "tests/backend/driver/test_urls.py::"
             "test_a_url_that_cannot_work_says_how_urls_look_and_no_password",
         ),
     ),
@@ -299,7 +299,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "broadcaster/backend/driver/sockets.py",
         "        if task and task.cancelling() > asked:",
         "        if False:",
-        (_PUBLISHER + "test_a_command_can_be_cancelled_at_any_turn_of_the_loop",),
+        (
+            "tests/backend/driver/test_sockets.py::test_a_command_can_be_cancelled_at_any_turn_of_the_loop",
+        ),
     ),
     Mutant(
         "publisher: what broke half-way is forgotten",

@@ -17,14 +17,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "broadcaster/commands/logs.py",
         """printable(fields).replace("\\n", "\\\\x0a")""",
         "printable(fields)",
-        ("tests/commands/test_terminal.py::test_a_terminal_does_not_obey_what_is_logged",),
+        ("tests/commands/test_logs.py::test_a_terminal_does_not_obey_what_is_logged",),
     ),
     Mutant(
         "logs: DEL and C1 get into JSON",
         "broadcaster/commands/logs.py",
         """return _CONTROL.sub(lambda match: f"\\\\u""",
         """return re.sub("^$", lambda match: f"\\\\u""",
-        ("tests/commands/test_terminal.py::test_a_log_line_is_one_json_object",),
+        ("tests/commands/test_logs.py::test_a_log_line_is_one_json_object",),
     ),
     Mutant(
         "client: while a server fails it asks without a pause",
@@ -45,7 +45,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "broadcaster/commands/logs.py",
         "return printable(super().format(record)) +",
         "return super().format(record) +",
-        ("tests/commands/test_terminal.py::test_a_terminal_does_not_obey_what_is_logged",),
+        ("tests/commands/test_logs.py::test_a_terminal_does_not_obey_what_is_logged",),
     ),
     Mutant(
         "tail: a terminal obeys what comes from outside",

@@ -568,14 +568,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "broadcaster/web/uvicorn/server.py",
         "asyncio.ensure_future(self._drain())",
         "asyncio.ensure_future(asyncio.sleep(0))",
-        ("tests/commands/test_main.py::test_serve_ends_streams_and_exits_with_0_on_sigterm",),
+        ("tests/commands/test_serve.py::test_serve_ends_streams_and_exits_with_0_on_sigterm",),
     ),
     Mutant(
         "server: a clean stop is told as death by a signal",
         "broadcaster/web/uvicorn/server.py",
         "            self._captured_signals.clear()",
         "            pass",
-        ("tests/commands/test_main.py::test_ctrl_c_is_a_clean_stop_too",),
+        ("tests/commands/test_serve.py::test_ctrl_c_is_a_clean_stop_too",),
     ),
     Mutant(
         "server: under another server open streams are not ended",

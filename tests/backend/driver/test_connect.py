@@ -7,71 +7,16 @@ from typing import Any
 
 import pytest
 import redis
-from redis.exceptions import BusyLoadingError, ReadOnlyError, ResponseError
 
 from broadcaster import (
     BackendUnavailableError,
-    ConfigurationError,
     EmbeddedRedis,
     connect,
     connect_sync,
 )
-from broadcaster.backend.driver.errors import is_unavailable
 from broadcaster.backend.driver.replies import raw_stream_replies
-from broadcaster.backend.driver.urls import redacted
 from broadcaster.backend.embedded import _binary, free_port
 from tests.wait import until, until_sync
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("redis://localhost", "redis://localhost"),
-        ("redis://user@host:1/0", "redis://user@host:1/0"),
-        ("redis://:secret@host/0", "redis://:***@host/0"),
-        ("redis://user:se:cr@et@host/0", "redis://user:***@host/0"),
-        ("redis://user:sec/ret@host/0", "redis://user:***@host/0"),
-        ("redis://user:sec?ret@host/0", "redis://***"),
-        ("redis://host/0?password=secret&db=1", "redis://host/0?password=***&db=1"),
-        ("unix:///run/x?password=secret", "unix:///run/x?password=***"),
-        (
-            "redis+sentinel://u:secret@a:1,b:2/m?sentinel_password=secret",
-            "redis+sentinel://u:***@a:1,b:2/m?sentinel_password=***",
-        ),
-        ("no url with secret@host", "no url with secret@host"),
-    ],
-)
-def test_redacted_shows_no_password(url: str, shown: str) -> None:
-    assert redacted(url) == shown
-
-
-@pytest.mark.parametrize("make", [connect, connect_sync])
-@pytest.mark.parametrize(
-    "url",
-    [
-        "",
-        "localhost:6379",
-        "http://:secret@localhost",
-        "redis://:secret@host:port/0",
-        "redis://:secret@host:99999999/0",
-        "redis://:secret@host/zero",
-        "redis://:secret@host/0?unknown_option=1",
-        "redis+sentinel://:secret@host:26379",
-        "redis+sentinel://:secret@host:x/master",
-        "redis+cluster://:secret@host:1,,host:2",
-        "redis+cluster://:secret@host:1/3",
-        "redis+other://:secret@host:1",
-        "unix+cluster://:secret@host:1",
-        "redis://u:x/secret@host:6379/0",
-        "redis://:secret?x@host",
-        "redis+cluster://u:secret/x@host:1",
-        "redis+sentinel://u:secret#x@host:1/m",
-    ],
-)
-def test_a_url_that_cannot_work_says_how_urls_look_and_no_password(make: Any, url: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"redis\+sentinel://host1") as caught:
-        make(url)
-    assert "secret" not in str(caught.value)
 
 
 def test_timeouts_and_retries_are_ours_not_those_of_redis_py() -> None:
@@ -99,34 +44,6 @@ async def test_a_unix_socket(tmp_path: Path) -> None:
         await client.aclose()
         with connect_sync(f"unix://{path}") as sync:
             assert sync.ping()
-
-
-@pytest.mark.parametrize("protocol", [2, 3])
-async def test_raw_replies(redis_url: str, protocol: int) -> None:
-    client: Any = connect(f"{redis_url}?protocol={protocol}")
-    await _check_raw_replies(client)
-    await client.aclose()
-
-
-@pytest.mark.parametrize("protocol", [2, 3])
-async def test_raw_replies_on_cluster(cluster_url: str, protocol: int) -> None:
-    client: Any = connect(f"{cluster_url}?protocol={protocol}")
-    await _check_raw_replies(client)
-    await client.aclose()
-
-
-async def _check_raw_replies(client: Any) -> None:
-    raw_stream_replies(client)
-    first = await client.xadd("s", {"a": "1", "b": "2"})
-    second = await client.xadd("s", {"m": "x"})
-    entries = [[first, [b"a", b"1", b"b", b"2"]], [second, [b"m", b"x"]]]
-    assert await client.xread({"s": "0"}) == entries
-    assert await client.xrange("s") == entries
-    assert await client.xrevrange("s") == entries[::-1]
-    assert await client.xread({"s": second}, block=1) == []
-    assert await client.xread({"s": second}) == []
-    assert await client.xrange("nothing") == []
-    await client.delete("s")
 
 
 @pytest.fixture
@@ -167,14 +84,6 @@ async def test_sentinel(redis_url: str, sentinel_port: int) -> None:
 def test_a_blocking_client_of_a_cluster_that_is_down() -> None:
     with pytest.raises(BackendUnavailableError, match=r"redis\+cluster://u:\*\*\*@127"):
         connect_sync("redis+cluster://u:secret@127.0.0.1:1")
-
-
-def test_what_passes_and_what_stays() -> None:
-    assert is_unavailable(BusyLoadingError("loading"))
-    assert is_unavailable(ReadOnlyError("a replica"))
-    assert is_unavailable(ConnectionRefusedError())
-    assert is_unavailable(ResponseError("NOREPLICAS Not enough good replicas to write."))
-    assert not is_unavailable(ResponseError("WRONGTYPE Operation against a key"))
 
 
 @pytest.mark.server

@@ -1,0 +1,67 @@
+"""Rights are found out by trying, and trying changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from broadcaster import BackendUnavailableError, connect_sync
+from broadcaster.backend.probe import Probe
+
+
+@pytest.fixture
+def store(redis_url: str) -> Iterator[Any]:
+    """A blocking client; it may do everything."""
+    with connect_sync(redis_url) as client:
+        yield client
+        client.execute_command("ACL", "DELUSER", "limited")
+
+
+def limited(redis_url: str, store: Any, *rules: str) -> Probe:
+    store.execute_command("ACL", "SETUSER", "limited", "on", ">pw", "~*", *rules)
+    return Probe(redis_url.replace("//", "//limited:pw@"))
+
+
+def test_with_all_rights_nothing_is_refused_and_nothing_is_changed(
+    redis_url: str, store: Any
+) -> None:
+    with closing(Probe(redis_url)) as probe:
+        assert probe.why_not_read("pets") == ""
+        assert probe.why_not_add("pets") == ""
+        assert probe.length("pets") == 0
+        assert "maxmemory_policy" in probe.info()
+        assert store.dbsize() == 0
+        store.xadd("pets", {"data": "x"})
+        assert probe.length("pets") == 1
+        assert probe.why_not_add("pets") == ""
+        assert store.xlen("pets") == 1
+
+
+@pytest.mark.parametrize("missing", ["xread", "xrange", "xrevrange", "xinfo|stream"])
+def test_a_command_that_a_node_needs_and_may_not_send_is_named(
+    redis_url: str, store: Any, missing: str
+) -> None:
+    with closing(limited(redis_url, store, "+@all", f"-{missing}")) as probe:
+        assert missing in probe.why_not_read("pets")
+        assert probe.why_not_add("pets") == ""
+
+
+def test_who_may_not_add_is_told_so(redis_url: str, store: Any) -> None:
+    with closing(limited(redis_url, store, "+@all", "-xadd", "-info")) as probe:
+        assert "xadd" in probe.why_not_add("pets")
+        assert probe.info() == {}
+
+
+def test_what_is_no_stream_can_not_be_read(redis_url: str, store: Any) -> None:
+    store.set("pets", "text")
+    with closing(Probe(redis_url)) as probe:
+        assert "WRONGTYPE" in probe.why_not_read("pets")
+        assert probe.length("pets") == 0
+
+
+def test_a_server_that_is_away() -> None:
+    with pytest.raises(BackendUnavailableError, match=r"u:\*\*\*@127"):
+        Probe("redis://u:secret@127.0.0.1:1")

@@ -1,0 +1,70 @@
+"""`broadcaster publish` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+
+from tests.command_line import Start, at_least, finished, ready
+from tests.wait import until
+
+
+async def test_what_tail_writes_publish_reads_back(start: Start, redis_url: str) -> None:
+    node = await start("serve", "--port", "0", "--redis-url", redis_url)
+    url = await node.url()
+    await ready(url)
+    sent = [
+        ("stock-change", '{"n": 12345678901234567890, "x": 1.50}'),
+        ("message", "two\nlines, 🐟 \u2028"),
+        ("message", '"a JSON string"'),
+        ("message", ""),
+    ]
+    for type_, data in sent:
+        one = await start("publish", "inventory", "--type", type_, "--key", "7", "--data", data,
+                          "--redis-url", redis_url)  # fmt: skip
+        assert (await finished(one))[0] == 0
+    tail = ("tail", "inventory", "--base-url", url, "--from", "earliest", "--count")
+    _, lines, _ = await finished(await start(*tail, "4"))
+    events = [line for line in lines if '"stream.' not in line]
+    status, ids, said = await finished(
+        await start("publish", "inventory", "--redis-url", redis_url), "\n".join([*events, ""])
+    )
+    assert (status, len(ids), said) == (0, 4, "")
+    _, lines, _ = await finished(await start(*tail, "8"))
+    again = [json.loads(line) for line in lines if '"stream.' not in line]
+    assert [(event["type"], event["data"]) for event in again[-4:]] == [
+        ("stock-change", {"n": 12345678901234567890, "x": 1.5}),
+        *sent[1:],
+    ]
+
+
+async def test_publish_names_the_line_that_is_no_event(start: Start, redis_url: str) -> None:
+    publish = ("publish", "inventory", "--redis-url", redis_url)
+    for bad, why in (
+        ("{", "line 4 is not JSON"),
+        ('{"type": "t"}', "line 4: expected an object like"),
+        ('{"type": "stream.live", "data": 1}', "line 4: type 'stream.live'"),
+    ):
+        given = f'{{"data": 1}}\n\n{{"type": "t", "key": "k", "data": [2]}}\n{bad}\n{{"data": 3}}\n'
+        status, ids, said = await finished(await start(*publish), given)
+        assert (status, len(ids)) == (1, 2)
+        assert why in said
+        assert "2 events were published" in said
+
+
+async def test_publish_does_not_wait_for_more(start: Start, redis_url: str) -> None:
+    publish = await start("publish", "inventory", "--redis-url", redis_url)
+    for count in (1, 2):
+        publish.stdin.write(b'{"data": 1}\n')
+        await until(partial(at_least, publish.out, count))
+
+
+async def test_publish_refuses_what_can_not_work(start: Start) -> None:
+    away = ("--redis-url", "redis://127.0.0.1:1")
+    status, _, said = await finished(await start("publish", "nope", "--data", "1", *away))
+    assert (status, "inventory" in said) == (2, True)
+    status, _, said = await finished(await start("publish", "inventory", "--data", "1", *away))
+    assert (status, "not available" in said) == (1, True)
+    status, _, said = await finished(await start("publish", "inventory", *away), '{"data": 1}\n')
+    assert (status, "Nothing was published" in said) == (1, True)
+    assert (await finished(await start("publish", "inventory", "--key", "7", *away)))[0] == 2

@@ -1,0 +1,113 @@
+"""Whether a node is well, told in two ways: to anybody, and to operators."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+import pytest
+
+from broadcaster import connect
+from broadcaster.backend.stream import RedisStream
+from broadcaster.backend.tailer import Tailer
+from broadcaster.core.event import EventId
+from broadcaster.core.sse import Frame, skipped
+from broadcaster.node.health import Problem
+from broadcaster.node.node import Node
+from broadcaster.settings import Settings
+from tests.wait import allowed_s, until
+
+SECRET = "redis://user:secret@10.0.0.7:6379/0"
+
+
+@pytest.fixture
+def node() -> Node:
+    """A node that was not started; its tailers have not read anything."""
+    made = Node(Settings(redis_url=SECRET, node_name="a"))
+    client = connect(SECRET)  # which connects when it is used
+    for name, key in made.settings.channels.streams.items():
+        stream = RedisStream(client, key)
+        made.tailers[name] = Tailer(stream, made.hub.windows[name], max_event_bytes=1000)
+    return made
+
+
+def frame(ms: int) -> Frame:
+    return skipped(EventId(ms, 0))
+
+
+def loaded(node: Node) -> None:
+    for tailer in node.tailers.values():
+        tailer.loaded.set()
+        tailer.problem = ""
+
+
+def test_a_node_is_ready_when_all_windows_are_loaded(node: Node) -> None:
+    assert {problem.public for problem in node.health.problems()} >= {
+        f"{name}: the window is not loaded" for name in node.tailers
+    }
+    loaded(node)
+    assert node.health.problems() == []
+    assert node.health.report(details=False)["status"] == "ready"
+
+
+def test_a_stream_that_can_not_be_read_is_named_and_why_is_for_operators(node: Node) -> None:
+    loaded(node)
+    node.tailers["orders"].problem = "Error 111 connecting to 10.0.0.7:6379"
+    (problem,) = node.health.problems()
+    assert problem == Problem(
+        "orders: can't be read", "orders: Error 111 connecting to 10.0.0.7:6379"
+    )
+    report = node.health.report(details=False)
+    assert report["reasons"] == ["orders: can't be read"]
+    assert "10.0.0.7" not in str(report)
+    assert not report["streams"]["orders"]["readable"]
+    assert "10.0.0.7" in str(node.health.report(details=True)["reasons"])
+
+
+def test_a_node_that_drains_is_not_ready(node: Node) -> None:
+    loaded(node)
+    node.fail_readiness()
+    assert node.health.problems() == [Problem("draining", "draining")]
+
+
+def test_no_report_shows_a_password(node: Node) -> None:
+    for details in (True, False):
+        assert "secret" not in str(node.health.report(details=details))
+    found = node.health.report(details=True)
+    assert found["node"].startswith("a/")
+    assert "redis://user:***@10.0.0.7" in found["redis"]
+
+
+def test_what_was_written_late_is_measured_by_the_ids(node: Node) -> None:
+    now_ms = int(time.time() * 1000)
+    node.health.measure("orders", [frame(now_ms - 5000), frame(now_ms - 3000)])
+    assert 3000 <= node.health.write_lag_ms < 3000 + allowed_s(1.0) * 1000
+    histogram = node.meters.write_latency_s["orders"]
+    assert histogram.buckets()[-1] == ("+Inf", 2)
+    node.health.measure("orders", [frame(now_ms + 60_000)])
+    assert node.health.write_lag_ms == 0.0
+
+
+def test_ids_in_the_future_are_logged_once_and_once_when_they_no_longer_are(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    window = node.hub.windows["orders"]
+    window.append([frame(int(time.time() * 1000) + 3_600_000)])
+    for _ in range(3):
+        node.health.look_at_clock("orders")
+    window.restart(EventId(int(time.time() * 1000), 0), complete=True)
+    for _ in range(3):
+        node.health.look_at_clock("orders")
+    said = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert len(said) == 2
+    assert "in the future" in said[0]
+    assert "in step" in said[1]
+
+
+async def test_a_loop_that_is_held_up_is_noticed(node: Node) -> None:
+    watching = asyncio.create_task(node.health.watch_loop())
+    await asyncio.sleep(0)
+    time.sleep(0.3)  # noqa: ASYNC251 -- a loop that stalls is what is measured
+    await until(lambda: node.meters.loop_lag_s.sum > 0.1)
+    watching.cancel()

@@ -1,0 +1,45 @@
+"""Each module has its tests where a reader looks for them: `core/hub.py` in `core/test_hub.py`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+#: Modules whose tests are in files of other names, and why.
+ELSEWHERE = {
+    "broadcaster/__main__.py": "tests/deploy/test_wheel.py",  # which runs the installed package
+    "broadcaster/version.py": "tests/deploy/test_wheel.py",  # one literal
+    "broadcaster/backend/run.py": "tests/backend/test_runs.py",  # a run is what its queue gives
+    "broadcaster/node/node.py": "tests/test_app.py",  # a node without sockets
+    "broadcaster/web/sink.py": "tests/web/test_connection.py",  # sinks are what connections use
+    "broadcaster/web/routes.py": "tests/web/test_endpoint.py",  # what can be asked, and how
+    "broadcaster/web/uvicorn/offer.py": "tests/web/uvicorn/test_rehearsal.py",  # types alone
+    "broadcaster/web/uvicorn/protocol.py": "tests/web/uvicorn/test_rehearsal.py",
+    "broadcaster/web/uvicorn/server.py": "tests/web/test_retry.py",  # how a server is drained
+    "workers/__main__.py": "tests/workers/test_runner.py",  # workers as processes
+}
+
+
+def home(module: str) -> str:
+    """Where a module's tests belong."""
+    path = Path(module.removeprefix("broadcaster/"))
+    return str(Path("tests") / path.with_name(f"test_{path.name}"))
+
+
+def modules() -> list[str]:
+    """All modules but those that only say what a package is."""
+    found = (path for name in ("broadcaster", "workers") for path in (ROOT / name).rglob("*.py"))
+    return sorted(str(p.relative_to(ROOT)) for p in found if p.name != "__init__.py")
+
+
+def test_each_module_has_a_file_of_tests() -> None:
+    missing = [module for module in modules() if not (ROOT / home(module)).exists()]
+    assert sorted(set(missing) - set(ELSEWHERE)) == []
+
+
+def test_the_exceptions_are_those_that_are_needed() -> None:
+    for module, tests in ELSEWHERE.items():
+        assert (ROOT / module).exists(), module
+        assert not (ROOT / home(module)).exists(), f"{module} has its own tests"
+        assert "def test_" in (ROOT / tests).read_text("utf-8"), tests
