@@ -2,7 +2,7 @@
 
 Both versions share one Redis and publish under load. Clients of both versions are moved from nodes
 of one version to nodes of the other, forwards and back. In the end, each client's events are
-compared with the streams themselves: nothing is lost, nothing comes twice, nobody is reset.
+compared with the streams themselves: nothing is lost, nothing comes twice, and no client is reset.
 
 The file `older-commit` names the older commit. Each series of changes moves it to the commit that
 the series begins with.
@@ -113,8 +113,9 @@ class Client:
             if line["type"] not in ("stream.live", "stream.at"):
                 assert not line["type"].startswith("stream."), f"{self.name} was sent {line}"
                 before, self._at = self._at, self._positions(line["id"])
-                (stream,) = (name for name, at in self._at.items() if at != before[name])
-                self._seen[stream].append((self._at[stream], line["type"], line["data"]))
+                moved = [name for name, at in self._at.items() if at != before[name]]
+                assert len(moved) == 1, f"{self.name} was sent {line} after {before}"
+                self._seen[moved[0]].append((self._at[moved[0]], line["type"], line["data"]))
         return self._seen
 
     def _positions(self, cursor: str) -> dict[str, str]:
@@ -278,11 +279,14 @@ async def check(client: Client, stored: Events) -> None:
 
 
 async def list_both_nodes(fronts: Sequence[Front]) -> None:
-    """Each node lists itself and the one of the other version."""
+    """Wait until each node lists itself and the one of the other version."""
     async with http_client() as client:
         for front in fronts:
-            nodes = (await client.get(f"{front.url}/v1/nodes")).json()["nodes"]
-            assert len(nodes) >= 2
+
+            async def both(url: str = f"{front.url}/v1/nodes") -> bool:
+                return len((await client.get(url)).json()["nodes"]) >= 2
+
+            await until(both)
 
 
 @pytest.mark.parametrize("older_node", [True, False])
