@@ -5,7 +5,7 @@
 ARG PYTHON_IMAGE=python:3.13-slim
 
 FROM ${PYTHON_IMAGE} AS build
-# Settings of pip, for who builds behind a mirror. They stay in this stage.
+# Settings of pip, for a build behind a mirror. They stay in this stage.
 ARG PIP_INDEX_URL
 ARG PIP_TRUSTED_HOST
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
