@@ -1,15 +1,15 @@
 """The promise, for any interleaving: each event once and in order, or a reset first.
 
-Real hub, windows, tailers, replayer and resume logic of three nodes; only Redis's answers, the
-sockets and the event loop are made here, so that Hypothesis decides what happens when. The bytes
-that clients got are cut anywhere, and read by a parser that is not ours.
+Two real nodes: hubs, windows, pumps, tailers, replayers, openings and connections. Only Redis's
+answers, the sockets and the event loop are made here, so that Hypothesis decides what happens when.
+The bytes that clients got are cut anywhere, and read by a parser that is not ours.
 """
 
 from __future__ import annotations
 
 import asyncio
 import types
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -21,20 +21,27 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from broadcaster.backend.log import RedisLog
 from broadcaster.backend.replayer import Replayer
 from broadcaster.backend.stream import Info, RedisStream, id_of
-from broadcaster.backend.tailer import Batch, Restart, Rewind, Tailer
-from broadcaster.core import cursor, hub, sse
+from broadcaster.backend.tailer import Tailer
+from broadcaster.core import cursor, hub
 from broadcaster.core.channel import Channel
 from broadcaster.core.cursor import Start
 from broadcaster.core.entry import Row
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.filter import KeysAndTypes
-from broadcaster.core.subscription import State, Subscriber, Subscription, restore
-from broadcaster.core.window import Ask, Place
-from broadcaster.errors import BackendUnavailableError
+from broadcaster.core.log import Change
+from broadcaster.core.opening import Opening, Serve, Wanted
+from broadcaster.core.resume import Resume
+from broadcaster.core.steps import Ask
+from broadcaster.core.subscriber import State, Subscriber, unframed
+from broadcaster.core.subscription import Subscription, restore
 from broadcaster.node.node import Node
+from broadcaster.node.questions import Questions
 from broadcaster.settings import Settings
+from broadcaster.web import connection
+from broadcaster.web.connection import Connection
 
 T = TypeVar("T")
 STREAMS = ("a", "b")
@@ -42,9 +49,19 @@ KEYS = ("", "k", "l")
 
 
 @types.coroutine
-def suspend() -> Generator[None, None, None]:
+def suspend(reason: str | None = None) -> Generator[str | None, None, None]:
     """What `await` on something that has not happened yet comes down to."""
-    yield
+    yield reason
+
+
+async def suspend_for_long() -> None:
+    """In the place of a pause."""
+    await suspend("a pause")
+
+
+async def never() -> bool:
+    """In the place of waiting for windows."""
+    raise AssertionError("they are loaded")
 
 
 def finish(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -150,6 +167,14 @@ class DirectReplayer(Replayer):
         return found
 
 
+class DirectLog(RedisLog):
+    """The log in Redis, whose commands a stand-in answers."""
+
+    def __init__(self, stores: Mapping[str, Store]) -> None:
+        self._tailers = {}
+        self._replayer = self.replaying = DirectReplayer(stores, max_event_bytes=10_000)
+
+
 class World(Node):
     """A node whose tailers take a step when they are told to."""
 
@@ -158,14 +183,16 @@ class World(Node):
             name: Channel(name=name, path=f"/{name}", window_events=window_events)
             for name in STREAMS
         }
-        super().__init__(Settings(redis_url="redis://unused", channels=channels))
-        self._replayer = self.replaying = DirectReplayer(stores, max_event_bytes=10_000)
+        log = DirectLog(stores)
+        super().__init__(Settings(redis_url="redis://unused", channels=channels), log=log)
+        self.replaying = log.replaying
+        self.questions = Questions(self.ask, pause=suspend_for_long)
         self.tailing: dict[str, Any] = {}
-        self.rounds: list[Iterator[None]] = []
+        self.rounds: list[Coroutine[Any, Any, object]] = []
         self.links = {name: Link(store) for name, store in stores.items()}
         for name, link in self.links.items():
-            self.tailers[name] = Tailer(link, self.hub.windows[name], max_event_bytes=10_000)
-            self.tailing[name] = (self.tailers[name].changes(), None)
+            tailer = Tailer(link, self.hub.windows[name], max_event_bytes=10_000)
+            self.tailing[name] = (tailer.changes(), None)
 
     def tail(self, name: str, *, slow: bool = False) -> bool:
         """Let a tailer go on until it has read something or must wait."""
@@ -189,25 +216,24 @@ class World(Node):
                     pending.throw(asyncio.CancelledError())
             finish(changes.aclose())
 
-    def apply(self, name: str, change: Any) -> None:
+    def apply(self, name: str, change: Change) -> None:
+        """Begin to apply a change: the batch is in the window, the writes may wait."""
         self.settle()
-        match change:
-            case Batch(frames):
-                self.rounds.append(self.hub.fan_out(name, frames))
-                next(self.rounds[0], None)  # the batch is in the window, the writes may wait
-            case Rewind(position):
-                self.hub.rewind(name, position)
-            case Restart(floor, frames, complete):
-                self.hub.restart(name, floor, complete=complete)
-                self.rounds.append(self.hub.fan_out(name, frames))
-                next(self.rounds[0], None)
+        self.rounds.append(self.pump.apply(name, change))
+        self.write_a_slice()
+
+    def write_a_slice(self) -> None:
+        """Let the round in progress go on to its next slice."""
+        for round_ in tuple(self.rounds):
+            try:
+                round_.send(None)
+            except StopIteration:
+                self.rounds.remove(round_)
 
     def settle(self) -> None:
         """Finish the round in progress, as the node does before the next one."""
-        for round_ in self.rounds:
-            for _ in round_:
-                pass
-        self.rounds.clear()
+        while self.rounds:
+            self.write_a_slice()
 
     def beat(self) -> None:
         """So many that everybody gets a heartbeat."""
@@ -217,9 +243,55 @@ class World(Node):
 
     def load(self) -> None:
         for name in STREAMS:
-            while not self.tailers[name].loaded.is_set():
+            while not self.pump.loaded[name].is_set():
                 self.tail(name)
         self.settle()
+
+
+class Asked:
+    """A question of a connection that the log has not answered."""
+
+    def __init__(self, answer: Coroutine[Any, Any, None]) -> None:
+        self.answer = answer
+        self.pauses = self.over = False
+
+    def go_on(self) -> bool:
+        """Let the log get on with it; whether that was not in vain."""
+        if self.over:
+            return False
+        try:
+            self.pauses = self.answer.send(None) is not None
+        except StopIteration:
+            self.over = True
+        return not self.pauses
+
+    def cancel(self) -> None:
+        self.over = True
+        self.answer.close()
+
+
+class Socket:
+    """A sink that takes everything, and becomes full when it is told to."""
+
+    closed = timed_out = blocked = False
+    framing = staticmethod(unframed)
+    on_blocked: Callable[[], object]
+    on_closed: Callable[[], object]
+
+    def __init__(self, pushed: bool) -> None:
+        self.pushed = pushed
+        self.received = b""
+
+    def write(self, data: bytes) -> None:
+        self.received += data
+
+    def wake(self) -> None:
+        return
+
+    async def wait(self) -> None:
+        raise AssertionError("the connection is driven by hand")
+
+    send = start = finish = unsent_bytes = abort = wait
 
 
 class Client:
@@ -230,98 +302,93 @@ class Client:
         self.start = start
         self.pushed = pushed
         self.last_id = ""
-        self.received = b""
+        self.rest = b""
         self.node: World | None = None
-        self.subscriber: Subscriber | None = None
-        self.asking: Coroutine[Any, Any, bytes] | None = None
+        self.connection: Connection | None = None
+        self.socket = Socket(pushed)
+        self.asked: list[Asked] = []
         # For each stream what it has been shown since continuity began.
         self.seen: dict[str, list[EventId]] = {name: [] for name in subscription.streams}
         self.since: dict[str, EventId | None] = dict.fromkeys(subscription.streams)
 
     def connect(self, node: World) -> None:
         node.replaying.slow = False
-        streams = self.subscription.streams
-        if self.last_id:
-            channels = [node.channels[name] for name in streams]
-            positions, _ = restore(self.last_id, self.subscription, channels)
-            assert positions.keys() == set(streams)  # one left out would begin anew, with a gap
-        else:
-            positions = {name: finish(node.position_at(name, self.start)) for name in streams}
-            self.since |= positions
-        self.node = node
-        self.subscriber = Subscriber(
-            self.subscription,
-            positions,
-            write=self.take,
-            wake=lambda: None,
-            pushed=self.pushed,
-            resumed=bool(self.last_id),
-        )
-        proven = all(node.hub.windows[n].place(p) is Place.COVERED for n, p in positions.items())
-        self.take(sse.hello(1000, self.subscription.cursor(positions) if proven else b""))
-        node.hub.add(self.subscriber)
+        wanted = self.wanted(node)
+        opening = Opening(node.hub.context, node.door, wanted, now_ms=0)
+        serve = finish(node.questions.open(opening, never))
+        assert isinstance(serve, Serve)
+        assert serve.positions.keys() == set(self.subscription.streams)
+        if not self.last_id:
+            self.since |= serve.positions
+        self.node, self.socket, self.asked = node, Socket(self.pushed), []
+        sink: Any = self.socket
+        greeting = serve.greeting(node.hub.context, 1000)
+        self.connection = Connection(node.hub, self, sink, serve, greeting)  # type: ignore[arg-type]
+        self.connection.open()
+        self.socket.write(self.connection.next() or b"")  # the first bytes leave at once
 
-    def take(self, data: bytes) -> None:
-        self.received += data
+    def wanted(self, node: World) -> Wanted:
+        channels = tuple(node.channels[name] for name in self.subscription.streams)
+        if not self.last_id:
+            return Wanted(channels, self.subscription, {}, start=self.start)
+        positions, _ = restore(self.last_id, self.subscription, channels)
+        assert positions.keys() == set(self.subscription.streams)  # or it would begin anew
+        return Wanted(channels, self.subscription, positions)
+
+    def ask(self, resume: Resume, ask: Ask, wake: Callable[[], object]) -> Asked:
+        """In the place of the node's questions, which would make a task."""
+        assert self.node is not None
+        asked = Asked(self.node.questions.answer(resume, ask, wake))
+        self.asked.append(asked)
+        asked.go_on()
+        return asked
+
+    @property
+    def subscriber(self) -> Subscriber | None:
+        return None if self.connection is None else self.connection.subscriber
 
     def block(self) -> None:
-        assert self.node is not None
-        assert self.subscriber is not None
-        self.subscriber.blocked = True
-        self.node.hub.lag(self.subscriber)
+        self.socket.blocked = True
+        self.socket.on_blocked()
+
+    def unblock(self) -> None:
+        assert self.connection is not None
+        self.socket.blocked = self.connection.subscriber.blocked = False
 
     def step(self) -> bool:
-        """What its task does once; whether there may be more to do."""
-        subscriber, node = self.subscriber, self.node
-        if subscriber is None or node is None:
+        """What its connection does once; whether there may be more to do."""
+        if self.connection is None:
             return False
-        if self.asking is not None:
-            return self.ask_on(self.asking)
-        if subscriber.blocked or subscriber.state is not State.LAGGING:
-            return False
-        step = node.hub.catch_up(subscriber, max_bytes=40)
-        if step is None:
-            return False
-        if isinstance(step, Ask):
-            return self.ask_on(node.answer(subscriber, step))
-        self.take(step)
-        return True
-
-    def ask_on(self, answer: Coroutine[Any, Any, bytes]) -> bool:
-        """Wait for what Redis is asked; whether that was not in vain."""
-        self.asking = None
-        try:
-            answer.send(None)
-        except StopIteration as end:
-            self.take(end.value)
-        except BackendUnavailableError:
-            return False  # it asks again later
-        else:
-            self.asking = answer
-        return True
+        answered = [asked.go_on() for asked in self.asked if not asked.pauses]
+        self.asked = [asked for asked in self.asked if not asked.over]
+        if self.socket.blocked:
+            return any(answered)
+        data = self.connection.next()
+        if data:
+            self.socket.write(data)
+        return data is not None or any(answered)
 
     def run(self, steps: int, *, slow: bool = False) -> None:
         if self.node is not None:
             self.node.replaying.slow = slow
+        for asked in self.asked:
+            asked.pauses = False  # the pause is over
         while steps and self.step():
             steps -= 1
 
     def leave(self, cut: int) -> None:
         """The connection ends, `cut` bytes before the end of what was sent."""
-        if self.node is not None and self.subscriber is not None:
-            if self.asking is not None:
-                self.asking.close()
-                self.asking = None
-            self.node.hub.remove(self.subscriber)
-            self.node = self.subscriber = None
-            self.received = self.received[: max(0, len(self.received) - cut)]
+        if self.connection is not None:
+            self.connection.close()
+            self.node = self.connection = None
+            self.socket.received = self.socket.received[: -cut or None]
             self.read()
-            self.received = b""  # a block that is not complete counts for nothing
+            self.rest = b""  # a block that is not complete counts for nothing
 
     def read(self) -> None:
         """Parse what has arrived, as far as it is complete blocks, and check it."""
-        complete, separator, rest = self.received.rpartition(b"\n\n")
-        self.received = rest
+        received, self.socket.received = self.rest + self.socket.received, b""
+        complete, separator, self.rest = received.rpartition(b"\n\n")
         headers = {"content-type": "text/event-stream"}
         response = httpx.Response(200, headers=headers, content=complete + separator)
         for event in httpx_sse.EventSource(response).iter_sse():
@@ -366,6 +433,8 @@ class Interleavings(RuleBasedStateMachine):
         super().__init__()
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(hub, "SLICE", 1)  # between any two writes anything may happen
+        self.patch.setattr(connection, "PAGE_BYTES", 40)  # and between any two pages
+        self.patch.setattr(connection, "_SMALL_BYTES", 1)
 
     @initialize(events=st.integers(0, 5), window=st.sampled_from([1, 3, 100]))
     def begin(self, events: int, window: int) -> None:
@@ -437,8 +506,7 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 1))
     def write_a_slice(self, number: int) -> None:
-        for round_ in self.nodes[number].rounds:
-            next(round_, None)
+        self.nodes[number].write_a_slice()
 
     @rule(number=st.integers(0, 1))
     def finish_round(self, number: int) -> None:
@@ -500,7 +568,7 @@ class Interleavings(RuleBasedStateMachine):
     def go_on(self, data: st.DataObject, steps: int, slow: bool) -> None:
         client = data.draw(st.sampled_from(self.clients))
         if client.subscriber is not None:
-            client.subscriber.blocked = False
+            client.unblock()
             client.run(steps, slow=slow)
 
     def teardown(self) -> None:
@@ -511,8 +579,7 @@ class Interleavings(RuleBasedStateMachine):
         for client in self.clients:
             if client.subscriber is None:
                 client.connect(self.nodes[0])
-            assert client.subscriber is not None
-            client.subscriber.blocked = False
+            client.unblock()
         for _ in range(6):
             self.come_to_rest()
         for node in self.nodes:

@@ -9,14 +9,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from broadcaster.backend.driver.errors import TROUBLE, translated
 from broadcaster.backend.sharing import SharedReads
 from broadcaster.backend.stream import Decoder, Info, RedisStream, id_of
 from broadcaster.core.entry import Row
 from broadcaster.core.event import ZERO, EventId
-from broadcaster.core.sse import Frame
+from broadcaster.core.log import (
+    Answer,
+    AtOrBefore,
+    Beginning,
+    Entry,
+    Exists,
+    PageAfter,
+    Past,
+    Question,
+)
 
 PAGE_COUNT = 1000
 PAGE_BYTES = 1024 * 1024
@@ -24,20 +33,6 @@ PAGE_BYTES = 1024 * 1024
 CONCURRENT_READS = 4
 
 T = TypeVar("T")
-
-
-class Page(NamedTuple):
-    """What follows a cursor.
-
-    Attributes:
-        frames: in order.
-        end: the id of the last entry read.
-        proven: nothing between the cursor and `end` has been removed.
-    """
-
-    frames: list[Frame]
-    end: EventId
-    proven: bool
 
 
 class Replayer:
@@ -66,44 +61,33 @@ class Replayer:
         self._shared = SharedReads()
         self.reads = 0
 
-    async def page(self, stream: str, after: EventId) -> Page:
-        """Read what follows a position."""
-        return await self._read(("page", stream, after), lambda: self._page(stream, after))
+    async def ask(self, stream: str, question: Question) -> Answer:
+        """Answer a question about a stream; callers that ask the same share one read."""
+        return await self._read((stream, question), lambda: self._answer(stream, question))
 
-    async def entry(self, stream: str, entry_id: EventId) -> Frame | None:
-        """Read one entry, if it exists."""
-        rows = await self._read(
-            ("entry", stream, entry_id),
-            lambda: self._streams[stream].from_on(entry_id, entry_id, 1),
-        )
-        return self._decoders[stream].decode(rows)[0] if rows else None
-
-    async def first(self, stream: str, start: EventId, last: EventId) -> EventId | None:
-        """The id of the first entry of a range, both ends included."""
-        rows = await self._read(
-            ("first", stream, start, last), lambda: self._streams[stream].from_on(start, last, 1)
-        )
-        return id_of(rows[0]) if rows else None
-
-    async def at_or_before(self, stream: str, position: EventId) -> EventId | None:
-        """The newest retained entry that is not after a position."""
-        rows = await self._read(
-            ("before", stream, position), lambda: self._streams[stream].back_from(position, 1)
-        )
-        return id_of(rows[0]) if rows else None
-
-    async def beginning(self, stream: str) -> EventId | None:
-        """The position just before the oldest retained entry, if there is one."""
-        rows = await self._read(
-            ("beginning", stream), lambda: self._streams[stream].from_on(ZERO, count=1)
-        )
-        return id_of(rows[0]).before() if rows else None
+    async def _answer(self, stream: str, question: Question) -> Answer:
+        source = self._streams[stream]
+        match question:
+            case Beginning():
+                rows = await source.from_on(ZERO, count=1)
+                return id_of(rows[0]).before() if rows else None
+            case AtOrBefore(position):
+                rows = await source.back_from(position, 1)
+                return id_of(rows[0]) if rows else None
+            case Entry(id_):
+                rows = await source.from_on(id_, id_, 1)
+                return self._decoders[stream].decode(rows)[0] if rows else None
+            case Exists(position):
+                return bool(await source.from_on(position, position.after(), 1))
+            case PageAfter(position):
+                return await self._page(stream, position)
+        raise TypeError(f"the log does not answer {question!r}")
 
     async def info(self, stream: str) -> Info:
         """What Redis counts."""
         return await self._read(("info", stream), self._streams[stream].info, counted=False)
 
-    async def _page(self, stream: str, after: EventId) -> Page:
+    async def _page(self, stream: str, after: EventId) -> Past:
         rows = await self._streams[stream].from_on(after, count=self._counts[stream] + 1)
         proven = await self._follow(stream, rows, after)
         if rows and id_of(rows[0]) == after:
@@ -112,7 +96,7 @@ class Replayer:
         if size := sum(len(frame.wire) for frame in frames):
             fitting = len(frames) * PAGE_BYTES // size
             self._counts[stream] = max(1, min(PAGE_COUNT, fitting))
-        return Page(frames, frames[-1].id if frames else after, proven)
+        return Past(frames, frames[-1].id if frames else after, proven)
 
     async def _follow(self, stream: str, rows: list[Row], after: EventId) -> bool:
         if after == ZERO:  # the empty beginning: proven if nothing has been removed up to now

@@ -16,7 +16,6 @@ import logging
 import random
 import time
 from collections.abc import AsyncGenerator, Sequence
-from typing import NamedTuple, TypeAlias
 
 from redis.exceptions import TimeoutError as RedisTimeout
 
@@ -25,6 +24,7 @@ from broadcaster.backend.stream import Decoder, Info, RedisStream, id_of
 from broadcaster.core.backoff import backoff_s
 from broadcaster.core.entry import Row
 from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.log import Batch, Change, Restart, Rewind
 from broadcaster.core.sse import Frame
 from broadcaster.core.window import Window
 
@@ -36,37 +36,10 @@ BLOCK_S = 1.0
 _BACKOFF_S = (0.1, 2.0)
 
 
-class Batch(NamedTuple):
-    """What follows the head, in order, and nothing was missed before it."""
-
-    frames: list[Frame]
-
-
-class Rewind(NamedTuple):
-    """The stream's history has changed after this position; it goes on from there."""
-
-    position: EventId
-
-
-class Restart(NamedTuple):
-    """Nothing joins what came before: begin again at a position, with the frames that follow it.
-
-    `complete` says that Redis retains nothing older.
-    """
-
-    floor: EventId
-    frames: list[Frame]
-    complete: bool
-
-
-Change: TypeAlias = Batch | Rewind | Restart
-
-
 class Tailer:
     """Follows one stream.
 
     Attributes:
-        loaded: set when the window has been filled once.
         problem: why it is not reading now; empty if it is.
         reconnects: how often it could read again after it could not.
         decoder: counts what was decoded.
@@ -84,7 +57,6 @@ class Tailer:
         self._name = stream.redis_key
         self._window = window
         self.decoder = Decoder(stream.redis_key, max_event_bytes)
-        self.loaded = asyncio.Event()
         self.problem = "not started"
         self.reconnects = 0
         self._count = READ_COUNT
@@ -160,7 +132,6 @@ class Tailer:
         self._added, self._in_step = info.added, True
         self._proven_over = made
         self._at_end_at = time.monotonic()
-        self.loaded.set()
 
     async def _read(self) -> AsyncGenerator[Change, None]:
         """Read one batch, or none if `BLOCK_S` passes."""

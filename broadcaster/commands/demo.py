@@ -27,6 +27,7 @@ from rich.text import Text
 
 from broadcaster.app import create_app
 from broadcaster.backend.embedded import EmbeddedRedis
+from broadcaster.backend.log import Status
 from broadcaster.commands import host as machine
 from broadcaster.commands import processes
 from broadcaster.commands.logs import printable
@@ -222,8 +223,11 @@ class Statistics:
         self._events, self._deliveries = self._counters()
 
     def _counters(self) -> tuple[int, int]:
-        events = sum(tailer.decoder.frames for tailer in self._node.tailers.values())
+        events = sum(status.frames for status in self._statuses())
         return events, self._node.hub.deliveries
+
+    def _statuses(self) -> list[Status]:
+        return [self._node.log.status(stream) for stream in self._node.hub.windows]
 
     def sample(self, now_s: float) -> Sample:
         """What happened since the last call.
@@ -233,7 +237,7 @@ class Statistics:
         """
         passed_s = max(now_s - self._before_s, 1e-3)
         events, deliveries = self._counters()
-        behind_ms = max(tailer.lag_s for tailer in self._node.tailers.values()) * 1000
+        behind_ms = max(status.lag_s for status in self._statuses()) * 1000
         sample = Sample(
             len(self._node.hub.subscribers),
             (events - self._events) / passed_s,

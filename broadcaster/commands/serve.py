@@ -58,7 +58,7 @@ def node_server(settings: Settings, peers: Peers | None = None) -> Server:
     Raises:
         ConfigurationError: the settings can't work.
     """
-    node = Node(settings, peers)
+    node = Node(settings, peers=peers)
     connect(settings.redis_url)  # sends nothing, but refuses a url that can't be used
     level = "debug" if settings.log_level == "debug" else "warning"
     app = make_app(node)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from broadcaster.core.sse import Frame
-from broadcaster.core.subscription import Subscriber, Subscription
+from broadcaster.core.subscriber import Subscriber
+from broadcaster.core.subscription import Subscription
 
 
 class Audience:

@@ -22,10 +22,12 @@ from broadcaster.core.audience import Audience, Audiences
 from broadcaster.core.counters import from_zero
 from broadcaster.core.cursor import Positions
 from broadcaster.core.event import EventId
-from broadcaster.core.page import PAGE_BYTES, Page, Pages, join, page_of
+from broadcaster.core.page import PAGE_BYTES, Page, Pages, join
+from broadcaster.core.resume import Context, Resume
 from broadcaster.core.sse import Frame
-from broadcaster.core.subscription import Framing, State, Subscriber
-from broadcaster.core.window import Ask, Place, Window
+from broadcaster.core.steps import Send, Step, Wait
+from broadcaster.core.subscriber import Framing, State, Subscriber
+from broadcaster.core.window import Window
 from broadcaster.core.wire import Ending, ResetReason, ResumeOutcome
 
 BEATS = 15
@@ -48,6 +50,7 @@ class Hub:
         resumes: how subscribers that came with a cursor were served: from the `window`, with pages
             from `redis`, or after a `reset`.
         resets: how many subscribers were told of one, by stream and reason.
+        context: what its step machines share.
     """
 
     def __init__(self, windows: Mapping[str, Window]) -> None:
@@ -58,9 +61,10 @@ class Hub:
         self.resumes = from_zero(*ResumeOutcome)
         self.resets: Counter[tuple[str, str]] = from_zero(*product(windows, ResetReason))
         self._audiences = Audiences(windows)
-        self._ahead: dict[str, set[Subscriber]] = {name: set() for name in windows}
+        self._waiting: dict[str, set[Subscriber]] = {name: set() for name in windows}
         self._pages = Pages(windows)
         self._framings: set[Framing] = set()  # of all subscribers: one per kind of sink
+        self.context = Context(windows, self._pages, self.resumes, self.resets)
         self._clock = 0  # counts rounds and beats
         self._round: tuple[str, EventId] | None = None  # the stream, and its head before
         self._beats: deque[int] = deque(maxlen=BEATS - 1)
@@ -72,14 +76,20 @@ class Hub:
 
     # Subscribers come and go
 
-    def add(self, subscriber: Subscriber) -> None:
-        """Take in a subscriber, as LAGGING at its position."""
+    def add(self, subscriber: Subscriber, positions: Positions, *, resumed: bool = False) -> None:
+        """Take in a subscriber, as LAGGING.
+
+        Args:
+            subscriber: a new one.
+            positions: where it begins in each stream.
+            resumed: these are its client's claim, from a cursor.
+        """
+        if subscriber.state is not State.ENDED:
+            subscription = subscriber.subscription
+            subscriber.resume = Resume(self.context, subscription, positions, resumed=resumed)
         subscriber.tick = self._clock
         self.subscribers.add(subscriber)
         self._framings.add(subscriber.framing)
-        if subscriber.resume:  # a newcomer's position is from the new history
-            for stream in subscriber.subscription.streams:
-                self._note_dropped(subscriber, stream)
 
     def remove(self, subscriber: Subscriber) -> None:
         """Forget a subscriber; a no-op for one that is gone."""
@@ -87,28 +97,30 @@ class Hub:
         self.subscribers.discard(subscriber)
 
     def end(self, subscriber: Subscriber, ending: Ending, farewell: bytes = b"") -> None:
-        """End its response: its task wakes, sends the farewell and returns.
+        """End its response: its connection wakes, sends the farewell and is over.
 
         Args:
             subscriber: one that is not ended yet; else nothing happens.
             ending: why, for metrics and the log.
             farewell: the last bytes, unframed.
         """
-        if subscriber.state is not State.ENDED:
-            self.lag(subscriber)
-            self._stop_waiting(subscriber)
-            subscriber.state = State.ENDED
-            subscriber.ending, subscriber.farewell = ending, farewell
-            subscriber.wake()
+        if subscriber.state is State.ENDED:
+            return
+        if subscriber.state is State.LIVE:
+            self._audiences.leave(subscriber)
+        self._stop_waiting(subscriber)
+        subscriber.state, subscriber.resume = State.ENDED, None
+        subscriber.ending, subscriber.farewell = ending, farewell
+        subscriber.wake()
 
     def lag(self, subscriber: Subscriber) -> None:
         """Stop writing to a live subscriber: its socket is full, or it must look anew."""
         if subscriber.state is not State.LIVE:
             return
-        subscriber.state = State.LAGGING
-        subscriber.reached = True
-        subscriber.position = self._live_position(subscriber)
         self._audiences.leave(subscriber)
+        at = self._live_position(subscriber)
+        subscriber.resume = Resume(self.context, subscriber.subscription, at, fell_behind=True)
+        subscriber.state = State.LAGGING
 
     def _live_position(self, subscriber: Subscriber) -> Positions:
         heads = {name: self.windows[name].head for name in subscriber.subscription.streams}
@@ -117,7 +129,8 @@ class Hub:
         return heads
 
     def _join(self, subscriber: Subscriber) -> None:
-        subscriber.state = State.LIVE
+        self._stop_waiting(subscriber)
+        subscriber.state, subscriber.resume = State.LIVE, None
         subscriber.tick = self._clock  # a round in progress has nothing for it
         self._audiences.join(subscriber)
 
@@ -148,8 +161,11 @@ class Hub:
             raise
         finally:
             self._round = None
-        for subscriber in tuple(self._ahead[stream]):
-            self._ask_anew(subscriber)
+        for subscriber in tuple(self._waiting[stream]):
+            self._stop_waiting(subscriber)
+            if subscriber.resume:
+                subscriber.resume.grew(stream)
+            subscriber.wake()
 
     def _deliveries(self, stream: str, frames: Sequence[Frame]) -> list[Delivery]:
         sendable = [frame for frame in frames if frame.wire]
@@ -205,116 +221,32 @@ class Hub:
 
     # Catching up
 
-    def catch_up(self, subscriber: Subscriber, max_bytes: int = PAGE_BYTES) -> bytes | Ask | None:
-        """The next step of a LAGGING subscriber's task.
+    def advance(self, subscriber: Subscriber, max_bytes: int = PAGE_BYTES) -> Step:
+        """The next step of a LAGGING subscriber.
 
-        Returns:
-            Bytes to send, perhaps none, after which to call again; or what to ask Redis about, to
-            be answered with `replay`, `reset` or `confirm`; or None: wait until woken, because it
-            is live now, or because this node has still to reach its position.
+        What it says to send has to be written before anything else happens: the subscriber may be
+        live by then.
         """
-        for stream in subscriber.subscription.streams:
-            window = self.windows[stream]
-            position = subscriber.position[stream]
-            if stream in subscriber.dropped:
-                subscriber.dropped -= {stream}
-                return self.reset(subscriber, stream, "rollback", window.resume_from(position))
-            place = window.place(position)
-            if place is Place.UNKNOWN:
-                return self.reset(subscriber, stream, "unknown", window.resume_from(position))
-            if place is Place.AHEAD and subscriber.confirmed == (stream, position):
-                self._ahead[stream].add(subscriber)
-                return None
-            if place is not Place.COVERED:
-                return Ask(stream, position, place)
-        page = self._pages.after(subscriber.subscription, subscriber.position, max_bytes)
-        data = self._sent(subscriber, page)
-        if data or not page.exhausted or page.over:
-            return data
-        if subscriber.announce:
-            subscriber.announce = False
-            self._resumed(subscriber, subscriber.resume)
-            at = subscriber.subscription.cursor(subscriber.position)
-            return sse.live(at, subscriber.replayed)
-        self._join(subscriber)
-        return None
+        assert subscriber.resume is not None
+        step = subscriber.resume.step(max_bytes)
+        match step:
+            case Send():
+                self._note_sent(subscriber, step)
+            case Wait(_, streams):
+                for stream in streams:
+                    self._waiting[stream].add(subscriber)
+        return step
 
-    def replay(
-        self, subscriber: Subscriber, stream: str, frames: list[Frame], end: EventId
-    ) -> bytes:
-        """Bytes of a page that Redis gave for an `Ask`.
-
-        What the window holds is left to it: the window's history is proven, the page's may be one
-        that has been dropped meanwhile.
-
-        Args:
-            subscriber: who asked.
-            stream: of the page.
-            frames: what follows its position, in order.
-            end: the id of the page's last entry.
-        """
-        if subscriber.resume:
-            subscriber.resume = "redis"
-        floor = self.windows[stream].floor
-        if subscriber.position[stream] < floor < end:
-            frames = [frame for frame in frames if frame.id <= floor]
-            end = floor
-        placed = [(stream, frame) for frame in frames]
-        page = page_of(subscriber.subscription, subscriber.position, placed)
-        data = self._sent(subscriber, page)
-        if not page.over:
-            subscriber.position[stream] = end
-        return data
-
-    def _sent(self, subscriber: Subscriber, page: Page) -> bytes:
-        """Note that a subscriber is sent a page; its bytes."""
-        subscriber.replayed += page.events
-        subscriber.position |= page.positions
-        subscriber.reached = True
-        if page.data:  # else a heartbeat is due, as for everybody who is sent nothing
+    def _note_sent(self, subscriber: Subscriber, send: Send) -> None:
+        for part in send.parts:  # without one, a heartbeat is due, as for all who are sent nothing
             subscriber.tick = self._clock
-        self.deliveries += page.events
-        self.delivered_bytes += len(page.data)
-        if page.over:
-            self._resumed(subscriber, subscriber.resume)
+            if isinstance(part, Page):
+                self.deliveries += part.events
+                self.delivered_bytes += len(part.data)
+        if send.over:
             self.end(subscriber, Ending.COMPLETE)
-        return page.data
-
-    def _resumed(self, subscriber: Subscriber, outcome: str) -> None:
-        """Count once how a subscriber that came with a cursor was served."""
-        if subscriber.resume:
-            self.resumes[outcome] += 1
-            subscriber.resume = ""
-
-    def reset(
-        self, subscriber: Subscriber, stream: str, reason: str, resumed: EventId | None
-    ) -> bytes:
-        """Tell a subscriber that continuity can't be proven, and where it goes on.
-
-        Args:
-            subscriber: who is told.
-            stream: the one concerned.
-            reason: `trimmed`, `rollback` or `unknown`.
-            resumed: the position from which it goes on; the oldest that is here if None.
-        """
-        requested = subscriber.position[stream]
-        resumed = self.windows[stream].floor if resumed is None else resumed
-        subscriber.position[stream] = resumed
-        subscriber.announce = True
-        subscriber.replayed = 0
-        self.resets[stream, reason] += 1
-        self._resumed(subscriber, "reset")
-        at = subscriber.subscription.cursor(subscriber.position)
-        return sse.reset(stream, reason, str(requested), str(resumed), at)
-
-    def invalid(self, subscriber: Subscriber) -> None:
-        """Count a subscriber whose cursor could not be read, which its first bytes tell it."""
-        self.resets.update((stream, "invalid") for stream in subscriber.subscription.streams)
-        self._resumed(subscriber, "reset")
-
-    def confirm(self, subscriber: Subscriber, stream: str, position: EventId) -> None:
-        """Redis has the entry at this position: wait for the tailer, and send what is after it."""
-        subscriber.confirmed = stream, position
+        elif send.joins:
+            self._join(subscriber)
 
     def rewind(self, stream: str, position: EventId) -> list[Subscriber]:
         """The stream's history has changed after a position: all of its clients look anew.
@@ -324,21 +256,13 @@ class Hub:
         """
         concerned = self._look_anew(stream)
         self.windows[stream].rewind(position)
-        self._pages.forget()
-        for subscriber in concerned:
-            self._note_dropped(subscriber, stream)
-        return concerned
-
-    def _note_dropped(self, subscriber: Subscriber, stream: str) -> None:
-        if self.windows[stream].was_dropped(subscriber.position[stream]):
-            subscriber.dropped |= {stream}
+        return self._rewritten(stream, concerned)
 
     def restart(self, stream: str, floor: EventId, *, complete: bool) -> list[Subscriber]:
         """Nothing in the window joins what Redis has now. See `Window.restart`, and `rewind`."""
         concerned = self._look_anew(stream)
         self.windows[stream].restart(floor, complete=complete)
-        self._pages.forget()
-        return concerned
+        return self._rewritten(stream, concerned)
 
     def _look_anew(self, stream: str) -> list[Subscriber]:
         concerned = [s for s in self.subscribers if stream in s.subscription.streams]
@@ -347,14 +271,16 @@ class Hub:
             self._stop_waiting(subscriber)
         return concerned
 
-    def _ask_anew(self, subscriber: Subscriber) -> None:
-        self._stop_waiting(subscriber)
-        subscriber.wake()
+    def _rewritten(self, stream: str, concerned: list[Subscriber]) -> list[Subscriber]:
+        self._pages.forget()
+        for subscriber in concerned:
+            if subscriber.resume:
+                subscriber.resume.rewritten(stream)
+        return concerned
 
     def _stop_waiting(self, subscriber: Subscriber) -> None:
-        subscriber.confirmed = None  # what Redis has said of its position may be true no more
         for stream in subscriber.subscription.streams:
-            self._ahead[stream].discard(subscriber)
+            self._waiting[stream].discard(subscriber)
 
     # Heartbeats
 
@@ -373,17 +299,16 @@ class Hub:
                 if subscriber.state is not State.ENDED:
                     subscriber.tick = self._clock
                     subscriber.write(subscriber.framing(self._heartbeat(subscriber)))
-                    if subscriber.confirmed:  # what it waits for may be gone, and nothing come
-                        self._ask_anew(subscriber)
+                    if subscriber.resume and subscriber.resume.beat():
+                        self._stop_waiting(subscriber)
+                        subscriber.wake()
             yield
 
     def _heartbeat(self, subscriber: Subscriber) -> bytes:
-        subscription, at = subscriber.subscription, subscriber.position
+        subscription = subscriber.subscription
         if not subscription.filtered:
             return sse.HEARTBEAT
-        if subscriber.state is State.LIVE:
-            at = self._live_position(subscriber)
-        elif not subscriber.reached or subscriber.dropped:
-            return sse.HEARTBEAT
+        resume = subscriber.resume
+        at = resume.proven() if resume else self._live_position(subscriber)
         # Where a filter leaves out all of a long replay, this is what a reconnect goes on from.
-        return sse.checkpoint(subscription.cursor(at))
+        return sse.HEARTBEAT if at is None else sse.checkpoint(subscription.cursor(at))

@@ -24,6 +24,8 @@ _id = attrgetter("id")
 Placed: TypeAlias = tuple[str, Frame]
 """A frame, and its stream."""
 
+_Wanted: TypeAlias = tuple[Subscription, tuple[EventId, ...], tuple[str, ...], int]
+
 
 class Page(NamedTuple):
     """What a subscriber is sent in one piece.
@@ -34,6 +36,7 @@ class Page(NamedTuple):
         positions: where it leads to.
         exhausted: nothing follows it in the windows.
         over: the response ends with it.
+        placed: its events, in order.
     """
 
     data: bytes
@@ -41,6 +44,7 @@ class Page(NamedTuple):
     positions: Positions
     exhausted: bool
     over: bool
+    placed: Sequence[Placed] = ()
 
 
 class Pages:
@@ -48,34 +52,51 @@ class Pages:
 
     def __init__(self, windows: Mapping[str, Window]) -> None:
         self._windows = windows
-        self._kept: dict[tuple[Subscription, tuple[EventId, ...], int], Page] = {}
+        self._kept: dict[_Wanted, Page] = {}
 
     def forget(self) -> None:
         """A window has changed."""
         self._kept.clear()
 
     def after(
-        self, subscription: Subscription, positions: Positions, max_bytes: int = PAGE_BYTES
+        self,
+        subscription: Subscription,
+        positions: Positions,
+        streams: Sequence[str],
+        max_bytes: int = PAGE_BYTES,
     ) -> Page:
         """The page after COVERED positions.
 
         It has about as many bytes as it may, but at least one event if there is one; or none, if
         the filter leaves out all of a part of the window.
+
+        Args:
+            subscription: whose filter and kind of id it has.
+            positions: in each stream of the subscription.
+            streams: those of them whose positions are COVERED; the page is of these.
+            max_bytes: about the most bytes.
         """
-        wanted = subscription, tuple(positions[name] for name in subscription.streams), max_bytes
+        at = tuple(positions[name] for name in subscription.streams)
+        wanted = subscription, at, tuple(streams), max_bytes
         page = self._kept.get(wanted)
         if page is None:
-            page = self._made(subscription, positions, max_bytes)
+            page = self._made(subscription, positions, streams, max_bytes)
             if page.events:
                 if len(self._kept) >= _KEPT:
                     self._kept.clear()
                 self._kept[wanted] = page
         return page
 
-    def _made(self, subscription: Subscription, positions: Positions, max_bytes: int) -> Page:
+    def _made(
+        self,
+        subscription: Subscription,
+        positions: Positions,
+        streams: Sequence[str],
+        max_bytes: int,
+    ) -> Page:
         parts = {
             name: self._windows[name].after(positions[name], subscription.keys, max_bytes)
-            for name in subscription.streams
+            for name in streams
         }
         # What one stream has beyond the part of another waits for the rest of that one.
         cuts = [found[-1].id for found, exhausted in parts.values() if not exhausted]
@@ -113,7 +134,7 @@ def page_of(subscription: Subscription, positions: Positions, placed: Iterable[P
                 break
     reached = dict(positions)
     data = join(reached, subscription, selected)
-    return Page(data, len(selected), reached, exhausted=True, over=over)
+    return Page(data, len(selected), reached, exhausted=True, over=over, placed=selected)
 
 
 def join(positions: Positions, subscription: Subscription, placed: Sequence[Placed]) -> bytes:

@@ -1,19 +1,9 @@
-"""What a client asked for, and where it is. Pure.
-
-A subscriber has no queue: it is a position in windows plus a sink.
-
-    state     position                       bytes come from                    leaves it when
-    LAGGING   its own, `position`            its own task, from the window      it is at every head
-    LIVE      the heads of its windows       the hub, as batches arrive         its sink is full
-    ENDED     where it ended                 nobody                             never
-"""
+"""What a client asked for. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum, auto
-from typing import TypeAlias
 
 from broadcaster.core import cursor
 from broadcaster.core.channel import Channel, without_shard
@@ -21,7 +11,6 @@ from broadcaster.core.cursor import Positions
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.filter import ALL, Filter, KeysAndTypes
 from broadcaster.core.sse import Frame
-from broadcaster.core.wire import Ending
 from broadcaster.errors import InvalidCursorError, InvalidRequestError
 
 # One for all of the many that filter nothing: an empty set takes 216 bytes like any other.
@@ -169,94 +158,3 @@ def restore(
     if not positions:
         raise InvalidCursorError("none of the subscription's channels is in it")
     return positions, run
-
-
-class State(Enum):
-    """See the table above."""
-
-    LAGGING = auto()
-    LIVE = auto()
-    ENDED = auto()
-
-
-Framing: TypeAlias = Callable[[bytes], bytes]
-"""Wraps bytes as the protocol below a sink wants them. It is called once for all subscribers that
-name the same function, so sinks of one kind must name the same one."""
-
-
-def unframed(data: bytes) -> bytes:
-    """The framing of a sink that takes bytes as they are."""
-    return data
-
-
-class Subscriber:
-    """A connected client.
-
-    Attributes:
-        subscription: what it asked for.
-        write: puts bytes into its socket's buffer; never waits, never fails.
-        wake: resumes its task, which sends what the hub does not.
-        pushed: the hub may write to it. Otherwise the hub only wakes it.
-        framing: wraps the bytes that `write` is given.
-        blocked: its socket's buffer is above the high-water mark.
-        position: where it is in each stream; only meaningful while LAGGING.
-        dropped: streams of which it has seen a history that Redis has dropped, and is not told yet.
-        confirmed: a stream and its position, which lies ahead of this node, but which Redis has.
-        reached: it has been sent all up to its position, so that its cursor may say so.
-        tick: the hub's clock when it was last written to.
-        replayed: events sent since it began to catch up from where the client was.
-        announce: it has still to be told that it is live.
-        resume: where what it missed comes from, `window` or `redis`, until it has caught up; empty
-            if it came without a cursor.
-        ending: why its response is over, once it is ENDED.
-        farewell: the last bytes of its response.
-    """
-
-    __slots__ = (
-        "announce",
-        "blocked",
-        "confirmed",
-        "dropped",
-        "ending",
-        "farewell",
-        "framing",
-        "position",
-        "pushed",
-        "reached",
-        "replayed",
-        "resume",
-        "state",
-        "subscription",
-        "tick",
-        "wake",
-        "write",
-    )
-
-    def __init__(
-        self,
-        subscription: Subscription,
-        position: Positions,
-        *,
-        write: Callable[[bytes], object],
-        wake: Callable[[], object],
-        pushed: bool,
-        framing: Framing = unframed,
-        resumed: bool = False,
-    ) -> None:
-        self.subscription = subscription
-        self.position = position
-        self.write = write
-        self.wake = wake
-        self.pushed = pushed
-        self.framing = framing
-        self.blocked = False
-        self.confirmed: tuple[str, EventId] | None = None
-        self.reached = False
-        self.dropped = _NONE
-        self.state = State.LAGGING
-        self.tick = 0
-        self.replayed = 0
-        self.announce = True
-        self.resume = "window" if resumed else ""
-        self.ending = Ending.CLIENT
-        self.farewell = b""

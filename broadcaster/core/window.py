@@ -16,7 +16,6 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from enum import Enum, auto
 from heapq import merge
 from itertools import islice
-from typing import NamedTuple
 
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.sse import Frame
@@ -42,14 +41,6 @@ class Place(Enum):
     """Newer than what is here: this node may be late, or the entry may be gone. Ask Redis."""
     UNKNOWN = auto()
     """In our range, but not one of our entries."""
-
-
-class Ask(NamedTuple):
-    """A position that only Redis can tell about: see `Place`."""
-
-    stream: str
-    position: EventId
-    place: Place
 
 
 class Window:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from broadcaster.backend.driver.urls import redacted
-from broadcaster.backend.tailer import Tailer
+from broadcaster.backend.log import Log
 from broadcaster.core.counters import Meters
 from broadcaster.core.event import CLOCK_TOLERANCE_S
 from broadcaster.core.hub import Hub
@@ -28,13 +28,27 @@ logger = logging.getLogger(__name__)
 _LOOP_TICK_S = 0.05
 
 
+class Loading(Protocol):
+    """Fills windows."""
+
+    loaded: dict[str, asyncio.Event]
+
+
 class Watched(Protocol):
     """What the modules that describe a node read of it."""
 
     settings: Settings
     name: str
     hub: Hub
-    tailers: dict[str, Tailer]
+
+    @property
+    def log(self) -> Log:
+        """Where its streams are."""
+
+    @property
+    def pump(self) -> Loading:
+        """Fills its windows."""
+
     meters: Meters
     draining: bool
 
@@ -69,14 +83,15 @@ class Health:
     def problems(self) -> list[Problem]:
         """Return why the node is not ready; nothing if it is."""
         found = [Problem("draining", "draining")] if self._node.draining else []
-        for name, tailer in self._node.tailers.items():
-            if not tailer.loaded.is_set():
+        for name, loaded in self._node.pump.loaded.items():
+            status = self._node.log.status(name)
+            if not loaded.is_set():
                 text = f"{name}: the window is not loaded"
                 found.append(Problem(text, text))
-            if tailer.problem:
-                found.append(Problem(f"{name}: can't be read", f"{name}: {tailer.problem}"))
-            elif tailer.lag_s > self._node.settings.ready_lag_s:
-                text = f"{name}: {tailer.lag_s:.1f} s behind"
+            if status.problem:
+                found.append(Problem(f"{name}: can't be read", f"{name}: {status.problem}"))
+            elif status.lag_s > self._node.settings.ready_lag_s:
+                text = f"{name}: {status.lag_s:.1f} s behind"
                 found.append(Problem(text, text))
         return found
 
@@ -100,7 +115,7 @@ class Health:
             "clients": len(self._node.hub.subscribers),
             "write_lag_ms": round(self.write_lag_ms, 1),
             "loop_lag_ms": round(self.loop_lag_ms, 1),
-            "streams": {name: self._stream(name, details) for name in self._node.tailers},
+            "streams": {name: self._stream(name, details) for name in self._node.hub.windows},
         }
         return {**report, **self._identity()} if details else report
 
@@ -115,18 +130,18 @@ class Health:
         }
 
     def _stream(self, name: str, details: bool) -> dict[str, Any]:
-        tailer, window = self._node.tailers[name], self._node.hub.windows[name]
+        status, window = self._node.log.status(name), self._node.hub.windows[name]
         state: Mapping[str, Any] = {
-            "loaded": tailer.loaded.is_set(),
-            "readable": not tailer.problem,
-            "lag_s": round(tailer.lag_s, 3),
+            "loaded": self._node.pump.loaded[name].is_set(),
+            "readable": not status.problem,
+            "lag_s": round(status.lag_s, 3),
             "newest": str(window.head),
             "events": len(window),
             "bytes": window.bytes,
-            "reconnects": tailer.reconnects,
-            "malformed": tailer.decoder.malformed,
+            "reconnects": status.reconnects,
+            "malformed": status.malformed,
         }
-        return {**state, "problem": tailer.problem} if details else dict(state)
+        return {**state, "problem": status.problem} if details else dict(state)
 
     def measure(self, stream: str, frames: Sequence[Frame]) -> None:
         """Note how old events are that have just been written."""

@@ -23,9 +23,7 @@ from prometheus_client.core import (
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import CollectorRegistry
 
-from broadcaster.backend.replayer import Replayer
-from broadcaster.backend.stream import Info
-from broadcaster.backend.tailer import Tailer
+from broadcaster.backend.log import Retained, Status
 from broadcaster.core.counters import Histogram
 from broadcaster.core.event import ZERO
 from broadcaster.core.window import Window
@@ -45,10 +43,6 @@ class Measured(Watched, Protocol):
 
     health: Health
 
-    @property
-    def replayer(self) -> Replayer:
-        """Reads the past."""
-
 
 class Metrics:
     """The figures of one node, and of the processes that share its port."""
@@ -67,14 +61,14 @@ class Metrics:
 
     async def own(self) -> bytes:
         """Return the figures of this process, without the label `process`."""
-        infos: dict[str, Info] = {}
+        retained: dict[str, Retained] = {}
         with suppress(TimeoutError):
             async with asyncio.timeout(_COUNT_S):
-                for stream in self._node.tailers:
+                for stream in self._node.hub.windows:
                     with suppress(BroadcasterError):
-                        infos[stream] = await self._node.replayer.info(stream)
+                        retained[stream] = await self._node.log.retained(stream)
         process = ProcessCollector(registry=CollectorRegistry())
-        ours = (*_connections(self._node), *_streams(self._node, infos), *_node(self._node))
+        ours = (*_connections(self._node), *_streams(self._node, retained), *_node(self._node))
         return _render([*ours, *process.collect()])
 
 
@@ -118,7 +112,7 @@ def _connections(node: Measured) -> Iterator[Metric]:
     yield _counter("connections_shed", "Newcomers told to come back.", meters.shed, "reason")
     yield _counter("deliveries", "Events written, once per client.", hub.deliveries)
     yield _counter("delivered_bytes", "Bytes of events written.", hub.delivered_bytes)
-    reads = node.replayer.reads
+    reads = node.log.reads
     yield _counter("replay_reads", "Reads of the past in Redis.", reads)
     yield _counter("resumes", "Clients that came with a cursor.", hub.resumes, "outcome")
     resets = CounterMetricFamily(
@@ -129,10 +123,10 @@ def _connections(node: Measured) -> Iterator[Metric]:
     yield resets
 
 
-def _streams(node: Measured, infos: Mapping[str, Info]) -> Iterator[Metric]:
-    yield from _tailers(node.tailers)
+def _streams(node: Measured, retained: Mapping[str, Retained]) -> Iterator[Metric]:
+    yield from _tailers({name: node.log.status(name) for name in node.hub.windows})
     yield from _windows(node.hub.windows)
-    yield from _retained(node.tailers, infos)
+    yield from _retained(retained)
     yield _histogram(
         "write_latency_seconds",
         "From the time in the id until the event was written.",
@@ -141,21 +135,21 @@ def _streams(node: Measured, infos: Mapping[str, Info]) -> Iterator[Metric]:
     )
 
 
-def _tailers(tailers: Mapping[str, Tailer]) -> Iterator[Metric]:
-    def gauge(name: str, text: str, value: Callable[[Tailer], float]) -> Metric:
-        return _gauge(name, text, {n: value(tailer) for n, tailer in tailers.items()}, "stream")
+def _tailers(statuses: Mapping[str, Status]) -> Iterator[Metric]:
+    def gauge(name: str, text: str, value: Callable[[Status], float]) -> Metric:
+        return _gauge(name, text, {n: value(status) for n, status in statuses.items()}, "stream")
 
-    def counter(name: str, text: str, value: Callable[[Tailer], float]) -> Metric:
-        return _counter(name, text, {n: value(tailer) for n, tailer in tailers.items()}, "stream")
+    def counter(name: str, text: str, value: Callable[[Status], float]) -> Metric:
+        return _counter(name, text, {n: value(status) for n, status in statuses.items()}, "stream")
 
-    yield gauge("tailer_up", "Whether the stream can be read now.", lambda t: not t.problem)
+    yield gauge("tailer_up", "Whether the stream can be read now.", lambda s: not s.problem)
     text = "Time since everything in the stream had been read."
-    yield gauge("tailer_lag_seconds", text, lambda t: t.lag_s)
+    yield gauge("tailer_lag_seconds", text, lambda s: s.lag_s)
     text = "How often the stream could be read again after it could not."
-    yield counter("tailer_reconnects", text, lambda t: t.reconnects)
-    yield counter("frames_encoded", "Events encoded, once per node.", lambda t: t.decoder.frames)
+    yield counter("tailer_reconnects", text, lambda s: s.reconnects)
+    yield counter("frames_encoded", "Events encoded, once per node.", lambda s: s.frames)
     text = "Entries that can't be sent and were passed over."
-    yield counter("malformed_entries", text, lambda t: t.decoder.malformed)
+    yield counter("malformed_entries", text, lambda s: s.malformed)
 
 
 def _windows(windows: Mapping[str, Window]) -> Iterator[Metric]:
@@ -174,14 +168,13 @@ def _windows(windows: Mapping[str, Window]) -> Iterator[Metric]:
     yield gauge("stream_ahead_seconds", "How far the newest id lies in the future.", ahead)
 
 
-def _retained(tailers: Mapping[str, Tailer], infos: Mapping[str, Info]) -> Iterator[Metric]:
-    lengths = {name: info.length for name, info in infos.items()}
+def _retained(retained: Mapping[str, Retained]) -> Iterator[Metric]:
+    lengths = {name: found.length for name, found in retained.items()}
     yield _gauge("stream_entries", "Entries retained in Redis.", lengths, "stream")
-    unread = {name: tailers[name].unread(info) for name, info in infos.items()}
     yield _gauge(
         "trim_edge_entries",
         "Retained entries before the one that is read next: at 0, trimming loses events.",
-        {n: max(0, lengths[n] - count) for n, count in unread.items() if count is not None},
+        {n: max(0, r.length - r.unread) for n, r in retained.items() if r.unread is not None},
         "stream",
     )
 

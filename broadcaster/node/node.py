@@ -11,32 +11,31 @@ from functools import partial
 from typing import Any
 
 from broadcaster.backend.driver.connect import AsyncClient, connect
-from broadcaster.backend.replayer import Replayer
+from broadcaster.backend.log import Log, RedisLog, Requests
 from broadcaster.backend.requester import Requester
-from broadcaster.backend.stream import RedisStream
-from broadcaster.backend.tailer import BLOCK_S, Tailer
 from broadcaster.core import cursor, sse
 from broadcaster.core.channel import Channel
 from broadcaster.core.counters import Meters
-from broadcaster.core.cursor import Positions, Start
+from broadcaster.core.cursor import Positions
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.hub import Hub
-from broadcaster.core.subscription import Subscriber, Subscription
-from broadcaster.core.window import Ask, Place, Window
+from broadcaster.core.log import Answer, Beginning, Question, Request
+from broadcaster.core.subscriber import Subscriber
+from broadcaster.core.window import Window
 from broadcaster.core.wire import Ending, Shed
-from broadcaster.errors import BackendUnavailableError, BroadcasterError
+from broadcaster.errors import BroadcasterError, ConfigurationError
 from broadcaster.node.health import Health
 from broadcaster.node.metrics import Metrics
 from broadcaster.node.peers import Peers
 from broadcaster.node.pump import Pump
+from broadcaster.node.questions import Questions
 from broadcaster.node.registry import Registry, name_of
 from broadcaster.node.shutdown import Shutdown
 from broadcaster.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-_TAIL_TIMEOUT_S = BLOCK_S + 2.0
-_READ_TIMEOUT_S = 5.0
+_WRITE_TIMEOUT_S = 5.0
 _PATIENCE_S = 2.0
 
 
@@ -49,25 +48,37 @@ class Node:
         name: of this process among all nodes that use the same Redis.
         hub: who gets what.
         meters: what is counted here.
-        tailers: by stream, once it was started.
+        log: where its streams are.
         draining: its responses are being ended.
         health: whether it is well.
         registry: which nodes there are.
         metrics: its figures.
-        pump: from the tailers to the hub.
+        pump: from the log to the hub.
+        questions: the way of subscribers to the log.
     """
 
-    def __init__(self, settings: Settings, peers: Peers | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        log: Log | None = None,
+        requests: Requests | None = None,
+        peers: Peers | None = None,
+    ) -> None:
         """Prepare; nothing is connected before `start`.
 
         Args:
-            settings: with the url of Redis.
+            settings: with the url of Redis, unless there is another log.
+            log: where its streams are; in Redis if None.
+            requests: where requests go for what is made on demand; to the log, if that takes them,
+                else to Redis, if None.
             peers: the processes that share the port with this one.
 
         Raises:
             ConfigurationError: there is no url.
         """
-        settings.require_redis_url()
+        if log is None:
+            settings.require_redis_url()
         self.settings = settings
         self.channels: Mapping[str, Channel] = settings.channels
         self.meters = Meters()
@@ -79,17 +90,20 @@ class Node:
                 for stream in channel.streams
             }
         )
-        self.tailers: dict[str, Tailer] = {}
+        keys = {n: key for c in self.channels.values() for n, key in c.streams.items()}
+        limit = settings.max_event_bytes
+        self.log: Log = log or RedisLog(settings.redis_url, keys, max_event_bytes=limit)
         self._peers = peers or Peers()
         self.name = name_of(settings, self._peers.process)
         self.health = Health(self)
         self.registry = Registry(self, self.health, self._peers.process)
         self.metrics = Metrics(self, self._peers)
-        self.pump = Pump(self.hub, self.tailers, self.health)
+        self.pump = Pump(self.hub, self.log, self.health)
+        self.questions = Questions(self.ask)
         self._shutdown = Shutdown(self)
-        self._replayer: Replayer | None = None
-        self._requester: Requester | None = None
-        self._clients: list[AsyncClient] = []
+        own: object = log
+        self._requests = requests or (own if isinstance(own, Requests) else None)
+        self._client: AsyncClient | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     # Life
@@ -101,28 +115,16 @@ class Node:
         """
         if self._tasks:
             return
-        limit = self.settings.max_event_bytes
-        keys = self.settings.channels.streams
-        for name, key in keys.items():
-            stream = RedisStream(self._connect(_TAIL_TIMEOUT_S), key)
-            window = self.hub.windows[name]
-            self.tailers[name] = Tailer(stream, window, max_event_bytes=limit)
-            self._run(partial(self.pump.tail, name))
-        client = self._connect(_READ_TIMEOUT_S)
-        past = {name: RedisStream(client, key) for name, key in keys.items()}
-        self._replayer = Replayer(past, max_event_bytes=limit)
-        client = self._connect(_READ_TIMEOUT_S)
-        self._requester = Requester(client)
-        self.registry.use(client)
+        for stream in self.hub.windows:
+            self._run(partial(self.pump.tail, stream))
+        if url := self.settings.redis_url:
+            self._client = connect(url, timeout_s=_WRITE_TIMEOUT_S, client_name="broadcaster")
+            self._requests = self._requests or Requester(self._client)
+            self.registry.use(self._client)
         self._run(partial(self.pump.beat, self.settings.heartbeat_s))
         self._run(self.health.watch_loop)
         self._run(self.registry.announce)
         self._run(partial(self._peers.serve, self.metrics.own))
-
-    def _connect(self, timeout_s: float) -> AsyncClient:
-        client = connect(self.settings.redis_url, timeout_s=timeout_s, client_name="broadcaster")
-        self._clients.append(client)
-        return client
 
     def _run(self, work: Callable[[], Awaitable[None]]) -> None:
         self._tasks.append(asyncio.create_task(_despite_errors(work)))
@@ -176,38 +178,30 @@ class Node:
 
     async def close_clients(self) -> None:
         """A step of the shutdown: close all connections to Redis."""
-        if self._replayer:
-            await self._replayer.aclose()
-        for client in self._clients:
-            await client.aclose()
+        await self.log.aclose()
+        if self._client:
+            await self._client.aclose()
 
     # Questions of the endpoint
 
-    @property
-    def replayer(self) -> Replayer:
-        """Reads the past; there once the node was started."""
-        assert self._replayer is not None
-        return self._replayer
-
-    async def shedding(self, streams: Iterable[str]) -> Shed | None:
-        """Why a newcomer to these streams can't be served for now; None if it can.
-
-        Waits a moment for windows that are still being read.
-        """
-        self.start()
-        loaded = [self.tailers[stream].loaded for stream in streams]
-        if not all(window.is_set() for window in loaded):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_PATIENCE_S):
-                    for window in loaded:
-                        await window.wait()
+    def door(self, streams: Iterable[str]) -> Shed | None:
+        """Why a newcomer to these streams can't be served now; None if it can."""
         if self.draining:
             return Shed.DRAINING
         if len(self.hub.subscribers) >= self.settings.max_connections:
             return Shed.FULL
-        if not all(window.is_set() for window in loaded):
+        if not all(self.pump.loaded[stream].is_set() for stream in streams):
             return Shed.LOADING
         return None
+
+    async def loaded(self, streams: Iterable[str]) -> bool:
+        """Wait a moment for windows that are still being read; whether they are there."""
+        windows = [self.pump.loaded[stream] for stream in streams]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE_S):
+                for window in windows:
+                    await window.wait()
+        return all(window.is_set() for window in windows)
 
     async def describe(self, name: str) -> dict[str, Any]:
         """Oldest and newest id that a client can read here, how many, and the channel's path."""
@@ -236,69 +230,23 @@ class Node:
         window = self.hub.windows[stream]
         if not window.complete:  # Redis retains more; while it is away, the window is what we have
             with contextlib.suppress(BroadcasterError):
-                beginning = await self.replayer.beginning(stream)
-                info = await self.replayer.info(stream)
-                return beginning and beginning.after(), info.length
+                beginning = await self.log.ask(stream, Beginning())
+                oldest = beginning.after() if isinstance(beginning, EventId) else None
+                return oldest, (await self.log.retained(stream)).length
         return window.oldest(), len(window)
 
-    async def position_at(self, stream: str, start: Start) -> EventId:
-        """The position from which a client reads that begins there."""
-        window = self.hub.windows[stream]
-        if start == "latest":
-            return window.head
-        if start != "earliest":
-            position = EventId(start, 0).before()
-            found = window.at_or_before(position)
-            if found is None and not window.complete:
-                found = await self.replayer.at_or_before(stream, position)
-            if found is not None:
-                return found
-        if window.complete:
-            return window.floor
-        return await self.replayer.beginning(stream) or window.head
+    async def ask(self, stream: str, question: Question) -> Answer:
+        """Let the log answer a question about a stream, or take a request.
 
-    async def request_run(self, channel: Channel, key: str) -> EventId:
-        """Ask the workers of a channel to produce for a key; names the run."""
-        assert self._requester is not None
-        return await self._requester.request(channel.requests, key)
-
-    async def is_over(self, subscription: Subscription, positions: Positions) -> bool:
-        """Whether a client has seen the terminal event of what it subscribes to."""
-        if not subscription.terminal:
-            return False
-        (stream,) = subscription.streams
-        position = positions[stream]
-        window = self.hub.windows[stream]
-        frame = window.get(position)
-        # All that follows the floor is here, but not its own entry, which was evicted.
-        at_floor = position == window.floor != ZERO
-        if frame is None and (at_floor or window.place(position) is not Place.COVERED):
-            frame = await self.replayer.entry(stream, position)
-        return frame is not None and subscription.ends_with(frame)
-
-    async def answer(self, subscriber: Subscriber, ask: Ask) -> bytes:
-        """Ask Redis what the hub can't know, and apply the answer to the subscriber."""
-        stream, position, place = ask
-        if place is Place.AHEAD:
-            # Where nothing fits between a position and an entry, the entry proves as much.
-            if await self.replayer.first(stream, position, position.after()) is not None:
-                self.hub.confirm(subscriber, stream, position)
-                return b""
-            return await self._reset(subscriber, stream, "rollback")
-        page = await self.replayer.page(stream, position)
-        if not page.proven:
-            return await self._reset(subscriber, stream, "trimmed")
-        if page.end == position:  # older than the window, and yet the newest that there is
-            raise BackendUnavailableError(f"Redis has less of {stream!r} than this node: wait")
-        return self.hub.replay(subscriber, stream, page.frames, page.end)
-
-    async def _reset(self, subscriber: Subscriber, stream: str, reason: str) -> bytes:
-        position, window = subscriber.position[stream], self.hub.windows[stream]
-        resumed = window.resume_from(position)
-        if resumed is None and not window.complete:
-            resumed = await self.replayer.at_or_before(stream, position)
-            resumed = resumed or await self.replayer.beginning(stream)
-        return self.hub.reset(subscriber, stream, reason, resumed)
+        Raises:
+            BackendUnavailableError: Redis is away, or takes too long.
+            ConfigurationError: Redis refuses a request for good.
+        """
+        if isinstance(question, Request):
+            if self._requests is None:
+                raise ConfigurationError("nothing takes requests: set redis_url, or give requests")
+            return await self._requests.request(question.requests, question.key)
+        return await self.log.ask(stream, question)
 
 
 def _from(channel: Channel, positions: Positions) -> str | None:

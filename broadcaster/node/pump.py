@@ -1,6 +1,6 @@
-"""From the tailers to the hub: one round over the subscribers at a time.
+"""From the log to the hub: one round over the subscribers at a time.
 
-The pump takes each change from a tailer, applies it to the hub in slices so that others run
+The pump takes each change from the log, applies it to the hub in slices so that others run
 meanwhile, and wakes the subscribers that have to look anew.
 """
 
@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-from broadcaster.backend.tailer import Batch, Change, Restart, Rewind, Tailer
+from broadcaster.backend.log import Log
 from broadcaster.core.hub import BEATS, Hub
-from broadcaster.core.subscription import Subscriber
+from broadcaster.core.log import Batch, Change, Restart, Rewind
+from broadcaster.core.subscriber import Subscriber
 from broadcaster.node.health import Health
 
 _WAKE_SLICE = 10
@@ -26,28 +27,31 @@ _RARE_S = 0.005
 
 
 class Pump:
-    """Moves what the tailers read into the hub.
+    """Moves what the log tells into the hub.
 
     Attributes:
         turn: held during a round over the subscribers.
+        loaded: by stream: set when its window has been filled once.
     """
 
-    def __init__(self, hub: Hub, tailers: Mapping[str, Tailer], health: Health) -> None:
+    def __init__(self, hub: Hub, log: Log, health: Health) -> None:
         """Prepare.
 
         Args:
             hub: with the windows of all streams.
-            tailers: by stream; those that start later are found as well.
+            log: tells the changes of the streams.
             health: is told of what was written.
         """
         self.turn = asyncio.Lock()
+        self.loaded = {stream: asyncio.Event() for stream in hub.windows}
         self._hub = hub
-        self._tailers = tailers
+        self._log = log
         self._health = health
 
     async def tail(self, stream: str) -> None:
         """Apply a stream's changes as they come, until cancelled."""
-        async with contextlib.aclosing(self._tailers[stream].changes()) as changes:
+        window = self._hub.windows[stream]
+        async with contextlib.aclosing(self._log.changes(stream, window)) as changes:
             asked_s, was_rare = time.monotonic(), False
             async for change in changes:
                 is_rare = time.monotonic() - asked_s > _RARE_S
@@ -74,6 +78,7 @@ class Pump:
             case Restart(floor, frames, complete):
                 sleepers = self._hub.restart(stream, floor, complete=complete)
                 await _finish(self._hub.fan_out(stream, frames))
+                self.loaded[stream].set()
         self._health.look_at_clock(stream)
         return sleepers
 

@@ -102,7 +102,7 @@ class Registry:
         return {"nodes": self._shown(lines, details), "incomplete": missing}
 
     def _about(self) -> dict[str, Any]:
-        lags = (tailer.lag_s for tailer in self._node.tailers.values())
+        lags = (self._node.log.status(name).lag_s for name in self._node.hub.windows)
         problems = self._health.problems()
         return {
             "clients": len(self._node.hub.subscribers),

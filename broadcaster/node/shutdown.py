@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Protocol
 
-from broadcaster.core.subscription import Subscriber
+from broadcaster.core.subscriber import Subscriber
 
 _SLICES = 20
 

@@ -1,147 +1,164 @@
-"""The task of one connected client: it sleeps while the hub writes, and catches up when it lags."""
+"""One connected client: what the hub does not write to it, and why its response ends."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import random
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
-from broadcaster.core.cursor import Positions
 from broadcaster.core.hub import Hub
-from broadcaster.core.subscription import State, Subscriber, Subscription
-from broadcaster.core.window import Ask
-from broadcaster.core.wire import Ending
-from broadcaster.errors import BroadcasterError
+from broadcaster.core.opening import NoContent, Opening, Refused, Serve
+from broadcaster.core.page import PAGE_BYTES
+from broadcaster.core.resume import Resume
+from broadcaster.core.steps import Ask, Send
+from broadcaster.core.subscriber import State, Subscriber
+from broadcaster.core.wire import Ending, Shed
 from broadcaster.web.sink import Sink
 
-logger = logging.getLogger(__name__)
-
-_ASK_AGAIN_S = (0.5, 1.5)
 _SMALL_BYTES = 4096
 _FAREWELL_S = 2.0
 
-Answer = Callable[[Subscriber, Ask], Awaitable[bytes]]
-"""Asks Redis what the hub can't know, applies the answer, and returns bytes to send."""
+
+class Asking(Protocol):
+    """A question that is on its way."""
+
+    def cancel(self) -> object:
+        """Nobody wants the answer any more."""
+
+
+class Questions(Protocol):
+    """The way to the log."""
+
+    async def open(
+        self, opening: Opening, load: Callable[[], Awaitable[bool]]
+    ) -> Refused | Shed | NoContent | Serve:
+        """Take a request to where it begins, or to why it does not. Raises `BroadcasterError`s."""
+
+    def ask(self, resume: Resume, ask: Ask, wake: Callable[[], object]) -> Asking:
+        """Ask; `resume` gets the answer, and `wake` is called then."""
 
 
 class Connection:
-    """A subscriber, its sink, and the loop that joins them."""
+    """A subscriber, its sink, and what it asks the log.
+
+    `next` is called, not awaited: whatever drives a connection sends what it returns at once, and
+    calls it again when it was woken. `run` is that for one task per client.
+    """
 
     def __init__(
         self,
         hub: Hub,
-        answer: Answer,
+        questions: Questions,
         sink: Sink,
-        subscription: Subscription,
-        positions: Positions,
-        *,
-        resumed: bool,
+        serve: Serve,
         greeting: bytes = b"",
     ) -> None:
-        """Prepare.
+        """Join them; the hub does not know the subscriber before `open`.
 
         Args:
             hub: with the windows of the streams.
-            answer: for what the hub can't know.
+            questions: for what the windows can't tell.
             sink: to the client.
-            subscription: what it wants.
-            positions: where it begins, in each stream.
-            resumed: it has come with a cursor.
+            serve: what the client wants, and where it begins.
             greeting: to be sent first.
         """
         self._hub = hub
-        self._answer = answer
+        self._questions = questions
         self._sink = sink
         self._unsent = greeting
-        self._asking: asyncio.Timeout | None = None
+        self._begin = serve.positions, serve.resumed
+        self._asking: dict[str, Asking] | None = None  # the last one of each stream
         self.subscriber = Subscriber(
-            subscription,
-            positions,
+            serve.subscription,
             write=sink.write,
-            wake=self._wake,
+            wake=sink.wake,
             pushed=sink.pushed,
             framing=sink.framing,
-            resumed=resumed,
         )
         sink.on_blocked = self._on_blocked
-        sink.on_closed = self._on_closed
+        sink.on_closed = self.close
 
     def _on_blocked(self) -> None:
         self.subscriber.blocked = True
         self._hub.lag(self.subscriber)
         self._sink.wake()
 
-    def _on_closed(self) -> None:
-        self._hub.remove(self.subscriber)
+    def open(self) -> None:
+        """Let the hub know the subscriber."""
+        positions, resumed = self._begin
+        self._hub.add(self.subscriber, positions, resumed=resumed)
+        del self._begin
 
-    def _wake(self) -> None:
-        if self._asking is not None and self.subscriber.state is State.ENDED:
-            asking, self._asking = self._asking, None  # once: what expires can't be told again
-            asking.reschedule(0)  # in the past: nobody wants the answer any more
-        self._sink.wake()
+    def close(self) -> None:
+        """Let the hub forget the subscriber, and ask nothing more. May be called twice."""
+        self._hub.remove(self.subscriber)
+        self._stop_asking()
+
+    def next(self) -> bytes | None:
+        """What to send now, at once; `b""` to be called again soon; None to wait until woken."""
+        if self.subscriber.state is State.ENDED:
+            return None
+        data, self._unsent = self._unsent, b""
+        # Small pieces are sent together: each write costs as much as all else about a newcomer.
+        while self.subscriber.state is State.LAGGING and len(data) < _SMALL_BYTES:
+            step = self._hub.advance(self.subscriber, PAGE_BYTES)
+            if isinstance(step, Ask):
+                self._ask(step)
+            elif isinstance(step, Send):
+                data += step.data
+                if not step.parts and not step.joins:  # a filter has left out all of a part
+                    return data
+            else:
+                return data or None
+        return data or None
+
+    def _ask(self, ask: Ask) -> None:
+        resume = self.subscriber.resume
+        assert resume is not None
+        if self._asking is None:
+            self._asking = {}
+        self._asking[ask.stream] = self._questions.ask(resume, ask, self._sink.wake)
+
+    def _stop_asking(self) -> None:
+        for asking in (self._asking or {}).values():
+            asking.cancel()
+        self._asking = None
 
     async def run(self, send_timeout_s: float) -> Ending:
         """Serve the client until it is gone or its response is over.
 
         Cancelling ends it at once; the hub forgets the subscriber in any case.
 
+        Args:
+            send_timeout_s: seconds without progress after which the client is cut.
+
         Returns:
-            Why it ended; never `Ending.ERROR`, which is an exception.
+            Why it ended.
         """
         subscriber, sink = self.subscriber, self._sink
-        self._hub.add(subscriber)
+        self.open()
         try:
             while not sink.closed:
                 if sink.blocked:
                     await self._wait_for_progress(send_timeout_s)
+                elif (data := self.next()) is not None:
+                    if data:
+                        await sink.send(data)
+                    if subscriber.state is State.LAGGING:
+                        await asyncio.sleep(0)  # a long replay must not hold up the others
                 elif subscriber.state is State.ENDED:
                     break
-                elif subscriber.state is State.LIVE or not await self._catch_up():
+                else:
                     await sink.wait()
                 subscriber.blocked = sink.blocked
+            self._stop_asking()
             if subscriber.farewell and not sink.closed:
                 await sink.send(subscriber.farewell)
             if sink.closed:
                 return Ending.SEND_TIMEOUT if sink.timed_out else Ending.CLIENT
             return subscriber.ending
         finally:
-            self._hub.remove(subscriber)
-            subscriber.wake = sink.wake  # ours would hold us, who hold it
-
-    async def _catch_up(self) -> bool:
-        """Send what comes next; False if there is nothing to do but to wait."""
-        data, self._unsent = self._unsent, b""
-        step: bytes | Ask | None = data
-        # Small pieces are sent together: each `send` costs as much as all else about a newcomer.
-        while len(data) < _SMALL_BYTES and self.subscriber.state is State.LAGGING:
-            step = self._hub.catch_up(self.subscriber)
-            if not step or isinstance(step, Ask):
-                break
-            data += step
-        if data:
-            await self._sink.send(data)
-        if isinstance(step, Ask) and (answer := await self._ask(step)):
-            await self._sink.send(answer)
-        if step is None:
-            return False
-        await asyncio.sleep(0)  # a long replay must not hold up the others
-        return True
-
-    async def _ask(self, ask: Ask) -> bytes:
-        try:
-            async with asyncio.timeout(None) as self._asking:
-                try:
-                    return await self._answer(self.subscriber, ask)
-                except BroadcasterError as error:
-                    # The client stays, gets heartbeats, and is served when Redis is back.
-                    logger.debug("a replay waits: %s", error)
-                    await asyncio.sleep(random.uniform(*_ASK_AGAIN_S))
-        except TimeoutError:  # its response is over
-            pass
-        finally:
-            self._asking = None
-        return b""
+            self.close()
 
     async def _wait_for_progress(self, timeout_s: float) -> None:
         unsent = self._sink.unsent_bytes()

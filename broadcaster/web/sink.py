@@ -13,7 +13,7 @@ from typing import Protocol
 
 from starlette.types import Message, Receive, Scope, Send
 
-from broadcaster.core.subscription import Framing, unframed
+from broadcaster.core.subscriber import Framing, unframed
 from broadcaster.web.framing import chunked
 from broadcaster.web.uvicorn.offer import Attach
 

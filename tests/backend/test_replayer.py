@@ -11,6 +11,7 @@ from broadcaster import EventId, Publisher
 from broadcaster.backend.replayer import CONCURRENT_READS, PAGE_BYTES, Replayer
 from broadcaster.backend.stream import RedisStream
 from broadcaster.core.entry import Row
+from broadcaster.core.log import PageAfter, Past
 
 
 class Watched(RedisStream):
@@ -39,11 +40,17 @@ def stream(client: Any) -> Watched:
     return Watched(client, "pets")
 
 
+async def page_of(replayer: Replayer, stream: str, after: EventId) -> Past:
+    page = await replayer.ask(stream, PageAfter(after))
+    assert isinstance(page, Past)
+    return page
+
+
 async def test_who_leaves_does_not_take_the_read_away_from_the_others(
     stream: Watched, ids: list[EventId]
 ) -> None:
     replayer = Replayer({"pets": stream}, max_event_bytes=1000)
-    leaver, stayer = (asyncio.create_task(replayer.page("pets", ids[0])) for _ in range(2))
+    leaver, stayer = (asyncio.create_task(page_of(replayer, "pets", ids[0])) for _ in range(2))
     await asyncio.sleep(0)  # both wait for the one read
     leaver.cancel()
     page = await stayer
@@ -54,11 +61,11 @@ async def test_who_leaves_does_not_take_the_read_away_from_the_others(
 
 async def test_what_nobody_waits_for_is_not_read(stream: Watched, ids: list[EventId]) -> None:
     replayer = Replayer({"pets": stream}, max_event_bytes=1000)
-    leavers = [asyncio.create_task(replayer.page("pets", id_)) for id_ in ids for _ in range(2)]
+    leavers = [asyncio.create_task(page_of(replayer, "pets", id_)) for id_ in ids for _ in range(2)]
     await asyncio.sleep(0)  # all of them wait
     for leaver in leavers:
         leaver.cancel()
-    page = asyncio.create_task(replayer.page("pets", ids[0]))  # and this one reads anew
+    page = asyncio.create_task(page_of(replayer, "pets", ids[0]))  # and this one reads anew
     await asyncio.gather(*leavers, return_exceptions=True)
     assert len((await page).frames) == len(ids) - 1
     assert replayer.reads <= CONCURRENT_READS + 1
@@ -66,7 +73,7 @@ async def test_what_nobody_waits_for_is_not_read(stream: Watched, ids: list[Even
 
 async def test_a_few_reads_run_at_a_time(stream: Watched, ids: list[EventId]) -> None:
     replayer = Replayer({"pets": stream}, max_event_bytes=1000)
-    pages = await asyncio.gather(*(replayer.page("pets", id_) for id_ in ids))
+    pages = await asyncio.gather(*(page_of(replayer, "pets", id_) for id_ in ids))
     assert [len(page.frames) for page in pages] == list(reversed(range(40)))
     assert stream.most == CONCURRENT_READS
 
@@ -75,7 +82,7 @@ async def test_pages_of_large_events_have_fewer(client: Any, publisher: Publishe
     large = [("large", "t", "", "x" * (PAGE_BYTES // 4)) for _ in range(20)]
     ids = await publisher.publish_many(large)
     replayer = Replayer({"large": RedisStream(client, "large")}, max_event_bytes=PAGE_BYTES)
-    first = await replayer.page("large", ids[0])
-    second = await replayer.page("large", ids[1])
+    first = await page_of(replayer, "large", ids[0])
+    second = await page_of(replayer, "large", ids[1])
     assert (len(first.frames), len(second.frames)) == (19, 3)
     assert (second.end, second.proven) == (ids[4], True)

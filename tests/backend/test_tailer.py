@@ -11,8 +11,9 @@ import pytest
 
 from broadcaster import EventId, connect
 from broadcaster.backend.stream import Info, RedisStream
-from broadcaster.backend.tailer import BLOCK_S, Batch, Change, Restart, Rewind, Tailer
+from broadcaster.backend.tailer import BLOCK_S, Tailer
 from broadcaster.core.entry import Row
+from broadcaster.core.log import Batch, Change, Restart, Rewind
 from broadcaster.core.window import Window
 from tests.wait import PATIENCE_S
 

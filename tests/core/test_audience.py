@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from broadcaster.core import sse
 from broadcaster.core.audience import Audience, Audiences
-from broadcaster.core.event import ZERO, Event, EventId
+from broadcaster.core.event import Event, EventId
 from broadcaster.core.filter import KeysAndTypes
 from broadcaster.core.sse import Frame
-from broadcaster.core.subscription import Subscriber, Subscription
+from broadcaster.core.subscriber import Subscriber
+from broadcaster.core.subscription import Subscription
 
 
 def subscriber(*streams: str, keys: str = "", pushed: bool = True) -> Subscriber:
     return Subscriber(
         Subscription(streams, KeysAndTypes.of(keys)),
-        dict.fromkeys(streams, ZERO),
         write=lambda _: None,
         wake=lambda: None,
         pushed=pushed,

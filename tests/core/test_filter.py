@@ -12,7 +12,9 @@ from broadcaster.core.event import ZERO, Event, EventId
 from broadcaster.core.filter import ALL, Filter, KeysAndTypes
 from broadcaster.core.hub import BEATS, Hub
 from broadcaster.core.sse import Frame
-from broadcaster.core.subscription import Subscriber, Subscription
+from broadcaster.core.steps import Send
+from broadcaster.core.subscriber import State, Subscriber
+from broadcaster.core.subscription import Subscription
 from broadcaster.core.window import Window
 
 
@@ -46,14 +48,15 @@ def connect(hub: Hub, filter_: Filter) -> list[bytes]:
     sent: list[bytes] = []
     subscriber = Subscriber(
         Subscription(("a",), filter_),
-        {"a": ZERO},
         write=sent.append,
         wake=lambda: None,
         pushed=True,
     )
-    hub.add(subscriber)
-    while isinstance(step := hub.catch_up(subscriber), bytes):
-        sent.append(step)
+    hub.add(subscriber, {"a": ZERO})
+    while subscriber.state is State.LAGGING:
+        step = hub.advance(subscriber)
+        assert isinstance(step, Send)
+        sent.append(step.data)
     return sent
 
 

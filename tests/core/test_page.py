@@ -21,12 +21,12 @@ def windows(count: int = 5) -> dict[str, Window]:
 
 def is_made(pages: Pages, page: Page, subscription: Subscription = A, ms: int = 0) -> bool:
     positions = {name: EventId(ms, 0) if ms else ZERO for name in subscription.streams}
-    return pages.after(subscription, positions) is not page
+    return pages.after(subscription, positions, subscription.streams) is not page
 
 
 def test_a_herd_shares_what_it_gets() -> None:
     pages = Pages(windows())
-    page = pages.after(A, {"a": ZERO})
+    page = pages.after(A, {"a": ZERO}, A.streams)
     assert (page.data.count(b"id: "), page.events, page.exhausted) == (5, 5, True)
     assert page.positions == {"a": EventId(5, 0)}
     assert not is_made(pages, page, Subscription(("a",)))
@@ -37,11 +37,11 @@ def test_a_herd_shares_what_it_gets() -> None:
 
 def test_the_pages_of_many_places_do_not_pile_up() -> None:
     pages = Pages(windows(40))
-    first = pages.after(A, {"a": ZERO})
+    first = pages.after(A, {"a": ZERO}, A.streams)
     for ms in range(1, 17):
-        pages.after(A, {"a": EventId(ms, 0)})
+        pages.after(A, {"a": EventId(ms, 0)}, A.streams)
     assert is_made(pages, first)
-    assert pages.after(A, {"a": ZERO}) == first
+    assert pages.after(A, {"a": ZERO}, A.streams) == first
 
 
 def test_who_shares_a_page_goes_on_alone() -> None:
@@ -81,4 +81,4 @@ def test_a_page_is_made_anew_when_its_window_has_changed(change: Callable[[Hub],
     late = Client(hub)
     late.catch_up()
     assert b"of another history" in late.data[0]
-    assert late.subscriber.position == {"a": EventId(3, 0)}
+    assert late.data[-1].startswith(b"id: 3-0\nevent: stream.live\n")

@@ -89,7 +89,7 @@ async def test_a_node_that_is_behind_waits_for_its_tailer(
     await stream.until(b"data: 2\n\n")
     assert behind.node.hub.windows["inventory"].head == (0, 0)
     again = await resume(behind, INVENTORY, events(stream.body)[-2].id)
-    await until(lambda: behind.node.replayer.reads)
+    await until(lambda: behind.node.log.reads)
     held.set()
     await again.until(b"data: 2\n\n")  # what was read in one batch is not known
     assert told(again.body) == ["2"]
@@ -183,7 +183,7 @@ async def test_a_herd_with_one_cursor_shares_its_reads(
         for stream in herd:
             await stream.until(LIVE)
             assert told(stream.body) == [str(n) for n in range(1, 500)]
-        assert hub.node.replayer.reads <= 20
+        assert hub.node.log.reads <= 20
 
 
 @pytest.mark.parametrize("window_events", [10, 100_000])

@@ -46,7 +46,7 @@ async def test_a_replay_waits_for_redis() -> None:
             await until(hub.node.problems)
             stream = await resume(hub, ids[0])
             await stream.until(b"retry: ")
-            await until(lambda: hub.node.replayer.reads)
+            await until(lambda: hub.node.log.reads)
             server.start()
             await stream.until(b"stream.live")
             assert told(stream.body) == ["1", "2", "3", "4"]

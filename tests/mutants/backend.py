@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from tests.mutants import Mutant
 
-_NODE = "broadcaster/node/node.py"
 _TAILER = "broadcaster/backend/tailer.py"
 _REPLAYER = "broadcaster/backend/replayer.py"
 _SHARING = "broadcaster/backend/sharing.py"
@@ -150,21 +149,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "if False:",
         (_NODES + "test_clients_are_told_at_once_that_their_stream_is_no_stream",),
     ),
-    # What a client's cursor proves
-    Mutant(
-        "app: a page that is not proven is sent",
-        _NODE,
-        "        if not page.proven:",
-        "        if False:",
-        (_NODES + "test_cursors_at_the_trim_edge",),
-    ),
-    Mutant(
-        "app: who is at the newest entry of a Redis that has less is reset",
-        _NODE,
-        "        if page.end == position:",
-        "        if False:",
-        ("tests/test_app.py::test_while_redis_has_less_than_the_window_nobody_is_reset",),
-    ),
+    # The replayer proves each page
     Mutant(
         "replayer: pages of large events have as many",
         "broadcaster/backend/replayer.py",
@@ -185,27 +170,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "            return (await self._streams[stream].info()).whole",
         "            return True",
         (_NODES + "test_the_empty_beginning_is_continuous_until_something_is_removed",),
-    ),
-    Mutant(
-        "app: an id ahead of this node exists",
-        _NODE,
-        "if await self.replayer.first(stream, position, position.after()) is not None:",
-        "if True:",
-        (_NODES + "test_an_id_that_redis_does_not_know_is_a_rollback",),
-    ),
-    Mutant(
-        "app: a reset leads to where nothing is retained",
-        _NODE,
-        "            resumed = resumed or await self.replayer.beginning(stream)\n",
-        "",
-        (_NODES + "test_cursors_at_the_trim_edge",),
-    ),
-    Mutant(
-        "app: a terminal event counts in the window alone",
-        _NODE,
-        "if frame is None and (at_floor or window.place(position) is not Place.COVERED):",
-        "if False:",
-        ("tests/e2e/test_resume.py::test_the_end_counts_though_it_has_left_the_window",),
     ),
     # Reads are few
     Mutant(

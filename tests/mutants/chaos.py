@@ -67,9 +67,9 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "scenario 15: a time is looked for among ids that are none",
-        "broadcaster/web/endpoint.py",
-        "            if newest.ms > _now_ms() + CLOCK_TOLERANCE_S * 1000:",
-        "            if False:",
+        "broadcaster/core/opening.py",
+        "if newest.ms > self._now_ms + CLOCK_TOLERANCE_S * 1000:",
+        "if False:",
         (_SCENARIO + "[15]",),
     ),
     Mutant(

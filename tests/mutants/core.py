@@ -197,56 +197,6 @@ MUTANTS: tuple[Mutant, ...] = (
         (_HUB + "test_a_round_that_fails_is_made_up_for_by_catching_up",),
     ),
     Mutant(
-        "hub: a page of nothing is something",
-        "broadcaster/core/hub.py",
-        "if page.data:  # else a heartbeat",
-        "if True:  # else a heartbeat",
-        (_HUB + "test_a_replay_of_nothing_gets_heartbeats_that_move_its_cursor",),
-    ),
-    Mutant(
-        "hub: an old master's page is believed beyond the floor",
-        "broadcaster/core/hub.py",
-        "if subscriber.position[stream] < floor < end:",
-        "if False:",
-        (_HUB + "test_what_the_window_holds_is_not_taken_from_redis",),
-    ),
-    # Who is told of a lost tail
-    Mutant(
-        "hub: who saw a lost tail gets no reset",
-        "broadcaster/core/hub.py",
-        "            if stream in subscriber.dropped:",
-        "            if False:",
-        (_HUB + "test_a_changed_history_makes_everyone_on_the_stream_look_anew",),
-    ),
-    Mutant(
-        "hub: connected clients are not told of a lost tail",
-        "broadcaster/core/hub.py",
-        "            self._note_dropped(subscriber, stream)\n        return concerned",
-        "            pass\n        return concerned",
-        (_HUB + "test_a_changed_history_makes_everyone_on_the_stream_look_anew",),
-    ),
-    Mutant(
-        "hub: who comes back is not told of a lost tail",
-        "broadcaster/core/hub.py",
-        "if subscriber.resume:  # a newcomer's position is from the new history",
-        "if False:",
-        (_HUB + "test_an_id_that_was_lost_is_trusted_only_in_who_got_it_anew",),
-    ),
-    Mutant(
-        "hub: newcomers are told of a lost tail",
-        "broadcaster/core/hub.py",
-        "if subscriber.resume:  # a newcomer's position is from the new history",
-        "if True:",
-        (_HUB + "test_an_id_that_was_lost_is_trusted_only_in_who_got_it_anew",),
-    ),
-    Mutant(
-        "hub: what Redis had is believed after a rollback",
-        "broadcaster/core/hub.py",
-        "subscriber.confirmed = None  # what Redis",
-        "pass  # what Redis",
-        (_HUB + "test_what_redis_had_may_be_gone_when_history_has_changed",),
-    ),
-    Mutant(
         "hub: a restart leaves clients live",
         "broadcaster/core/hub.py",
         "concerned = self._look_anew(stream)\n        self.windows[stream].restart(",
@@ -264,8 +214,7 @@ MUTANTS: tuple[Mutant, ...] = (
         )
         for name, change in {
             "a batch": "window.append(frames)",
-            "a rewind": ".rewind(position)",
-            "a restart": ".restart(floor, complete=complete)",
+            "a rewind or a restart": "concerned: list[Subscriber]) -> list[Subscriber]:",
         }.items()
     ),
     Mutant(
@@ -313,15 +262,15 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "hub: heartbeats are one slice",
         "broadcaster/core/hub.py",
-        "                        self._ask_anew(subscriber)\n            yield",
-        "                        self._ask_anew(subscriber)\n        yield",
+        "                        subscriber.wake()\n            yield",
+        "                        subscriber.wake()\n        yield",
         (_HUB + "test_others_may_run_between_two_heartbeats",),
     ),
     Mutant(
         "hub: who waits for this node is not woken",
         "broadcaster/core/hub.py",
-        "            self._ask_anew(subscriber)\n\n    def _del",
-        "            self._stop_waiting(subscriber)\n\n    def _del",
+        "                subscriber.resume.grew(stream)\n            subscriber.wake()\n",
+        "                subscriber.resume.grew(stream)\n",
         (_HUB + "test_a_subscriber_ahead_of_this_node_waits_for_it",),
     ),
     Mutant(
@@ -347,13 +296,6 @@ MUTANTS: tuple[Mutant, ...] = (
         (_HUB + "test_pages_in_which_everything_is_filtered_out_are_passed",),
     ),
     Mutant(
-        "hub: what is ahead of this node is waited for unasked",
-        "broadcaster/core/hub.py",
-        "if place is Place.AHEAD and subscriber.confirmed == (stream, position):",
-        "if place is Place.AHEAD:",
-        (_HUB + "test_a_subscriber_ahead_of_this_node_waits_for_it",),
-    ),
-    Mutant(
         "page: a merge is not ordered",
         "broadcaster/core/page.py",
         "        merged.sort()\n",
@@ -374,13 +316,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "if frame.wire:",
         (_HUB + "test_pages_in_which_everything_is_filtered_out_are_passed",),
     ),
-    Mutant(
-        "hub: a reset is not followed by stream.live",
-        "broadcaster/core/hub.py",
-        "        subscriber.announce = True\n        subscriber.replayed = 0\n",
-        "        subscriber.replayed = 0\n",
-        (_HUB + "test_after_a_reset_it_is_told_anew_that_it_is_live",),
-    ),
     # Heartbeats
     Mutant(
         "hub: a heartbeat does not move the cursor of who filters",
@@ -392,8 +327,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "hub: a heartbeat moves the cursor of who lags",
         "broadcaster/core/hub.py",
-        "        if subscriber.state is State.LIVE:\n            at",
-        "        if True:\n            at",
+        "at = resume.proven() if resume else self._live_position(subscriber)",
+        "at = self._live_position(subscriber)",
         (_HUB + "test_a_heartbeat_does_not_move_the_cursor_of_who_lags",),
     ),
     Mutant(
@@ -431,6 +366,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "types | terminal if types else _NONE",
         "types",
         (_SUBSCRIPTION + "test_a_type_filter_never_hides_the_terminal_event",),
+    ),
+    Mutant(
+        "subscription: a run is anybody's",
+        "broadcaster/core/subscription.py",
+        "KeysAndTypes.of([key], types)",
+        "KeysAndTypes.of((), types)",
+        ("tests/web/test_endpoint.py::test_a_run_is_requested_once_and_continued",),
     ),
     Mutant(
         "subscription: one shard's position is not named",

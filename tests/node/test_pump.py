@@ -6,16 +6,18 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from functools import partial
-from typing import Any
 
 import pytest
 
-from broadcaster.backend.tailer import Batch, Change, Restart, Rewind
+from broadcaster.backend.memory import MemoryLog
 from broadcaster.core import hub as hub_module
 from broadcaster.core import sse
 from broadcaster.core.event import ZERO, Event, EventId
-from broadcaster.core.subscription import State, Subscriber, Subscription
-from broadcaster.core.window import Ask
+from broadcaster.core.log import Batch, Change, Restart, Rewind
+from broadcaster.core.steps import Send
+from broadcaster.core.subscriber import State, Subscriber
+from broadcaster.core.subscription import Subscription
+from broadcaster.core.window import Window
 from broadcaster.node.node import Node
 from broadcaster.settings import Settings
 
@@ -26,7 +28,13 @@ STREAMS = ("inventory", "orders")
 def node(monkeypatch: pytest.MonkeyPatch) -> Node:
     """A node that writes to one subscriber at a time."""
     monkeypatch.setattr(hub_module, "SLICE", 1)
-    return Node(Settings(redis_url="redis://unused", drain_s=0.2))
+    return Node(Settings(redis_url="redis://unused", drain_s=0.2), log=Scripted())
+
+
+def tell(node: Node, stream: str, told: Told) -> None:
+    log = node.log
+    assert isinstance(log, Scripted)
+    log.told[stream] = told
 
 
 def _ignore(_: bytes) -> None:
@@ -40,14 +48,13 @@ def live(
 ) -> Subscriber:
     subscriber = Subscriber(
         Subscription(STREAMS),
-        dict.fromkeys(STREAMS, ZERO),
         write=write,
         wake=wake,
         pushed=True,
     )
-    node.hub.add(subscriber)
-    while node.hub.catch_up(subscriber) is not None:  # which tells it that it is live
-        pass
+    node.hub.add(subscriber, dict.fromkeys(STREAMS, ZERO))
+    while subscriber.state is State.LAGGING:
+        node.hub.advance(subscriber)
     return subscriber
 
 
@@ -64,6 +71,17 @@ class Told:
     async def changes(self) -> AsyncGenerator[Change, None]:
         for change in self._changes:
             yield change
+
+
+class Scripted(MemoryLog):
+    """A log that tells what a test has written down for each stream."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: dict[str, Told] = {}
+
+    def changes(self, stream: str, window: Window) -> AsyncGenerator[Change, None]:
+        return self.told[stream].changes()
 
 
 async def test_others_run_between_two_slices(node: Node) -> None:
@@ -91,8 +109,7 @@ async def test_who_brings_events_one_by_one_is_read_on_at_once(node: Node) -> No
                 yield change
                 gathered_s.append(time.monotonic() - told_s)
 
-    tailer: Any = Slow(*(batch("orders", ms) for ms in range(1, 40)))
-    node.tailers["orders"] = tailer
+    tell(node, "orders", Slow(*(batch("orders", ms) for ms in range(1, 40))))
     await node.pump.tail("orders")
     assert min(gathered_s[:12]) >= 0.001  # bursts are gathered, as is what ends a quiet time
     assert min(gathered_s[12:]) < 0.001
@@ -114,14 +131,13 @@ async def test_one_round_at_a_time_so_that_who_lags_meanwhile_misses_nothing(nod
         own: list[bytes] = []
         received[live(node, partial(write, own))] = own
     for stream in STREAMS:
-        tailer: Any = Told(batch(stream, 1))
-        node.tailers[stream] = tailer
+        tell(node, stream, Told(batch(stream, 1)))
     await asyncio.gather(*(node.pump.tail(stream) for stream in STREAMS))
     for subscriber, got in received.items():
         while subscriber.state is State.LAGGING:
-            step = node.hub.catch_up(subscriber)
-            assert not isinstance(step, Ask)
-            got.append(step or b"")
+            step = node.hub.advance(subscriber)
+            assert isinstance(step, Send)
+            got.append(step.data)
         lines = [line for line in b"".join(got).split(b"\n") if line.startswith(b"data")]
         assert sorted(lines) == [b"data: inventory 1", b"data: orders 1"]
 
@@ -133,8 +149,7 @@ async def test_of_a_changed_history_all_learn_but_not_all_at_once(
     woken: list[int] = []
     for number in range(50):
         live(node, wake=partial(woken.append, number))
-    tailer: Any = Told(batch("orders", 1), change)
-    node.tailers["orders"] = tailer
+    tell(node, "orders", Told(batch("orders", 1), change))
     tailing = asyncio.create_task(node.pump.tail("orders"))
     most = 0
     while len(woken) < 50:
@@ -164,13 +179,12 @@ async def test_a_heartbeat_waits_for_the_end_of_a_round(node: Node) -> None:
         own: list[bytes] = []
         received[live(node, partial(write, own))] = own
     beating = asyncio.create_task(node.pump.beat(0.001))
-    tailer: Any = Told(batch("orders", 1))
-    node.tailers["orders"] = tailer
+    tell(node, "orders", Told(batch("orders", 1)))
     await node.pump.tail("orders")
     beating.cancel()
     for subscriber, got in received.items():
         while subscriber.state is State.LAGGING:
-            step = node.hub.catch_up(subscriber)
-            assert not isinstance(step, Ask)
-            got.append(step or b"")
+            step = node.hub.advance(subscriber)
+            assert isinstance(step, Send)
+            got.append(step.data)
         assert b"".join(got).count(b"data: orders 1") == 1

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from broadcaster.core.event import ZERO
-from broadcaster.core.subscription import State, Subscriber, Subscription
+from broadcaster.core.subscriber import State, Subscriber
+from broadcaster.core.subscription import Subscription
 from broadcaster.node.node import Node
 from broadcaster.node.shutdown import Shutdown
 from broadcaster.settings import Settings
@@ -21,10 +22,8 @@ ORDER = ["fail readiness", "end 1", "end 1", "end 1", "stop tasks", "leave", "cl
 
 
 def subscriber() -> Subscriber:
-    positions = {"inventory": ZERO}
     return Subscriber(
         Subscription(("inventory",)),
-        positions,
         write=lambda _: None,
         wake=lambda: None,
         pushed=True,
@@ -130,7 +129,7 @@ async def test_a_drain_takes_its_time() -> None:
     node = Node(Settings(redis_url="redis://unused", drain_s=0.2))
     subscribers = [subscriber() for _ in range(40)]
     for one in subscribers:
-        node.hub.add(one)
+        node.hub.add(one, {"inventory": ZERO})
     drain = asyncio.create_task(node.drain())
     ended = await until(lambda: sum(one.state is State.ENDED for one in subscribers))
     assert ended < 40

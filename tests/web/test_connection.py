@@ -14,16 +14,21 @@ from broadcaster import Publisher
 from broadcaster.core import sse
 from broadcaster.core.event import ZERO, Event, EventId
 from broadcaster.core.hub import Hub
+from broadcaster.core.log import Answer, Question
+from broadcaster.core.opening import Serve
 from broadcaster.core.sse import Frame
-from broadcaster.core.subscription import Framing, Subscriber, Subscription, unframed
-from broadcaster.core.window import Ask, Window
+from broadcaster.core.subscriber import Framing, unframed
+from broadcaster.core.subscription import Subscription
+from broadcaster.core.window import Window
 from broadcaster.core.wire import Ending
+from broadcaster.node.questions import Questions
 from broadcaster.web import connection as connection_module
 from broadcaster.web.connection import Connection
 from broadcaster.web.sink import AsgiSink
 from tests.nodes import Raw, running
 from tests.wait import PATIENCE_S, until
 
+A = Subscription(("a",))
 INVENTORY = "/v1/inventory/stream"
 
 
@@ -40,16 +45,18 @@ class FakeSink:
         self.blocked = bool(unsent)
         self.unsent = list(unsent)
         self.written: list[bytes] = []
+        self.woken = asyncio.Event()
 
     def write(self, data: bytes) -> None:
         assert not self.closed
         self.written.append(data)
 
     def wake(self) -> None:
-        return
+        self.woken.set()
 
     async def wait(self) -> None:
-        await asyncio.Event().wait()
+        await self.woken.wait()
+        self.woken.clear()
 
     async def send(self, data: bytes) -> None:
         self.write(data)
@@ -73,11 +80,11 @@ def event(ms: int) -> Frame:
 
 
 def connect(hub: Hub, sink: FakeSink) -> Connection:
-    return Connection(hub, nobody, sink, Subscription(("a",)), {"a": ZERO}, resumed=False)
+    return Connection(hub, Questions(nobody), sink, Serve(A, {"a": ZERO}))
 
 
-async def nobody(subscriber: Subscriber, ask: Ask) -> bytes:
-    raise AssertionError(f"{ask} is in the window")
+async def nobody(stream: str, question: Question) -> Answer:
+    raise AssertionError(f"{question} is answered by the window")
 
 
 async def test_a_client_that_makes_progress_is_not_cut() -> None:
@@ -132,7 +139,7 @@ async def test_a_newcomer_gets_all_that_is_small_in_one_write() -> None:
     hub, sink = Hub({"a": Window(10, 100_000)}), FakeSink()
     hub.windows["a"].append([event(1), event(2)])
     connection = Connection(
-        hub, nobody, sink, Subscription(("a",)), {"a": ZERO}, resumed=True, greeting=b"retry: 1\n\n"
+        hub, Questions(nobody), sink, Serve(A, {"a": ZERO}, resumed=True), b"retry: 1\n\n"
     )
     task = asyncio.create_task(connection.run(1.0))
     await until(lambda: hub.live)
@@ -145,15 +152,15 @@ async def test_a_newcomer_gets_all_that_is_small_in_one_write() -> None:
 
 async def waiting_for_redis(hub: Hub, sink: FakeSink) -> tuple[Connection, asyncio.Task[str]]:
     """A connection, and its task, which has asked Redis for what the window does not have."""
-    asked: list[Ask] = []
+    asked: list[Question] = []
 
-    async def slow(subscriber: Subscriber, ask: Ask) -> bytes:
-        asked.append(ask)
+    async def slow(stream: str, question: Question) -> Answer:
+        asked.append(question)
         await asyncio.Event().wait()
         raise AssertionError("it waits for ever")
 
     connection = Connection(
-        hub, slow, sink, Subscription(("a",)), {"a": ZERO}, resumed=True, greeting=b"retry: 1\n\n"
+        hub, Questions(slow), sink, Serve(A, {"a": ZERO}, resumed=True), b"retry: 1\n\n"
     )
     hub.windows["a"].restart(EventId(5, 0))
     task = asyncio.create_task(connection.run(1.0))

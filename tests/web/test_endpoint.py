@@ -6,7 +6,7 @@ import asyncio
 import gc
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import msgpack
@@ -14,6 +14,7 @@ import pytest
 
 from broadcaster import EmbeddedRedis, EventId, Publisher
 from broadcaster.core import sse
+from broadcaster.core.log import Answer, Question
 from broadcaster.web import endpoint as stream_module
 from broadcaster.web.sink import AsgiSink, TransportSink
 from tests.nodes import QUICK, Raw, Running, events, running, told
@@ -90,7 +91,7 @@ async def test_other_forms_of_entries(hub: Running, client: Any) -> None:
         '{"n":1}', "just data", "a\nb\nc\nd", "\x00\u2028🐈" + "x" * 1_000_000, "end",
     ]  # fmt: skip
     assert [event.event for event in events(stream.body)[-5:-3]] == ["t", "message"]
-    assert hub.node.tailers["inventory"].decoder.malformed == 1
+    assert hub.node.log.status("inventory").malformed == 1
     stream.close()
 
 
@@ -324,10 +325,10 @@ async def test_one_encoding_per_event_and_no_redis_connection_per_client(
     for stream in streams:
         await stream.until(b"data: 9\n\n")
         stream.close()
-    assert hub.node.tailers["inventory"].decoder.frames == 10
+    assert hub.node.log.status("inventory").frames == 10
     assert hub.node.hub.deliveries == 500
     assert len(await client.client_list()) <= before + 1  # the publisher's own
-    assert hub.node.replayer.reads == 0
+    assert hub.node.log.reads == 0
 
 
 async def test_a_newcomer_above_the_limit_is_told_to_come_back(redis_url: str) -> None:
@@ -341,18 +342,25 @@ async def test_a_newcomer_above_the_limit_is_told_to_come_back(redis_url: str) -
         first.close()
 
 
+def asks_first(hub: Running) -> Callable[[str, Question], Awaitable[Answer]]:
+    """What answers a client that wants to begin at the `earliest`: not the window."""
+    hub.node.hub.windows["inventory"].complete = False
+    return hub.node.ask
+
+
 async def test_the_limit_holds_for_those_who_come_together(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(redis_url, max_connections=1) as hub:
-        ask, all_ask = hub.node.position_at, asyncio.Barrier(3)
+        ask, all_ask = asks_first(hub), asyncio.Barrier(3)
 
-        async def when_all_ask(*arguments: Any) -> EventId:
+        async def when_all_ask(stream: str, question: Question) -> Answer:
             await all_ask.wait()
-            return await ask(*arguments)
+            return await ask(stream, question)
 
-        monkeypatch.setattr(hub.node, "position_at", when_all_ask)
-        both = await asyncio.gather(*(opened(hub, "/v1/inventory/stream") for _ in range(3)))
+        monkeypatch.setattr(hub.node.questions, "_ask_log", when_all_ask)
+        path = "/v1/inventory/stream?from=earliest"
+        both = await asyncio.gather(*(opened(hub, path) for _ in range(3)))
         shed = [b"all the connections" in await stream.until(b"\n\n") for stream in both]
         assert sorted(shed) == [False, True, True]
 
@@ -577,20 +585,21 @@ async def test_a_connection_that_is_gone_leaves_nothing_for_the_garbage_collecto
 
 
 @pytest.mark.parametrize(
-    ("what", "path"),
+    "path",
     [
-        ("position_at", "/v1/inventory/stream"),
-        ("request_run", "/v1/pets/recommendations/stream?userId=u"),
+        "/v1/inventory/stream?from=earliest",
+        "/v1/pets/recommendations/stream?userId=u",
     ],
 )
 async def test_who_waits_too_long_for_a_beginning_is_told_to_come_back(
-    hub: Running, monkeypatch: pytest.MonkeyPatch, what: str, path: str
+    hub: Running, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    async def hang(*_: object) -> EventId:
+    async def hang(*_: object) -> Answer:
         await asyncio.Event().wait()
         raise AssertionError
 
-    monkeypatch.setattr(hub.node, what, hang)
+    asks_first(hub)
+    monkeypatch.setattr(hub.node.questions, "_ask_log", hang)
     monkeypatch.setattr(stream_module, "_OPEN_TIMEOUT_S", 0.1)
     async with http_client() as http:
         answer = await http.get(hub.url + path)
@@ -601,13 +610,13 @@ async def test_who_waits_too_long_for_a_beginning_is_told_to_come_back(
 async def test_who_comes_while_a_drain_begins_is_sent_away_as_the_others(
     hub: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    position_at = hub.node.position_at
+    ask = asks_first(hub)
 
-    async def drain_first(stream: str, start: Any) -> EventId:
+    async def drain_first(stream: str, question: Question) -> Answer:
         await hub.node.drain()
-        return await position_at(stream, start)
+        return await ask(stream, question)
 
-    monkeypatch.setattr(hub.node, "position_at", drain_first)
+    monkeypatch.setattr(hub.node.questions, "_ask_log", drain_first)
     await assert_sent_away(hub)
 
 
@@ -626,7 +635,7 @@ async def test_who_is_answered_while_a_drain_begins_is_sent_away_as_the_others(
 
 async def assert_sent_away(hub: Running) -> None:
     async with asyncio.timeout(PATIENCE_S), http_client() as http:
-        answer = await http.get(f"{hub.url}/v1/inventory/stream")
+        answer = await http.get(f"{hub.url}/v1/inventory/stream?from=earliest")
     assert (answer.status_code, answer.text.count("retry: ")) == (200, 1)
 
 
@@ -635,15 +644,15 @@ async def test_who_goes_while_a_beginning_is_looked_for_is_not_served(
 ) -> None:
     gone = asyncio.Event()
     async with running(redis_url) as hub:
-        position_at = hub.node.position_at
+        ask = asks_first(hub)
 
-        async def wait_first(stream: str, start: Any) -> EventId:
+        async def wait_first(stream: str, question: Question) -> Answer:
             await gone.wait()
-            return await position_at(stream, start)
+            return await ask(stream, question)
 
-        monkeypatch.setattr(hub.node, "position_at", wait_first)
+        monkeypatch.setattr(hub.node.questions, "_ask_log", wait_first)
         _, writer = await asyncio.open_connection("127.0.0.1", hub.port)
-        writer.write(b"GET /v1/inventory/stream HTTP/1.1\r\nHost: x\r\n\r\n")
+        writer.write(b"GET /v1/inventory/stream?from=earliest HTTP/1.1\r\nHost: x\r\n\r\n")
         (task,) = await until(lambda: [t for t in asyncio.all_tasks() if "run_asgi" in repr(t)])
         writer.transport.abort()
         async with http_client() as http:  # what comes later is answered later

@@ -7,13 +7,12 @@ decided by the endpoint, which asks the node.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
 
 from broadcaster.core.channel import Channel
-from broadcaster.core.cursor import Start, parse_start
-from broadcaster.core.event import EventId
+from broadcaster.core.cursor import parse_start
+from broadcaster.core.opening import Wanted
 from broadcaster.core.subscription import ReshardedError, Subscription, restore
 from broadcaster.errors import InvalidCursorError, InvalidRequestError, UnknownChannelError
 from broadcaster.web.head import header
@@ -26,38 +25,6 @@ page of another origin may need a preflight.
 """
 
 _MAX_FIELDS = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a request asks for, as far as its head tells.
-
-    Attributes:
-        channels: that it names, in its order.
-        subscription: to these.
-        positions: that its cursor names.
-        run: that its cursor names, of a channel made on demand.
-        start: where it wants to begin in streams that its cursor does not name; None leaves that
-            to the channel.
-        unreadable: a cursor that can't be read, or proves nothing.
-    """
-
-    channels: tuple[Channel, ...]
-    subscription: Subscription
-    positions: Mapping[str, EventId] = field(default_factory=dict)
-    run: EventId | None = None
-    start: Start | None = None
-    unreadable: str | None = None
-
-    @property
-    def on_demand(self) -> Channel | None:
-        """The channel that is made on demand, if it is one."""
-        return next((channel for channel in self.channels if channel.requests), None)
-
-    @property
-    def resumed(self) -> bool:
-        """Return True if the client has come with a cursor."""
-        return bool(self.positions) or self.unreadable is not None
 
 
 def read(

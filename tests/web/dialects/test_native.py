@@ -10,8 +10,9 @@ from broadcaster.core.catalogue import PET_STORE
 from broadcaster.core.channel import Channel
 from broadcaster.core.event import EventId
 from broadcaster.core.filter import KeysAndTypes
+from broadcaster.core.opening import Wanted
 from broadcaster.errors import InvalidCursorError, InvalidRequestError, UnknownChannelError
-from broadcaster.web.dialects.native import Wanted, read
+from broadcaster.web.dialects.native import read
 
 SHARDED = Channel(name="tickets", path="/v1/tickets", shards=2)
 CHANNELS = {channel.name: channel for channel in (*PET_STORE.values(), SHARDED)}

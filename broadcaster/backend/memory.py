@@ -1,0 +1,205 @@
+"""A log in this process's memory: for tests, and to try the hub without Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import AsyncGenerator
+from operator import attrgetter
+from typing import Any
+
+from broadcaster.backend.log import Retained, Status
+from broadcaster.core import sse
+from broadcaster.core.entry import decode, encode
+from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.log import (
+    Answer,
+    AtOrBefore,
+    Batch,
+    Beginning,
+    Change,
+    Entry,
+    Exists,
+    PageAfter,
+    Past,
+    Question,
+    Restart,
+    Rewind,
+)
+from broadcaster.core.sse import Frame
+from broadcaster.core.window import Window
+
+_PAGE_COUNT = 1000
+_ANY_SIZE = 1 << 62
+_id = attrgetter("id")
+
+
+class _Stream:
+    """One stream.
+
+    Attributes:
+        frames: that are retained, in order.
+        last: the greatest id that was ever added and not taken back.
+        whole: nothing was ever removed.
+        rewinds: the positions that it went back to, in order.
+        changed: set, and replaced, at each change.
+    """
+
+    def __init__(self) -> None:
+        self.frames: list[Frame] = []
+        self.last = ZERO
+        self.whole = True
+        self.rewinds: list[EventId] = []
+        self.changed = asyncio.Event()
+
+    def notify(self) -> None:
+        changed, self.changed = self.changed, asyncio.Event()
+        changed.set()
+
+    def after(self, position: EventId) -> list[Frame]:
+        return self.frames[bisect_right(self.frames, position, key=_id) :]
+
+    def up_to(self, position: EventId) -> list[Frame]:
+        return self.frames[: bisect_right(self.frames, position, key=_id)]
+
+    def find(self, position: EventId) -> Frame | None:
+        index = bisect_left(self.frames, position, key=_id)
+        found = self.frames[index : index + 1]
+        return found[0] if found and found[0].id == position else None
+
+    def proves(self, position: EventId) -> bool:
+        """Whether all that was added after a position is here."""
+        if position == ZERO:
+            return self.whole
+        if position == self.last:
+            return True
+        following = self.after(position)
+        is_before = bool(following) and following[0].id.before() == position
+        return is_before or self.find(position) is not None
+
+
+class MemoryLog:
+    """Streams in memory; see `Log`. It also takes requests; see `Requests`.
+
+    For one event loop. `add`, `trim`, `rewind` and `clear` are what can happen to a stream there.
+
+    Attributes:
+        reads: how often `ask` was called.
+    """
+
+    def __init__(self) -> None:
+        self.reads = 0
+        self._streams: defaultdict[str, _Stream] = defaultdict(_Stream)
+
+    def add(
+        self,
+        stream: str,
+        *,
+        type: str = "message",
+        key: str = "",
+        data: Any = "",
+        id: EventId | None = None,
+    ) -> EventId:
+        """Add an event, and return its id.
+
+        Args:
+            stream: the name of the stream.
+            type: the SSE event name.
+            key: what the event is about.
+            data: a str or bytes goes out as it is, any other value as compact JSON.
+            id: greater than all before; made from the clock if None.
+
+        Raises:
+            InvalidEventError: no node could deliver it.
+            ValueError: the id is not greater than all before.
+        """
+        of = self._streams[stream]
+        given = id or max(EventId(time.time_ns() // 1_000_000, 0), of.last.after())
+        if given <= of.last:
+            raise ValueError(f"{given} is not greater than {of.last}")
+        packed = encode(type, key, data)[b"m"]
+        of.frames.append(sse.encode(decode(given, [b"m", packed], _ANY_SIZE)))
+        of.last = given
+        of.notify()
+        return given
+
+    def trim(self, stream: str, length: int) -> None:
+        """Remove the oldest entries, but `length` of them."""
+        of = self._streams[stream]
+        removed = len(of.frames) - length
+        if removed > 0:
+            del of.frames[:removed]
+            of.whole = False
+            of.notify()
+
+    def rewind(self, stream: str, position: EventId) -> None:
+        """Take back all entries after a position, as a failover to a late replica does."""
+        of = self._streams[stream]
+        of.frames = of.up_to(position)
+        of.last = min(of.last, position)
+        of.rewinds.append(position)
+        of.notify()
+
+    def clear(self, stream: str) -> None:
+        """Remove a stream and all that is known about it."""
+        gone = self._streams.pop(stream, None)
+        if gone:
+            gone.notify()
+
+    async def request(self, requests: str, key: str) -> EventId:
+        """Add a request to the stream of that name."""
+        return self.add(requests, type="request", key=key)
+
+    async def changes(self, stream: str, window: Window) -> AsyncGenerator[Change, None]:
+        """Follow a stream for ever."""
+        while True:
+            of = self._streams[stream]
+            seen = len(of.rewinds)
+            newest = of.frames[-window.max_events :]
+            beginning = len(newest) == len(of.frames)
+            floor = newest[0].id.before() if newest else of.last
+            yield Restart(ZERO if beginning and of.whole else floor, newest, beginning)
+            while self._streams[stream] is of:
+                changed = of.changed
+                if common := of.rewinds[seen:]:
+                    seen = len(of.rewinds)
+                    if min(common) < window.head:
+                        yield Rewind(min(common))
+                elif not of.proves(window.head):
+                    break
+                elif frames := of.after(window.head)[:_PAGE_COUNT]:
+                    yield Batch(frames)
+                else:
+                    await changed.wait()
+
+    async def ask(self, stream: str, question: Question) -> Answer:
+        """Answer a question about a stream."""
+        self.reads += 1
+        of = self._streams[stream]
+        match question:
+            case Beginning():
+                return of.frames[0].id.before() if of.frames else None
+            case AtOrBefore(position):
+                before = of.up_to(position)
+                return before[-1].id if before else None
+            case Entry(id_):
+                return of.find(id_)
+            case Exists(position):
+                return (of.find(position) or of.find(position.after())) is not None
+            case PageAfter(position):
+                frames = of.after(position)[:_PAGE_COUNT]
+                return Past(frames, frames[-1].id if frames else position, of.proves(position))
+        raise TypeError(f"the log does not answer {question!r}")
+
+    def status(self, stream: str) -> Status:
+        """It is always at the end."""
+        return Status(frames=len(self._streams[stream].frames))
+
+    async def retained(self, stream: str) -> Retained:
+        """How much of a stream there is."""
+        return Retained(len(self._streams[stream].frames), 0)
+
+    async def aclose(self) -> None:
+        """There is nothing to close."""

@@ -1,0 +1,284 @@
+"""Where a client begins, or why it is not served: the step machine before the first byte. Pure.
+
+There is one `Opening` for each request of an event stream. Calls go in, values come out, as with
+`core.resume`, which goes on from the position that is found here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple, TypeAlias
+
+from broadcaster.core import sse
+from broadcaster.core.channel import Channel
+from broadcaster.core.cursor import Positions, Start
+from broadcaster.core.event import CLOCK_TOLERANCE_S, ZERO, EventId
+from broadcaster.core.log import Answer, Entry, Question, Request
+from broadcaster.core.resume import Context
+from broadcaster.core.rules import STARTS, Outcome, Said, Situation, question, said
+from broadcaster.core.run import key_of
+from broadcaster.core.sse import Frame
+from broadcaster.core.steps import Ask, For, Wait
+from broadcaster.core.subscription import Subscription
+from broadcaster.core.window import Place
+from broadcaster.core.wire import ResetReason, ResumeOutcome, Shed
+
+Door: TypeAlias = Callable[[Iterable[str]], Shed | None]
+"""Says why a newcomer to some streams can't be served now; None if it can."""
+
+
+class Refused(NamedTuple):
+    """The request would fail again however often it is repeated.
+
+    Attributes:
+        detail: what was expected.
+    """
+
+    detail: str
+
+
+class NoContent(NamedTuple):
+    """The client has seen the end of what it subscribes to: 204."""
+
+
+class Serve(NamedTuple):
+    """The client can be served.
+
+    Attributes:
+        subscription: what it wants.
+        positions: where it begins in each stream.
+        resumed: the positions are its own claim, from a cursor.
+        unreadable: a cursor that can't be read, or proves nothing.
+    """
+
+    subscription: Subscription
+    positions: Positions
+    resumed: bool = False
+    unreadable: str | None = None
+
+    def greeting(self, context: Context, retry_ms: int) -> bytes:
+        """The first bytes: reconnection time, position, and what could not be read."""
+        # Only a proven position is worth remembering; any other gets a reset in a moment.
+        windows = context.windows
+        proven = all(windows[s].place(p) is Place.COVERED for s, p in self.positions.items())
+        at = self.subscription.cursor(self.positions) if proven else b""
+        greeting = sse.hello(retry_ms, at)
+        if self.unreadable is not None:
+            for stream, position in sorted(self.positions.items()):
+                told = self.unreadable[:64], str(position)
+                greeting += sse.reset(stream, ResetReason.INVALID, *told, b"")
+        return greeting
+
+
+Admission: TypeAlias = Ask | Wait | Refused | Shed | NoContent | Serve
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a request asks for, as far as it can be told without the streams.
+
+    Attributes:
+        channels: that it names.
+        subscription: to these.
+        positions: that its cursor names.
+        run: that its cursor names, of a channel made on demand.
+        start: where it wants to begin in the streams that its cursor does not name; None leaves
+            that to the channel.
+        unreadable: a cursor that can't be read, or proves nothing.
+    """
+
+    channels: tuple[Channel, ...]
+    subscription: Subscription
+    positions: Mapping[str, EventId] = field(default_factory=dict)
+    run: EventId | None = None
+    start: Start | None = None
+    unreadable: str | None = None
+
+    @property
+    def resumed(self) -> bool:
+        """Return True if the client has come with a cursor."""
+        return bool(self.positions) or self.unreadable is not None
+
+    @property
+    def on_demand(self) -> Channel | None:
+        """The channel that is made on demand, if it is one."""
+        return next((channel for channel in self.channels if channel.requests), None)
+
+
+class Opening:
+    """A request of an event stream that has not been answered yet."""
+
+    def __init__(self, context: Context, door: Door, wanted: Wanted, now_ms: int) -> None:
+        """Begin.
+
+        Args:
+            context: of the hub.
+            door: of the node.
+            wanted: by the request.
+            now_ms: milliseconds since 1970, by the clock that durations count back from.
+        """
+        self._context = context
+        self._door = door
+        self._wanted = wanted
+        self._subscription = wanted.subscription
+        self._positions: Positions = dict(wanted.positions)
+        self._run = wanted.run
+        self._now_ms = now_ms
+        self._asked: dict[str, tuple[Situation, Question, list[Answer]]] = {}
+        self._earliest: set[str] = set()  # streams in which the time lies before everything
+        self._seen_end: bool | None = None if wanted.subscription.terminal else False
+        if wanted.run is not None:
+            self._follow(wanted.run)
+
+    def step(self) -> Admission:
+        """Say what to do next."""
+        wanted = self._wanted
+        reason = self._door(self._subscription.streams)
+        if reason is Shed.LOADING:
+            return Wait(For.WINDOW)
+        if reason:
+            return reason
+        if isinstance(wanted.start, int) and (detail := self._no_times()):
+            return Refused(detail)
+        if wanted.positions and self._seen_end is None:
+            asked = self._look_for_end()
+            if asked is not None:
+                return asked
+        if self._seen_end:
+            return NoContent()
+        return self._find_positions() or self._request() or self._serve()
+
+    def answered(self, ask: Ask, answer: Answer) -> None:
+        """Take the log's answer. One that comes late or twice is passed over."""
+        if asked := self._asked.get(ask.stream):
+            _, question_, answers = asked
+            if question_ is ask.question and not answers:
+                answers.append(answer)
+
+    def _answer(
+        self, stream: str, situation: Situation, make: Callable[[], Question]
+    ) -> tuple[Answer] | Ask | Wait:
+        """The answer to a question about a stream, in a tuple; or what to do to get it."""
+        known = self._asked.get(stream)
+        if known is None or known[0] is not situation:
+            self._asked[stream] = situation, make(), []
+            return Ask(stream, self._asked[stream][1])
+        return (known[2][0],) if known[2] else Wait(For.LOG)
+
+    # Is it over?
+
+    def _look_for_end(self) -> Ask | Wait | None:
+        """Find out whether the client has seen the terminal event of what it subscribes to."""
+        (stream,) = self._subscription.streams
+        position, window = self._positions[stream], self._context.windows[stream]
+        frame: Answer = window.get(position)
+        # All that follows the floor is here, but not its own entry, which was evicted.
+        at_floor = position == window.floor != ZERO
+        if frame is None and (at_floor or window.place(position) is not Place.COVERED):
+            found = self._answer(stream, Situation.RETURNING, lambda: Entry(position))
+            if isinstance(found, Ask | Wait):
+                return found
+            (frame,) = found
+        is_end = isinstance(frame, Frame) and self._subscription.ends_with(frame)
+        then = STARTS[Situation.RETURNING].then[Said.YES if is_end else Said.NO]
+        self._seen_end = then is Outcome.OVER
+        return None
+
+    # Where does it begin?
+
+    def _no_times(self) -> str:
+        """Why no time can be found in the streams; empty if it can."""
+        for stream in self._subscription.streams:
+            newest = self._context.windows[stream].head
+            if newest.ms > self._now_ms + CLOCK_TOLERANCE_S * 1000:
+                return (
+                    f"the newest id of {stream}, {newest}, lies in the future, so no time can be "
+                    "found there: give an event id, earliest or latest"
+                )
+        return ""
+
+    def _find_positions(self) -> Ask | Wait | None:
+        wait: Wait | None = None
+        for channel in self._wanted.channels:
+            start: Start | None = "latest" if channel.requests else self._wanted.start
+            if start is None:
+                start = channel.start_at(self._now_ms)
+            for stream in channel.streams:
+                missing = stream not in self._positions
+                if missing and stream in self._subscription.streams:
+                    found = self._position(stream, start)
+                    if isinstance(found, Ask):
+                        return found
+                    if isinstance(found, Wait):
+                        wait = found
+                    else:
+                        self._positions[stream] = found
+        return wait
+
+    def _position(self, stream: str, start: Start) -> EventId | Ask | Wait:
+        window = self._context.windows[stream]
+        before = EventId(start, 0).before() if isinstance(start, int) else ZERO
+        situation = self._situation(stream, start, before)
+        rule, answer = STARTS[situation], Said.UNASKED
+        there: Answer = None
+        if rule.asks is not None:
+            found = self._answer(stream, situation, lambda: question(rule, before))
+            if isinstance(found, Ask | Wait):
+                return found
+            (there,) = found
+            answer = said(there, before)
+        match rule.then[answer]:
+            case Outcome.AT_HEAD:
+                return window.head
+            case Outcome.AT_FLOOR:
+                return window.floor
+            case Outcome.AT_TIME:
+                return window.at_or_before(before) or window.floor
+            case Outcome.EARLIEST:
+                self._earliest.add(stream)
+                return self._position(stream, "earliest")
+        assert isinstance(there, EventId)
+        return there
+
+    def _situation(self, stream: str, start: Start, before: EventId) -> Situation:
+        window = self._context.windows[stream]
+        if start == "latest":
+            return Situation.LATEST
+        is_time = start != "earliest" and stream not in self._earliest
+        if is_time and window.at_or_before(before) is not None:
+            return Situation.IN_WINDOW
+        if window.complete:
+            return Situation.WHOLE
+        return Situation.TIME if is_time else Situation.EARLIEST
+
+    # Made on demand
+
+    def _request(self) -> Ask | Wait | None:
+        channel = self._wanted.on_demand
+        if channel is None or self._run is not None:
+            return None
+        (key,) = self._subscription.keys
+        make = partial(Request, channel.requests, key)
+        found = self._answer(channel.name, Situation.ON_DEMAND, make)
+        if isinstance(found, Ask | Wait):
+            return found
+        (run,) = found
+        assert isinstance(run, EventId)
+        self._run = run
+        self._follow(run)
+        return None
+
+    def _follow(self, run: EventId) -> None:
+        (key,) = self._subscription.keys
+        self._subscription = self._subscription.narrowed_to(key_of(key, run), run)
+
+    def _serve(self) -> Serve:
+        wanted = self._wanted
+        if wanted.unreadable is not None:
+            for stream in self._subscription.streams:
+                self._context.resets[stream, ResetReason.INVALID] += 1
+            self._context.resumes[ResumeOutcome.RESET] += 1
+        resumed = bool(wanted.positions)
+        return Serve(self._subscription, self._positions, resumed, wanted.unreadable)

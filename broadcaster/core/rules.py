@@ -1,0 +1,171 @@
+"""The rules of resuming, as a table: what is asked in a situation, and what follows. Pure.
+
+`core.opening` and `core.resume` go by it; `docs/design/001-continuity.md` shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, NamedTuple, TypeAlias
+
+from broadcaster.core.event import EventId
+from broadcaster.core.log import (
+    Answer,
+    AtOrBefore,
+    Beginning,
+    Entry,
+    Exists,
+    PageAfter,
+    Past,
+    Question,
+    Request,
+)
+
+
+class Situation(Enum):
+    """How it stands with one stream of a subscriber. The value is the table's wording."""
+
+    # Before the first byte: where a client without a position begins.
+    LATEST = "`latest`"
+    WHOLE = "`earliest`, or a time before the window, and the window has all that is retained"
+    IN_WINDOW = "a time within the window"
+    TIME = "a time before the window"
+    EARLIEST = "`earliest`"
+    RETURNING = "a cursor, where the subscription can be over"
+    ON_DEMAND = "no run, on a channel made on demand"
+
+    # From then on: what the position proves.
+    COVERED = "everything after the position is in the window"
+    DROPPED = "the client has seen a history that the stream has dropped since"
+    UNKNOWN = "the position is in the window's range, but no entry's"
+    BEHIND = "the position is older than the window"
+    AHEAD = "the position is newer than the window"
+    CONFIRMED = "it is newer than the window, and the log has its entry"
+    BEFORE_WINDOW = "a reset has to go on before the window"
+    BEFORE_ALL = "a reset has to go on before everything that is retained"
+
+
+class Said(Enum):
+    """What an answer says."""
+
+    UNASKED = "nothing is asked"
+    YES = "yes"
+    NO = "no"
+    PROVEN = "proven, and entries follow"
+    NOTHING_MORE = "proven, but nothing follows"
+    UNPROVEN = "not proven"
+    POSITION = "a position"
+    NONE = "none"
+
+
+class Outcome(Enum):
+    """What follows for the stream. The value is the table's wording."""
+
+    AT_HEAD = "it begins at the window's head"
+    AT_FLOOR = "it begins at the window's floor"
+    AT_TIME = "it begins at the newest entry that is not after the time"
+    AT_ANSWER = "it begins there"
+    EARLIEST = "as `earliest`"
+    OVER = "204"
+    GO_ON = "it goes on from its cursor"
+    FOLLOW = "it follows the run of that name, from the head of before"
+
+    WINDOW = "a page of the window; at its head `stream.live`, and the subscriber joins"
+    PAST = "the page, up to the window's floor of today"
+    TRIMMED = "`stream.reset`, `trimmed`"
+    ROLLBACK = "`stream.reset`, `rollback`"
+    UNKNOWN = "`stream.reset`, `unknown`"
+    CONFIRM = "the client waits for the tailer"
+    WAIT_TAILER = "a batch, or a heartbeat, makes the log be asked anew"
+    WAIT_LOG = "the client waits, and the log is asked again later"
+    THERE = "the reset goes on there"
+    OLDER = "the beginning is asked for"
+    FLOOR = "the reset goes on at the window's floor"
+
+
+class Rule(NamedTuple):
+    """What is asked in a situation, and what follows.
+
+    Attributes:
+        asks: the kind of question, about the position; None asks nothing.
+        then: the outcome for each thing that an answer can say.
+    """
+
+    asks: type[Question] | None
+    then: Mapping[Said, Outcome]
+
+
+Table: TypeAlias = Mapping[Situation, Rule]
+
+STARTS: Table = {
+    Situation.LATEST: Rule(None, {Said.UNASKED: Outcome.AT_HEAD}),
+    Situation.WHOLE: Rule(None, {Said.UNASKED: Outcome.AT_FLOOR}),
+    Situation.IN_WINDOW: Rule(None, {Said.UNASKED: Outcome.AT_TIME}),
+    Situation.TIME: Rule(
+        AtOrBefore, {Said.POSITION: Outcome.AT_ANSWER, Said.NONE: Outcome.EARLIEST}
+    ),
+    Situation.EARLIEST: Rule(
+        Beginning, {Said.POSITION: Outcome.AT_ANSWER, Said.NONE: Outcome.AT_HEAD}
+    ),
+    Situation.RETURNING: Rule(Entry, {Said.YES: Outcome.OVER, Said.NO: Outcome.GO_ON}),
+    Situation.ON_DEMAND: Rule(Request, {Said.POSITION: Outcome.FOLLOW}),
+}
+"""Where a client begins whose cursor names no position in the stream."""
+
+RULES: Table = {
+    Situation.COVERED: Rule(None, {Said.UNASKED: Outcome.WINDOW}),
+    Situation.DROPPED: Rule(None, {Said.UNASKED: Outcome.ROLLBACK}),
+    Situation.UNKNOWN: Rule(None, {Said.UNASKED: Outcome.UNKNOWN}),
+    Situation.BEHIND: Rule(
+        PageAfter,
+        {
+            Said.PROVEN: Outcome.PAST,
+            Said.NOTHING_MORE: Outcome.WAIT_LOG,
+            Said.UNPROVEN: Outcome.TRIMMED,
+        },
+    ),
+    Situation.AHEAD: Rule(Exists, {Said.YES: Outcome.CONFIRM, Said.NO: Outcome.ROLLBACK}),
+    Situation.CONFIRMED: Rule(None, {Said.UNASKED: Outcome.WAIT_TAILER}),
+    Situation.BEFORE_WINDOW: Rule(
+        AtOrBefore, {Said.POSITION: Outcome.THERE, Said.NONE: Outcome.OLDER}
+    ),
+    Situation.BEFORE_ALL: Rule(Beginning, {Said.POSITION: Outcome.THERE, Said.NONE: Outcome.FLOOR}),
+}
+
+"""Where a subscriber goes on from its position."""
+
+
+def question(rule: Rule, position: EventId) -> Question:
+    """The question that a rule asks about a position."""
+    kind: Any = rule.asks
+    made: Question = Beginning() if kind is Beginning else kind(position)
+    return made
+
+
+def said(answer: Answer, position: EventId) -> Said:
+    """What an answer says to a reader at a position."""
+    match answer:
+        case Past(_, end, proven):
+            if not proven:
+                return Said.UNPROVEN
+            return Said.PROVEN if end != position else Said.NOTHING_MORE
+        case bool():
+            return Said.YES if answer else Said.NO
+        case None:
+            return Said.NONE
+        case _:
+            return Said.POSITION
+
+
+def as_markdown(table: Table) -> str:
+    """Return a table for the design note: a row for each answer in each situation."""
+    lines = ["| situation | asked of the log | answer | what follows |", "|---|---|---|---|"]
+    for situation, rule in table.items():
+        asks = f"`{rule.asks.__name__}`" if rule.asks else "nothing"
+        shown = situation.value
+        for answer, outcome in rule.then.items():
+            said_ = "" if answer is Said.UNASKED else answer.value
+            lines.append(f"| {shown} | {asks} | {said_} | {outcome.value} |")
+            shown = asks = ""
+    return "\n".join(lines)

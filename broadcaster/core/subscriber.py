@@ -1,0 +1,87 @@
+"""A connected client: a position in windows plus a sink. It has no queue. Pure.
+
+state     position                   bytes come from                  leaves it when
+LAGGING   its own, of its `resume`   the window or the log, by page   it is at every head: LIVE
+LIVE      the heads of its windows   the hub, as batches arrive       its sink is full: LAGGING
+ENDED     none                       its farewell                     never
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import TypeAlias
+
+from broadcaster.core.resume import Resume
+from broadcaster.core.subscription import Subscription
+from broadcaster.core.wire import Ending
+
+Framing: TypeAlias = Callable[[bytes], bytes]
+"""Wraps bytes as the protocol below a sink wants them. It is called once for all subscribers that
+name the same function, so sinks of one kind must name the same one."""
+
+
+def unframed(data: bytes) -> bytes:
+    """The framing of a sink that takes bytes as they are."""
+    return data
+
+
+class State(Enum):
+    """See the table above."""
+
+    LAGGING = auto()
+    LIVE = auto()
+    ENDED = auto()
+
+
+class Subscriber:
+    """A connected client.
+
+    Attributes:
+        subscription: what it asked for.
+        write: puts bytes into its socket's buffer; never waits, never fails.
+        wake: lets its connection look what comes next.
+        pushed: the hub may write to it. Otherwise the hub only wakes it.
+        framing: wraps the bytes that `write` is given.
+        blocked: its socket's buffer is above the high-water mark.
+        state: see the table above.
+        resume: how it catches up; None unless it is LAGGING.
+        tick: the hub's clock when it was last written to.
+        ending: why its response is over, once it is ENDED.
+        farewell: the last bytes of its response.
+    """
+
+    __slots__ = (
+        "blocked",
+        "ending",
+        "farewell",
+        "framing",
+        "pushed",
+        "resume",
+        "state",
+        "subscription",
+        "tick",
+        "wake",
+        "write",
+    )
+
+    def __init__(
+        self,
+        subscription: Subscription,
+        *,
+        write: Callable[[bytes], object],
+        wake: Callable[[], object],
+        pushed: bool,
+        framing: Framing = unframed,
+    ) -> None:
+        self.subscription = subscription
+        self.write = write
+        self.wake = wake
+        self.pushed = pushed
+        self.framing = framing
+        self.blocked = False
+        self.state = State.LAGGING
+        self.resume: Resume | None = None
+        self.tick = 0
+        self.ending = Ending.CLIENT
+        self.farewell = b""

@@ -1,0 +1,371 @@
+"""Each row of the table of resuming, and answers that come late, twice, never, or out of order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from broadcaster.core import rules, sse
+from broadcaster.core.cursor import Positions
+from broadcaster.core.event import ZERO, Event, EventId
+from broadcaster.core.filter import KeysAndTypes
+from broadcaster.core.log import Answer, AtOrBefore, Beginning, Exists, PageAfter, Past, Question
+from broadcaster.core.page import Page, Pages
+from broadcaster.core.resume import Context, Resume
+from broadcaster.core.sse import Frame
+from broadcaster.core.steps import Ask, For, Live, Reset, Send, Step, Wait
+from broadcaster.core.subscription import Subscription
+from broadcaster.core.window import Window
+
+A = Subscription(("a",))
+AB = Subscription(("a", "b"))
+NOTE = Path(__file__).parents[2] / "docs" / "design" / "001-continuity.md"
+
+
+def at(ms: int) -> EventId:
+    return EventId(ms, 0)
+
+
+def event(ms: int, key: str = "", type_: str = "t") -> Frame:
+    return sse.encode(Event(at(ms), type_, key, b"%d" % ms))
+
+
+def context(*streams: str) -> Context:
+    windows = {name: Window(100, 100_000) for name in streams or ("a",)}
+    return Context(windows, Pages(windows), Counter(), Counter())
+
+
+class Reader:
+    """A subscriber that catches up, and what it was sent."""
+
+    def __init__(
+        self, of: Context, positions: Positions, subscription: Subscription = A, *, claims: bool
+    ) -> None:
+        self.resume = Resume(of, subscription, positions, resumed=claims)
+        self.sent: list[object] = []
+        self.asked: list[Ask] = []
+
+    def run(self) -> Step:
+        """Take steps until it has to wait, joins, is over, or asks."""
+        while True:
+            step = self.resume.step()
+            if isinstance(step, Ask):
+                self.asked.append(step)
+                return step
+            if isinstance(step, Wait):
+                return step
+            for part in step.parts:
+                if isinstance(part, Page):
+                    self.sent += [frame.id.ms for _, frame in part.placed]
+                else:
+                    self.sent.append(part)
+            if step.joins or step.over:
+                return step
+
+    def question(self) -> Question:
+        step = self.run()
+        assert isinstance(step, Ask), step
+        return step.question
+
+    def answer(self, answer: Answer) -> bool:
+        return self.resume.answered(self.asked[-1], answer)
+
+    @property
+    def told(self) -> list[tuple[str, str, str]]:
+        return [
+            (part.reason, str(part.requested), str(part.resumed))
+            for part in self.sent
+            if isinstance(part, Reset)
+        ]
+
+
+def claims(of: Context, ms: int) -> Reader:
+    return Reader(of, {"a": at(ms)}, claims=True)
+
+
+# Each row
+
+
+def test_covered_a_page_of_the_window_and_joining_in_one_step() -> None:
+    of = context()
+    of.windows["a"].append([event(1), event(2), event(3)])
+    reader = claims(of, 1)
+    step = reader.run()
+    assert isinstance(step, Send)
+    assert step.joins
+    assert reader.sent == [2, 3, Live(b"3-0", 2)]
+    assert +of.resumes == {"window": 1}
+
+
+def test_dropped_a_rollback_to_where_the_histories_part() -> None:
+    of = context()
+    of.windows["a"].append([event(1), event(2), event(3)])
+    of.windows["a"].rewind(at(1))
+    of.windows["a"].append([event(4)])
+    reader = claims(of, 3)
+    reader.run()
+    assert reader.told == [("rollback", "3-0", "1-0")]
+    assert reader.sent[1:] == [4, Live(b"4-0", 1)]
+
+
+def test_unknown_a_reset_to_the_entry_before() -> None:
+    of = context()
+    of.windows["a"].append([event(2), event(6)])
+    reader = claims(of, 4)
+    reader.run()
+    assert reader.told == [("unknown", "4-0", "2-0")]
+    assert reader.sent[1] == 6
+
+
+def test_behind_proven_pages_of_the_log_up_to_todays_floor() -> None:
+    of = context()
+    of.windows["a"].restart(at(10), complete=False)
+    reader = claims(of, 1)
+    assert reader.question() == PageAfter(at(1))
+    assert reader.answer(Past([event(2), event(3)], at(3), proven=True))
+    assert reader.question() == PageAfter(at(3))
+    assert reader.answer(Past([event(10), event(11)], at(11), proven=True))
+    reader.run()
+    assert reader.sent == [2, 3, 10, Live(b"10-0", 3)]
+    assert +of.resumes == {"redis": 1}
+
+
+def test_behind_with_nothing_that_follows_waits_for_the_log() -> None:
+    """Redis has less than this node: a history was dropped that the tailer has still to notice."""
+    of = context()
+    of.windows["a"].restart(at(10), complete=False)
+    reader = claims(of, 1)
+    reader.run()
+    assert not reader.answer(Past([], at(1), proven=True))
+    assert reader.run() == Wait(For.LOG)
+    reader.resume.failed(reader.asked[-1])  # after a pause
+    assert reader.question() == PageAfter(at(1))
+
+
+def test_behind_and_not_proven_is_trimmed() -> None:
+    of = context()
+    of.windows["a"].restart(at(10), complete=False)
+    reader = claims(of, 5)
+    reader.run()
+    reader.answer(Past([event(8)], at(8), proven=False))
+    assert reader.question() == AtOrBefore(at(5))  # where the reset goes on
+    reader.answer(at(4))
+    assert reader.question() == PageAfter(at(4))
+    assert reader.told == [("trimmed", "5-0", "4-0")]
+
+
+@pytest.mark.parametrize(("beginning", "resumed"), [(at(7).before(), "6-"), (None, "10-0")])
+def test_a_reset_before_everything_goes_on_at_the_beginning_or_the_floor(
+    beginning: EventId | None, resumed: str
+) -> None:
+    of = context()
+    of.windows["a"].restart(at(10), complete=False)
+    reader = claims(of, 5)
+    reader.run()
+    reader.answer(Past([], at(5), proven=False))
+    reader.run()
+    reader.answer(None)
+    assert reader.question() == Beginning()
+    reader.answer(beginning)
+    reader.run()
+    ((reason, requested, told),) = reader.told
+    assert (reason, requested) == ("trimmed", "5-0")
+    assert told.startswith(resumed)
+
+
+def test_a_complete_window_needs_no_question_for_where_a_reset_goes_on() -> None:
+    of = context()
+    of.windows["a"].restart(at(10).before(), complete=True)
+    of.windows["a"].append([event(10)])
+    reader = claims(of, 5)
+    reader.run()
+    reader.answer(Past([], at(5), proven=False))
+    reader.run()
+    assert [reason for reason, *_ in reader.told] == ["trimmed"]
+    assert reader.sent[1:] == [10, Live(b"10-0", 1)]
+
+
+def test_ahead_and_in_the_log_waits_for_the_tailer() -> None:
+    of = context()
+    reader = claims(of, 5)
+    assert reader.question() == Exists(at(5))
+    reader.answer(True)
+    assert reader.run() == Wait(For.TAILER, ("a",))
+    of.windows["a"].append([event(4)])
+    reader.resume.grew("a")
+    assert reader.question() == Exists(at(5))  # not there yet: it may be gone by now
+    reader.answer(True)
+    reader.run()
+    of.windows["a"].append([event(5), event(6)])
+    reader.resume.grew("a")
+    reader.run()
+    assert reader.sent == [6, Live(b"6-0", 1)]
+
+
+def test_ahead_and_not_in_the_log_is_a_rollback() -> None:
+    of = context()
+    of.windows["a"].append([event(3)])
+    reader = claims(of, 5)
+    reader.run()
+    reader.answer(False)
+    reader.run()
+    assert reader.told == [("rollback", "5-0", "3-0")]
+
+
+def test_a_heartbeat_makes_what_is_waited_for_be_asked_again() -> None:
+    reader = claims(context(), 5)
+    assert not reader.resume.beat()
+    reader.run()
+    reader.answer(True)
+    reader.run()
+    assert reader.resume.beat()
+    assert reader.question() == Exists(at(5))
+
+
+# What happens meanwhile
+
+
+def test_no_answer_asks_again_after_a_pause() -> None:
+    of = context()
+    of.windows["a"].restart(at(10), complete=False)
+    reader = claims(of, 1)
+    reader.run()
+    assert reader.run() == Wait(For.LOG)
+    reader.resume.failed(reader.asked[-1])
+    assert reader.question() == PageAfter(at(1))
+
+
+@pytest.mark.parametrize("late", [Past([event(2)], at(2), proven=True), False, True])
+def test_an_answer_of_before_a_change_of_history_counts_for_nothing(late: Answer) -> None:
+    of = context()
+    window = of.windows["a"]
+    window.append([event(1)])
+    reader = claims(of, 5)
+    reader.run()
+    window.restart(at(9), complete=False)
+    reader.resume.rewritten("a")
+    assert reader.question() == PageAfter(at(5))
+    reader.resume.answered(reader.asked[0], late)
+    assert reader.run() == Wait(For.LOG)
+    assert not reader.sent
+    reader.resume.failed(reader.asked[0])  # as late
+    assert reader.run() == Wait(For.LOG)
+
+
+def test_an_answer_that_comes_twice_counts_once() -> None:
+    of = context()
+    of.windows["a"].restart(at(10), complete=False)
+    reader = claims(of, 1)
+    reader.run()
+    page = Past([event(2)], at(2), proven=True)
+    assert reader.answer(page)
+    assert reader.answer(Past([event(3)], at(3), proven=True))
+    assert reader.question() == PageAfter(at(2))
+    assert reader.resume.answered(reader.asked[0], page)
+    assert reader.sent == [2]
+
+
+def test_streams_do_not_wait_for_each_others_answers() -> None:
+    of = context("a", "b")
+    of.windows["a"].append([event(1), event(3)])
+    of.windows["b"].restart(at(10), complete=False)
+    reader = Reader(of, {"a": at(1), "b": at(2)}, AB, claims=True)
+    assert reader.question() == PageAfter(at(2))
+    assert reader.run() == Wait(For.LOG, ("a",))
+    assert reader.sent == [3]
+    of.windows["a"].append([event(4)])
+    of.pages.forget()
+    reader.resume.grew("a")
+    assert reader.run() == Wait(For.LOG, ("a",))
+    assert reader.sent == [3, 4]
+    reader.answer(Past([event(10)], at(10), proven=True))
+    assert reader.run() == Send((Live(b"a=4-0,b=10-0", 3),), joins=True)
+    assert reader.sent[2] == 10
+
+
+def test_two_streams_are_asked_about_at_once() -> None:
+    of = context("a", "b")
+    reader = Reader(of, {"a": at(1), "b": at(2)}, AB, claims=True)
+    assert (reader.question(), reader.question()) == (Exists(at(1)), Exists(at(2)))
+    assert reader.run() == Wait(For.LOG)
+    reader.resume.answered(reader.asked[1], True)
+    assert reader.run() == Wait(For.LOG, ("b",))
+    reader.resume.answered(reader.asked[0], False)
+    reader.run()
+    assert reader.told == [("rollback", "1-0", "0-0")]
+
+
+def test_who_fell_behind_is_not_told_again_that_it_is_live() -> None:
+    of = context()
+    of.windows["a"].append([event(1), event(2)])
+    resume = Resume(of, A, {"a": at(1)}, fell_behind=True)
+    step = resume.step()
+    assert isinstance(step, Send)
+    assert step.joins
+    assert step.data == event(2).wire
+    assert not +of.resumes
+
+
+def test_a_full_socket_is_waited_for() -> None:
+    of = context()
+    of.windows["a"].append([event(1)])
+    reader = Reader(of, {"a": ZERO}, claims=False)
+    assert reader.resume.step(0) == Wait(For.SOCKET)
+    reader.run()
+    assert reader.sent[0] == 1
+
+
+def test_only_what_was_sent_is_carried_by_a_heartbeat() -> None:
+    of = context()
+    of.windows["a"].restart(at(10), complete=False)
+    reader = claims(of, 1)
+    reader.run()
+    assert reader.resume.proven() is None
+    reader.answer(Past([event(2)], at(2), proven=True))
+    reader.run()
+    assert reader.resume.proven() == {"a": at(2)}
+    fell = Resume(of, A, {"a": at(10)}, fell_behind=True)
+    assert fell.proven() == {"a": at(10)}
+    of.windows["a"].append([event(11)])
+    of.windows["a"].rewind(at(9))
+    fell.rewritten("a")
+    assert fell.proven() is None
+
+
+def test_the_end_comes_with_the_page_that_has_it() -> None:
+    of = context()
+    order = Subscription(("a",), KeysAndTypes.of(["k"]), terminal=frozenset({"end"}))
+    of.windows["a"].append([event(1, "k"), event(2, "k", "end"), event(3, "k")])
+    reader = Reader(of, {"a": at(1)}, order, claims=True)
+    step = reader.run()
+    assert isinstance(step, Send)
+    assert (step.over, step.joins, reader.sent) == (True, False, [2])
+    assert +of.resumes == {"window": 1}
+
+
+def test_how_it_was_served_is_counted_once() -> None:
+    of = context()
+    of.windows["a"].append([event(2), event(6)])
+    reader = claims(of, 4)
+    reader.run()
+    assert +of.resumes == {"reset": 1}
+    assert +of.resets == {("a", "unknown"): 1}
+
+
+# The table
+
+
+def test_every_situation_has_a_rule_for_everything_that_can_be_said() -> None:
+    assert rules.STARTS.keys() | rules.RULES.keys() == set(rules.Situation)
+    for rule in (*rules.STARTS.values(), *rules.RULES.values()):
+        assert (rules.Said.UNASKED in rule.then) == (rule.asks is None)
+    used = {outcome for r in rules.RULES.values() for outcome in r.then.values()}
+    used |= {outcome for r in rules.STARTS.values() for outcome in r.then.values()}
+    assert used == set(rules.Outcome)
+
+
+@pytest.mark.parametrize("table", [rules.STARTS, rules.RULES], ids=["starts", "rules"])
+def test_the_design_note_has_the_table(table: rules.Table) -> None:
+    assert rules.as_markdown(table) in NOTE.read_text("utf-8"), rules.as_markdown(table)

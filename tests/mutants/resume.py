@@ -1,0 +1,160 @@
+"""Mutants of resuming: where a client begins, where it goes on, and what it is told of a loss."""
+
+from __future__ import annotations
+
+from tests.mutants import Mutant
+
+_OPENING = "broadcaster/core/opening.py"
+_RESUME = "broadcaster/core/resume.py"
+_RULES = "broadcaster/core/rules.py"
+_QUESTIONS = "broadcaster/node/questions.py"
+_HUB = "tests/core/test_hub.py::"
+_RESUMED = "tests/core/test_resume.py::"
+_STREAM = "tests/web/test_endpoint.py::"
+_NODES = "tests/e2e/test_nodes.py::"
+
+MUTANTS: tuple[Mutant, ...] = (
+    # Before the first byte
+    Mutant(
+        "opening: those who come together are more than there may be",
+        _OPENING,
+        "reason = self._door(self._subscription.streams)",
+        "reason = None if self._asked else self._door(self._subscription.streams)",
+        (_STREAM + "test_the_limit_holds_for_those_who_come_together",),
+    ),
+    Mutant(
+        "opening: the first id need not be proven",
+        _OPENING,
+        'at = self.subscription.cursor(self.positions) if proven else b""',
+        "at = self.subscription.cursor(self.positions)",
+        (_NODES + "test_the_first_id_is_always_one_of_an_entry",),
+    ),
+    Mutant(
+        "opening: after the end it begins anew",
+        _OPENING,
+        "        if self._seen_end:",
+        "        if False:",
+        (_STREAM + "test_an_order_is_replayed_and_followed_to_its_end",),
+    ),
+    Mutant(
+        "opening: a terminal event counts in the window alone",
+        _OPENING,
+        "if frame is None and (at_floor or window.place(position) is not Place.COVERED):",
+        "if False:",
+        ("tests/e2e/test_resume.py::test_the_end_counts_though_it_has_left_the_window",),
+    ),
+    Mutant(
+        "opening: who has seen an end that is just evicted waits for ever",
+        _OPENING,
+        "at_floor = position == window.floor != ZERO",
+        "at_floor = False",
+        (_STREAM + "test_who_has_seen_the_end_is_told_so_though_it_is_just_evicted",),
+    ),
+    Mutant(
+        "opening: times are found among ids of the future",
+        _OPENING,
+        "if isinstance(wanted.start, int) and (detail := self._no_times()):",
+        'if detail := "":',
+        (_NODES + "test_an_id_far_in_the_future_is_told_and_times_are_refused",),
+    ),
+    # What the log says
+    Mutant(
+        "resume: a page that is not proven is sent",
+        _RULES,
+        "Said.UNPROVEN: Outcome.TRIMMED,",
+        "Said.UNPROVEN: Outcome.PAST,",
+        (_HUB + "test_a_reset_without_an_entry_to_stand_on_has_no_id",),
+    ),
+    Mutant(
+        "resume: who is at the newest entry of a Redis that has less is reset",
+        _RULES,
+        "Said.NOTHING_MORE: Outcome.WAIT_LOG,",
+        "Said.NOTHING_MORE: Outcome.TRIMMED,",
+        (_RESUMED + "test_behind_with_nothing_that_follows_waits_for_the_log",),
+    ),
+    Mutant(
+        "resume: an id ahead of this node exists",
+        _RULES,
+        "Said.NO: Outcome.ROLLBACK}",
+        "Said.NO: Outcome.CONFIRM}",
+        (_NODES + "test_an_id_that_redis_does_not_know_is_a_rollback",),
+    ),
+    Mutant(
+        "resume: what is ahead of this node is waited for unasked",
+        _RULES,
+        "Rule(Exists, {Said.YES: Outcome.CONFIRM, Said.NO: Outcome.ROLLBACK})",
+        "Rule(None, {Said.UNASKED: Outcome.WAIT_TAILER})",
+        (_HUB + "test_a_subscriber_ahead_of_this_node_waits_for_it",),
+    ),
+    Mutant(
+        "resume: a reset passes over what is retained before the window",
+        _RULES,
+        "Said.NONE: Outcome.OLDER}",
+        "Said.NONE: Outcome.FLOOR}",
+        (_NODES + "test_cursors_at_the_trim_edge",),
+    ),
+    Mutant(
+        "resume: an old master's page is believed beyond the floor",
+        _RESUME,
+        "if self.position[stream] < floor < end:",
+        "if False:",
+        (_HUB + "test_what_the_window_holds_is_not_taken_from_redis",),
+    ),
+    Mutant(
+        "resume: a page of nothing is something",
+        _RESUME,
+        "Send((page,) if page.data else (), over=page.over)",
+        "Send((page,), over=page.over)",
+        (_HUB + "test_a_replay_of_nothing_gets_heartbeats_that_move_its_cursor",),
+    ),
+    Mutant(
+        "resume: what Redis had is believed after a rollback",
+        _RESUME,
+        "        self._open.pop(stream, None)\n        self._note_dropped(stream)\n",
+        "        self._note_dropped(stream)\n",
+        (_HUB + "test_what_redis_had_may_be_gone_when_history_has_changed",),
+    ),
+    Mutant(
+        "questions: what Redis can't tell is not asked for again",
+        _QUESTIONS,
+        "        except BroadcasterError as error:",
+        "        except ZeroDivisionError as error:",
+        ("tests/e2e/test_resume.py::test_a_replay_waits_for_redis",),
+    ),
+    # Who is told of a lost tail
+    Mutant(
+        "resume: who saw a lost tail gets no reset",
+        _RESUME,
+        "        if stream in self._dropped:",
+        "        if False:",
+        (_HUB + "test_a_changed_history_makes_everyone_on_the_stream_look_anew",),
+    ),
+    Mutant(
+        "resume: connected clients are not told of a lost tail",
+        _RESUME,
+        "        self._open.pop(stream, None)\n        self._note_dropped(stream)\n",
+        "        self._open.pop(stream, None)\n",
+        (_HUB + "test_a_changed_history_makes_everyone_on_the_stream_look_anew",),
+    ),
+    Mutant(
+        "resume: who comes back is not told of a lost tail",
+        _RESUME,
+        "if resumed:  # any other position",
+        "if False:  # any other position",
+        (_HUB + "test_an_id_that_was_lost_is_trusted_only_in_who_got_it_anew",),
+    ),
+    Mutant(
+        "resume: newcomers are told of a lost tail",
+        _RESUME,
+        "if resumed:  # any other position",
+        "if True:  # any other position",
+        (_HUB + "test_an_id_that_was_lost_is_trusted_only_in_who_got_it_anew",),
+    ),
+    Mutant(
+        "resume: a reset is not followed by stream.live",
+        _RESUME,
+        "        self._announce = True\n",
+        "",
+        (_HUB + "test_after_a_reset_it_is_told_anew_that_it_is_live",),
+    ),
+)
