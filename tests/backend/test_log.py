@@ -60,13 +60,15 @@ class ToMemory:
 
 
 @pytest.fixture(params=["redis", "memory"])
-async def both(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Log, Writer]]:
+async def both(
+    request: pytest.FixtureRequest, redis_url: str, client: Any
+) -> AsyncIterator[tuple[Log, Writer]]:
     if request.param == "memory":
         memory = MemoryLog()
         yield memory, ToMemory(memory)
         return
-    log = RedisLog(request.getfixturevalue("redis_url"), {"pets": "pets"}, max_event_bytes=1000)
-    yield log, ToRedis(request.getfixturevalue("client"))
+    log = RedisLog(redis_url, {"pets": "pets"}, max_event_bytes=1000)
+    yield log, ToRedis(client)
     await log.aclose()
 
 

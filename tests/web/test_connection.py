@@ -109,7 +109,7 @@ async def test_a_node_that_stops_does_not_wait_for_who_does_not_read(
 async def test_last_words_do_not_make_an_end_a_drain(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that reads is given its time, and is counted under its own reason."""
     monkeypatch.setattr(connection_module, "_FAREWELL_S", 0.01)
-    hub, sink = Hub({"a": Window(10, 1000)}), FakeSink(50, 40, 40, 30, 30, 20)
+    hub, sink = Hub({"a": Window(10, 1000)}), FakeSink(60, 50, 40, 40, 30, 30, 20)
     connection = connect(hub, sink)
     hub.end(connection.subscriber, Ending.COMPLETE, b"retry: 1\n\n")
     task = asyncio.create_task(connection.run(0.05))
