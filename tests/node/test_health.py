@@ -8,9 +8,8 @@ import time
 
 import pytest
 
-from broadcaster import connect
-from broadcaster.backend.stream import RedisStream
-from broadcaster.backend.tailer import Tailer
+from broadcaster.backend.log import Status
+from broadcaster.backend.memory import MemoryLog
 from broadcaster.core.event import EventId
 from broadcaster.core.sse import Frame, skipped
 from broadcaster.node.health import Problem
@@ -21,15 +20,27 @@ from tests.wait import allowed_s, until
 SECRET = "redis://user:secret@10.0.0.7:6379/0"
 
 
+class Troubled(MemoryLog):
+    """A log in which streams can't be read, as a test wants it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.problems: dict[str, str] = {}
+
+    def status(self, stream: str) -> Status:
+        return Status(self.problems.get(stream, ""))
+
+
 @pytest.fixture
-def node() -> Node:
-    """A node that was not started; its tailers have not read anything."""
-    made = Node(Settings(redis_url=SECRET, node_name="a"))
-    client = connect(SECRET)  # which connects when it is used
-    for name, key in made.settings.channels.streams.items():
-        stream = RedisStream(client, key)
-        made.tailers[name] = Tailer(stream, made.hub.windows[name], max_event_bytes=1000)
-    return made
+def log() -> Troubled:
+    """The log of `node`."""
+    return Troubled()
+
+
+@pytest.fixture
+def node(log: Troubled) -> Node:
+    """A node that was not started; none of its windows is loaded."""
+    return Node(Settings(redis_url=SECRET, node_name="a"), log=log)
 
 
 def frame(ms: int) -> Frame:
@@ -37,23 +48,24 @@ def frame(ms: int) -> Frame:
 
 
 def loaded(node: Node) -> None:
-    for tailer in node.tailers.values():
-        tailer.loaded.set()
-        tailer.problem = ""
+    for window in node.pump.loaded.values():
+        window.set()
 
 
 def test_a_node_is_ready_when_all_windows_are_loaded(node: Node) -> None:
     assert {problem.public for problem in node.health.problems()} >= {
-        f"{name}: the window is not loaded" for name in node.tailers
+        f"{name}: the window is not loaded" for name in node.pump.loaded
     }
     loaded(node)
     assert node.health.problems() == []
     assert node.health.report(details=False)["status"] == "ready"
 
 
-def test_a_stream_that_can_not_be_read_is_named_and_why_is_for_operators(node: Node) -> None:
+def test_a_stream_that_can_not_be_read_is_named_and_why_is_for_operators(
+    node: Node, log: Troubled
+) -> None:
     loaded(node)
-    node.tailers["orders"].problem = "Error 111 connecting to 10.0.0.7:6379"
+    log.problems["orders"] = "Error 111 connecting to 10.0.0.7:6379"
     (problem,) = node.health.problems()
     assert problem == Problem(
         "orders: can't be read", "orders: Error 111 connecting to 10.0.0.7:6379"
