@@ -175,7 +175,7 @@ def operators(node: RoutedNode) -> Starlette:
     """Make operators' application, with all details. It must not be public."""
     app = Starlette(
         routes=list(_routes(Answers(node, details=True), {OPERATORS})),
-        exception_handlers={404: _not_found, 405: _not_allowed},
+        exception_handlers={404: _not_of_operators, 405: _not_allowed},
     )
     app.router.redirect_slashes = False
     return app
@@ -189,6 +189,11 @@ def _routes(answers: Answers, applications: set[str]) -> Iterator[Route]:
 
 async def _not_found(request: Request, _: Exception | None) -> Response:
     return problem(404, f"nothing is at {request.url.path[:200]!r}; / shows what there is")
+
+
+async def _not_of_operators(request: Request, _: Exception | None) -> Response:
+    known = ", ".join(row.path for row in TABLE if OPERATORS in row.applications)
+    return problem(404, f"nothing is at {request.url.path[:200]!r}; there are: {known}")
 
 
 async def _not_allowed(_: Request, error: Exception) -> Response:

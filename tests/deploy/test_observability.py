@@ -97,7 +97,8 @@ def test_prometheus_finds_the_nodes_of_the_compose_file() -> None:
     jobs = {job["job_name"]: job for job in config["scrape_configs"]}
     (discovery,) = jobs["broadcaster"]["dns_sd_configs"]
     assert discovery["names"] == ["node"]
-    assert (discovery["type"], discovery["port"]) == ("A", 8000)
+    assert (discovery["type"], discovery["port"]) == ("A", 9000)
+    assert 'BROADCASTER_METRICS_PORT: "9000"' in (ROOT / "docker-compose.yml").read_text("utf-8")
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.alert)

@@ -25,6 +25,7 @@ _PATHS = "tests/web/test_paths.py::"
 _CORS = "tests/web/test_cors.py::"
 _RETRY = "tests/web/test_retry.py::"
 _NODES = "tests/e2e/test_nodes.py::"
+_OPERATORS = "tests/web/test_operators.py::"
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
@@ -511,5 +512,47 @@ MUTANTS: tuple[Mutant, ...] = (
         "        # not in the middle",
         ("tests/web/test_mounted.py::test_plain_servers[uvicorn]",),
     ),
-    # What is told of it
+    # What is of operators
+    Mutant(
+        "routes: what is of operators is on the clients' port as well",
+        "broadcaster/web/routes.py",
+        "shown = {CLIENTS} if node.settings.metrics_port else",
+        "shown =",
+        (_OPERATORS + "test_with_two_ports_each_has_what_is_its_own",),
+    ),
+    Mutant(
+        "routes: clients are served on the operators' port",
+        "broadcaster/web/uvicorn/server.py",
+        "app = self._operators if server[1] == self._port else self._clients",
+        "app = self._clients",
+        (_OPERATORS + "test_with_two_ports_each_has_what_is_its_own",),
+    ),
+    Mutant(
+        "answers: on the clients' port operators' routes show all details",
+        "broadcaster/web/routes.py",
+        "Answers(node, details=False)",
+        "Answers(node, details=True)",
+        (_OPERATORS + "test_on_one_port_nothing_names_hosts_addresses_versions_or_errors",),
+    ),
+    Mutant(
+        "health: whoever asks is shown what Redis said",
+        _HEALTH,
+        "return [problem.public for problem in self.problems()]",
+        "return [problem.detail for problem in self.problems()]",
+        (_OPERATORS + "test_on_one_port_nothing_names_hosts_addresses_versions_or_errors",),
+    ),
+    Mutant(
+        "metrics: whoever asks is shown the version",
+        "broadcaster/node/metrics.py",
+        'if not details and "version" in labels:',
+        "if False:",
+        (_OPERATORS + "test_on_one_port_nothing_names_hosts_addresses_versions_or_errors",),
+    ),
+    Mutant(
+        "registry: whoever asks is shown what an older node says of itself",
+        "broadcaster/node/registry.py",
+        'return line.get("reasons", ["not ready"] if line.get("problems") else [])',
+        'return line.get("reasons", line.get("problems"))',
+        (_OPERATORS + "test_on_one_port_nothing_names_hosts_addresses_versions_or_errors",),
+    ),
 )
