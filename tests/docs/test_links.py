@@ -27,6 +27,12 @@ def _anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") for text in headings}
 
 
+@pytest.mark.parametrize("name", PAGES)
+def test_modules_that_a_page_names_exist(name: str) -> None:
+    for path in re.findall(r"`([\w/-]+/[\w-]+\.py)", (ROOT / name).read_text("utf-8")):
+        assert (ROOT / path).exists() or (ROOT / "broadcaster" / path).exists(), path
+
+
 def test_make_targets_exist() -> None:
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     mentioned = {
