@@ -26,7 +26,7 @@ class Asking(Protocol):
         """Nobody wants the answer any more."""
 
 
-class Questions(Protocol):
+class Asker(Protocol):
     """The way to the log."""
 
     async def open(
@@ -48,7 +48,7 @@ class Connection:
     def __init__(
         self,
         hub: Hub,
-        questions: Questions,
+        questions: Asker,
         sink: Sink,
         serve: Serve,
         greeting: bytes = b"",

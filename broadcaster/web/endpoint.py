@@ -27,7 +27,7 @@ from broadcaster.errors import (
 )
 from broadcaster.settings import Settings
 from broadcaster.web import head
-from broadcaster.web.connection import Connection, Questions
+from broadcaster.web.connection import Asker, Connection
 from broadcaster.web.dialects import native
 from broadcaster.web.problem import (
     EVENT_STREAM,
@@ -54,7 +54,7 @@ class StreamingNode(Protocol):
     draining: bool
 
     @property
-    def questions(self) -> Questions:
+    def questions(self) -> Asker:
         """The way of subscribers to the log."""
 
     def start(self) -> None:
