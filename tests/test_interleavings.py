@@ -25,7 +25,7 @@ from broadcaster.backend.log import RedisLog
 from broadcaster.backend.replayer import Replayer
 from broadcaster.backend.stream import Info, RedisStream, id_of
 from broadcaster.backend.tailer import Tailer
-from broadcaster.core import cursor, hub
+from broadcaster.core import cursor, writes
 from broadcaster.core.channel import Channel
 from broadcaster.core.cursor import Start
 from broadcaster.core.entry import Row
@@ -315,15 +315,14 @@ class Client:
         node.replaying.slow = False
         wanted = self.wanted(node)
         opening = Opening(node.hub.context, node.door, wanted, now_ms=0)
-        serve = finish(node.questions.open(opening, never))
+        serve = finish(node.questions.open(opening, opening.step(), never))
         assert isinstance(serve, Serve)
         assert serve.positions.keys() == set(self.subscription.streams)
         if not self.last_id:
             self.since |= serve.positions
         self.node, self.socket, self.asked = node, Socket(self.pushed), []
         sink: Any = self.socket
-        greeting = serve.greeting(node.hub.context, 1000)
-        self.connection = Connection(node.hub, self, sink, serve, greeting)  # type: ignore[arg-type]
+        self.connection = Connection(node.hub, self, sink, serve, 1000)  # type: ignore[arg-type]
         self.connection.open()
         self.socket.write(self.connection.next() or b"")  # the first bytes leave at once
 
@@ -432,7 +431,7 @@ class Interleavings(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(hub, "SLICE", 1)  # between any two writes anything may happen
+        self.patch.setattr(writes, "SLICE", 1)  # between any two writes anything may happen
         self.patch.setattr(connection, "PAGE_BYTES", 40)  # and between any two pages
         self.patch.setattr(connection, "_SMALL_BYTES", 1)
 

@@ -22,7 +22,7 @@ from broadcaster.core.hub import Hub
 from broadcaster.core.log import Answer, Batch, Change, Restart, Rewind
 from broadcaster.core.page import Page
 from broadcaster.core.resume import Resume
-from broadcaster.core.steps import Ask, Reset, Send
+from broadcaster.core.steps import Ask, Greeting, Reset, Send
 from broadcaster.core.subscriber import State, Subscriber
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.window import Window
@@ -57,7 +57,7 @@ class Reader:
         self.subscriber = Subscriber(
             subscription, write=lambda _: None, wake=lambda: None, pushed=False
         )
-        hub.add(self.subscriber, positions, resumed=True)
+        hub.add(self.subscriber, positions, Greeting(1), resumed=True)
 
     def take(self, send: Send) -> None:
         for part in send.parts:

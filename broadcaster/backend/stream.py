@@ -17,7 +17,7 @@ from broadcaster.backend.driver.connect import AsyncClient
 from broadcaster.backend.driver.errors import NotSentError
 from broadcaster.backend.driver.exchange import exchange
 from broadcaster.backend.driver.replies import (
-    connections_made,
+    counting_class,
     entries,
     entries_of_one_stream,
     raw_stream_replies,
@@ -66,12 +66,14 @@ class RedisStream:
         raw_stream_replies(client)
         # redis-py types the replies before our callbacks, and the two clients differ in them.
         self._client: Any = client
+        self._connection_class = counting_class(client)
         self.redis_key = redis_key
 
     @property
     def connections(self) -> int:
         """How many connections have been made; redis-py replaces a closed one without a word."""
-        return connections_made(self._client)
+        made: int = self._connection_class.made
+        return made
 
     async def wait_after(self, position: EventId, count: int, block_s: float) -> list[Row]:
         """The entries after a position; waits up to `block_s` for the first one."""
@@ -89,7 +91,7 @@ class RedisStream:
             # Its pipelines cost more than the round trip that they save.
             rows = await self.wait_after(head, count, block_s)
             return rows, bool(await self.from_on(head, head, 1))
-        after, block_ms = str(head), int(block_s * 1000)
+        after, block_ms = f"{head.ms}-{head.seq}", int(block_s * 1000)
         read = ("XREAD", "COUNT", count, "BLOCK", block_ms, "STREAMS", self.redis_key, after)
         proof = ("XRANGE", self.redis_key, after, after, "COUNT", 1)
         replies: list[Any] = []

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
-from broadcaster.core.event import CLOCK_TOLERANCE_S, Boundary, EventId
+from broadcaster.core.event import CLOCK_TOLERANCE_S, EventId
 from broadcaster.core.run import RUN
 from broadcaster.errors import InvalidCursorError
 
@@ -38,15 +38,6 @@ def render(positions: Mapping[str, EventId], run: EventId | None = None) -> byte
     """
     named = dict(positions) if run is None else {**positions, RUN: run}
     return b",".join(b"%b=%d-%d" % (name.encode(), *named[name]) for name in sorted(named))
-
-
-def render_one(position: EventId) -> bytes:
-    """Write the id that restores the position in a single stream; `b""` if there is none.
-
-    A position that only lies before some id is left out: an id that we send is always one of an
-    entry, or `0-0`, and a client without one starts anew, where it has started.
-    """
-    return b"" if isinstance(position, Boundary) else b"%d-%d" % position
 
 
 def parse(text: str) -> tuple[Positions, EventId | None]:

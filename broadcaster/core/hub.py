@@ -15,28 +15,24 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
-from typing import TypeAlias
 
-from broadcaster.core import sse
+from broadcaster.core import sse, writes
 from broadcaster.core.audience import Audience, Audiences
 from broadcaster.core.counters import from_zero
 from broadcaster.core.cursor import Positions
 from broadcaster.core.event import EventId
+from broadcaster.core.inquiry import Context
 from broadcaster.core.page import PAGE_BYTES, Page, Pages, join
-from broadcaster.core.resume import Context, Resume
+from broadcaster.core.resume import Resume
 from broadcaster.core.sse import Frame
-from broadcaster.core.steps import Send, Step, Wait
+from broadcaster.core.steps import Greeting, Send, Step, Wait
 from broadcaster.core.subscriber import Framing, State, Subscriber
 from broadcaster.core.window import Window
 from broadcaster.core.wire import Ending, ResetReason, ResumeOutcome
+from broadcaster.core.writes import Delivery, Round
 
 BEATS = 15
 """How often `beat` is called in the time after which a quiet client gets a heartbeat."""
-
-SLICE = 500
-
-Delivery: TypeAlias = tuple[tuple[Subscriber, ...], bytes, int, bool]
-"""Who gets which bytes, how many events that is, and whether their responses end with it."""
 
 
 class Hub:
@@ -76,17 +72,27 @@ class Hub:
 
     # Subscribers come and go
 
-    def add(self, subscriber: Subscriber, positions: Positions, *, resumed: bool = False) -> None:
+    def add(
+        self,
+        subscriber: Subscriber,
+        positions: Positions,
+        greeting: Greeting,
+        *,
+        resumed: bool = False,
+    ) -> None:
         """Take in a subscriber, as LAGGING.
 
         Args:
             subscriber: a new one.
             positions: where it begins in each stream.
-            resumed: these are its client's claim, from a cursor.
+            greeting: begins its response.
+            resumed: the positions are its client's claim, from a cursor.
         """
         if subscriber.state is not State.ENDED:
             subscription = subscriber.subscription
-            subscriber.resume = Resume(self.context, subscription, positions, resumed=resumed)
+            subscriber.resume = Resume(
+                self.context, subscription, positions, resumed=resumed, greeting=greeting
+            )
         subscriber.tick = self._clock
         self.subscribers.add(subscriber)
         self._framings.add(subscriber.framing)
@@ -119,7 +125,7 @@ class Hub:
             return
         self._audiences.leave(subscriber)
         at = self._live_position(subscriber)
-        subscriber.resume = Resume(self.context, subscriber.subscription, at, fell_behind=True)
+        subscriber.resume = Resume(self.context, subscriber.subscription, at)
         subscriber.state = State.LAGGING
 
     def _live_position(self, subscriber: Subscriber) -> Positions:
@@ -153,14 +159,19 @@ class Hub:
         self._clock += 1
         self._round = (stream, before)
         # All audiences are fixed before the first write: who joins later has the batch already.
+        round_ = Round(self._clock)
         try:
-            yield from self._write(self._deliveries(stream, frames))
+            yield from round_.write(self._deliveries(stream, frames), self._framings)
         except BaseException:  # a mistake of ours: who was not reached catches up
             for subscriber in self._look_anew(stream):
                 subscriber.wake()
             raise
         finally:
             self._round = None
+            self.deliveries += round_.events
+            self.delivered_bytes += round_.bytes
+        for subscriber in round_.over:
+            self.end(subscriber, Ending.COMPLETE)
         for subscriber in tuple(self._waiting[stream]):
             self._stop_waiting(subscriber)
             if subscriber.resume:
@@ -190,34 +201,6 @@ class Hub:
         subscription = audience.subscription
         heads = {name: self.windows[name].head for name in subscription.streams}
         return join(heads, subscription, [(stream, frame) for frame in frames])
-
-    def _write(self, deliveries: list[Delivery]) -> Iterator[None]:
-        # The loop of this program: per subscriber two look-ups, one attribute, one write, which is
-        # the kernel's send; nothing is allocated. `tick` keeps a subscriber that lagged, caught up
-        # and rejoined between two slices from getting the batch twice. Many audiences of few, as
-        # with a key for each, share a slice: a turn of the event loop costs as much as a send.
-        tick, live, written = self._clock, State.LIVE, 0
-        for subscribers, data, events, ends in deliveries:
-            framed = {}
-            for framing in self._framings:
-                framed[framing] = framing(data)
-            for start in range(0, len(subscribers), SLICE):
-                served = 0
-                for subscriber in subscribers[start : start + SLICE]:
-                    if subscriber.tick != tick and subscriber.state is live:
-                        subscriber.tick = tick
-                        subscriber.write(framed[subscriber.framing])
-                        served += 1
-                self.deliveries += served * events
-                self.delivered_bytes += served * len(data)
-                written += min(SLICE, len(subscribers) - start)
-                if written >= SLICE:
-                    written = 0
-                    yield
-            if ends:
-                for subscriber in subscribers:
-                    if subscriber.tick == tick:  # else it lags, and has still to get the last one
-                        self.end(subscriber, Ending.COMPLETE)
 
     # Catching up
 
@@ -294,8 +277,8 @@ class Hub:
         quiet_since = self._beats[0] if len(self._beats) == self._beats.maxlen else 0
         self._beats.append(self._clock)
         due = [s for s in self.subscribers if s.tick < quiet_since and not s.blocked]
-        for start in range(0, len(due), SLICE):
-            for subscriber in due[start : start + SLICE]:
+        for start in range(0, len(due), writes.SLICE):
+            for subscriber in due[start : start + writes.SLICE]:
                 if subscriber.state is not State.ENDED:
                     subscriber.tick = self._clock
                     subscriber.write(subscriber.framing(self._heartbeat(subscriber)))

@@ -11,19 +11,18 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
-from broadcaster.core import sse
 from broadcaster.core.channel import Channel
 from broadcaster.core.cursor import Positions, Start
 from broadcaster.core.event import CLOCK_TOLERANCE_S, ZERO, EventId
+from broadcaster.core.inquiry import Context
 from broadcaster.core.log import Answer, Entry, Question, Request
-from broadcaster.core.resume import Context
 from broadcaster.core.rules import STARTS, Outcome, Said, Situation, question, said
 from broadcaster.core.run import key_of
 from broadcaster.core.sse import Frame
 from broadcaster.core.steps import Ask, For, Wait
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.window import Place
-from broadcaster.core.wire import ResetReason, ResumeOutcome, Shed
+from broadcaster.core.wire import Shed
 
 Door: TypeAlias = Callable[[Iterable[str]], Shed | None]
 """Says why a newcomer to some streams can't be served now; None if it can."""
@@ -57,19 +56,6 @@ class Serve(NamedTuple):
     positions: Positions
     resumed: bool = False
     unreadable: str | None = None
-
-    def greeting(self, context: Context, retry_ms: int) -> bytes:
-        """The first bytes: reconnection time, position, and what could not be read."""
-        # Only a proven position is worth remembering; any other gets a reset in a moment.
-        windows = context.windows
-        proven = all(windows[s].place(p) is Place.COVERED for s, p in self.positions.items())
-        at = self.subscription.cursor(self.positions) if proven else b""
-        greeting = sse.hello(retry_ms, at)
-        if self.unreadable is not None:
-            for stream, position in sorted(self.positions.items()):
-                told = self.unreadable[:64], str(position)
-                greeting += sse.reset(stream, ResetReason.INVALID, *told, b"")
-        return greeting
 
 
 Admission: TypeAlias = Ask | Wait | Refused | Shed | NoContent | Serve
@@ -201,6 +187,8 @@ class Opening:
 
     def _find_positions(self) -> Ask | Wait | None:
         wait: Wait | None = None
+        if len(self._positions) == len(self._subscription.streams):
+            return None
         for channel in self._wanted.channels:
             start: Start | None = "latest" if channel.requests else self._wanted.start
             if start is None:
@@ -276,9 +264,5 @@ class Opening:
 
     def _serve(self) -> Serve:
         wanted = self._wanted
-        if wanted.unreadable is not None:
-            for stream in self._subscription.streams:
-                self._context.resets[stream, ResetReason.INVALID] += 1
-            self._context.resumes[ResumeOutcome.RESET] += 1
         resumed = bool(wanted.positions)
         return Serve(self._subscription, self._positions, resumed, wanted.unreadable)

@@ -2,37 +2,39 @@
 
 There is one `Resume` for each subscriber that catches up. Calls go in, values come out, and nothing
 awaits. `step` says what to do next: send bytes, ask the log, or wait. Answers come in with
-`answered` whenever the log gets to it, in any order, and changes of a stream with `changed`. It is
-dropped when its subscriber becomes live, and made anew when the subscriber falls behind.
+`answered` whenever the log gets to it, in any order, and changes of a stream with `grew` and
+`rewritten`. It is dropped when its subscriber becomes live, and made anew when that falls behind.
 
-For each stream, the position lies in one `Situation`. `core.rules` says for each of them what is
-asked, and what follows from the answer.
-Streams don't wait for each other: what is covered is sent while another stream is asked about.
+`core.rules` says what is asked in each situation, and what follows. Streams don't wait for each
+other: what a window covers is sent while the log is asked about another stream.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
 
+from broadcaster.core import sse
 from broadcaster.core.cursor import Positions
 from broadcaster.core.event import EventId
-from broadcaster.core.log import Answer, Past, Question
-from broadcaster.core.page import PAGE_BYTES, Page, Pages, page_of
-from broadcaster.core.rules import RULES, Outcome, Said, Situation, question, said
-from broadcaster.core.steps import Ask, For, Live, Part, Reset, Send, Step, Wait
+from broadcaster.core.inquiry import Context, Inquiry
+from broadcaster.core.log import Answer, Past
+from broadcaster.core.page import PAGE_BYTES, Page, page_of
+from broadcaster.core.rules import Outcome, Situation
+from broadcaster.core.steps import (
+    Ask,
+    For,
+    Greeting,
+    Hello,
+    Live,
+    Part,
+    Reset,
+    Send,
+    Step,
+    Wait,
+)
 from broadcaster.core.subscription import Subscription
-from broadcaster.core.window import Place, Window
 from broadcaster.core.wire import ResetReason, ResumeOutcome
 
-_SITUATIONS = {
-    Place.COVERED: Situation.COVERED,
-    Place.UNKNOWN: Situation.UNKNOWN,
-    Place.BEHIND: Situation.BEHIND,
-    Place.AHEAD: Situation.AHEAD,
-}
 _REASONS = {
     Outcome.TRIMMED: ResetReason.TRIMMED,
     Outcome.ROLLBACK: ResetReason.ROLLBACK,
@@ -40,52 +42,19 @@ _REASONS = {
 }
 
 
-class Context(NamedTuple):
-    """What all subscribers of a hub share.
-
-    Attributes:
-        windows: of all streams, by name.
-        pages: shares pages among those that want the same bytes.
-        resumes: counts how clients that came with a cursor were served.
-        resets: counts resets by stream and reason.
-    """
-
-    windows: Mapping[str, Window]
-    pages: Pages
-    resumes: Counter[str]
-    resets: Counter[tuple[str, str]]
-
-
-@dataclass(slots=True)
-class _Open:
-    """What is not settled about one stream.
-
-    Attributes:
-        situation: that it is in.
-        reason: of the reset that needs the answer, if it is for one.
-        question: that was asked, until it is answered or given up.
-        answer: what the log has said, in a tuple; empty before.
-    """
-
-    situation: Situation
-    reason: str = ""
-    question: Question | None = None
-    answer: tuple[Answer, ...] = ()
-
-
 class Resume:
     """A subscriber that catches up.
 
     Attributes:
-        position: where it is in each stream. It was sent everything up to there, or it has claimed
-            that with a cursor.
+        position: where it is in each stream: it was sent everything up to there, or claims so.
     """
 
     __slots__ = (
         "_announce",
         "_context",
-        "_dropped",
-        "_open",
+        "_greeting",
+        "_held",
+        "_inquiry",
         "_reached",
         "_replayed",
         "_source",
@@ -100,7 +69,7 @@ class Resume:
         position: Positions,
         *,
         resumed: bool = False,
-        fell_behind: bool = False,
+        greeting: Greeting | None = None,
     ) -> None:
         """Begin at a position.
 
@@ -109,21 +78,23 @@ class Resume:
             subscription: what is wanted.
             position: in each of its streams; belongs to this object from now on.
             resumed: the position is a client's claim, from a cursor.
-            fell_behind: the subscriber was live until now, and was sent everything up to there.
+            greeting: begins the response; None for a subscriber that was live until now, and was
+                sent everything up to its position.
         """
         self.position = position
         self._context = context
         self._subscription = subscription
-        self._open: dict[str, _Open] = {}
-        self._dropped: frozenset[str] = frozenset()
-        self._announce = not fell_behind
-        self._reached = fell_behind
+        self._inquiry = Inquiry(context.windows, position)
+        self._greeting = greeting
+        self._held: Ask | Wait | None = None
+        self._announce = greeting is not None
+        self._reached = greeting is None
         self._replayed = 0
         # Where the missed events come from, until that is counted. Empty without a cursor.
         self._source = ResumeOutcome.WINDOW if resumed else ""
         if resumed:  # any other position is from the history of now
             for stream in subscription.streams:
-                self._note_dropped(stream)
+                self._inquiry.note_dropped(stream)
 
     # Steps
 
@@ -135,71 +106,78 @@ class Resume:
         """
         if not max_bytes:
             return Wait(For.SOCKET)
+        if self._held is not None:
+            held, self._held = self._held, None
+            return held
         covered: list[str] = []
         reason = For.TAILER
         for stream in self._subscription.streams:
             found = self._settled(stream)
             if not isinstance(found, Outcome):
-                return found
+                return self._greeted(found)
             if found is Outcome.WINDOW:
                 covered.append(stream)
             elif found is Outcome.WAIT_LOG:
                 reason = For.LOG
         return self._from_windows(covered, reason, max_bytes)
 
+    def _greeted(self, step: Step) -> Step:
+        """The same step after the first bytes, which leave at once and have no id here: only a
+        proven position is worth remembering, and any other gets a reset in a moment."""
+        if self._greeting is None:
+            return step
+        hello = self._hello(b"")
+        if isinstance(step, Send):
+            return step._replace(parts=(hello, *step.parts))
+        self._held = step
+        return Send((hello,))
+
+    def _hello(self, at: bytes) -> Hello:
+        assert self._greeting is not None
+        (retry_ms, unreadable), self._greeting = self._greeting, None
+        data = sse.hello(retry_ms, at)
+        if unreadable is not None:
+            for stream in self._subscription.streams:
+                told = unreadable[:64], str(self.position[stream])
+                data += sse.reset(stream, ResetReason.INVALID, *told, b"")
+                self._context.resets[stream, ResetReason.INVALID] += 1
+            self._context.resumes[ResumeOutcome.RESET] += 1
+        return Hello(data)
+
     def _settled(self, stream: str) -> Outcome | Step:
         """How a stream stands when nothing more can be found out, or what to do first."""
         while True:
-            found = self._outcome(stream)
+            found = self._inquiry.outcome(stream)
             if isinstance(found, Ask) or found not in _ACTIONS:
                 return found
             step = _ACTIONS[found](self, stream, found)
             if step is not None:
                 return step
 
-    def _outcome(self, stream: str) -> Outcome | Ask:
-        open_ = self._open.get(stream)
-        situation = open_.situation if open_ else self._situation(stream)
-        rule = RULES[situation]
-        if rule.asks is None:
-            return rule.then[Said.UNASKED]
-        if open_ is None:
-            open_ = self._open[stream] = _Open(situation)
-        if open_.question is None:
-            open_.question = question(rule, self.position[stream])
-            return Ask(stream, open_.question)
-        if not open_.answer:
-            return Outcome.WAIT_LOG
-        return rule.then[said(open_.answer[0], self.position[stream])]
-
-    def _situation(self, stream: str) -> Situation:
-        if stream in self._dropped:
-            return Situation.DROPPED
-        return _SITUATIONS[self._context.windows[stream].place(self.position[stream])]
-
-    def _from_windows(self, covered: list[str], reason: For, max_bytes: int) -> Send | Wait:
+    def _from_windows(self, covered: list[str], reason: For, max_bytes: int) -> Step:
         """The next page of the streams that are covered; at the heads of all, joining."""
+        streams, sent = self._subscription.streams, list[Part]()
+        at_all = len(covered) == len(streams)
+        if at_all and self._greeting:
+            sent.append(self._hello(self._subscription.cursor(self.position)))
         page = _NO_PAGE
         if covered:
             page = self._context.pages.after(self._subscription, self.position, covered, max_bytes)
             self._note_sent(page)
-        sent: tuple[Part, ...] = (page,) if page.data else ()
+        if page.data:
+            sent.append(page)
         if page.over or not page.exhausted:
-            return Send(sent, over=page.over)
-        if len(covered) < len(self._subscription.streams):
+            return self._greeted(Send(tuple(sent), over=page.over))
+        if not at_all:
             # A stream that is asked about wakes the subscriber by its answer.
-            growing = tuple(s for s in self._subscription.streams if not self._asked(s))
-            return Send(sent) if sent else Wait(reason, growing)
+            growing = tuple(s for s in streams if not self._inquiry.asks(s))
+            return self._greeted(Send(tuple(sent)) if sent else Wait(reason, growing))
         if self._announce:
             self._announce = False
             self._count(self._source)
             at = self._subscription.cursor(self.position)
-            sent += (Live(at, self._replayed),)
-        return Send(sent, joins=True)
-
-    def _asked(self, stream: str) -> bool:
-        open_ = self._open.get(stream)
-        return open_ is not None and open_.question is not None
+            sent.append(Live(sse.live(at, self._replayed), self._replayed))
+        return Send(tuple(sent), joins=True)
 
     def _note_sent(self, page: Page) -> None:
         self.position |= page.positions
@@ -216,7 +194,7 @@ class Resume:
         What the window holds is left to it: the window's history is proven, and the page's may be
         one that has been dropped while it was on its way.
         """
-        past = self._answer(stream)
+        past = self._inquiry.take(stream)
         assert isinstance(past, Past)
         frames, end, floor = past.frames, past.end, self._context.windows[stream].floor
         if self.position[stream] < floor < end:
@@ -232,31 +210,27 @@ class Resume:
         return Send((page,) if page.data else (), over=page.over)
 
     def _confirm(self, stream: str, _: Outcome) -> None:
-        self._open[stream] = _Open(Situation.CONFIRMED)
+        self._inquiry.begin(stream, Situation.CONFIRMED)
 
     def _lost(self, stream: str, outcome: Outcome) -> Send | None:
         """Reset, if the window tells where that leads; else let the log be asked."""
-        self._open.pop(stream, None)
-        self._dropped -= {stream}
+        self._inquiry.settle(stream)
         window = self._context.windows[stream]
         at = window.resume_from(self.position[stream])
         if at is None and not window.complete:
-            self._open[stream] = _Open(Situation.BEFORE_WINDOW, _REASONS[outcome])
+            self._inquiry.begin(stream, Situation.BEFORE_WINDOW, _REASONS[outcome])
             return None
         return self._reset(stream, _REASONS[outcome], window.floor if at is None else at)
 
     def _older(self, stream: str, _: Outcome) -> None:
-        self._open[stream] = _Open(Situation.BEFORE_ALL, self._open[stream].reason)
+        self._inquiry.begin(stream, Situation.BEFORE_ALL, self._inquiry.reason(stream))
 
     def _there(self, stream: str, outcome: Outcome) -> Send:
-        reason, at = self._open[stream].reason, self._answer(stream)
+        reason, at = self._inquiry.reason(stream), self._inquiry.take(stream)
         if outcome is Outcome.FLOOR:
             at = self._context.windows[stream].floor
         assert isinstance(at, EventId)
         return self._reset(stream, reason, at)
-
-    def _answer(self, stream: str) -> Answer:
-        return self._open.pop(stream).answer[0]
 
     def _reset(self, stream: str, reason: str, resumed: EventId) -> Send:
         requested, self.position[stream] = self.position[stream], resumed
@@ -265,7 +239,8 @@ class Resume:
         self._context.resets[stream, reason] += 1
         self._count(ResumeOutcome.RESET)
         at = self._subscription.cursor(self.position)
-        return Send((Reset(stream, reason, requested, resumed, at),))
+        data = sse.reset(stream, reason, str(requested), str(resumed), at)
+        return Send((Reset(data, stream, reason, requested, resumed),))
 
     def _count(self, outcome: str) -> None:
         """Count once how a client that came with a cursor was served."""
@@ -285,33 +260,19 @@ class Resume:
         Returns:
             False if the log knows less than this node does: call `failed` after a pause.
         """
-        open_ = self._open.get(ask.stream)
-        if open_ is None or open_.question is not ask.question or open_.answer:
-            return True
-        open_.answer = (answer,)
-        then = RULES[open_.situation].then
-        return then[said(answer, self.position[ask.stream])] is not Outcome.WAIT_LOG
+        return self._inquiry.answered(ask, answer)
 
     def failed(self, ask: Ask) -> None:
         """The log could not tell, and the pause after that is over: ask anew."""
-        open_ = self._open.get(ask.stream)
-        if open_ is not None and open_.question is ask.question:
-            open_.question, open_.answer = None, ()
+        self._inquiry.failed(ask)
 
     def grew(self, stream: str) -> None:
         """A batch was added to a stream's window."""
-        open_ = self._open.get(stream)
-        if open_ is not None and open_.situation is Situation.CONFIRMED:
-            del self._open[stream]
+        self._inquiry.grew(stream)
 
     def rewritten(self, stream: str) -> None:
         """A stream's window was rewound or begun anew: what the log has said may be out of date."""
-        self._open.pop(stream, None)
-        self._note_dropped(stream)
-
-    def _note_dropped(self, stream: str) -> None:
-        if self._context.windows[stream].was_dropped(self.position[stream]):
-            self._dropped |= {stream}
+        self._inquiry.rewritten(stream)
 
     def beat(self) -> bool:
         """Take note of a heartbeat.
@@ -319,14 +280,11 @@ class Resume:
         Returns:
             Whether to call `step`: the entry that the tailer has still to reach may be gone.
         """
-        confirmed = [s for s, o in self._open.items() if o.situation is Situation.CONFIRMED]
-        for stream in confirmed:
-            del self._open[stream]
-        return bool(confirmed)
+        return self._inquiry.beat()
 
     def proven(self) -> Positions | None:
         """The position that a heartbeat may carry: everything up to there was sent. Else None."""
-        return self.position if self._reached and not self._dropped else None
+        return self.position if self._reached and not self._inquiry.dropped else None
 
 
 _ACTIONS: Mapping[Outcome, Callable[[Resume, str, Outcome], Send | None]] = {

@@ -5,54 +5,65 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple, TypeAlias
 
-from broadcaster.core import sse
 from broadcaster.core.event import EventId
 from broadcaster.core.log import Question
 from broadcaster.core.page import Page
+
+
+class Greeting(NamedTuple):
+    """What the first bytes of a response have to say.
+
+    Attributes:
+        retry_ms: reconnection time.
+        unreadable: a cursor that can't be read, or proves nothing, of which each stream's reset
+            tells.
+    """
+
+    retry_ms: int
+    unreadable: str | None = None
+
+
+class Hello(NamedTuple):
+    """The first bytes of a response.
+
+    Attributes:
+        data: its bytes.
+    """
+
+    data: bytes
 
 
 class Reset(NamedTuple):
     """Continuity of one stream can't be proven; it goes on from another position.
 
     Attributes:
+        data: its bytes.
         stream: the one concerned.
         reason: see `wire`.
         requested: the position that proves nothing.
         resumed: where it goes on.
-        cursor: what restores all positions from here on.
     """
 
+    data: bytes
     stream: str
     reason: str
     requested: EventId
     resumed: EventId
-    cursor: bytes
-
-    @property
-    def data(self) -> bytes:
-        """Its bytes."""
-        told = str(self.requested), str(self.resumed)
-        return sse.reset(self.stream, self.reason, *told, self.cursor)
 
 
 class Live(NamedTuple):
-    """Everything up to the cursor has been sent; what follows is new.
+    """Everything up to here has been sent; what follows is new.
 
     Attributes:
-        cursor: what restores all positions.
+        data: its bytes.
         replayed: events sent since the client began to catch up.
     """
 
-    cursor: bytes
+    data: bytes
     replayed: int
 
-    @property
-    def data(self) -> bytes:
-        """Its bytes."""
-        return sse.live(self.cursor, self.replayed)
 
-
-Part: TypeAlias = Page | Reset | Live
+Part: TypeAlias = Hello | Page | Reset | Live
 
 
 class Send(NamedTuple):
@@ -68,11 +79,6 @@ class Send(NamedTuple):
     parts: tuple[Part, ...] = ()
     joins: bool = False
     over: bool = False
-
-    @property
-    def data(self) -> bytes:
-        """The bytes of all parts."""
-        return b"".join([part.data for part in self.parts])
 
 
 class Ask(NamedTuple):

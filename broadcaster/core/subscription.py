@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from broadcaster.core import cursor
 from broadcaster.core.channel import Channel, without_shard
 from broadcaster.core.cursor import Positions
-from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.event import ZERO, Boundary, EventId
 from broadcaster.core.filter import ALL, Filter, KeysAndTypes
 from broadcaster.core.sse import Frame
 from broadcaster.errors import InvalidCursorError, InvalidRequestError
@@ -31,6 +31,9 @@ class Subscription:
         terminal: types that end the response. Only one channel with one key can be over.
         run: the run that it follows, of a channel that is made on demand.
         sharded: one of its channels has shards, so that even a single position is named.
+        named: its cursor names the streams; else it is the id of an entry of the only one.
+        keys: the only keys that its events have; none means any.
+        selective: `select` may leave out something.
     """
 
     streams: tuple[str, ...]
@@ -38,6 +41,17 @@ class Subscription:
     terminal: frozenset[str] = frozenset()
     run: EventId | None = None
     sharded: bool = False
+    # These follow from the others, and are asked for all the time.
+    named: bool = field(init=False, compare=False, repr=False)
+    keys: frozenset[str] = field(init=False, compare=False, repr=False)
+    selective: bool = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Work out what follows."""
+        several = len(self.streams) > 1 or self.sharded or self.run is not None
+        object.__setattr__(self, "named", several)
+        object.__setattr__(self, "keys", self.filter.keys)
+        object.__setattr__(self, "selective", bool(self.terminal) or not self.filter.exact)
 
     @classmethod
     def to(
@@ -74,21 +88,14 @@ class Subscription:
             sharded=any(channel.shards > 1 for channel in chosen.values()),
         )
 
-    @property
-    def named(self) -> bool:
-        """Whether its cursor names the streams; else it is the id of an entry of the only one."""
-        return len(self.streams) > 1 or self.sharded or self.run is not None
-
     def cursor(self, positions: Positions) -> bytes:
         """The id that restores these positions; empty if there is none to restore."""
         if self.named:
             return cursor.render(positions, self.run)
-        return cursor.render_one(positions[self.streams[0]])
-
-    @property
-    def keys(self) -> frozenset[str]:
-        """The only keys that its events have; none means any."""
-        return self.filter.keys
+        position = positions[self.streams[0]]
+        # A boundary is left out: an id that we send alone is always one of an entry, or `0-0`. A
+        # client without one starts anew, where it has started.
+        return b"" if isinstance(position, Boundary) else b"%d-%d" % position
 
     @property
     def filtered(self) -> bool:
@@ -107,11 +114,6 @@ class Subscription:
     def ends_with(self, frame: Frame) -> bool:
         """Whether the response is over after this event."""
         return frame.type in self.terminal and self.accepts(frame)
-
-    @property
-    def selective(self) -> bool:
-        """Whether `select` may leave out something."""
-        return bool(self.terminal) or not self.filter.exact
 
     def select(self, frames: list[Frame]) -> tuple[list[Frame], bool]:
         """Of frames with one of its keys, those to send, up to the first terminal one, and whether

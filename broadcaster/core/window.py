@@ -109,7 +109,7 @@ class Window:
             return Place.BEHIND
         following = self._frames[self._index_from(position)]
         # Nothing fits between an id and the greatest one below it, so that position is as good.
-        if position in (following.id, following.id.before()):
+        if position == following.id or position == following.id.before():
             return Place.COVERED
         return Place.UNKNOWN
 

@@ -27,7 +27,7 @@ from broadcaster.errors import BroadcasterError, ConfigurationError
 from broadcaster.node.health import Health
 from broadcaster.node.metrics import Metrics
 from broadcaster.node.peers import Peers
-from broadcaster.node.pump import Pump
+from broadcaster.node.pump import Pump, despite_errors
 from broadcaster.node.questions import Questions
 from broadcaster.node.registry import Registry, name_of
 from broadcaster.node.shutdown import Shutdown
@@ -127,7 +127,7 @@ class Node:
         self._run(partial(self._peers.serve, self.metrics.own))
 
     def _run(self, work: Callable[[], Awaitable[None]]) -> None:
-        self._tasks.append(asyncio.create_task(_despite_errors(work)))
+        self._tasks.append(asyncio.create_task(despite_errors(work)))
 
     def problems(self) -> list[str]:
         """Return why the node is not ready, with the errors' own texts; nothing if it is."""
@@ -185,7 +185,8 @@ class Node:
     # Questions of the endpoint
 
     def door(self, streams: Iterable[str]) -> Shed | None:
-        """Why a newcomer to these streams can't be served now; None if it can."""
+        """Why a newcomer to these streams can't be served now; None if it can. Starts the node."""
+        self.start()
         if self.draining:
             return Shed.DRAINING
         if len(self.hub.subscribers) >= self.settings.max_connections:
@@ -254,12 +255,3 @@ def _from(channel: Channel, positions: Positions) -> str | None:
     if not positions:
         return None
     return cursor.render(positions).decode() if channel.shards > 1 else str(positions[channel.name])
-
-
-async def _despite_errors(work: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        try:
-            return await work()
-        except Exception:  # a mistake of ours in one round must not end the node
-            logger.exception("going on after an error that nobody expected")
-            await asyncio.sleep(1.0)

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 from broadcaster.backend.log import Log
 from broadcaster.core.hub import BEATS, Hub
 from broadcaster.core.log import Batch, Change, Restart, Rewind
 from broadcaster.core.subscriber import Subscriber
 from broadcaster.node.health import Health
+
+logger = logging.getLogger(__name__)
 
 _WAKE_SLICE = 10
 # Between two reads of a stream. A read costs about 0.2 ms of CPU however few events it brings, most
@@ -101,3 +104,13 @@ async def _wake(sleepers: list[Subscriber]) -> None:
 async def _finish(round_: Iterator[None]) -> None:
     for _ in round_:
         await asyncio.sleep(0)
+
+
+async def despite_errors(work: Callable[[], Awaitable[None]]) -> None:
+    """Do work that goes on for ever, and begin it again after an error of ours."""
+    while True:
+        try:
+            return await work()
+        except Exception:  # a mistake of ours in one round must not end the node
+            logger.exception("going on after an error that nobody expected")
+            await asyncio.sleep(1.0)

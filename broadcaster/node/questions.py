@@ -8,7 +8,7 @@ import random
 from collections.abc import Awaitable, Callable
 
 from broadcaster.core.log import Answer, Question
-from broadcaster.core.opening import NoContent, Opening, Refused, Serve
+from broadcaster.core.opening import Admission, NoContent, Opening, Refused, Serve
 from broadcaster.core.resume import Resume
 from broadcaster.core.steps import Ask, Wait
 from broadcaster.core.wire import Shed
@@ -41,12 +41,13 @@ class Questions:
         self._pause = pause
 
     async def open(
-        self, opening: Opening, load: Callable[[], Awaitable[bool]]
+        self, opening: Opening, step: Admission, load: Callable[[], Awaitable[bool]]
     ) -> Refused | Shed | NoContent | Serve:
         """Take a request to where it begins, or to why it does not.
 
         Args:
             opening: of the request.
+            step: the one that `opening` has just taken.
             load: waits a moment for windows that are still being read; whether they are there.
 
         Raises:
@@ -54,13 +55,13 @@ class Questions:
             ConfigurationError: Redis refuses a request for good.
         """
         while True:
-            step = opening.step()
             if isinstance(step, Ask):
                 opening.answered(step, await self._ask_log(step.stream, step.question))
             elif not isinstance(step, Wait):
                 return step
             elif not await load():
                 return Shed.LOADING
+            step = opening.step()
 
     def ask(self, resume: Resume, ask: Ask, wake: Callable[[], object]) -> asyncio.Task[None]:
         """Ask for a subscriber that catches up, and hand the answer to its step machine.

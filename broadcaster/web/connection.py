@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from broadcaster.core.hub import Hub
-from broadcaster.core.opening import NoContent, Opening, Refused, Serve
+from broadcaster.core.opening import Admission, NoContent, Opening, Refused, Serve
 from broadcaster.core.page import PAGE_BYTES
 from broadcaster.core.resume import Resume
-from broadcaster.core.steps import Ask, Send
+from broadcaster.core.steps import Ask, Greeting, Send
 from broadcaster.core.subscriber import State, Subscriber
 from broadcaster.core.wire import Ending, Shed
 from broadcaster.web.sink import Sink
@@ -30,7 +30,7 @@ class Asker(Protocol):
     """The way to the log."""
 
     async def open(
-        self, opening: Opening, load: Callable[[], Awaitable[bool]]
+        self, opening: Opening, step: Admission, load: Callable[[], Awaitable[bool]]
     ) -> Refused | Shed | NoContent | Serve:
         """Take a request to where it begins, or to why it does not. Raises `BroadcasterError`s."""
 
@@ -51,7 +51,7 @@ class Connection:
         questions: Asker,
         sink: Sink,
         serve: Serve,
-        greeting: bytes = b"",
+        retry_ms: int,
     ) -> None:
         """Join them; the hub does not know the subscriber before `open`.
 
@@ -60,13 +60,12 @@ class Connection:
             questions: for what the windows can't tell.
             sink: to the client.
             serve: what the client wants, and where it begins.
-            greeting: to be sent first.
+            retry_ms: reconnection time.
         """
         self._hub = hub
         self._questions = questions
         self._sink = sink
-        self._unsent = greeting
-        self._begin = serve.positions, serve.resumed
+        self._begin = serve, Greeting(retry_ms, serve.unreadable)
         self._asking: dict[str, Asking] | None = None  # the last one of each stream
         self.subscriber = Subscriber(
             serve.subscription,
@@ -85,8 +84,8 @@ class Connection:
 
     def open(self) -> None:
         """Let the hub know the subscriber."""
-        positions, resumed = self._begin
-        self._hub.add(self.subscriber, positions, resumed=resumed)
+        serve, greeting = self._begin
+        self._hub.add(self.subscriber, serve.positions, greeting, resumed=serve.resumed)
         del self._begin
 
     def close(self) -> None:
@@ -96,16 +95,15 @@ class Connection:
 
     def next(self) -> bytes | None:
         """What to send now, at once; `b""` to be called again soon; None to wait until woken."""
-        if self.subscriber.state is State.ENDED:
-            return None
-        data, self._unsent = self._unsent, b""
+        data = b""
         # Small pieces are sent together: each write costs as much as all else about a newcomer.
         while self.subscriber.state is State.LAGGING and len(data) < _SMALL_BYTES:
             step = self._hub.advance(self.subscriber, PAGE_BYTES)
             if isinstance(step, Ask):
                 self._ask(step)
             elif isinstance(step, Send):
-                data += step.data
+                for part in step.parts:
+                    data += part.data
                 if not step.parts and not step.joins:  # a filter has left out all of a part
                     return data
             else:
@@ -141,7 +139,7 @@ class Connection:
             while not sink.closed:
                 if sink.blocked:
                     await self._wait_for_progress(send_timeout_s)
-                elif (data := self.next()) is not None:
+                elif subscriber.state is State.LAGGING and (data := self.next()) is not None:
                     if data:
                         await sink.send(data)
                     if subscriber.state is State.LAGGING:

@@ -17,6 +17,7 @@ from broadcaster.core.channel import Channel
 from broadcaster.core.counters import Meters
 from broadcaster.core.hub import Hub
 from broadcaster.core.opening import NoContent, Opening, Refused, Serve, Wanted
+from broadcaster.core.steps import Ask, Wait
 from broadcaster.core.subscriber import Subscriber
 from broadcaster.core.wire import Ending, Shed, SinkKind
 from broadcaster.errors import (
@@ -56,9 +57,6 @@ class StreamingNode(Protocol):
     @property
     def questions(self) -> Asker:
         """The way of subscribers to the log."""
-
-    def start(self) -> None:
-        """Begin to work; it may have begun."""
 
     def end(self, subscribers: Iterable[Subscriber]) -> None:
         """End responses, each with its own `retry:`."""
@@ -112,16 +110,18 @@ class EventStream:
         return admitted if isinstance(admitted, Serve) else self._refusal(admitted)
 
     async def _admit(self, wanted: Wanted) -> Refused | Shed | NoContent | Serve:
-        """Drive the opening of a response; whoever waits for us is told within ten seconds."""
+        """Find out whether a client can be served. Only what no window can tell is waited for."""
         node = self._node
-        node.start()
         opening = Opening(node.hub.context, node.door, wanted, _now_ms())
+        step = opening.step()
+        if not isinstance(step, Ask | Wait):
+            return step
         load = partial(node.loaded, wanted.subscription.streams)
         try:
             # Nothing is sent before this is done, and a proxy between us and the client may answer
             # 504, which ends an EventSource for good.
             async with asyncio.timeout(_OPEN_TIMEOUT_S):
-                return await node.questions.open(opening, load)
+                return await node.questions.open(opening, step, load)
         except (BroadcasterError, TimeoutError) as error:
             said = str(error) or "where to begin was not told in time"
             logger.warning("a newcomer is shed: %s", said)
@@ -138,14 +138,15 @@ class EventStream:
 
     async def _serve(self, serve: Serve, scope: Scope, receive: Receive, send: Send) -> None:
         settings, node = self._node.settings, self._node
-        headers = [*EVENT_STREAM, *head.cors_headers(settings, scope)]
-        sink = self._sink(scope, receive, send)
+        headers = [*EVENT_STREAM]
+        if settings.cors_origins:
+            headers += head.cors_headers(settings, scope)
         retry_ms = random.randint(settings.retry_min_ms, settings.retry_max_ms)
-        greeting = serve.greeting(node.hub.context, retry_ms)
-        connection = Connection(node.hub, node.questions, sink, serve, greeting)
         opened_s, reason = time.monotonic(), Ending.ERROR
         resumed = serve.resumed or serve.unreadable is not None
         self._log("stream opened", scope, serve, resumed=resumed)
+        sink = self._sink(scope, receive, send)
+        connection = Connection(node.hub, node.questions, sink, serve, retry_ms)
         try:
             await sink.start(headers)
             if node.draining:  # it began while this client was being looked after

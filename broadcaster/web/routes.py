@@ -119,7 +119,9 @@ class Application(Starlette):
         super().__init__(**options)
         self.operators = operators(node)
         self._settings = node.settings
-        self._paths = Paths(endpoint.endpoints(node, node.channels.values()))
+        streams = endpoint.endpoints(node, node.channels.values())
+        self._paths = Paths(streams)
+        self._exact = {path: stream for path, stream in streams.items() if KEY_IN_PATH not in path}
         # A redirect would name the scheme that a proxy has used, and not the client's.
         self.router.redirect_slashes = False
 
@@ -127,7 +129,7 @@ class Application(Starlette):
         """Answer a request."""
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
-        elif head.is_preflight(self._settings, scope):
+        elif scope["method"] == "OPTIONS" and head.is_preflight(self._settings, scope):
             await _preflight(self._settings, scope)(scope, receive, send)
         elif found := self._find(scope):
             stream, key = found
@@ -137,6 +139,10 @@ class Application(Starlette):
             await super().__call__(scope, receive, _with_headers(cors, send) if cors else send)
 
     def _find(self, scope: Scope) -> tuple[endpoint.EventStream, str | None] | None:
+        # The usual way: nothing is encoded, and the whole path is ours.
+        is_plain = b"%" not in (scope.get("raw_path") or b"%") and not scope.get("root_path")
+        if is_plain and (stream := self._exact.get(scope["path"])):
+            return stream, None
         try:
             return self._paths.find(head.segments(scope))
         except InvalidRequestError:  # nothing of ours is there

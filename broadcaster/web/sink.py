@@ -112,9 +112,9 @@ class TransportSink:
         Raises:
             TransportRefusedError: use the ASGI sink.
         """
+        self._bell = _Bell()
         self._protocol, self._transport = attach(send, self, high_water, send_timeout_s)
         self._send = send
-        self._bell = _Bell()
         self._head = b""
         self.write = self._transport.write
         self.wake = self._bell.ring

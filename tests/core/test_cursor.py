@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broadcaster.core.cursor import parse, parse_start, render, render_one
-from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.cursor import parse, parse_start, render
+from broadcaster.core.event import EventId
 from broadcaster.errors import InvalidCursorError
 
 A, B = EventId(5, 1), EventId(6, 0)
@@ -23,13 +23,6 @@ def test_positions_are_named_and_sorted() -> None:
 def test_none_of_several_positions_is_left_out() -> None:
     before = EventId(6, 2).before()
     assert render({"orders": before, "inventory": B}) == b"inventory=6-0,orders=6-1"
-
-
-def test_a_single_position_that_is_nobodys_id_is_not_told() -> None:
-    assert render_one(A) == b"5-1"
-    assert render_one(ZERO) == b"0-0"
-    assert render_one(EventId(6, 0).before()) == b""
-    assert render_one(EventId(6, 2).before()) == b""
 
 
 @given(st.dictionaries(names, ids, min_size=1, max_size=5), st.none() | ids)

@@ -12,7 +12,7 @@ from broadcaster.core.event import ZERO, Event, EventId
 from broadcaster.core.filter import ALL, Filter, KeysAndTypes
 from broadcaster.core.hub import BEATS, Hub
 from broadcaster.core.sse import Frame
-from broadcaster.core.steps import Send
+from broadcaster.core.steps import Greeting, Hello, Send
 from broadcaster.core.subscriber import State, Subscriber
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.window import Window
@@ -52,11 +52,11 @@ def connect(hub: Hub, filter_: Filter) -> list[bytes]:
         wake=lambda: None,
         pushed=True,
     )
-    hub.add(subscriber, {"a": ZERO})
+    hub.add(subscriber, {"a": ZERO}, Greeting(1))
     while subscriber.state is State.LAGGING:
         step = hub.advance(subscriber)
         assert isinstance(step, Send)
-        sent.append(step.data)
+        sent += [part.data for part in step.parts if not isinstance(part, Hello)]
     return sent
 
 

@@ -2,14 +2,13 @@ from typing import Any
 
 import pytest
 
-from broadcaster.core import hub as hub_module
-from broadcaster.core import sse
+from broadcaster.core import sse, writes
 from broadcaster.core.event import ZERO, Event, EventId
 from broadcaster.core.filter import KeysAndTypes
 from broadcaster.core.hub import BEATS, Hub
 from broadcaster.core.log import Answer, Exists, PageAfter, Past, Question
 from broadcaster.core.sse import Frame
-from broadcaster.core.steps import Ask, Send
+from broadcaster.core.steps import Ask, Greeting, Hello, Send
 from broadcaster.core.subscriber import State, Subscriber, unframed
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.window import Window
@@ -39,7 +38,8 @@ class Client:
             framing=options.get("framing", unframed),
         )
         positions = options.get("positions", dict.fromkeys(subscription.streams, ZERO))
-        hub.add(self.subscriber, positions, resumed=options.get("resumed", False))
+        resumed = options.get("resumed", False)
+        hub.add(self.subscriber, positions, Greeting(1), resumed=resumed)
 
     def wake(self) -> None:
         self.wakes += 1
@@ -49,7 +49,7 @@ class Client:
         while self.subscriber.state is State.LAGGING:
             step = self.hub.advance(self.subscriber, max_bytes)
             if isinstance(step, Send):
-                self.data += [part.data for part in step.parts]
+                self.data += [part.data for part in step.parts if not isinstance(part, Hello)]
                 continue
             if isinstance(step, Ask):
                 self.asked = step
@@ -400,7 +400,7 @@ def test_a_heartbeat_does_not_move_the_cursor_of_who_lags() -> None:
 
 
 def test_others_may_run_between_two_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "SLICE", 1)
+    monkeypatch.setattr(writes, "SLICE", 1)
     hub = make_hub()
     clients = [Client(hub).live() for _ in range(3)]
     written = {sum(len(c.data) for c in clients) for _ in range(BEATS + 1) for _ in hub.beat()}
@@ -417,7 +417,7 @@ def test_no_heartbeat_for_the_blocked_and_the_ended() -> None:
 
 
 def test_between_slices_anything_may_happen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "SLICE", 1)
+    monkeypatch.setattr(writes, "SLICE", 1)
     hub = make_hub()
     clients = [Client(hub).live() for _ in range(4)]
     round_ = hub.fan_out("a", [event(1)])
@@ -439,7 +439,7 @@ def test_between_slices_anything_may_happen(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_audiences_of_few_share_a_slice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "SLICE", 10)
+    monkeypatch.setattr(writes, "SLICE", 10)
     hub, keys = make_hub(), [f"k{n}" for n in range(40)]
     clients = [Client(hub, Subscription(("a",), KeysAndTypes.of([key]))).live() for key in keys]
     turns = list(hub.fan_out("a", [event(n, key) for n, key in enumerate(keys, 1)]))
@@ -448,7 +448,7 @@ def test_audiences_of_few_share_a_slice(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_what_was_not_written_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "SLICE", 1)
+    monkeypatch.setattr(writes, "SLICE", 1)
     hub = make_hub()
     clients = [Client(hub).live() for _ in range(3)]
     round_ = hub.fan_out("a", [event(1)])
@@ -476,7 +476,7 @@ def test_what_is_counted() -> None:
 def test_who_lags_when_a_response_ends_gets_the_terminal_event_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(hub_module, "SLICE", 1)
+    monkeypatch.setattr(writes, "SLICE", 1)
     hub = make_hub()
     order = Subscription(("a",), KeysAndTypes.of(["k"]), terminal=frozenset({"end"}))
     clients = [Client(hub, order).live() for _ in range(3)]
@@ -541,7 +541,7 @@ def test_an_id_ahead_of_this_node_is_asked_about_again_after_each_batch() -> Non
 
 
 def test_a_round_that_fails_is_made_up_for_by_catching_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "SLICE", 1)
+    monkeypatch.setattr(writes, "SLICE", 1)
     hub = make_hub()
     clients = [Client(hub).live() for _ in range(4)]
     round_ = hub.fan_out("a", [event(1)])

@@ -10,9 +10,9 @@ import pytest
 from broadcaster.core.channel import Channel
 from broadcaster.core.cursor import Positions, Start
 from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.inquiry import Context
 from broadcaster.core.log import Answer, AtOrBefore, Beginning, Entry, Question, Request
 from broadcaster.core.opening import Admission, NoContent, Opening, Refused, Serve, Wanted
-from broadcaster.core.resume import Context
 from broadcaster.core.steps import Ask, For, Wait
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.wire import Shed
@@ -219,20 +219,7 @@ def test_windows_are_waited_for() -> None:
     assert isinstance(request.step(), Serve)
 
 
-def test_the_greeting_has_only_a_proven_id() -> None:
-    of = complete()
-    for position, greeting in ((at(9), b"retry: 7\nid: 9-0\n\n"), (at(12), b"retry: 7\n\n")):
-        serve = Request_(of, positions={"a": position}).step()
-        assert isinstance(serve, Serve)
-        assert serve.greeting(of, 7) == greeting
-
-
-def test_an_unreadable_cursor_is_a_reset_of_each_stream() -> None:
-    of = complete()
-    serve = Request_(of, unreadable="x" * 100).step()
+def test_an_unreadable_cursor_is_no_claim() -> None:
+    serve = Request_(complete(), unreadable="x" * 100).step()
     assert isinstance(serve, Serve)
-    assert not serve.resumed
-    greeting = serve.greeting(of, 7)
-    assert b'"reason":"invalid","requested":"%b","resumed":"9-0"' % (b"x" * 64) in greeting
-    assert +of.resets == {("a", "invalid"): 1}
-    assert +of.resumes == {"reset": 1}
+    assert (serve.positions, serve.resumed, serve.unreadable) == ({"a": at(9)}, False, "x" * 100)

@@ -11,11 +11,12 @@ from broadcaster.core import rules, sse
 from broadcaster.core.cursor import Positions
 from broadcaster.core.event import ZERO, Event, EventId
 from broadcaster.core.filter import KeysAndTypes
+from broadcaster.core.inquiry import Context
 from broadcaster.core.log import Answer, AtOrBefore, Beginning, Exists, PageAfter, Past, Question
 from broadcaster.core.page import Page, Pages
-from broadcaster.core.resume import Context, Resume
+from broadcaster.core.resume import Resume
 from broadcaster.core.sse import Frame
-from broadcaster.core.steps import Ask, For, Live, Reset, Send, Step, Wait
+from broadcaster.core.steps import Ask, For, Greeting, Hello, Live, Reset, Send, Step, Wait
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.window import Window
 
@@ -43,7 +44,8 @@ class Reader:
     def __init__(
         self, of: Context, positions: Positions, subscription: Subscription = A, *, claims: bool
     ) -> None:
-        self.resume = Resume(of, subscription, positions, resumed=claims)
+        self.resume = Resume(of, subscription, positions, resumed=claims, greeting=Greeting(7))
+        self.hello = b""
         self.sent: list[object] = []
         self.asked: list[Ask] = []
 
@@ -57,10 +59,15 @@ class Reader:
             if isinstance(step, Wait):
                 return step
             for part in step.parts:
-                if isinstance(part, Page):
-                    self.sent += [frame.id.ms for _, frame in part.placed]
-                else:
-                    self.sent.append(part)
+                match part:
+                    case Page():
+                        self.sent += [frame.id.ms for _, frame in part.placed]
+                    case Live(_, replayed):
+                        self.sent.append(("live", replayed))
+                    case Hello():
+                        self.hello = part.data
+                    case _:
+                        self.sent.append(part)
             if step.joins or step.over:
                 return step
 
@@ -95,7 +102,7 @@ def test_covered_a_page_of_the_window_and_joining_in_one_step() -> None:
     step = reader.run()
     assert isinstance(step, Send)
     assert step.joins
-    assert reader.sent == [2, 3, Live(b"3-0", 2)]
+    assert reader.sent == [2, 3, ("live", 2)]
     assert +of.resumes == {"window": 1}
 
 
@@ -107,7 +114,7 @@ def test_dropped_a_rollback_to_where_the_histories_part() -> None:
     reader = claims(of, 3)
     reader.run()
     assert reader.told == [("rollback", "3-0", "1-0")]
-    assert reader.sent[1:] == [4, Live(b"4-0", 1)]
+    assert reader.sent[1:] == [4, ("live", 1)]
 
 
 def test_unknown_a_reset_to_the_entry_before() -> None:
@@ -128,7 +135,7 @@ def test_behind_proven_pages_of_the_log_up_to_todays_floor() -> None:
     assert reader.question() == PageAfter(at(3))
     assert reader.answer(Past([event(10), event(11)], at(11), proven=True))
     reader.run()
-    assert reader.sent == [2, 3, 10, Live(b"10-0", 3)]
+    assert reader.sent == [2, 3, 10, ("live", 3)]
     assert +of.resumes == {"redis": 1}
 
 
@@ -184,7 +191,7 @@ def test_a_complete_window_needs_no_question_for_where_a_reset_goes_on() -> None
     reader.answer(Past([], at(5), proven=False))
     reader.run()
     assert [reason for reason, *_ in reader.told] == ["trimmed"]
-    assert reader.sent[1:] == [10, Live(b"10-0", 1)]
+    assert reader.sent[1:] == [10, ("live", 1)]
 
 
 def test_ahead_and_in_the_log_waits_for_the_tailer() -> None:
@@ -201,7 +208,7 @@ def test_ahead_and_in_the_log_waits_for_the_tailer() -> None:
     of.windows["a"].append([event(5), event(6)])
     reader.resume.grew("a")
     reader.run()
-    assert reader.sent == [6, Live(b"6-0", 1)]
+    assert reader.sent == [6, ("live", 1)]
 
 
 def test_ahead_and_not_in_the_log_is_a_rollback() -> None:
@@ -281,8 +288,10 @@ def test_streams_do_not_wait_for_each_others_answers() -> None:
     assert reader.run() == Wait(For.LOG, ("a",))
     assert reader.sent == [3, 4]
     reader.answer(Past([event(10)], at(10), proven=True))
-    assert reader.run() == Send((Live(b"a=4-0,b=10-0", 3),), joins=True)
-    assert reader.sent[2] == 10
+    step = reader.run()
+    assert isinstance(step, Send)
+    assert step.joins
+    assert reader.sent[2:] == [10, ("live", 3)]
 
 
 def test_two_streams_are_asked_about_at_once() -> None:
@@ -300,11 +309,11 @@ def test_two_streams_are_asked_about_at_once() -> None:
 def test_who_fell_behind_is_not_told_again_that_it_is_live() -> None:
     of = context()
     of.windows["a"].append([event(1), event(2)])
-    resume = Resume(of, A, {"a": at(1)}, fell_behind=True)
+    resume = Resume(of, A, {"a": at(1)})
     step = resume.step()
     assert isinstance(step, Send)
     assert step.joins
-    assert step.data == event(2).wire
+    assert b"".join([part.data for part in step.parts]) == event(2).wire
     assert not +of.resumes
 
 
@@ -326,7 +335,7 @@ def test_only_what_was_sent_is_carried_by_a_heartbeat() -> None:
     reader.answer(Past([event(2)], at(2), proven=True))
     reader.run()
     assert reader.resume.proven() == {"a": at(2)}
-    fell = Resume(of, A, {"a": at(10)}, fell_behind=True)
+    fell = Resume(of, A, {"a": at(10)})
     assert fell.proven() == {"a": at(10)}
     of.windows["a"].append([event(11)])
     of.windows["a"].rewind(at(9))
@@ -352,6 +361,49 @@ def test_how_it_was_served_is_counted_once() -> None:
     reader.run()
     assert +of.resumes == {"reset": 1}
     assert +of.resets == {("a", "unknown"): 1}
+
+
+# The first bytes
+
+
+def test_the_first_bytes_have_the_position_if_it_is_proven() -> None:
+    of = context()
+    of.windows["a"].append([event(1), event(2)])
+    proven, ahead = claims(of, 1), claims(of, 5)
+    proven.run()
+    assert (proven.hello, proven.sent[0]) == (b"retry: 7\nid: 1-0\n\n", 2)
+    ahead.run()
+    assert ahead.hello == b"retry: 7\n\n"
+
+
+def test_the_first_bytes_do_not_wait_for_an_answer() -> None:
+    reader = claims(context(), 5)
+    first = reader.resume.step()
+    assert isinstance(first, Send)
+    assert [part.data for part in first.parts] == [b"retry: 7\n\n"]
+    assert reader.question() == Exists(at(5))
+
+
+def test_a_reset_that_needs_no_answer_comes_with_the_first_bytes() -> None:
+    of = context()
+    of.windows["a"].append([event(2), event(6)])
+    first = claims(of, 4).resume.step()
+    assert isinstance(first, Send)
+    assert [type(part) for part in first.parts] == [Hello, Reset]
+
+
+def test_an_unreadable_cursor_is_a_reset_of_each_stream() -> None:
+    of = context("a", "b")
+    greeting = Greeting(7, "x" * 100)
+    resume = Resume(of, AB, {"a": at(0), "b": at(0)}, greeting=greeting)
+    first = resume.step()
+    assert isinstance(first, Send)
+    hello = first.parts[0].data
+    assert hello.startswith(b"retry: 7\nid: a=0-0,b=0-0\n\n")
+    told = b'"reason":"invalid","requested":"%b","resumed":"0-0"' % (b"x" * 64)
+    assert hello.count(told) == 2
+    assert +of.resets == {("a", "invalid"): 1, ("b", "invalid"): 1}
+    assert +of.resumes == {"reset": 1}
 
 
 # The table

@@ -2,7 +2,7 @@ import pytest
 
 from broadcaster.core.catalogue import PET_STORE
 from broadcaster.core.channel import Channel
-from broadcaster.core.event import EventId
+from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.filter import KeysAndTypes
 from broadcaster.core.sse import Frame
 from broadcaster.core.subscription import ReshardedError, Subscription, restore
@@ -152,3 +152,14 @@ def test_a_key_that_has_moved_to_another_shard_may_have_left_events_behind() -> 
     assert restored("s.3=5-0", eight, keys=("a",)) == {"s.3": "5-0"}  # which is where it was
     # Who follows a key of the old shard besides gets what is left there of the other one, too.
     assert restored("s.0=5-0", eight, keys=("d", "f")) == {"s.0": "5-0", "s.4": "0-0"}
+
+
+def test_a_single_position_that_is_nobodys_id_is_not_told() -> None:
+    one = Subscription(("a",))
+    for position, told in (
+        (EventId(5, 1), b"5-1"),
+        (ZERO, b"0-0"),
+        (EventId(6, 0).before(), b""),
+        (EventId(6, 2).before(), b""),
+    ):
+        assert one.cursor({"a": position}) == told

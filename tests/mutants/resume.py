@@ -24,9 +24,9 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "opening: the first id need not be proven",
-        _OPENING,
-        'at = self.subscription.cursor(self.positions) if proven else b""',
-        "at = self.subscription.cursor(self.positions)",
+        _RESUME,
+        'hello = self._hello(b"")',
+        "hello = self._hello(self._subscription.cursor(self.position))",
         (_NODES + "test_the_first_id_is_always_one_of_an_entry",),
     ),
     Mutant(
@@ -109,9 +109,9 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "resume: what Redis had is believed after a rollback",
-        _RESUME,
-        "        self._open.pop(stream, None)\n        self._note_dropped(stream)\n",
-        "        self._note_dropped(stream)\n",
+        "broadcaster/core/inquiry.py",
+        "        self._open.pop(stream, None)\n        self.note_dropped(stream)\n",
+        "        self.note_dropped(stream)\n",
         (_HUB + "test_what_redis_had_may_be_gone_when_history_has_changed",),
     ),
     Mutant(
@@ -124,15 +124,15 @@ MUTANTS: tuple[Mutant, ...] = (
     # Who is told of a lost tail
     Mutant(
         "resume: who saw a lost tail gets no reset",
-        _RESUME,
-        "        if stream in self._dropped:",
+        "broadcaster/core/inquiry.py",
+        "        if stream in self.dropped:",
         "        if False:",
         (_HUB + "test_a_changed_history_makes_everyone_on_the_stream_look_anew",),
     ),
     Mutant(
         "resume: connected clients are not told of a lost tail",
-        _RESUME,
-        "        self._open.pop(stream, None)\n        self._note_dropped(stream)\n",
+        "broadcaster/core/inquiry.py",
+        "        self._open.pop(stream, None)\n        self.note_dropped(stream)\n",
         "        self._open.pop(stream, None)\n",
         (_HUB + "test_a_changed_history_makes_everyone_on_the_stream_look_anew",),
     ),

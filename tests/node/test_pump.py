@@ -10,11 +10,10 @@ from functools import partial
 import pytest
 
 from broadcaster.backend.memory import MemoryLog
-from broadcaster.core import hub as hub_module
-from broadcaster.core import sse
+from broadcaster.core import sse, writes
 from broadcaster.core.event import ZERO, Event, EventId
 from broadcaster.core.log import Batch, Change, Restart, Rewind
-from broadcaster.core.steps import Send
+from broadcaster.core.steps import Greeting, Send
 from broadcaster.core.subscriber import State, Subscriber
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.window import Window
@@ -27,7 +26,7 @@ STREAMS = ("inventory", "orders")
 @pytest.fixture
 def node(monkeypatch: pytest.MonkeyPatch) -> Node:
     """A node that writes to one subscriber at a time."""
-    monkeypatch.setattr(hub_module, "SLICE", 1)
+    monkeypatch.setattr(writes, "SLICE", 1)
     return Node(Settings(redis_url="redis://unused", drain_s=0.2), log=Scripted())
 
 
@@ -52,7 +51,7 @@ def live(
         wake=wake,
         pushed=True,
     )
-    node.hub.add(subscriber, dict.fromkeys(STREAMS, ZERO))
+    node.hub.add(subscriber, dict.fromkeys(STREAMS, ZERO), Greeting(1))
     while subscriber.state is State.LAGGING:
         node.hub.advance(subscriber)
     return subscriber
@@ -137,7 +136,7 @@ async def test_one_round_at_a_time_so_that_who_lags_meanwhile_misses_nothing(nod
         while subscriber.state is State.LAGGING:
             step = node.hub.advance(subscriber)
             assert isinstance(step, Send)
-            got.append(step.data)
+            got += [part.data for part in step.parts]
         lines = [line for line in b"".join(got).split(b"\n") if line.startswith(b"data")]
         assert sorted(lines) == [b"data: inventory 1", b"data: orders 1"]
 
@@ -186,5 +185,5 @@ async def test_a_heartbeat_waits_for_the_end_of_a_round(node: Node) -> None:
         while subscriber.state is State.LAGGING:
             step = node.hub.advance(subscriber)
             assert isinstance(step, Send)
-            got.append(step.data)
+            got += [part.data for part in step.parts]
         assert b"".join(got).count(b"data: orders 1") == 1

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from broadcaster.core.event import ZERO
+from broadcaster.core.steps import Greeting
 from broadcaster.core.subscriber import State, Subscriber
 from broadcaster.core.subscription import Subscription
 from broadcaster.node.node import Node
@@ -129,7 +130,7 @@ async def test_a_drain_takes_its_time() -> None:
     node = Node(Settings(redis_url="redis://unused", drain_s=0.2))
     subscribers = [subscriber() for _ in range(40)]
     for one in subscribers:
-        node.hub.add(one, {"inventory": ZERO})
+        node.hub.add(one, {"inventory": ZERO}, Greeting(1))
     drain = asyncio.create_task(node.drain())
     ended = await until(lambda: sum(one.state is State.ENDED for one in subscribers))
     assert ended < 40

@@ -80,7 +80,7 @@ def event(ms: int) -> Frame:
 
 
 def connect(hub: Hub, sink: FakeSink) -> Connection:
-    return Connection(hub, Questions(nobody), sink, Serve(A, {"a": ZERO}))
+    return Connection(hub, Questions(nobody), sink, Serve(A, {"a": ZERO}), 1)
 
 
 async def nobody(stream: str, question: Question) -> Answer:
@@ -138,9 +138,7 @@ async def test_others_run_between_two_pages_of_a_replay() -> None:
 async def test_a_newcomer_gets_all_that_is_small_in_one_write() -> None:
     hub, sink = Hub({"a": Window(10, 100_000)}), FakeSink()
     hub.windows["a"].append([event(1), event(2)])
-    connection = Connection(
-        hub, Questions(nobody), sink, Serve(A, {"a": ZERO}, resumed=True), b"retry: 1\n\n"
-    )
+    connection = Connection(hub, Questions(nobody), sink, Serve(A, {"a": ZERO}, resumed=True), 1)
     task = asyncio.create_task(connection.run(1.0))
     await until(lambda: hub.live)
     (written,) = sink.written
@@ -159,9 +157,7 @@ async def waiting_for_redis(hub: Hub, sink: FakeSink) -> tuple[Connection, async
         await asyncio.Event().wait()
         raise AssertionError("it waits for ever")
 
-    connection = Connection(
-        hub, Questions(slow), sink, Serve(A, {"a": ZERO}, resumed=True), b"retry: 1\n\n"
-    )
+    connection = Connection(hub, Questions(slow), sink, Serve(A, {"a": ZERO}, resumed=True), 1)
     hub.windows["a"].restart(EventId(5, 0))
     task = asyncio.create_task(connection.run(1.0))
     await until(lambda: bool(asked))

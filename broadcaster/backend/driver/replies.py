@@ -22,16 +22,18 @@ def raw_stream_replies(client: AsyncClient) -> None:
     client.set_response_callback("XREVRANGE", entries)
 
 
-def connections_made(client: AsyncClient) -> int:
-    """How many connections this client has opened: if the number grows, a command may have gone
-    to another server than the one before it, although no error told of it."""
+def counting_class(client: AsyncClient) -> Any:
+    """The class of a client's connections, which counts in `made` those that it has opened.
+
+    If the number grows, a command may have gone to another server than the one before it, although
+    no error told of it.
+    """
     pool_or_options: Any = (
         vars(client.connection_pool)
         if isinstance(client, redis.asyncio.Redis)
         else client.connection_kwargs
     )
-    made: int = getattr(pool_or_options["connection_class"], "made", 0)
-    return made
+    return pool_or_options["connection_class"]
 
 
 def entries(response: Any, **_: Any) -> list[Any]:

@@ -7,6 +7,7 @@ decided by the endpoint, which asks the node.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -15,7 +16,6 @@ from broadcaster.core.cursor import parse_start
 from broadcaster.core.opening import Wanted
 from broadcaster.core.subscription import ReshardedError, Subscription, restore
 from broadcaster.errors import InvalidCursorError, InvalidRequestError, UnknownChannelError
-from broadcaster.web.head import header
 
 CURSOR_PARAMS = ("lastEventId", "lastEventID", "Last-Event-ID", "last_event_id")
 """Query parameters that mean what the header `Last-Event-ID` means, the first of them first.
@@ -25,6 +25,9 @@ page of another origin may need a preflight.
 """
 
 _MAX_FIELDS = 100
+
+# Clients of a channel want few different things, and those with equal wishes share one object.
+_subscription = lru_cache(maxsize=1024)(Subscription.to)
 
 
 def read(
@@ -49,7 +52,7 @@ def read(
     query = _query(scope)
     chosen = (channel,) if channel else tuple(_named(query, channels))
     keys = [key] if key else query.get(channel.key_param if channel else "key", [])
-    subscription = Subscription.to(chosen, keys, query.get("type", []))
+    subscription = _subscription(chosen, tuple(keys), tuple(query.get("type", ())))
     if (text := _cursor(scope, query)) is not None:
         return _at_cursor(text, chosen, subscription)
     if text := query.get("from", [""])[0]:
@@ -80,12 +83,12 @@ def _named(query: dict[str, list[str]], channels: Mapping[str, Channel]) -> list
 
 def _cursor(scope: Any, query: dict[str, list[str]]) -> str | None:
     """The text of the client's cursor; None if it has come without one."""
-    given = header(scope, b"last-event-id")
-    if given is not None:
-        return given.decode("latin-1")
-    for name in CURSOR_PARAMS:
-        if name in query:
-            return query[name][-1]  # a client that adds it to its URL each time adds the newest
+    for name, value in scope["headers"]:
+        if name == b"last-event-id":
+            return str(value, "latin-1")
+    for param in CURSOR_PARAMS:
+        if param in query:
+            return query[param][-1]  # a client that adds it to its URL each time adds the newest
     return None
 
 

@@ -17,7 +17,7 @@ from broadcaster import (
     connect_sync,
 )
 from broadcaster.backend.driver.errors import UNAVAILABLE
-from broadcaster.backend.driver.replies import connections_made, raw_stream_replies
+from broadcaster.backend.driver.replies import counting_class, raw_stream_replies
 from tests.backend.conftest import Proxy
 from tests.channels import named
 from tests.wait import until
@@ -89,10 +89,10 @@ async def test_a_connection_that_is_replaced_without_a_word_is_counted(redis_url
     client: Any = connect(redis_url)
     other: Any = connect(redis_url)
     assert await client.ping()
-    assert connections_made(client) == 1
-    assert connections_made(other) == 0
+    assert counting_class(client).made == 1
+    assert counting_class(other).made == 0
     await other.client_kill_filter(_type="normal", skipme=True)
     assert await client.ping()
-    assert connections_made(client) == 2
+    assert counting_class(client).made == 2
     await client.aclose()
     await other.aclose()

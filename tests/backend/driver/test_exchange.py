@@ -12,7 +12,7 @@ from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import ResponseError
 
 from broadcaster import connect
-from broadcaster.backend.driver.replies import connections_made
+from broadcaster.backend.driver.replies import counting_class
 from broadcaster.backend.stream import RedisStream, id_of
 from broadcaster.core.event import ZERO, EventId
 from tests.wait import until
@@ -83,10 +83,10 @@ async def test_nothing_new_is_proven_when_the_wait_is_over(stream: RedisStream) 
 
 async def test_one_connection_serves_all_reads(stream: RedisStream) -> None:
     await add(stream, 1)
-    made = [connections_made(stream._client)]
+    made = [counting_class(stream._client).made]
     for _ in range(3):
         await stream.read_on(EventId(1, 0), 10, 0.01)
-        made.append(connections_made(stream._client))
+        made.append(counting_class(stream._client).made)
     assert made[1:] == [made[1]] * 3
 
 
