@@ -410,7 +410,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "broadcaster/core/subscription.py",
         'return b"" if isinstance(position, Boundary) else b"%d-%d" % position',
         'return b"%d-%d" % position',
-        (_CURSOR + "test_a_single_position_that_is_nobodys_id_is_not_told",),
+        (_SUBSCRIPTION + "test_a_single_position_that_is_nobodys_id_is_not_told",),
     ),
     Mutant(
         "cursor: a composite one leaves a position out",
