@@ -9,7 +9,7 @@ COMPILE := $(BIN)/pip-compile --quiet --strip-extras --no-emit-index-url --no-em
 	--no-emit-find-links --no-emit-options --no-header --generate-hashes --allow-unsafe
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: install demo quick test compose-test chaos chaos-quick mutants mutants-core coverage coverage-all check docs tables bench bench-quick lock wheel release-check clean
+.PHONY: install demo quick test compose-test chaos chaos-quick mutants mutants-core coverage coverage-all check docs tables bench bench-quick trips lock wheel release-check clean
 
 install: .venv/.installed
 
@@ -62,6 +62,10 @@ bench: install
 # Half a minute: fails if a delivery costs more than 1.6 times the kernel's send.
 bench-quick: install
 	$(BIN)/python -m bench --quick
+
+# How many files a reader has to follow: a reconnect, and an event on its way to a client.
+trips: install
+	$(BIN)/python -m bench.trips $(ARGS)
 
 # Real faults at real servers; SEED=7 plays the same again, SEED="7 8 9" with one after the other.
 chaos: install
