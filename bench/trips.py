@@ -111,8 +111,8 @@ async def measure(redis_url: str) -> list[Trip]:
 
 async def _add(client: redis.asyncio.Redis, data: str) -> str:
     packed = msgpack.packb(["message", "", data])
-    id_: bytes = await client.xadd("inventory", {b"m": packed})
-    return id_.decode()
+    id_ = await client.xadd("inventory", {b"m": packed})
+    return id_ if isinstance(id_, str) else id_.decode()
 
 
 async def _watch_nothing(_: Health) -> None:
