@@ -194,6 +194,9 @@ class World(Node):
             tailer = Tailer(link, self.hub.windows[name], max_event_bytes=10_000)
             self.tailing[name] = (tailer.changes(), None)
 
+    def start(self) -> None:
+        """Nothing runs by itself here."""
+
     def tail(self, name: str, *, slow: bool = False) -> bool:
         """Let a tailer go on until it has read something or must wait."""
         self.links[name].slow = slow

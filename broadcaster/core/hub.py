@@ -174,8 +174,8 @@ class Hub:
             self.end(subscriber, Ending.COMPLETE)
         for subscriber in tuple(self._waiting[stream]):
             self._stop_waiting(subscriber)
-            if subscriber.resume:
-                subscriber.resume.grew(stream)
+            assert subscriber.resume is not None  # only a lagging subscriber waits
+            subscriber.resume.grew(stream)
             subscriber.wake()
 
     def _deliveries(self, stream: str, frames: Sequence[Frame]) -> list[Delivery]:

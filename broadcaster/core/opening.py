@@ -83,11 +83,6 @@ class Wanted:
     unreadable: str | None = None
 
     @property
-    def resumed(self) -> bool:
-        """Return True if the client has come with a cursor."""
-        return bool(self.positions) or self.unreadable is not None
-
-    @property
     def on_demand(self) -> Channel | None:
         """The channel that is made on demand, if it is one."""
         return next((channel for channel in self.channels if channel.requests), None)

@@ -561,3 +561,23 @@ def test_a_round_that_fails_is_made_up_for_by_catching_up(monkeypatch: pytest.Mo
 
 def fail(_: bytes) -> None:
     raise RuntimeError
+
+
+def test_an_ended_subscriber_learns_of_no_change() -> None:
+    hub = make_hub()
+    fan_out(hub, "a", event(1), event(2))
+    ended = Client(hub).live()
+    hub.end(ended.subscriber, Ending.DRAIN, b"bye")
+    hub.rewind("a", EventId(1, 0))
+    hub.restart("a", EventId(9, 0), complete=True)
+    assert ended.subscriber.state is State.ENDED
+    assert ended.data == []
+
+
+def test_a_response_that_ends_before_it_begins_has_only_its_farewell() -> None:
+    hub = make_hub()
+    subscriber = Subscriber(A, write=lambda _: None, wake=lambda: None, pushed=True)
+    hub.end(subscriber, Ending.DRAIN, b"bye")
+    hub.add(subscriber, {"a": ZERO}, Greeting(1))
+    assert (subscriber.state, subscriber.farewell) == (State.ENDED, b"bye")
+    assert subscriber.resume is None

@@ -196,6 +196,7 @@ def test_an_answer_counts_once_and_only_for_what_was_asked_last() -> None:
     request.answer(None)
     request.step()
     request.opening.answered(request.asked[0], at(7))  # late
+    request.opening.answered(Ask("b", Beginning()), at(7))  # never asked
     assert request.step() == Wait(For.LOG)
     request.answer(at(2))
     request.answer(at(3))

@@ -43,15 +43,15 @@ def test_channels_keys_and_types() -> None:
 @pytest.mark.parametrize("param", ["lastEventId", "lastEventID", "Last-Event-ID", "last_event_id"])
 def test_a_cursor_may_come_in_the_query(param: str) -> None:
     wanted = asked(f"{param}={ID}")
-    assert (wanted.positions, wanted.resumed) == ({"inventory": ID}, True)
+    assert (wanted.positions, wanted.unreadable) == ({"inventory": ID}, None)
     assert asked(f"{param}={ID}&from=earliest").start is None
     newer = asked(f"{param}={ID}", last_id="1710000000009-0")
     assert newer.positions == {"inventory": EventId(1710000000009, 0)}
     unreadable = asked(f"{param}=nonsense&from=earliest")
     assert (unreadable.unreadable, unreadable.positions) == ("nonsense", {})
-    assert unreadable.resumed
+    assert unreadable.positions or unreadable.unreadable is not None
     empty = asked(f"{param}=&from=earliest")  # of a client that has seen no id yet
-    assert (empty.start, empty.resumed) == ("earliest", False)
+    assert (empty.start, empty.positions, empty.unreadable) == ("earliest", {}, None)
 
 
 def test_of_cursors_in_the_query_the_newest_counts_and_the_first_name() -> None:
@@ -85,7 +85,8 @@ def test_where_to_begin() -> None:
     assert asked("from=10m").start == NOW_MS - 600_000
     assert asked("from=2020-01-01T00:00:00Z").start == 1_577_836_800_000
     assert asked(f"from={ID}").positions == {"inventory": ID}
-    assert asked("from=&lastEventId=").resumed is False
+    nothing = asked("from=&lastEventId=")
+    assert (nothing.positions, nothing.unreadable) == ({}, None)
     other_shards = asked("from=tickets.7=1-0", path="tickets")
     assert other_shards.unreadable == "tickets.7=1-0"
 
