@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
-from broadcaster.core import rules, sse
+from broadcaster.core import sse
 from broadcaster.core.cursor import Positions
 from broadcaster.core.event import ZERO, Event, EventId
 from broadcaster.core.filter import KeysAndTypes
@@ -22,7 +21,6 @@ from broadcaster.core.window import Window
 
 A = Subscription(("a",))
 AB = Subscription(("a", "b"))
-NOTE = Path(__file__).parents[2] / "docs" / "design" / "001-continuity.md"
 
 
 def at(ms: int) -> EventId:
@@ -404,20 +402,3 @@ def test_an_unreadable_cursor_is_a_reset_of_each_stream() -> None:
     assert hello.count(told) == 2
     assert +of.resets == {("a", "invalid"): 1, ("b", "invalid"): 1}
     assert +of.resumes == {"reset": 1}
-
-
-# The table
-
-
-def test_every_situation_has_a_rule_for_everything_that_can_be_said() -> None:
-    assert rules.STARTS.keys() | rules.RULES.keys() == set(rules.Situation)
-    for rule in (*rules.STARTS.values(), *rules.RULES.values()):
-        assert (rules.Said.UNASKED in rule.then) == (rule.asks is None)
-    used = {outcome for r in rules.RULES.values() for outcome in r.then.values()}
-    used |= {outcome for r in rules.STARTS.values() for outcome in r.then.values()}
-    assert used == set(rules.Outcome)
-
-
-@pytest.mark.parametrize("table", [rules.STARTS, rules.RULES], ids=["starts", "rules"])
-def test_the_design_note_has_the_table(table: rules.Table) -> None:
-    assert rules.as_markdown(table) in NOTE.read_text("utf-8"), rules.as_markdown(table)

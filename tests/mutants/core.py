@@ -269,8 +269,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "hub: who waits for this node is not woken",
         "broadcaster/core/hub.py",
-        "                subscriber.resume.grew(stream)\n            subscriber.wake()\n",
-        "                subscriber.resume.grew(stream)\n",
+        "            subscriber.resume.grew(stream)\n            subscriber.wake()\n",
+        "            subscriber.resume.grew(stream)\n",
         (_HUB + "test_a_subscriber_ahead_of_this_node_waits_for_it",),
     ),
     Mutant(

@@ -1,0 +1,120 @@
+"""What can happen to a stream in memory, as a node that follows it learns."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from broadcaster.backend.memory import MemoryLog
+from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.log import Batch, Change, Entry, Request, Restart, Rewind
+from broadcaster.core.sse import Frame
+from broadcaster.core.window import Window
+from broadcaster.errors import InvalidEventError
+from tests.wait import PATIENCE_S
+
+
+def at(ms: int) -> EventId:
+    return EventId(ms, 0)
+
+
+def ids(frames: list[Frame]) -> list[EventId]:
+    return [frame.id for frame in frames]
+
+
+class Follower:
+    """Applies what the log tells, as a node does."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self.window = Window(3, 1 << 20)
+        self.changes: AsyncGenerator[Change, None] = log.changes("pets", self.window)
+
+    async def next(self) -> Change:
+        async with asyncio.timeout(PATIENCE_S):
+            change = await anext(self.changes)
+        match change:
+            case Batch(frames):
+                self.window.append(frames)
+            case Rewind(position):
+                self.window.rewind(position)
+            case Restart(floor, frames, complete):
+                self.window.restart(floor, complete=complete)
+                self.window.append(frames)
+        return change
+
+
+@pytest.fixture
+def log() -> MemoryLog:
+    """A log with three entries."""
+    made = MemoryLog()
+    for ms in (2, 5, 9):
+        made.add("pets", id=at(ms))
+    return made
+
+
+async def test_ids_rise_and_are_made_from_the_clock() -> None:
+    log = MemoryLog()
+    first = log.add("pets")
+    assert first.ms > 1_700_000_000_000
+    assert log.add("pets") > first
+    with pytest.raises(ValueError, match="not greater"):
+        log.add("pets", id=first)
+
+
+async def test_an_event_that_no_node_could_deliver_is_refused(log: MemoryLog) -> None:
+    with pytest.raises(InvalidEventError):
+        log.add("pets", type="stream.live")
+    log.add("pets", type="sold", key="7", data={"n": 1}, id=at(12))
+    frame = await log.ask("pets", Entry(at(12)))
+    assert isinstance(frame, Frame)
+    assert (frame.type, frame.key, frame.data) == ("sold", "7", b'{"n":1}')
+
+
+async def test_a_trim_of_what_was_told_is_no_news(log: MemoryLog) -> None:
+    follower = Follower(log)
+    first = await follower.next()
+    assert isinstance(first, Restart)
+    assert (first.floor, ids(first.frames), first.complete) == (ZERO, [at(2), at(5), at(9)], True)
+    log.trim("pets", 0)
+    log.add("pets", id=at(12))
+    change = await follower.next()
+    assert isinstance(change, Restart)  # what lay between can't be told any more
+    assert (ids(change.frames), change.complete) == ([at(12)], True)
+
+
+async def test_a_rewind_is_told_once_to_those_who_were_ahead(log: MemoryLog) -> None:
+    follower = Follower(log)
+    await follower.next()
+    log.rewind("pets", at(5))
+    assert await follower.next() == Rewind(at(5))
+    log.add("pets", id=at(7))
+    change = await follower.next()
+    assert isinstance(change, Batch)
+    assert ids(change.frames) == [at(7)]
+
+
+async def test_a_stream_that_is_cleared_begins_anew(log: MemoryLog) -> None:
+    follower = Follower(log)
+    await follower.next()
+    log.clear("pets")
+    log.clear("pets")
+    change = await follower.next()
+    assert change == Restart(ZERO, [], complete=True)
+    log.add("pets", id=at(1))
+    assert isinstance(await follower.next(), Batch)
+
+
+async def test_a_window_gets_the_newest_entries_that_fit(log: MemoryLog) -> None:
+    log.add("pets", id=at(12))
+    change = await Follower(log).next()
+    assert isinstance(change, Restart)
+    assert ids(change.frames) == [at(5), at(9), at(12)]
+    assert (change.floor, change.complete) == (at(5).before(), False)
+
+
+async def test_a_request_is_no_question(log: MemoryLog) -> None:
+    with pytest.raises(TypeError):
+        await log.ask("pets", Request("requests", "key"))
+    await log.aclose()

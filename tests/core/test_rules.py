@@ -1,0 +1,51 @@
+"""The table of the resume rule is complete, and the design note shows it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from broadcaster.core import rules
+from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.log import Answer, AtOrBefore, Beginning, Past
+from broadcaster.core.rules import Said
+
+NOTE = Path(__file__).parents[2] / "docs" / "design" / "001-continuity.md"
+
+
+def test_every_situation_has_a_rule_for_everything_that_can_be_said() -> None:
+    assert rules.STARTS.keys() | rules.RULES.keys() == set(rules.Situation)
+    for rule in (*rules.STARTS.values(), *rules.RULES.values()):
+        assert (rules.Said.UNASKED in rule.then) == (rule.asks is None)
+    used = {outcome for r in rules.RULES.values() for outcome in r.then.values()}
+    used |= {outcome for r in rules.STARTS.values() for outcome in r.then.values()}
+    assert used == set(rules.Outcome)
+
+
+@pytest.mark.parametrize("table", [rules.STARTS, rules.RULES], ids=["starts", "rules"])
+def test_the_design_note_has_the_table(table: rules.Table) -> None:
+    assert rules.as_markdown(table) in NOTE.read_text("utf-8"), rules.as_markdown(table)
+
+
+def test_a_rule_asks_about_the_position() -> None:
+    at = EventId(5, 0)
+    assert rules.question(rules.RULES[rules.Situation.BEFORE_WINDOW], at) == AtOrBefore(at)
+    assert rules.question(rules.RULES[rules.Situation.BEFORE_ALL], at) == Beginning()
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (True, Said.YES),
+        (False, Said.NO),
+        (None, Said.NONE),
+        (ZERO, Said.POSITION),
+        (Past([], EventId(5, 0), proven=True), Said.NOTHING_MORE),
+        (Past([], EventId(6, 0), proven=True), Said.PROVEN),
+        (Past([], EventId(6, 0), proven=False), Said.UNPROVEN),
+        (Past([], EventId(5, 0), proven=False), Said.UNPROVEN),
+    ],
+)
+def test_an_answer_says_one_thing(answer: Answer, said: Said) -> None:
+    assert rules.said(answer, EventId(5, 0)) is said

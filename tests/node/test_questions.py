@@ -1,0 +1,85 @@
+"""The way of questions to the log: pauses, shared trouble, and windows that are still loading."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from broadcaster.core.channel import Channel
+from broadcaster.core.log import Answer, Exists, Question
+from broadcaster.core.opening import Opening, Serve, Wanted
+from broadcaster.core.resume import Resume
+from broadcaster.core.steps import Ask, For, Greeting, Wait
+from broadcaster.core.subscription import Subscription
+from broadcaster.core.wire import Shed
+from broadcaster.errors import BackendUnavailableError
+from broadcaster.node.questions import Questions
+from tests.core.test_resume import A, at, context
+from tests.wait import PATIENCE_S
+
+CHANNEL = Channel(name="a", path="/a")
+
+
+class Log:
+    """Answers what a test has written down, in order; an exception is raised."""
+
+    def __init__(self, *answers: Answer | Exception) -> None:
+        self.answers = list(answers)
+        self.asked: list[tuple[str, Question]] = []
+        self.pauses = 0
+
+    async def ask(self, stream: str, question: Question) -> Answer:
+        self.asked.append((stream, question))
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def pause(self) -> None:
+        self.pauses += 1
+
+    def questions(self) -> Questions:
+        return Questions(self.ask, pause=self.pause)
+
+
+def behind() -> tuple[Resume, Ask]:
+    """A machine that asks about a position ahead of the window."""
+    resume = Resume(context(), A, {"a": at(5)}, resumed=True, greeting=Greeting(1))
+    resume.step()
+    ask = resume.step()
+    assert isinstance(ask, Ask)
+    return resume, ask
+
+
+async def test_an_answer_reaches_the_machine_and_wakes_its_connection() -> None:
+    log, woken = Log(True), asyncio.Event()
+    resume, ask = behind()
+    async with asyncio.timeout(PATIENCE_S):
+        await log.questions().ask(resume, ask, woken.set)
+        await woken.wait()
+    assert log.asked == [("a", Exists(at(5)))]
+    assert resume.step() == Wait(For.TAILER, ("a",))
+    assert log.pauses == 0
+
+
+async def test_a_log_that_is_away_is_asked_again_after_a_pause() -> None:
+    log, woken = Log(BackendUnavailableError("away")), asyncio.Event()
+    resume, ask = behind()
+    await log.questions().answer(resume, ask, woken.set)
+    assert (log.pauses, woken.is_set()) == (1, True)
+    assert isinstance(resume.step(), Ask)
+
+
+@pytest.mark.parametrize("loads", [True, False])
+async def test_windows_are_waited_for_once(loads: bool) -> None:
+    reason: Shed | None = Shed.LOADING
+
+    async def load() -> bool:
+        nonlocal reason
+        reason = None if loads else Shed.LOADING
+        return loads
+
+    opening = Opening(context(), lambda _: reason, Wanted((CHANNEL,), Subscription(("a",))), 0)
+    found = await Log().questions().open(opening, opening.step(), load)
+    assert isinstance(found, Serve) if loads else found is Shed.LOADING
