@@ -9,8 +9,7 @@ comes first.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -26,18 +25,9 @@ from broadcaster.core.steps import Ask, Greeting, Reset, Send
 from broadcaster.core.subscriber import State, Subscriber
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.window import Window
+from tests.test_interleavings import finish
 
 STREAMS = ("a", "b")
-T = TypeVar("T")
-
-
-def finish(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that has nothing to wait for."""
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
-    raise AssertionError("it waited")
 
 
 class Asked(NamedTuple):
