@@ -18,6 +18,9 @@ from broadcaster.core.rules import RULES, Outcome, Said, Situation, question, sa
 from broadcaster.core.steps import Ask
 from broadcaster.core.window import Place, Window
 
+MAX_ASKED = 8
+"""Questions that a subscriber of many streams may have open at a time."""
+
 _SITUATIONS = {
     Place.COVERED: Situation.COVERED,
     Place.UNKNOWN: Situation.UNKNOWN,
@@ -66,7 +69,7 @@ class Inquiry:
         dropped: streams of which the client has seen a history that was dropped since.
     """
 
-    __slots__ = ("_open", "_position", "_windows", "dropped")
+    __slots__ = ("_asked", "_open", "_position", "_windows", "dropped")
 
     def __init__(self, windows: Mapping[str, Window], position: Positions) -> None:
         """Begin.
@@ -79,6 +82,7 @@ class Inquiry:
         self._windows = windows
         self._position = position
         self._open: dict[str, _Open] = {}
+        self._asked: set[str] = set()  # streams with a question that has no answer yet
 
     def outcome(self, stream: str) -> Outcome | Ask:
         """What follows from what is known about a stream, or what to ask first."""
@@ -93,6 +97,9 @@ class Inquiry:
         if rule.asks is None:
             return rule.then[Said.UNASKED]
         if open_.question is None:
+            if len(self._asked) >= MAX_ASKED:
+                return Outcome.WAIT_LOG
+            self._asked.add(stream)
             open_.question = question(rule, self._position[stream])
             return Ask(stream, open_.question)
         if not open_.answer:
@@ -117,6 +124,7 @@ class Inquiry:
             situation: that it is in.
             reason: of the reset that needs to know more.
         """
+        self._forget(stream)
         self._open[stream] = _Open(situation, reason)
 
     def reason(self, stream: str) -> str:
@@ -129,8 +137,12 @@ class Inquiry:
 
     def settle(self, stream: str) -> None:
         """Forget what was asked about a stream, and that its history was dropped."""
-        self._open.pop(stream, None)
+        self._forget(stream)
         self.dropped -= {stream}
+
+    def _forget(self, stream: str) -> None:
+        self._open.pop(stream, None)
+        self._asked.discard(stream)
 
     # What happens meanwhile; `Resume` says what each one means
 
@@ -139,6 +151,7 @@ class Inquiry:
         if open_ is None or open_.question is not ask.question or open_.answer:
             return True
         open_.answer = (answer,)
+        self._asked.discard(ask.stream)
         then = RULES[open_.situation].then
         return then[said(answer, self._position[ask.stream])] is not Outcome.WAIT_LOG
 
@@ -146,6 +159,7 @@ class Inquiry:
         open_ = self._open.get(ask.stream)
         if open_ is not None and open_.question is ask.question:
             open_.question, open_.answer = None, ()
+            self._asked.discard(ask.stream)
 
     def grew(self, stream: str) -> None:
         open_ = self._open.get(stream)
@@ -153,7 +167,7 @@ class Inquiry:
             del self._open[stream]
 
     def rewritten(self, stream: str) -> None:
-        self._open.pop(stream, None)
+        self._forget(stream)
         self.note_dropped(stream)
 
     def note_dropped(self, stream: str) -> None:

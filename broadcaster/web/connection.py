@@ -65,7 +65,7 @@ class Connection:
         self._hub = hub
         self._questions = questions
         self._sink = sink
-        self._begin = serve, Greeting(retry_ms, serve.unreadable)
+        self._begin: tuple[Serve, Greeting] | None = serve, Greeting(retry_ms, serve.unreadable)
         self._asking: dict[str, Asking] | None = None  # the last one of each stream
         self.subscriber = Subscriber(
             serve.subscription,
@@ -84,9 +84,9 @@ class Connection:
 
     def open(self) -> None:
         """Let the hub know the subscriber."""
-        serve, greeting = self._begin
+        assert self._begin is not None
+        (serve, greeting), self._begin = self._begin, None
         self._hub.add(self.subscriber, serve.positions, greeting, resumed=serve.resumed)
-        del self._begin
 
     def close(self) -> None:
         """Let the hub forget the subscriber, and ask nothing more. May be called twice."""

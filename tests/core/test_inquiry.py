@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broadcaster.core.inquiry import Inquiry
+from broadcaster.core.inquiry import MAX_ASKED, Inquiry
 from broadcaster.core.log import Exists, PageAfter, Past
 from broadcaster.core.rules import Outcome, Situation
 from broadcaster.core.steps import Ask
@@ -75,3 +75,24 @@ def test_a_dropped_history_is_found_when_the_stream_was_rewritten() -> None:
     assert of.outcome("a") is Outcome.ROLLBACK
     of.settle("a")
     assert not of.dropped
+
+
+def test_few_questions_are_open_at_a_time() -> None:
+    """Or each of a thousand clients of a hundred shards would ask a hundred questions at once."""
+    streams = [f"s{number}" for number in range(MAX_ASKED + 3)]
+    windows = {stream: Window(100, 100_000) for stream in streams}
+    of = Inquiry(windows, dict.fromkeys(streams, at(5)))
+    found = [of.outcome(stream) for stream in streams]
+    assert [isinstance(outcome, Ask) for outcome in found] == [True] * MAX_ASKED + [False] * 3
+    assert set(found[MAX_ASKED:]) == {Outcome.WAIT_LOG}
+    first, second, third = found[:3]
+    assert isinstance(first, Ask)
+    assert isinstance(second, Ask)
+    assert isinstance(third, Ask)
+    of.answered(first, True)
+    assert isinstance(of.outcome(streams[-1]), Ask)
+    of.failed(second)
+    assert isinstance(of.outcome(streams[-2]), Ask)
+    of.rewritten(third.stream)
+    assert isinstance(of.outcome(streams[-3]), Ask)
+    assert of.outcome(third.stream) is Outcome.WAIT_LOG

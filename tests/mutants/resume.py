@@ -110,7 +110,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "resume: an answer from before a rollback is believed",
         "broadcaster/core/inquiry.py",
-        "        self._open.pop(stream, None)\n        self.note_dropped(stream)\n",
+        "        self._forget(stream)\n        self.note_dropped(stream)\n",
         "        self.note_dropped(stream)\n",
         (_HUB + "test_what_redis_had_may_be_gone_when_history_has_changed",),
     ),
@@ -132,8 +132,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "resume: a connected client gets no reset for a dropped tail",
         "broadcaster/core/inquiry.py",
-        "        self._open.pop(stream, None)\n        self.note_dropped(stream)\n",
-        "        self._open.pop(stream, None)\n",
+        "        self._forget(stream)\n        self.note_dropped(stream)\n",
+        "        self._forget(stream)\n",
         (_HUB + "test_a_changed_history_makes_everyone_on_the_stream_look_anew",),
     ),
     Mutant(
