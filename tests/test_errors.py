@@ -39,7 +39,7 @@ def test_an_unknown_channel_names_those_that_there_are() -> None:
     assert "dogs, pets" in str(error)
 
 
-def test_what_was_published_in_part_is_counted() -> None:
+def test_a_partial_publishing_counts_its_events() -> None:
     error = PartialPublishError([EventId(1, 0), None, EventId(1, 1)], OSError("cut"))
     assert str(error) == "2 events were published and 1 not for certain when this happened: cut"
 

@@ -48,7 +48,7 @@ def test_public_errors_are_those_of_the_errors_module() -> None:
         ("import broadcaster.commands.main", ("uvicorn", "starlette", "redis")),
     ],
 )
-def test_what_is_not_needed_is_not_loaded(code: str, unwanted: tuple[str, ...]) -> None:
+def test_unneeded_modules_are_not_loaded(code: str, unwanted: tuple[str, ...]) -> None:
     """Loading a web server takes longer than all else that a small program does."""
     shown = f"import sys; {code}; print(*[n for n in {unwanted} if n in sys.modules])"
     run = subprocess.run([sys.executable, "-c", shown], capture_output=True, text=True, check=True)

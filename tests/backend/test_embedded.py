@@ -42,7 +42,7 @@ def test_it_comes_and_goes_without_a_trace() -> None:
     assert not server.directory.exists()
 
 
-def test_it_keeps_nothing_unless_told_to() -> None:
+def test_it_keeps_nothing_by_default() -> None:
     with EmbeddedRedis() as forgetful, EmbeddedRedis("--appendonly", "yes") as keeping:
         for server in (forgetful, keeping):
             with _client(server.port) as client:
@@ -91,7 +91,7 @@ def test_a_port_that_is_taken() -> None:
             pass
 
 
-def test_a_free_port_is_nobodys_and_no_connection_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_free_port_is_unused_and_no_connection_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", embedded.free_port())) as taken:
         free, port = embedded.free_port(), taken.getsockname()[1]
         ports = iter([port, port, free])

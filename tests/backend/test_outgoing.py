@@ -60,7 +60,7 @@ def test_no_events_are_no_batch() -> None:
     assert list(Commands([PETS], "channel").batches([], 10, [])) == []
 
 
-def test_a_refusal_in_a_batch_is_told_with_the_ids_of_the_others() -> None:
+def test_a_refusal_in_a_batch_is_reported_with_the_ids_of_the_others() -> None:
     ids: list[EventId | None] = []
     commands: list[Any] = [("XADD",)] * 4
     with pytest.raises(PartialPublishError) as caught:
@@ -76,7 +76,7 @@ def test_a_batch_that_was_answered_adds_its_ids() -> None:
     assert ids == [EventId(1, 0), EventId(5, 0)]
 
 
-def test_what_was_not_sent_at_all_is_no_partial_publishing() -> None:
+def test_a_batch_that_was_not_sent_is_no_partial_publishing() -> None:
     error = NotSentError()
     error.__cause__ = NoConnection("gone")
     assert isinstance(unsent([], error), BackendUnavailableError)

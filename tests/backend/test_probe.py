@@ -49,13 +49,13 @@ def test_a_command_that_a_node_needs_and_may_not_send_is_named(
         assert probe.why_not_add("pets") == ""
 
 
-def test_who_may_not_add_is_told_so(redis_url: str, store: Any) -> None:
+def test_a_missing_right_to_add_is_reported(redis_url: str, store: Any) -> None:
     with closing(limited(redis_url, store, "+@all", "-xadd", "-info")) as probe:
         assert "xadd" in probe.why_not_add("pets")
         assert probe.info() == {}
 
 
-def test_what_is_no_stream_can_not_be_read(redis_url: str, store: Any) -> None:
+def test_a_key_that_is_not_a_stream_can_not_be_read(redis_url: str, store: Any) -> None:
     store.set("pets", "text")
     with closing(Probe(redis_url)) as probe:
         assert "WRONGTYPE" in probe.why_not_read("pets")

@@ -72,7 +72,7 @@ async def test_streams_are_trimmed(redis_url: str, client: Any) -> None:
         Outgoing("pets", data=object()),
     ],
 )
-async def test_what_no_node_could_deliver_is_not_sent(
+async def test_an_event_that_no_node_could_deliver_is_not_sent(
     client: Any, publisher: Publisher, event: Outgoing
 ) -> None:
     with pytest.raises(InvalidEventError):
@@ -101,7 +101,7 @@ async def test_any_number_of_tasks_may_publish(client: Any, publisher: Publisher
     assert await client.xlen("pets") == 1200
 
 
-async def test_an_invalid_event_after_the_first_batch_tells_what_was_stored(
+async def test_an_invalid_event_after_the_first_batch_reports_the_stored_ones(
     client: Any, publisher: Publisher
 ) -> None:
     events = [*(Outgoing("pets", data=n) for n in range(15)), Outgoing("pets", type="\n")]

@@ -46,7 +46,7 @@ async def page_of(replayer: Replayer, stream: str, after: EventId) -> Past:
     return page
 
 
-async def test_who_leaves_does_not_take_the_read_away_from_the_others(
+async def test_a_caller_that_leaves_does_not_cancel_the_read_for_the_others(
     stream: Watched, ids: list[EventId]
 ) -> None:
     replayer = Replayer({"pets": stream}, max_event_bytes=1000)
@@ -59,7 +59,7 @@ async def test_who_leaves_does_not_take_the_read_away_from_the_others(
     assert replayer.reads == 1
 
 
-async def test_what_nobody_waits_for_is_not_read(stream: Watched, ids: list[EventId]) -> None:
+async def test_a_read_without_callers_is_cancelled(stream: Watched, ids: list[EventId]) -> None:
     replayer = Replayer({"pets": stream}, max_event_bytes=1000)
     leavers = [asyncio.create_task(page_of(replayer, "pets", id_)) for id_ in ids for _ in range(2)]
     await asyncio.sleep(0)  # all of them wait

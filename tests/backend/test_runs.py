@@ -147,7 +147,7 @@ async def test_a_worker_that_stalls_just_before_it_writes(worker: Publisher) -> 
     assert mine.pieces == ["a", "b"]
 
 
-async def test_who_dies_between_the_last_event_and_the_queue(
+async def test_a_worker_that_dies_between_the_last_event_and_the_queue(
     worker: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await ask(worker)
@@ -202,7 +202,7 @@ async def test_a_worker_that_was_silent_does_not_take_its_own_run_twice(worker: 
     assert await run.complete(data=None)
 
 
-async def test_what_is_taken_before_redis_goes_away_is_found_again(
+async def test_a_request_taken_before_redis_goes_away_is_found_again(
     worker: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begin = Run.begin
@@ -229,7 +229,7 @@ async def test_what_is_taken_before_redis_goes_away_is_found_again(
     await until(both)
 
 
-async def test_what_is_given_back_is_taken_at_once(worker: Publisher) -> None:
+async def test_a_request_that_is_given_back_is_taken_at_once(worker: Publisher) -> None:
     id = await ask(worker)
     leaving, staying = queue(worker), queue(worker)
     await one(leaving)

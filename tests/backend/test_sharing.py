@@ -97,7 +97,7 @@ async def test_all_callers_get_the_error_and_the_next_one_reads_again() -> None:
     assert await shared.of("a", read) == "yes"
 
 
-async def test_closing_cancels_what_is_being_read(source: Source) -> None:
+async def test_closing_cancels_open_reads(source: Source) -> None:
     shared = SharedReads()
     task = asyncio.create_task(shared.of("a", source.read))
     await started(task)

@@ -92,7 +92,7 @@ async def test_an_equal_entry_does_not_vouch_for_those_before_it(
         assert await anext(changes) == Rewind(EventId(1, 0))
 
 
-async def test_what_is_added_during_the_proof_is_part_of_it(
+async def test_entries_added_during_the_proof_are_part_of_it(
     client: Any, stream: Busy, tailer: Tailer
 ) -> None:
     await add(client, "0 read")
@@ -107,7 +107,7 @@ async def test_what_is_added_during_the_proof_is_part_of_it(
         assert [frame.id for frame in change.frames] == [EventId(1, 1), EventId(1, 2)]
 
 
-async def test_what_is_trimmed_while_histories_are_compared_is_not_passed_over(
+async def test_entries_trimmed_during_a_comparison_are_not_passed_over(
     client: Any, stream: Busy, tailer: Tailer
 ) -> None:
     await add(client, "0 read, 1 read, 2 read")
@@ -121,7 +121,7 @@ async def test_what_is_trimmed_while_histories_are_compared_is_not_passed_over(
         assert [frame.id for frame in change.frames] == [EventId(1, 5), EventId(1, 6)]
 
 
-async def test_where_so_much_takes_too_long_less_is_read(
+async def test_a_slow_read_is_repeated_with_fewer_entries(
     client: Any, stream: Busy, tailer: Tailer
 ) -> None:
     await add(client, "0 read")

@@ -38,7 +38,7 @@ def test_a_target_is_missed_by_what_is_lacking() -> None:
     assert not Target("beside nchan", 0.5, None).result()["met"]
 
 
-def test_a_spread_that_is_too_wide_is_told() -> None:
+def test_a_spread_that_is_too_wide_is_reported() -> None:
     def rounds(*cpu: float) -> list[dict[str, float]]:
         return [{"cpu_us": value, "max_ms": value, "missed": value} for value in cpu]
 
@@ -50,7 +50,7 @@ def test_a_spread_that_is_too_wide_is_told() -> None:
     assert "11.0 (10.0 to 14.0 disturbed)" in rows_table(rows)
 
 
-def test_the_page_keeps_what_people_wrote(tmp_path: Path) -> None:
+def test_the_page_keeps_text_written_by_hand(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"before\n\n{BEGIN}\nold\n{END}\n\nafter\n")
     targets = [Target("p99 in ms", 20, 25.0).result()]

@@ -153,7 +153,7 @@ def test_a_chain_that_is_complete_must_reach_the_end() -> None:
     assert scribe.found() == {}
 
 
-def test_who_begins_at_the_oldest_entry_must_get_what_is_still_there() -> None:
+def test_a_client_that_begins_at_the_oldest_entry_must_get_all_that_is_retained() -> None:
     ledger = ledger_of("a")
     del ledger.final["a"][1000, 0]  # trimmed, perhaps before this client came
     scribe = Scribe(ledger).begin(Subscription(("a",), earliest=True))
@@ -198,7 +198,7 @@ def test_a_reset_covers_nothing_behind_where_it_goes_on_and_nothing_before_it_ca
     assert scribe.events().found() == {Fault.LOST: 4}
 
 
-def test_what_was_missing_when_a_reset_came_was_lost_though_it_comes_afterwards() -> None:
+def test_an_event_that_was_missing_at_a_reset_is_lost_even_if_it_comes_later() -> None:
     scribe = Scribe(ledger_of("a")).begin(ONE).events(10)
     scribe.at["a"] = (1110, 2)
     assert scribe.events(1).reset("a", (1050, 0)).events().found() == {Fault.LOST: 2}
@@ -216,7 +216,7 @@ def test_a_reset_must_not_go_past_what_is_still_there() -> None:
     assert scribe.found() == {Fault.LOST: 32}
 
 
-def test_nor_past_what_was_there_when_it_came_and_is_gone_since() -> None:
+def test_a_reset_must_not_go_past_an_entry_that_was_retained_when_it_came() -> None:
     ledger = ledger_of("a", count=3)
     ledger.final["a"].clear()
     ledger.cuts.append(Cut("a", 5.0, []))
@@ -229,7 +229,7 @@ def test_nor_past_what_was_there_when_it_came_and_is_gone_since() -> None:
     assert scribe.found() == {Fault.LOST: 2 + 2}  # the first two it never got, and these two
 
 
-def test_a_reset_of_a_cursor_that_nobody_sent_is_needless() -> None:
+def test_a_reset_of_a_cursor_that_was_never_sent_is_needless() -> None:
     scribe = Scribe(ledger_of("a")).begin(ONE).events()
     assert scribe.reset("a", (9999, 0), "invalid").report().needless == 1
 
@@ -256,14 +256,14 @@ def failed_over() -> Ledger:
     return ledger
 
 
-def test_what_a_failover_took_must_not_be_delivered_if_it_was_not_before() -> None:
+def test_an_event_that_a_failover_lost_must_not_be_delivered_afterwards() -> None:
     scribe = Scribe(failed_over()).begin(ONE).events(7)
     for added in scribe.ledger.added[-3:]:
         scribe.event(added)
     assert scribe.found() == {}
 
 
-def test_what_a_failover_took_is_a_phantom_unless_a_reset_says_so() -> None:
+def test_an_event_that_a_failover_lost_is_a_phantom_without_a_reset() -> None:
     scribe = Scribe(failed_over()).begin(ONE, a=(1060, 0))
     for added in scribe.ledger.added[7:9]:
         scribe.event(added)
@@ -282,7 +282,7 @@ def test_a_new_entry_must_not_follow_one_that_is_gone() -> None:
     assert scribe.found() == {Fault.PHANTOM: 1}
 
 
-def test_who_stands_at_an_entry_that_is_gone_must_be_told_though_it_was_not_sent_to_it() -> None:
+def test_a_cursor_at_a_lost_entry_must_be_reset_even_if_it_was_not_delivered() -> None:
     ledger, lost = failed_over(), (1070, 1)  # which this subscription leaves out
     scribe = Scribe(ledger).begin(KEYED).events(4).checkpoint(a=lost)
     assert scribe.found() == {Fault.PHANTOM: 1}
@@ -303,7 +303,7 @@ def test_a_stream_made_anew_owes_nothing_of_the_old_one() -> None:
     assert scribe.reset("a", (0, 0), "rollback").event(ledger.added[-1]).found() == {}
 
 
-def test_where_no_answer_came_the_stream_or_a_client_decides() -> None:
+def test_without_a_reply_the_stream_or_a_client_decides() -> None:
     ledger = ledger_of("a", count=3)
     never, there, rolled_back = (add(ledger, "a", None, 10 + n) for n in range(3))
     ledger.final["a"][5000, 0] = there.digest

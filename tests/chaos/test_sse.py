@@ -64,6 +64,6 @@ def test_chunks_are_taken_apart_however_they_arrive(bodies: list[bytes], cuts: l
     assert unchunker.ended
 
 
-def test_what_is_no_chunk_is_refused() -> None:
+def test_bytes_that_are_not_a_chunk_are_refused() -> None:
     with pytest.raises(ValueError, match="invalid literal"):
         Unchunker().feed(b"retry: 5\r\n\r\n")

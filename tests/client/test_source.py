@@ -73,7 +73,7 @@ async def test_an_id_may_be_any_text() -> None:
     assert script.header(1, "last-event-id") == source.last_event_id == "ä→"
 
 
-async def test_trouble_that_may_pass_is_waited_out_and_told() -> None:
+async def test_trouble_that_may_pass_is_waited_out_and_reported() -> None:
     told: list[str] = []
     away = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
     async with scripted(away, b"", OK + b"data: a\n\n", GONE) as script:
@@ -84,7 +84,7 @@ async def test_trouble_that_may_pass_is_waited_out_and_told() -> None:
     assert told[2:] == ["", "the response ended"]
 
 
-async def test_while_a_server_fails_nobody_asks_without_a_pause() -> None:
+async def test_reconnects_to_a_failing_server_have_a_pause() -> None:
     waits: list[float] = []
     away = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
     body = OK + b"retry: 0\ndata: a\n\n"
@@ -123,7 +123,7 @@ async def test_silence_is_trouble() -> None:
         (b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n", 200, "not an event stream"),
     ],
 )
-async def test_what_would_fail_again_is_an_error(answer: bytes, status: int, detail: str) -> None:
+async def test_a_permanent_refusal_is_an_error(answer: bytes, status: int, detail: str) -> None:
     async with scripted(answer) as script:
         with pytest.raises(StreamRefusedError, match=detail) as raised:
             await read(script.url)

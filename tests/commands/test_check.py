@@ -11,7 +11,7 @@ from broadcaster.commands.check import of_server
 from tests.command_line import Start, finished
 
 
-async def test_check_tells_that_redis_is_not_there(start: Start) -> None:
+async def test_check_reports_an_absent_redis(start: Start) -> None:
     status, lines, _ = await finished(
         await start("check", "--redis-url", "redis://127.0.0.1:1", env={"BROADCASTER_PROT": "1"})
     )
@@ -23,7 +23,7 @@ async def test_check_tells_that_redis_is_not_there(start: Start) -> None:
     assert (status, "BROADCASTER_REDIS_URL" in "".join(lines)) == (1, True)
 
 
-async def test_check_tells_of_eviction_and_missing_rights(start: Start) -> None:
+async def test_check_reports_eviction_and_missing_rights(start: Start) -> None:
     config = ("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
     with EmbeddedRedis(*config) as redis:
         status, lines, _ = await finished(await start("check", "--redis-url", redis.url))
@@ -85,9 +85,7 @@ GOOD = {
         ({"role": "slave"}, "warning", "replica"),
     ],
 )
-def test_what_a_server_says_of_itself_is_judged(
-    fields: dict[str, Any], level: str, text: str
-) -> None:
+def test_check_judges_a_servers_info(fields: dict[str, Any], level: str, text: str) -> None:
     assert {found.level for found in of_server(GOOD)} == {"ok"}
     (bad,) = [found for found in of_server({**GOOD, **fields}) if found.level != "ok"]
     assert bad.level == level

@@ -9,7 +9,7 @@ from tests.command_line import Start, at_least, finished, ready
 from tests.wait import until
 
 
-async def test_what_tail_writes_publish_reads_back(start: Start, redis_url: str) -> None:
+async def test_publish_reads_the_output_of_tail(start: Start, redis_url: str) -> None:
     node = await start("serve", "--port", "0", "--redis-url", redis_url)
     url = await node.url()
     await ready(url)
@@ -59,7 +59,7 @@ async def test_publish_does_not_wait_for_more(start: Start, redis_url: str) -> N
         await until(partial(at_least, publish.out, count))
 
 
-async def test_publish_refuses_what_can_not_work(start: Start) -> None:
+async def test_publish_refuses_invalid_options(start: Start) -> None:
     away = ("--redis-url", "redis://127.0.0.1:1")
     status, _, said = await finished(await start("publish", "nope", "--data", "1", *away))
     assert (status, "inventory" in said) == (2, True)

@@ -99,7 +99,7 @@ async def test_ctrl_c_is_a_clean_stop_too(start: Start, redis_url: str) -> None:
     assert node.err == []
 
 
-async def test_a_port_in_use_is_told_at_once(start: Start) -> None:
+async def test_a_port_in_use_is_reported_at_once(start: Start) -> None:
     taken = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
     async with taken:
         port = str(taken.sockets[0].getsockname()[1])

@@ -88,5 +88,5 @@ async def test_tail_ends_with_the_stream_a_refusal_or_its_pipe(
         ("https://i/s", (), "https://i/s?type=t&from=10m"),
     ],
 )
-def test_what_is_tailed_becomes_a_url(target: str, keys: tuple[str, ...], url: str) -> None:
+def test_arguments_of_tail_become_a_url(target: str, keys: tuple[str, ...], url: str) -> None:
     assert address(target, "http://h/", keys, ("t",), "10m") == url

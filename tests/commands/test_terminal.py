@@ -88,7 +88,7 @@ async def test_tail_writes_lines_for_people(
     assert await asyncio.wait_for(process.wait(), PATIENCE_S) == 0
 
 
-async def test_what_redis_had_no_room_for_is_told(start: Start) -> None:
+async def test_events_that_redis_had_no_room_for_are_reported(start: Start) -> None:
     line = orjson.dumps({"data": "x" * 4000}).decode() + "\n"
     with EmbeddedRedis("--maxmemory", "3mb", "--maxmemory-policy", "noeviction") as redis:
         publish = await start("publish", "inventory", "--redis-url", redis.url)

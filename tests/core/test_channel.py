@@ -16,7 +16,7 @@ def test_the_pet_store() -> None:
     assert orders.start_at(0) == "earliest"
 
 
-def test_the_stream_is_the_name_unless_it_is_told() -> None:
+def test_the_stream_has_the_channels_name_by_default() -> None:
     assert Channel(name="a", path="/a").streams == {"a": "a"}
     assert Channel(name="a", path="/a", stream="prod:a").streams == {"a": "prod:a"}
     assert Channel(name="a", path="/a", stream="p:a", shards=2).streams == {
@@ -50,7 +50,7 @@ def test_a_start_may_be_a_duration_back() -> None:
         {"window_bytes": -1},
     ],
 )
-def test_what_cannot_work_is_refused_and_named(wrong: dict[str, Any]) -> None:
+def test_invalid_channels_are_refused_and_named(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError) as caught:
         Channel(**({"name": "a", "path": "/a"} | wrong))
     assert next(iter(wrong)) in str(caught.value)
@@ -64,7 +64,7 @@ def test_the_shard_of_a_key_is_what_other_languages_compute() -> None:
     assert Channel(name="s", path="/s", shards=4).streams_of(["a", "b"]) == {"s.3", "s.1"}
 
 
-def test_a_streams_name_tells_its_channel_and_shard() -> None:
+def test_a_streams_name_has_its_channel_and_shard() -> None:
     assert without_shard("orders.12") == ("orders", 12)
     assert without_shard("a.b") == ("a.b", None)
     assert without_shard("orders") == ("orders", None)

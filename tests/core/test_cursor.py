@@ -26,7 +26,7 @@ def test_none_of_several_positions_is_left_out() -> None:
 
 
 @given(st.dictionaries(names, ids, min_size=1, max_size=5), st.none() | ids)
-def test_what_is_rendered_is_restored(positions: dict[str, EventId], run: EventId | None) -> None:
+def test_a_rendered_cursor_is_restored(positions: dict[str, EventId], run: EventId | None) -> None:
     text = render(positions, run).decode()
     assert parse(text) == (positions, run)
     # https://fetch.spec.whatwg.org/#cors-unsafe-request-header-byte
@@ -46,7 +46,7 @@ def test_what_is_rendered_is_restored(positions: dict[str, EventId], run: EventI
         "5-1" + " " * 65536,
     ],
 )
-def test_what_cannot_be_read_is_refused(text: str) -> None:
+def test_an_unreadable_cursor_is_refused(text: str) -> None:
     with pytest.raises(InvalidCursorError):
         parse(text)
 
@@ -82,7 +82,7 @@ def test_a_time_that_a_client_with_a_fast_clock_gives_is_now() -> None:
     ["", "now", "$", "+", "10", "10 m", "-1s", "2026-01-31", "2026-01-31T12:00:00",
      "2026-13-31T12:00:00Z", "1969-12-31T23:59:59Z", "2099-01-01T00:00:00Z", "x" * 70_000],
 )  # fmt: skip
-def test_starts_that_cannot_be_read_say_what_can(text: str) -> None:
+def test_an_unreadable_start_is_refused_with_the_accepted_forms(text: str) -> None:
     with pytest.raises(InvalidCursorError) as caught:
         parse_start(text, NOW)
     assert len(str(caught.value)) < 400

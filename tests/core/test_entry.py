@@ -77,7 +77,7 @@ def test_unknown_fields_beside_a_packed_one_are_ignored() -> None:
         (b"m", msgpack.packb(["a\nb", "k", "d"])),
     ],
 )
-def test_what_cannot_be_sent_safely_is_malformed(fields: tuple[bytes, ...]) -> None:
+def test_an_entry_that_cannot_be_sent_safely_is_malformed(fields: tuple[bytes, ...]) -> None:
     with pytest.raises(MalformedEntryError):
         read(*fields)
 
@@ -99,7 +99,7 @@ def fields_of(type_: str, key: str, data: Any) -> list[bytes]:
 
 
 @given(st.text().filter(str.isprintable), st.text(), st.text(max_size=200))
-def test_what_a_publisher_encodes_a_node_decodes(type_: str, key: str, data: str) -> None:
+def test_a_node_decodes_the_entries_of_a_publisher(type_: str, key: str, data: str) -> None:
     try:
         fields = fields_of(type_, key, data)
     except InvalidEventError:
@@ -150,7 +150,7 @@ def test_a_large_packed_field_is_not_even_unpacked(monkeypatch: pytest.MonkeyPat
     assert malformed == [EventId(1, 0)]
 
 
-def test_what_just_fits_is_unpacked() -> None:
+def test_a_packed_field_at_the_limit_is_unpacked() -> None:
     for size in (0, 31, 32, 255, 256, 65535, 65536):
         key, data = "k" * 31, "d" * size
         limit = 4 + len(key) + len(data)
@@ -201,7 +201,7 @@ def test_both_ways_lead_to_the_same_frames(rows: list[tuple[int, Any]]) -> None:
 
 @pytest.mark.parametrize("data", ["x", "", "two\nlines", "a\rb", b"bytes", {"n": 1}, None, 7, [1]])
 @pytest.mark.parametrize("type_", ["t", "", "message", None, "ä"])
-def test_what_is_packed(type_: str | None, data: Any) -> None:
+def test_events_that_are_packed(type_: str | None, data: Any) -> None:
     row = EventId(5, 1), [b"m", msgpack.packb([type_, "k", data])]
     found, bad = frames(row, row)
     assert found == [thorough(*row)] * 2
@@ -209,7 +209,7 @@ def test_what_is_packed(type_: str | None, data: Any) -> None:
     assert not bad
 
 
-def test_what_looks_like_three_values_is_an_array_or_malformed() -> None:
+def test_a_packed_field_is_an_array_of_three_or_malformed() -> None:
     for value in ("abc", {"a": 1, "b": 2, "c": 3}, ["t", "k"], ["t", 1, "d"], [1, "k", "d"]):
         at = EventId(5, 1)
         assert frames((at, [b"m", msgpack.packb(value)])) == ([sse.skipped(at)], [at])

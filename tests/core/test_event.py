@@ -43,7 +43,7 @@ def test_the_ends_have_no_neighbour_beyond() -> None:
         "\u0661-\u0662",
     ],
 )  # fmt: skip
-def test_what_is_no_id_is_refused_briefly(text: str) -> None:
+def test_an_invalid_id_is_refused_with_a_short_text(text: str) -> None:
     with pytest.raises(InvalidCursorError) as caught:
         EventId.parse(text)
     assert len(str(caught.value)) < 200

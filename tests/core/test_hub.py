@@ -215,7 +215,7 @@ def test_a_full_socket_is_left_out_and_catches_up() -> None:
     assert slow.data[1:] == [event(3).wire]
 
 
-def test_who_is_not_pushed_to_is_woken_and_reads_from_the_window() -> None:
+def test_a_subscriber_with_an_asgi_sink_is_woken_and_reads_from_the_window() -> None:
     hub = make_hub()
     client = Client(hub, pushed=False).live()
     fan_out(hub, "a", event(1))
@@ -248,7 +248,7 @@ def test_farewell() -> None:
     assert client.data == []
 
 
-def test_what_only_redis_knows_is_asked() -> None:
+def test_the_log_is_asked_about_positions_before_the_window() -> None:
     hub = make_hub()
     hub.windows["a"].restart(EventId(5, 0))
     behind = Client(hub, resumed=True)
@@ -284,7 +284,7 @@ def test_a_subscriber_ahead_of_this_node_waits_for_it() -> None:
     assert client.data == [event(3).wire, sse.live(b"3-0", 1)]
 
 
-def test_an_id_that_is_nobodys_is_a_reset_to_the_entry_before_it() -> None:
+def test_an_id_that_no_entry_has_is_a_reset_to_the_entry_before_it() -> None:
     hub = make_hub()
     fan_out(hub, "a", event(2), event(6))
     client = Client(hub, positions={"a": EventId(4, 0)})
@@ -306,7 +306,7 @@ def test_a_reset_without_an_entry_to_stand_on_has_no_id() -> None:
     assert client.data[0].startswith(b"event: stream.reset\n")
 
 
-def test_a_changed_history_makes_everyone_on_the_stream_look_anew() -> None:
+def test_a_changed_history_makes_all_subscribers_of_the_stream_catch_up() -> None:
     hub = make_hub()
     fan_out(hub, "a", event(1), event(2))
     past, both, other = (
@@ -328,7 +328,7 @@ def test_a_changed_history_makes_everyone_on_the_stream_look_anew() -> None:
     assert past.catch_up() == ("a", PageAfter(EventId(2, 0)))
 
 
-def test_an_id_that_was_lost_is_trusted_only_in_who_got_it_anew() -> None:
+def test_a_reused_id_is_trusted_only_if_it_was_sent_after_the_rewind() -> None:
     hub = make_hub()
     fan_out(hub, "a", event(1), event(2))
     hub.rewind("a", EventId(1, 0))
@@ -344,7 +344,7 @@ def test_an_id_that_was_lost_is_trusted_only_in_who_got_it_anew() -> None:
     assert +hub.resets == {("a", "rollback"): 1}
 
 
-def test_what_redis_had_may_be_gone_when_history_has_changed() -> None:
+def test_an_id_that_was_confirmed_is_asked_about_again_after_a_rewind() -> None:
     hub = make_hub()
     ahead, live = Client(hub, positions={"a": EventId(2, 0)}), Client(hub).live()
     asked = ahead.catch_up()
@@ -360,7 +360,7 @@ def test_what_redis_had_may_be_gone_when_history_has_changed() -> None:
     )
 
 
-def test_after_a_reset_it_is_told_anew_that_it_is_live() -> None:
+def test_a_second_stream_live_follows_a_reset() -> None:
     hub = make_hub()
     fan_out(hub, "a", event(1), event(2))
     client = Client(hub).live()
@@ -382,7 +382,7 @@ def test_only_the_quiet_get_a_heartbeat() -> None:
     assert sse.HEARTBEAT not in busy.data
 
 
-def test_a_heartbeat_moves_the_cursor_of_who_filters() -> None:
+def test_a_heartbeat_moves_the_cursor_of_a_filtered_subscriber() -> None:
     hub = make_hub()
     client = Client(hub, Subscription(("a",), KeysAndTypes.of(["k"]))).live()
     fan_out(hub, "a", event(5, "other"))
@@ -390,7 +390,7 @@ def test_a_heartbeat_moves_the_cursor_of_who_filters() -> None:
     assert client.data == [b":\nid: 5-0\n\n"]
 
 
-def test_a_heartbeat_does_not_move_the_cursor_of_who_lags() -> None:
+def test_a_heartbeat_does_not_move_the_cursor_of_a_lagging_subscriber() -> None:
     hub = make_hub()
     client = Client(hub, Subscription(("a",), KeysAndTypes.of(["k"]))).live()
     hub.lag(client.subscriber)
@@ -447,7 +447,7 @@ def test_audiences_of_few_share_a_slice(monkeypatch: pytest.MonkeyPatch) -> None
     assert all(len(client.data) == 1 for client in clients)
 
 
-def test_what_was_not_written_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_that_were_not_written_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writes, "SLICE", 1)
     hub = make_hub()
     clients = [Client(hub).live() for _ in range(3)]
@@ -462,7 +462,7 @@ def test_what_was_not_written_is_not_counted(monkeypatch: pytest.MonkeyPatch) ->
     assert hub.deliveries == 2
 
 
-def test_what_is_counted() -> None:
+def test_events_and_deliveries_are_counted() -> None:
     hub = make_hub()
     live, lagging = Client(hub, resumed=True).live(), Client(hub)
     assert (hub.live, len(hub.subscribers)) == (1, 2)
@@ -473,7 +473,7 @@ def test_what_is_counted() -> None:
     assert +hub.resumes == {"window": 1}
 
 
-def test_who_lags_when_a_response_ends_gets_the_terminal_event_first(
+def test_a_lagging_subscriber_gets_the_terminal_event_before_its_response_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(writes, "SLICE", 1)
@@ -508,7 +508,7 @@ def test_a_replay_of_nothing_gets_heartbeats_that_move_its_cursor() -> None:
     assert client.data[1:] == [sse.checkpoint(b"%d-0" % ms) for ms in (15, 30)]
 
 
-def test_what_the_window_holds_is_not_taken_from_redis() -> None:
+def test_events_in_the_window_are_not_read_from_redis() -> None:
     hub = make_hub()
     hub.windows["a"].restart(EventId(3, 0))
     client = Client(hub, positions={"a": EventId(1, 0)})

@@ -82,7 +82,7 @@ def partial_() -> Context:
     [("latest", at(9)), ("earliest", at(5).before()), (7, at(5)), (9, at(5)), (10, at(9)),
      (3, at(5).before())],
 )  # fmt: skip
-def test_what_the_window_tells_is_not_asked(start: Start, position: EventId) -> None:
+def test_an_answer_that_the_window_has_is_not_asked_for(start: Start, position: EventId) -> None:
     assert Request_(complete(), start=start).positions() == {"a": position}
 
 
@@ -122,7 +122,7 @@ def test_where_ids_lie_in_the_future_no_time_can_be_found() -> None:
     assert isinstance(Request_(of, start="earliest").step(), Serve)
 
 
-def test_who_has_seen_the_end_is_told_so() -> None:
+def test_a_client_that_saw_the_end_gets_no_content() -> None:
     returning: dict[str, Any] = {"channels": (ORDERS,), "keys": "k"}
     assert Request_(complete(), positions={"a": at(9)}, **returning).step() == NoContent()
     assert isinstance(Request_(complete(), positions={"a": at(5)}, **returning).step(), Serve)
@@ -204,7 +204,7 @@ def test_an_answer_counts_once_and_only_for_what_was_asked_last() -> None:
 
 
 @pytest.mark.parametrize("reason", [Shed.DRAINING, Shed.FULL])
-def test_the_door_is_asked_again_after_each_answer(reason: Shed) -> None:
+def test_the_limit_is_checked_again_after_each_answer(reason: Shed) -> None:
     request = Request_(partial_(), start="earliest")
     request.step()
     request.answer(at(2))
@@ -212,7 +212,7 @@ def test_the_door_is_asked_again_after_each_answer(reason: Shed) -> None:
     assert request.step() is reason
 
 
-def test_windows_are_waited_for() -> None:
+def test_an_opening_waits_for_its_windows() -> None:
     request = Request_(complete())
     request.reason = Shed.LOADING
     assert request.step() == Wait(For.WINDOW)

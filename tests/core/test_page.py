@@ -24,7 +24,7 @@ def is_made(pages: Pages, page: Page, subscription: Subscription = A, ms: int = 
     return pages.after(subscription, positions, subscription.streams) is not page
 
 
-def test_a_herd_shares_what_it_gets() -> None:
+def test_a_herd_shares_its_pages() -> None:
     pages = Pages(windows())
     page = pages.after(A, {"a": ZERO}, A.streams)
     assert (page.data.count(b"id: "), page.events, page.exhausted) == (5, 5, True)
@@ -44,7 +44,7 @@ def test_the_pages_of_many_places_do_not_pile_up() -> None:
     assert pages.after(A, {"a": ZERO}, A.streams) == first
 
 
-def test_who_shares_a_page_goes_on_alone() -> None:
+def test_subscribers_that_share_a_page_go_on_separately() -> None:
     hub = make_hub("a")
     fan_out(hub, "a", event(1), event(2))
     first, second = Client(hub).live(), Client(hub)

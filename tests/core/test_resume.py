@@ -93,7 +93,7 @@ def claims(of: Context, ms: int) -> Reader:
 # Each row
 
 
-def test_covered_a_page_of_the_window_and_joining_in_one_step() -> None:
+def test_covered_sends_a_page_of_the_window_and_joins_in_one_step() -> None:
     of = context()
     of.windows["a"].append([event(1), event(2), event(3)])
     reader = claims(of, 1)
@@ -104,7 +104,7 @@ def test_covered_a_page_of_the_window_and_joining_in_one_step() -> None:
     assert +of.resumes == {"window": 1}
 
 
-def test_dropped_a_rollback_to_where_the_histories_part() -> None:
+def test_dropped_is_a_rollback_to_where_the_histories_part() -> None:
     of = context()
     of.windows["a"].append([event(1), event(2), event(3)])
     of.windows["a"].rewind(at(1))
@@ -115,7 +115,7 @@ def test_dropped_a_rollback_to_where_the_histories_part() -> None:
     assert reader.sent[1:] == [4, ("live", 1)]
 
 
-def test_unknown_a_reset_to_the_entry_before() -> None:
+def test_unknown_is_a_reset_to_the_entry_before() -> None:
     of = context()
     of.windows["a"].append([event(2), event(6)])
     reader = claims(of, 4)
@@ -124,7 +124,7 @@ def test_unknown_a_reset_to_the_entry_before() -> None:
     assert reader.sent[1] == 6
 
 
-def test_behind_proven_pages_of_the_log_up_to_todays_floor() -> None:
+def test_behind_sends_proven_pages_of_the_log_up_to_todays_floor() -> None:
     of = context()
     of.windows["a"].restart(at(10), complete=False)
     reader = claims(of, 1)
@@ -219,7 +219,7 @@ def test_ahead_and_not_in_the_log_is_a_rollback() -> None:
     assert reader.told == [("rollback", "5-0", "3-0")]
 
 
-def test_a_heartbeat_makes_what_is_waited_for_be_asked_again() -> None:
+def test_a_heartbeat_repeats_the_question_that_is_waited_for() -> None:
     reader = claims(context(), 5)
     assert not reader.resume.beat()
     reader.run()
@@ -304,7 +304,7 @@ def test_two_streams_are_asked_about_at_once() -> None:
     assert reader.told == [("rollback", "1-0", "0-0")]
 
 
-def test_who_fell_behind_is_not_told_again_that_it_is_live() -> None:
+def test_a_subscriber_that_fell_behind_gets_no_second_stream_live() -> None:
     of = context()
     of.windows["a"].append([event(1), event(2)])
     resume = Resume(of, A, {"a": at(1)})
@@ -324,7 +324,7 @@ def test_a_full_socket_is_waited_for() -> None:
     assert reader.sent[0] == 1
 
 
-def test_only_what_was_sent_is_carried_by_a_heartbeat() -> None:
+def test_a_heartbeat_carries_only_a_position_that_was_sent() -> None:
     of = context()
     of.windows["a"].restart(at(10), complete=False)
     reader = claims(of, 1)
@@ -352,7 +352,7 @@ def test_the_end_comes_with_the_page_that_has_it() -> None:
     assert +of.resumes == {"window": 1}
 
 
-def test_how_it_was_served_is_counted_once() -> None:
+def test_a_resume_is_counted_once_by_its_source() -> None:
     of = context()
     of.windows["a"].append([event(2), event(6)])
     reader = claims(of, 4)

@@ -14,7 +14,7 @@ from broadcaster.core.rules import Said
 NOTE = Path(__file__).parents[2] / "docs" / "design" / "001-continuity.md"
 
 
-def test_every_situation_has_a_rule_for_everything_that_can_be_said() -> None:
+def test_every_situation_has_a_rule_for_each_answer() -> None:
     assert rules.STARTS.keys() | rules.RULES.keys() == set(rules.Situation)
     for rule in (*rules.STARTS.values(), *rules.RULES.values()):
         assert (rules.Said.UNASKED in rule.then) == (rule.asks is None)

@@ -43,7 +43,9 @@ def test_a_type_filter_never_hides_the_terminal_event() -> None:
         ([RECOMMENDATIONS, Channel(name="b", path="/b", requests="r")], ["u"], "comes alone"),
     ],
 )
-def test_what_cannot_be_subscribed_to(channels: list[Channel], keys: list[str], says: str) -> None:
+def test_subscriptions_that_are_refused(
+    channels: list[Channel], keys: list[str], says: str
+) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         Subscription.to(channels, keys)
     assert says in str(caught.value)
@@ -88,7 +90,7 @@ def restored(text: str, *channels: Channel, keys: tuple[str, ...] = ()) -> dict[
     return {name: str(id_) for name, id_ in positions.items()}
 
 
-def test_what_is_told_is_restored() -> None:
+def test_a_cursor_that_was_sent_is_restored() -> None:
     assert restored("5-1", INVENTORY) == {"inventory": "5-1"}
     assert restored("inventory=5-1", INVENTORY) == {"inventory": "5-1"}
     assert restored("inventory=5-1,orders=6-0", INVENTORY, ORDERS) == {
@@ -106,7 +108,7 @@ def test_a_channel_that_the_client_added_has_no_position_yet() -> None:
     assert restored("orders=6-0", ORDERS, INVENTORY) == {"orders": "6-0"}
 
 
-def test_a_shard_that_the_client_has_not_been_told_of_is_read_from_its_beginning() -> None:
+def test_a_shard_that_the_clients_id_lacks_is_read_from_its_beginning() -> None:
     assert restored("s.1=5-0", SHARDED, keys=("b", "c")) == {"s.1": "5-0", "s.3": "0-0"}
     two = Channel(name="s", path="/s", shards=2)
     assert restored("s.0=5-0,s.1=6-0", SHARDED) == {
@@ -133,7 +135,7 @@ def test_a_shard_that_the_client_has_not_been_told_of_is_read_from_its_beginning
         ("=5-1", (INVENTORY,)),
     ],
 )
-def test_an_id_that_vouches_for_nothing_is_refused(
+def test_an_id_without_any_of_the_streams_is_refused(
     text: str, channels: tuple[Channel, ...]
 ) -> None:
     with pytest.raises(InvalidCursorError):
@@ -154,7 +156,7 @@ def test_a_key_that_has_moved_to_another_shard_may_have_left_events_behind() -> 
     assert restored("s.0=5-0", eight, keys=("d", "f")) == {"s.0": "5-0", "s.4": "0-0"}
 
 
-def test_a_single_position_that_is_nobodys_id_is_not_told() -> None:
+def test_a_single_position_that_is_a_boundary_is_not_sent() -> None:
     one = Subscription(("a",))
     for position, told in (
         (EventId(5, 1), b"5-1"),

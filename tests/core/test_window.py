@@ -113,7 +113,7 @@ def test_at_or_before() -> None:
     assert found == [None, at(1), at(2), at(2), at(4), at(4), at(6), at(6)]
 
 
-def test_rewind_drops_what_the_new_history_has_not() -> None:
+def test_a_rewind_drops_entries_that_the_new_history_lacks() -> None:
     window = window_of(frame(1, "a"), frame(2, "b"), frame(3, "a"), frame(4, "c"))
     window.rewind(at(2))
     assert (window.head, len(window), window.bytes) == (at(2), 2, 20)
@@ -124,7 +124,7 @@ def test_rewind_drops_what_the_new_history_has_not() -> None:
     assert (window.head, len(window), window.oldest()) == (ZERO, 0, None)
 
 
-def test_who_saw_a_dropped_history_goes_back_to_where_it_parted() -> None:
+def test_a_reader_of_a_dropped_tail_goes_back_to_where_the_histories_part() -> None:
     window = window_of(frame(1), frame(2), frame(5), frame(6))
     window.rewind(at(2))
     # While the old master took 5 and 6, the new one took 3.
@@ -135,7 +135,7 @@ def test_who_saw_a_dropped_history_goes_back_to_where_it_parted() -> None:
     assert window.resume_from(at(5)) == at(1)
 
 
-def test_a_second_lost_tail_does_not_make_the_first_one_forgotten() -> None:
+def test_a_second_rewind_keeps_the_first_dropped_tail() -> None:
     window = window_of(frame(1), frame(5), frame(10))
     window.rewind(at(1))
     window.append([frame(6), frame(7)])

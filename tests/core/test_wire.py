@@ -67,7 +67,7 @@ def sent(block: bytes) -> tuple[str, dict[str, object]]:
     return lines[b"event"].decode(), orjson.loads(lines[b"data"])
 
 
-def test_what_is_sent_has_the_fields_that_are_promised() -> None:
+def test_the_hubs_events_have_the_promised_fields() -> None:
     blocks = [sse.live(b"1-0", 3)]
     blocks += [sse.reset(s, r, "1-0", "2-0", b"") for s in ("a", "a.1") for r in wire.ResetReason]
     shapes = {event.type: event.fields for event in wire.EVENTS}

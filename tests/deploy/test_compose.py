@@ -191,7 +191,7 @@ def report(clients: Crowd, entries: dict[str, list[Entry]]) -> None:
     print(f"{events} events received in {visits} responses")  # noqa: T201
 
 
-async def test_nobody_misses_anything() -> None:
+async def test_no_client_misses_an_event() -> None:
     up, *commands, down = page_commands()
     async with stack(**QUICK_DRAIN) as services:
         await services.run(up)

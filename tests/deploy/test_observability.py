@@ -112,7 +112,7 @@ def test_an_alert_is_silent_when_it_should(case: Case, tmp_path: Path) -> None:
     check(case.good, set(), tmp_path)
 
 
-def test_healthy_nodes_alert_nobody(tmp_path: Path) -> None:
+def test_healthy_nodes_raise_no_alert(tmp_path: Path) -> None:
     check({}, set(), tmp_path)
 
 

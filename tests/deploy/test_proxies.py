@@ -116,7 +116,7 @@ async def test_it_adds_less_than_20_ms(balancer: Balancer, publisher: Publisher)
     assert p99_s < allowed_s(0.02)
 
 
-async def test_without_a_node_clients_are_told_to_come_back(balancer: Balancer) -> None:
+async def test_without_a_node_clients_get_a_retry_time(balancer: Balancer) -> None:
     for node in balancer.nodes:
         node.process.kill()
         await node.ended()
@@ -158,7 +158,7 @@ async def test_when_a_node_is_killed_the_other_one_is_there(balancer: Balancer) 
         "/v1/health",
     ],
 )
-async def test_what_is_of_operators_is_not_public(balancer: Balancer, path: str) -> None:
+async def test_operators_routes_are_not_public(balancer: Balancer, path: str) -> None:
     answer = await Raw.get(balancer.port, path)
     assert answer.head.split()[1] == b"404"
     assert b"problem+json" not in answer.head.lower()  # which a node's own 404 is

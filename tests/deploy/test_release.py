@@ -25,7 +25,7 @@ def pins(name: str) -> set[str]:
     return set(re.findall(r"^([\w.-]+==[\w.+-]+) \\$", text, re.MULTILINE))
 
 
-def test_the_changelog_is_dated_and_begins_with_what_is_not_released() -> None:
+def test_the_changelog_is_dated_and_begins_with_unreleased_changes() -> None:
     titles = re.findall(r"^## (.*)$", CHANGELOG, re.MULTILINE)
     assert titles[0] == "Unreleased"
     released = [re.fullmatch(r"(\d+\.\d+\.\d+) - (\d{4}-\d\d-\d\d)", title) for title in titles[1:]]

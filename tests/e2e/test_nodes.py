@@ -152,7 +152,7 @@ def small(window_events: int) -> dict[str, Channel]:
     return {"inventory": channel}
 
 
-async def test_what_the_window_has_not_comes_from_redis(
+async def test_events_before_the_window_come_from_redis(
     redis_url: str, publisher: Publisher
 ) -> None:
     async with running(redis_url, channels=small(10)) as hub:
@@ -320,7 +320,7 @@ async def test_a_stream_that_can_not_be_read_from_the_start_harms_only_its_chann
         assert b"retry: " in await inventory.rest()
 
 
-async def test_readiness_and_channels_tell_of_a_window_that_is_not_all(
+async def test_readiness_and_channels_show_an_incomplete_window(
     redis_url: str, publisher: Publisher
 ) -> None:
     ids = await publisher.publish_many(("inventory", "t", "", str(n)) for n in range(30))
@@ -333,7 +333,7 @@ async def test_readiness_and_channels_tell_of_a_window_that_is_not_all(
         assert answer["length"] == 30
 
 
-async def test_an_id_far_in_the_future_is_told_and_times_are_refused(
+async def test_an_id_far_in_the_future_is_reported_and_start_times_are_refused(
     redis_url: str, client: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with running(redis_url) as hub, http_client(base_url=hub.url) as browser:
@@ -355,7 +355,7 @@ async def test_an_id_far_in_the_future_is_told_and_times_are_refused(
         await until(lambda: "in step with the clock again" in caplog.text)
 
 
-async def test_clients_are_told_at_once_that_their_stream_is_no_stream(
+async def test_clients_are_reset_at_once_when_their_stream_is_replaced_by_another_type(
     redis_url: str, client: Any, publisher: Publisher
 ) -> None:
     await publisher.publish("inventory", data="1")

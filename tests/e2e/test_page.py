@@ -331,7 +331,7 @@ async def test_recommendations_come_piece_by_piece_also_over_a_drop(
     assert await client.xlen(requests) == 1  # the drop asked for no second answer
 
 
-async def test_what_streams_bring_is_text_and_never_markup(
+async def test_event_data_is_shown_as_text_and_never_as_markup(
     node: Node, page: Watched, publisher: Publisher
 ) -> None:
     await page.open(node.url)

@@ -53,7 +53,7 @@ def by_key(lines: list[str]) -> dict[str, list[int]]:
     return numbers
 
 
-async def test_a_killed_master_of_some_shards_loses_nobodys_order() -> None:
+async def test_a_killed_master_of_some_shards_keeps_the_order_of_each_key() -> None:
     with ha.cluster() as topology:
         owners = [topology.owner(redis_key) for redis_key in TICKETS.streams.values()]
         assert len(set(owners)) == 3

@@ -28,7 +28,7 @@ MUTANTS: tuple[Mutant, ...] = (
         _SHARING,
         "if found.task.done() or not found.waiting:",
         "if found.task.done():",
-        ("tests/backend/test_replayer.py::test_what_nobody_waits_for_is_not_read",),
+        ("tests/backend/test_replayer.py::test_a_read_without_callers_is_cancelled",),
     ),
     Mutant(
         "sharing: a new caller joins a read that was cancelled",
@@ -37,14 +37,14 @@ MUTANTS: tuple[Mutant, ...] = (
                     del self._reads[key]
 """,
         "",
-        ("tests/backend/test_replayer.py::test_what_nobody_waits_for_is_not_read",),
+        ("tests/backend/test_replayer.py::test_a_read_without_callers_is_cancelled",),
     ),
     Mutant(
         "roster: each request for the roster takes a connection",
         "broadcaster/backend/roster.py",
         'lines = await self._shared.of("lines", self._lines)',
         "lines = await self._lines()",
-        ("tests/node/test_registry.py::test_many_who_ask_who_is_there_share_a_read",),
+        ("tests/node/test_registry.py::test_concurrent_requests_for_the_list_share_a_read",),
     ),
     # The tailer proves each read
     Mutant(
@@ -96,7 +96,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "            if False:",
         (
             "tests/backend/test_tailer.py::"
-            "test_what_is_trimmed_while_histories_are_compared_is_not_passed_over",
+            "test_entries_trimmed_during_a_comparison_are_not_passed_over",
         ),
     ),
     Mutant(
@@ -104,7 +104,7 @@ MUTANTS: tuple[Mutant, ...] = (
         _TAILER,
         "self._count = max(1, self._count // 4)",
         "pass",
-        ("tests/backend/test_tailer.py::test_where_so_much_takes_too_long_less_is_read",),
+        ("tests/backend/test_tailer.py::test_a_slow_read_is_repeated_with_fewer_entries",),
     ),
     Mutant(
         "tailer: entries with equal ids count as equal",
@@ -147,7 +147,7 @@ MUTANTS: tuple[Mutant, ...] = (
         _TAILER,
         'if self._in_step and str(error).startswith("WRONGTYPE"):',
         "if False:",
-        (_NODES + "test_clients_are_told_at_once_that_their_stream_is_no_stream",),
+        (_NODES + "test_clients_are_reset_at_once_when_their_stream_is_replaced_by_another_type",),
     ),
     # The replayer proves each page
     Mutant(
@@ -213,9 +213,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "broadcaster/node/registry.py",
         '"version": VERSION',
         "\"version\": __import__('importlib.metadata').metadata.version('broadcaster-hub')",
-        (
-            "tests/node/test_registry.py::test_what_a_node_tells_every_few_seconds_leaves_nothing_behind",
-        ),
+        ("tests/node/test_registry.py::test_an_announcement_leaves_no_reference_cycle",),
     ),
     Mutant(
         "stream: each look for a missing stream leaves a reference cycle",
@@ -302,7 +300,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "                pass\n            raise\n",
         (
             "tests/backend/test_runs.py::"
-            "test_what_is_taken_before_redis_goes_away_is_found_again[single]",
+            "test_a_request_taken_before_redis_goes_away_is_found_again[single]",
         ),
     ),
     # Sentinel and Cluster

@@ -21,7 +21,7 @@ MUTANTS: tuple[Mutant, ...] = (
         _CHECKER,
         "        self._flush(stream)\n        now",
         "        position.missing.clear()\n        now",
-        (_TESTS + "what_was_missing_when_a_reset_came_was_lost_though_it_comes_afterwards",),
+        (_TESTS + "an_event_that_was_missing_at_a_reset_is_lost_even_if_it_comes_later",),
     ),
     Mutant(
         "checker: a reset may skip retained entries",
@@ -35,14 +35,14 @@ MUTANTS: tuple[Mutant, ...] = (
         _CHECKER,
         "if entry.retained or entry.last < truth.era[stream]:",
         "if entry.retained:",
-        (_TESTS + "nor_past_what_was_there_when_it_came_and_is_gone_since",),
+        (_TESTS + "a_reset_must_not_go_past_an_entry_that_was_retained_when_it_came",),
     ),
     Mutant(
         "checker: a cursor at a lost entry is accepted",
         _CHECKER,
         "        if entry is not None and entry.last < self._plan.truth.era[stream]:",
         "        if False:",
-        (_TESTS + "who_stands_at_an_entry_that_is_gone_must_be_told_though_it_was_not_sent_to_it",),
+        (_TESTS + "a_cursor_at_a_lost_entry_must_be_reset_even_if_it_was_not_delivered",),
     ),
     Mutant(
         "checker: a chain need not reach the end",

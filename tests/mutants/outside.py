@@ -31,7 +31,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "broadcaster/client/source.py",
         "max(wait_s, _LEAST_BACKOFF_S)",
         "wait_s",
-        ("tests/client/test_source.py::test_while_a_server_fails_nobody_asks_without_a_pause",),
+        ("tests/client/test_source.py::test_reconnects_to_a_failing_server_have_a_pause",),
     ),
     Mutant(
         "peers: a process that died fails the scrape",

@@ -20,7 +20,7 @@ MUTANTS: tuple[Mutant, ...] = (
         _OPENING,
         "reason = self._door(self._subscription.streams)",
         "reason = None if self._asked else self._door(self._subscription.streams)",
-        (_STREAM + "test_the_limit_holds_for_those_who_come_together",),
+        (_STREAM + "test_the_limit_holds_for_newcomers_that_come_together",),
     ),
     Mutant(
         "opening: the first id is sent without a proof",
@@ -48,14 +48,14 @@ MUTANTS: tuple[Mutant, ...] = (
         _OPENING,
         "at_floor = position == window.floor != ZERO",
         "at_floor = False",
-        (_STREAM + "test_who_has_seen_the_end_is_told_so_though_it_is_just_evicted",),
+        (_STREAM + "test_a_client_that_saw_the_end_gets_204_even_if_the_end_is_just_evicted",),
     ),
     Mutant(
         "opening: a start time is accepted while ids lie in the future",
         _OPENING,
         "if isinstance(wanted.start, int) and (detail := self._no_times()):",
         'if detail := "":',
-        (_NODES + "test_an_id_far_in_the_future_is_told_and_times_are_refused",),
+        (_NODES + "test_an_id_far_in_the_future_is_reported_and_start_times_are_refused",),
     ),
     # What the log says
     Mutant(
@@ -98,7 +98,7 @@ MUTANTS: tuple[Mutant, ...] = (
         _RESUME,
         "if self.position[stream] < floor < end:",
         "if False:",
-        (_HUB + "test_what_the_window_holds_is_not_taken_from_redis",),
+        (_HUB + "test_events_in_the_window_are_not_read_from_redis",),
     ),
     Mutant(
         "resume: an empty page counts as a send",
@@ -112,7 +112,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "broadcaster/core/inquiry.py",
         "        self._forget(stream)\n        self.note_dropped(stream)\n",
         "        self.note_dropped(stream)\n",
-        (_HUB + "test_what_redis_had_may_be_gone_when_history_has_changed",),
+        (_HUB + "test_an_id_that_was_confirmed_is_asked_about_again_after_a_rewind",),
     ),
     Mutant(
         "questions: a question that Redis can't answer is not asked again",
@@ -127,34 +127,34 @@ MUTANTS: tuple[Mutant, ...] = (
         "broadcaster/core/inquiry.py",
         "        if stream in self.dropped:",
         "        if False:",
-        (_HUB + "test_a_changed_history_makes_everyone_on_the_stream_look_anew",),
+        (_HUB + "test_a_changed_history_makes_all_subscribers_of_the_stream_catch_up",),
     ),
     Mutant(
         "resume: a connected client gets no reset for a dropped tail",
         "broadcaster/core/inquiry.py",
         "        self._forget(stream)\n        self.note_dropped(stream)\n",
         "        self._forget(stream)\n",
-        (_HUB + "test_a_changed_history_makes_everyone_on_the_stream_look_anew",),
+        (_HUB + "test_a_changed_history_makes_all_subscribers_of_the_stream_catch_up",),
     ),
     Mutant(
         "resume: a client that reconnects gets no reset for a dropped tail",
         _RESUME,
         "if resumed:  # any other position",
         "if False:  # any other position",
-        (_HUB + "test_an_id_that_was_lost_is_trusted_only_in_who_got_it_anew",),
+        (_HUB + "test_a_reused_id_is_trusted_only_if_it_was_sent_after_the_rewind",),
     ),
     Mutant(
         "resume: a newcomer gets a reset for a dropped tail",
         _RESUME,
         "if resumed:  # any other position",
         "if True:  # any other position",
-        (_HUB + "test_an_id_that_was_lost_is_trusted_only_in_who_got_it_anew",),
+        (_HUB + "test_a_reused_id_is_trusted_only_if_it_was_sent_after_the_rewind",),
     ),
     Mutant(
         "resume: no stream.live follows a reset",
         _RESUME,
         "        self._announce = True\n",
         "",
-        (_HUB + "test_after_a_reset_it_is_told_anew_that_it_is_live",),
+        (_HUB + "test_a_second_stream_live_follows_a_reset",),
     ),
 )

@@ -16,7 +16,7 @@ _STREAM = "tests/web/test_endpoint.py::"
 _CONNECTED = "tests/web/test_connection.py::"
 _REHEARSAL = "broadcaster/web/uvicorn/rehearsal.py"
 _REHEARSED = "tests/web/uvicorn/test_rehearsal.py::"
-_CHANGED = _REHEARSED + "test_whatever_changes_in_uvicorn_streams_are_served_and_it_is_said_once"
+_CHANGED = _REHEARSED + "test_streams_are_served_with_a_changed_uvicorn_and_one_warning"
 _RESUME = "broadcaster/core/resume.py"
 _NATIVE = "broadcaster/web/dialects/native.py"
 _READ = "tests/web/dialects/test_native.py::"
@@ -34,14 +34,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "broadcaster/web/endpoint.py",
         "async with asyncio.timeout(_OPEN_TIMEOUT_S):",
         "async with asyncio.timeout(None):",
-        (_STREAM + "test_who_waits_too_long_for_a_beginning_is_told_to_come_back",),
+        (_STREAM + "test_a_client_that_waits_too_long_for_its_position_gets_a_retry_time",),
     ),
     Mutant(
         "endpoint: a client that disconnected during the opening is served",
         _STREAM_PY,
         "if not attachable or _is_attachable(scope):",
         "if True:",
-        (_STREAM + "test_who_goes_while_a_beginning_is_looked_for_is_not_served",),
+        (_STREAM + "test_a_client_that_disconnects_while_its_position_is_looked_up_is_not_served",),
     ),
     Mutant(
         "native: an old shard's id in from= is a bad request",
@@ -55,7 +55,7 @@ MUTANTS: tuple[Mutant, ...] = (
         _CONNECTION,
         "elif subscriber.state is State.ENDED:",
         "elif subscriber.state is State.ENDED and not self._asking:",
-        (_CONNECTED + "test_who_waits_for_redis_is_let_go_at_once",),
+        (_CONNECTED + "test_a_subscriber_that_waits_for_redis_is_released_at_once",),
     ),
     Mutant(
         "connection: it is in a reference cycle",
@@ -83,10 +83,10 @@ MUTANTS: tuple[Mutant, ...] = (
 """,
         """                self.closed = True
 """,
-        (_CONNECTED + "test_through_asgi_who_is_gone_is_told_of_at_once",),
+        (_CONNECTED + "test_through_asgi_a_disconnect_is_reported_at_once",),
     ),
     Mutant(
-        "app: a hub that was shut down can be started again",
+        "app: a hub that was shut down starts again without an error",
         "broadcaster/app.py",
         "        if node.draining:\n            raise RuntimeError",
         "        if False:\n            raise RuntimeError",
@@ -101,7 +101,9 @@ MUTANTS: tuple[Mutant, ...] = (
         """        self._node.start()
         headers = {""",
         """        headers = {""",
-        ("tests/web/test_mounted.py::test_whatever_is_asked_first_of_a_mounted_hub_is_answered",),
+        (
+            "tests/web/test_mounted.py::test_the_first_request_to_a_mounted_hub_is_answered_whatever_its_route",
+        ),
     ),
     Mutant(
         "protocol: a timeout above the kernel's limit is an error",
@@ -115,14 +117,14 @@ MUTANTS: tuple[Mutant, ...] = (
         _CONNECTION,
         "leaving = self.subscriber.ending is Ending.DRAIN",
         "leaving = False",
-        (_CONNECTED + "test_a_node_that_stops_does_not_wait_for_who_does_not_read",),
+        (_CONNECTED + "test_a_node_that_stops_does_not_wait_for_clients_that_do_not_read",),
     ),
     Mutant(
         "endpoint: a client that is answered during a drain is not sent away",
         "broadcaster/web/endpoint.py",
         "            if node.draining:  # it",
         "            if False:  # it",
-        (_STREAM + "test_who_is_answered_while_a_drain_begins_is_sent_away_as_the_others",),
+        (_STREAM + "test_a_client_that_is_answered_while_a_drain_begins_gets_a_retry_time",),
     ),
     Mutant(
         "protocol: the head of a response bypasses a middleware",
@@ -213,14 +215,14 @@ MUTANTS: tuple[Mutant, ...] = (
         _HEAD,
         'return [*allowed, (b"vary", b"Origin")]',
         "return allowed",
-        (_HEADS + "test_what_a_page_of_another_origin_may_read",),
+        (_HEADS + "test_pages_of_allowed_origins_may_read",),
     ),
     Mutant(
         "head: every origin is allowed",
         _HEAD,
         'if origin.decode("latin-1") not in settings.cors_origins:',
         "if False:",
-        (_HEADS + "test_what_a_page_of_another_origin_may_read",),
+        (_HEADS + "test_pages_of_allowed_origins_may_read",),
     ),
     Mutant(
         "endpoint: a problem has no CORS headers",
@@ -288,7 +290,7 @@ MUTANTS: tuple[Mutant, ...] = (
         _PROBLEM,
         r'return event_stream(b": %b\nretry: %d\n\n" % (reason.text.encode(), retry_ms))',
         "return Response(status_code=503)",
-        (_STREAM + "test_a_newcomer_above_the_limit_is_told_to_come_back",),
+        (_STREAM + "test_a_newcomer_above_the_limit_gets_a_retry_time",),
     ),
     Mutant(
         "native: an unreadable cursor is refused",
@@ -302,7 +304,7 @@ MUTANTS: tuple[Mutant, ...] = (
         _NODE,
         "        if len(self.hub.subscribers) >= self.settings.max_connections:",
         "        if False:",
-        (_STREAM + "test_a_newcomer_above_the_limit_is_told_to_come_back",),
+        (_STREAM + "test_a_newcomer_above_the_limit_gets_a_retry_time",),
     ),
     Mutant(
         "node: newcomers are served before the window is loaded",
@@ -330,7 +332,7 @@ MUTANTS: tuple[Mutant, ...] = (
         _CONNECTION,
         "            else:\n                return data or None\n",
         "            else:\n                self._unsent = data\n                return None\n",
-        (_CONNECTED + "test_what_can_be_told_at_once_does_not_wait_for_redis",),
+        (_CONNECTED + "test_bytes_at_hand_do_not_wait_for_redis",),
     ),
     Mutant(
         "sink: a response that fails at once has no head",
@@ -366,28 +368,28 @@ MUTANTS: tuple[Mutant, ...] = (
         "broadcaster/web/uvicorn/protocol.py",
         "        _limit_silence(transport, send_timeout_s)\n",
         "",
-        (_CONNECTED + "test_the_kernel_notices_who_has_vanished_and_buffers_are_small",),
+        (_CONNECTED + "test_the_kernel_notices_a_client_that_vanished_and_buffers_are_small",),
     ),
     Mutant(
         "connection: the hub keeps writing to a full buffer",
         _CONNECTION,
         "        self._hub.lag(self.subscriber)\n",
         "",
-        (_STREAM + "test_a_client_that_reads_nothing_holds_up_nobody_and_misses_nothing",),
+        (_STREAM + "test_a_client_that_does_not_read_holds_up_no_other_and_misses_nothing",),
     ),
     Mutant(
         "connection: a client that disconnected is still written to",
         _CONNECTION,
         "sink.on_closed = self.close",
         "sink.on_closed = self._stop_asking",
-        (_CONNECTED + "test_nobody_writes_to_who_is_gone",),
+        (_CONNECTED + "test_a_client_that_disconnected_is_not_written_to",),
     ),
     Mutant(
         "protocol: uvicorn's high-water mark is kept",
         "broadcaster/web/uvicorn/protocol.py",
         "        transport.set_write_buffer_limits(high=high_water_bytes)\n",
         "",
-        (_CONNECTED + "test_the_kernel_notices_who_has_vanished_and_buffers_are_small",),
+        (_CONNECTED + "test_the_kernel_notices_a_client_that_vanished_and_buffers_are_small",),
     ),
     Mutant(
         "connection: a long replay holds up other clients",
@@ -409,7 +411,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "                async with self.turn:\n                    sleepers =",
         "                if True:\n                    sleepers =",
         (
-            "tests/node/test_pump.py::test_one_round_at_a_time_so_that_who_lags_meanwhile_misses_nothing",
+            "tests/node/test_pump.py::test_one_round_at_a_time_so_that_a_subscriber_that_lags_misses_nothing",
         ),
     ),
     Mutant(
@@ -417,21 +419,21 @@ MUTANTS: tuple[Mutant, ...] = (
         _PUMP,
         "                await _wake(sleepers)\n",
         "",
-        ("tests/node/test_pump.py::test_of_a_changed_history_all_learn_but_not_all_at_once",),
+        ("tests/node/test_pump.py::test_a_changed_history_wakes_all_subscribers_in_slices",),
     ),
     Mutant(
         "pump: subscribers are woken while the pump holds the turn",
         _PUMP,
         "                await _wake(sleepers)\n",
         "                    await _wake(sleepers)\n",
-        ("tests/node/test_pump.py::test_of_a_changed_history_all_learn_but_not_all_at_once",),
+        ("tests/node/test_pump.py::test_a_changed_history_wakes_all_subscribers_in_slices",),
     ),
     Mutant(
         "pump: all subscribers are woken at once after a changed history",
         _PUMP,
         "_WAKE_SLICE = 10",
         "_WAKE_SLICE = 10_000",
-        ("tests/node/test_pump.py::test_of_a_changed_history_all_learn_but_not_all_at_once",),
+        ("tests/node/test_pump.py::test_a_changed_history_wakes_all_subscribers_in_slices",),
     ),
     Mutant(
         "pump: a heartbeat runs during a round",
@@ -519,14 +521,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "broadcaster/web/routes.py",
         "shown = {CLIENTS} if node.settings.metrics_port else",
         "shown =",
-        (_OPERATORS + "test_with_two_ports_each_has_what_is_its_own",),
+        (_OPERATORS + "test_with_two_ports_each_has_its_own_routes",),
     ),
     Mutant(
         "server: clients are served on the operators' port",
         "broadcaster/web/uvicorn/server.py",
         "app = self._operators if server[1] == self._port else self._clients",
         "app = self._clients",
-        (_OPERATORS + "test_with_two_ports_each_has_what_is_its_own",),
+        (_OPERATORS + "test_with_two_ports_each_has_its_own_routes",),
     ),
     Mutant(
         "answers: operators' routes show all details on the clients' port",

@@ -61,7 +61,7 @@ def test_a_node_is_ready_when_all_windows_are_loaded(node: Node) -> None:
     assert node.health.report(details=False)["status"] == "ready"
 
 
-def test_a_stream_that_can_not_be_read_is_named_and_why_is_for_operators(
+def test_an_unreadable_stream_is_named_and_operators_see_the_reason(
     node: Node, log: Troubled
 ) -> None:
     loaded(node)
@@ -91,7 +91,7 @@ def test_no_report_shows_a_password(node: Node) -> None:
     assert "redis://user:***@10.0.0.7" in found["redis"]
 
 
-def test_what_was_written_late_is_measured_by_the_ids(node: Node) -> None:
+def test_latency_is_measured_from_the_ids(node: Node) -> None:
     now_ms = int(time.time() * 1000)
     node.health.measure("orders", [frame(now_ms - 5000), frame(now_ms - 3000)])
     assert 3000 <= node.health.write_lag_ms < 3000 + allowed_s(1.0) * 1000
@@ -101,7 +101,7 @@ def test_what_was_written_late_is_measured_by_the_ids(node: Node) -> None:
     assert node.health.write_lag_ms == 0.0
 
 
-def test_ids_in_the_future_are_logged_once_and_once_when_they_no_longer_are(
+def test_ids_in_the_future_are_logged_once_when_they_begin_and_when_they_end(
     node: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
     window = node.hub.windows["orders"]

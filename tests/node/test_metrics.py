@@ -113,9 +113,7 @@ async def test_connections_are_counted_by_state_and_by_their_end(
     assert values["broadcaster_ready"][()] == 0
 
 
-async def test_resumes_are_counted_by_what_served_them(
-    redis_url: str, publisher: Publisher
-) -> None:
+async def test_resumes_are_counted_by_their_source(redis_url: str, publisher: Publisher) -> None:
     ids = await publisher.publish_many([("inventory", "message", "", n) for n in range(20)])
     async with running(redis_url, window_events=10) as hub:
         for cursor in (ids[15], ids[2], "5-0"):
@@ -177,7 +175,7 @@ async def test_an_id_from_the_future_shows(redis_url: str, client: Any) -> None:
     assert ahead["inventory",] > 1e9
 
 
-async def test_without_redis_the_rest_is_still_told(redis_url: str) -> None:
+async def test_without_redis_the_other_metrics_are_there(redis_url: str) -> None:
     async with running("redis://127.0.0.1:1", ready=False) as hub:
         values = await scraped(hub)
     assert "broadcaster_stream_entries" not in values

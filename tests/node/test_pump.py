@@ -96,7 +96,7 @@ async def test_others_run_between_two_slices(node: Node) -> None:
     assert happened[:3] == ["a client is written to", "somebody else", "a client is written to"]
 
 
-async def test_who_brings_events_one_by_one_is_read_on_at_once(node: Node) -> None:
+async def test_a_stream_of_single_events_is_read_on_at_once(node: Node) -> None:
     gathered_s: list[float] = []
 
     class Slow(Told):
@@ -114,7 +114,9 @@ async def test_who_brings_events_one_by_one_is_read_on_at_once(node: Node) -> No
     assert min(gathered_s[12:]) < 0.001
 
 
-async def test_one_round_at_a_time_so_that_who_lags_meanwhile_misses_nothing(node: Node) -> None:
+async def test_one_round_at_a_time_so_that_a_subscriber_that_lags_misses_nothing(
+    node: Node,
+) -> None:
     received: dict[Subscriber, list[bytes]] = {}
     written: list[bytes] = []
 
@@ -142,7 +144,7 @@ async def test_one_round_at_a_time_so_that_who_lags_meanwhile_misses_nothing(nod
 
 
 @pytest.mark.parametrize("change", [Rewind(ZERO), Restart(EventId(9, 0), [], complete=True)])
-async def test_of_a_changed_history_all_learn_but_not_all_at_once(
+async def test_a_changed_history_wakes_all_subscribers_in_slices(
     node: Node, change: Change
 ) -> None:
     woken: list[int] = []

@@ -18,7 +18,7 @@ from tests.wait import http_client, until
 STREAM = "/v1/inventory/stream"
 
 
-async def test_what_a_node_tells_every_few_seconds_leaves_nothing_behind() -> None:
+async def test_an_announcement_leaves_no_reference_cycle() -> None:
     node = Node(Settings(redis_url="redis://unused"))
     node.registry._about()
     gc.collect()
@@ -31,7 +31,7 @@ async def test_what_a_node_tells_every_few_seconds_leaves_nothing_behind() -> No
         gc.enable()
 
 
-async def test_any_node_tells_who_is_there(redis_url: str, client: Any) -> None:
+async def test_each_node_lists_all_nodes(redis_url: str, client: Any) -> None:
     stale = json.dumps({"clients": 9, "at_ms": 0})
     await client.hset("broadcaster.nodes", mapping={"dead/0": stale, "rubbish": "{"})
     async with (
@@ -58,7 +58,7 @@ async def test_any_node_tells_who_is_there(redis_url: str, client: Any) -> None:
     assert not await client.exists("broadcaster.nodes")  # both have left
 
 
-async def test_many_who_ask_who_is_there_share_a_read(redis_url: str, client: Any) -> None:
+async def test_concurrent_requests_for_the_list_share_a_read(redis_url: str, client: Any) -> None:
     async with running(redis_url) as hub, http_client() as http:
         answers = await asyncio.gather(*(http.get(f"{hub.url}/v1/nodes") for _ in range(300)))
         assert not [answer for answer in answers if "incomplete" in answer.json()]
@@ -66,7 +66,7 @@ async def test_many_who_ask_who_is_there_share_a_read(redis_url: str, client: An
     assert len(ours) <= 8  # three tailers, reads of the past, requests, and one or two for this
 
 
-async def test_without_rights_a_node_knows_itself(
+async def test_without_rights_a_node_lists_itself(
     redis_url: str, client: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     rules = ["on", "nopass", "~*", "-@all", "+@read", "+@connection", "+xinfo|stream", "-hgetall"]

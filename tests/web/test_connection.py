@@ -94,7 +94,7 @@ async def test_a_client_that_makes_progress_is_not_cut() -> None:
     assert not hub.subscribers
 
 
-async def test_a_node_that_stops_does_not_wait_for_who_does_not_read(
+async def test_a_node_that_stops_does_not_wait_for_clients_that_do_not_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(connection_module, "_FAREWELL_S", 0.01)
@@ -164,7 +164,7 @@ async def waiting_for_redis(hub: Hub, sink: FakeSink) -> tuple[Connection, async
     return connection, task
 
 
-async def test_what_can_be_told_at_once_does_not_wait_for_redis() -> None:
+async def test_bytes_at_hand_do_not_wait_for_redis() -> None:
     sink = FakeSink()
     _, task = await waiting_for_redis(Hub({"a": Window(10, 100_000)}), sink)
     assert sink.written == [b"retry: 1\n\n"]
@@ -172,7 +172,7 @@ async def test_what_can_be_told_at_once_does_not_wait_for_redis() -> None:
 
 
 @pytest.mark.parametrize("gone", [True, False])
-async def test_who_waits_for_redis_is_let_go_at_once(gone: bool) -> None:
+async def test_a_subscriber_that_waits_for_redis_is_released_at_once(gone: bool) -> None:
     hub, sink = Hub({"a": Window(10, 100_000)}), FakeSink()
     connection, task = await waiting_for_redis(hub, sink)
     if gone:
@@ -201,7 +201,7 @@ async def test_a_response_that_fails_at_once_is_whole(
         assert stream.ended
 
 
-async def test_nobody_writes_to_who_is_gone() -> None:
+async def test_a_client_that_disconnected_is_not_written_to() -> None:
     hub, sink = Hub({"a": Window(10, 100_000)}), FakeSink()
     task = asyncio.create_task(connect(hub, sink).run(1.0))
     await until(lambda: hub.live)
@@ -229,7 +229,9 @@ async def test_a_client_that_never_reads_again_is_cut_on_any_server(
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux alone has it")
-async def test_the_kernel_notices_who_has_vanished_and_buffers_are_small(redis_url: str) -> None:
+async def test_the_kernel_notices_a_client_that_vanished_and_buffers_are_small(
+    redis_url: str,
+) -> None:
     async with running(redis_url, send_timeout_s=7, high_water_bytes=5000) as hub:
         stream = await Raw.get(hub.port, INVENTORY)
         await stream.until(b"stream.live")
@@ -255,7 +257,7 @@ async def test_through_asgi_an_end_that_is_not_read_is_waited_for_only_so_long()
         await AsgiSink(never, send, send_timeout_s=0.01).finish()
 
 
-async def test_through_asgi_who_is_gone_is_told_of_at_once() -> None:
+async def test_through_asgi_a_disconnect_is_reported_at_once() -> None:
     async def gone() -> Message:
         return {"type": "http.disconnect"}
 

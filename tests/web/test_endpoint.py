@@ -116,7 +116,7 @@ async def test_an_order_is_replayed_and_followed_to_its_end(
     await until(lambda: not hub.node.hub.subscribers)
 
 
-async def test_who_has_seen_the_end_is_told_so_though_it_is_just_evicted(
+async def test_a_client_that_saw_the_end_gets_204_even_if_the_end_is_just_evicted(
     redis_url: str, publisher: Publisher
 ) -> None:
     async with running(redis_url, window_events=2) as hub:
@@ -331,7 +331,7 @@ async def test_one_encoding_per_event_and_no_redis_connection_per_client(
     assert hub.node.log.reads == 0
 
 
-async def test_a_newcomer_above_the_limit_is_told_to_come_back(redis_url: str) -> None:
+async def test_a_newcomer_above_the_limit_gets_a_retry_time(redis_url: str) -> None:
     async with running(redis_url, max_connections=1) as hub:
         first = await opened(hub, "/v1/inventory/stream")
         await first.until(LIVE)
@@ -348,7 +348,7 @@ def asks_first(hub: Running) -> Callable[[str, Question], Awaitable[Answer]]:
     return hub.node.ask
 
 
-async def test_the_limit_holds_for_those_who_come_together(
+async def test_the_limit_holds_for_newcomers_that_come_together(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(redis_url, max_connections=1) as hub:
@@ -405,7 +405,7 @@ async def test_cors(redis_url: str) -> None:
         assert hub.node.meters.opened["transport"] == 2
 
 
-async def test_a_client_that_reads_nothing_holds_up_nobody_and_misses_nothing(
+async def test_a_client_that_does_not_read_holds_up_no_other_and_misses_nothing(
     hub: Running, publisher: Publisher
 ) -> None:
     stalled = await opened(hub, "/v1/inventory/stream")
@@ -480,7 +480,7 @@ async def test_a_run_is_requested_once_and_continued(hub: Running, publisher: Pu
         stream.close()
 
 
-async def test_what_can_be_asked(hub: Running, publisher: Publisher) -> None:
+async def test_requests_on_demand(hub: Running, publisher: Publisher) -> None:
     async with http_client(base_url=hub.url) as browser:
         empty = (await browser.get("/v1/channels/inventory")).json()
         assert (empty["oldest"], empty["newest"], empty["length"]) == (None, None, 0)
@@ -533,9 +533,7 @@ async def test_redis_goes_away_and_comes_back() -> None:
             await until(lambda: not hub.node.problems())
 
 
-async def test_an_event_id_of_a_page_is_where_it_goes_on(
-    hub: Running, publisher: Publisher
-) -> None:
+async def test_a_page_can_go_on_from_the_id_of_an_event(hub: Running, publisher: Publisher) -> None:
     entry_id = await publisher.publish("inventory", data="state")
     await until(lambda: hub.node.hub.windows["inventory"].head == EventId(*entry_id))
     async with http_client(base_url=hub.url) as browser:
@@ -547,7 +545,7 @@ async def test_an_event_id_of_a_page_is_where_it_goes_on(
     stream.close()
 
 
-async def test_whoever_leaves_at_once_leaves_nothing_behind(
+async def test_a_client_that_leaves_at_once_leaves_nothing_behind(
     redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     head = "GET /v1/inventory/stream{} HTTP/1.1\r\nHost: x\r\n{}\r\n"
@@ -591,7 +589,7 @@ async def test_a_connection_that_is_gone_leaves_nothing_for_the_garbage_collecto
         "/v1/pets/recommendations/stream?userId=u",
     ],
 )
-async def test_who_waits_too_long_for_a_beginning_is_told_to_come_back(
+async def test_a_client_that_waits_too_long_for_its_position_gets_a_retry_time(
     hub: Running, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     async def hang(*_: object) -> Answer:
@@ -607,7 +605,7 @@ async def test_who_waits_too_long_for_a_beginning_is_told_to_come_back(
     assert hub.node.meters.shed["redis"] == 1
 
 
-async def test_who_comes_while_a_drain_begins_is_sent_away_as_the_others(
+async def test_a_client_that_comes_while_a_drain_begins_gets_a_retry_time(
     hub: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ask = asks_first(hub)
@@ -620,7 +618,7 @@ async def test_who_comes_while_a_drain_begins_is_sent_away_as_the_others(
     await assert_sent_away(hub)
 
 
-async def test_who_is_answered_while_a_drain_begins_is_sent_away_as_the_others(
+async def test_a_client_that_is_answered_while_a_drain_begins_gets_a_retry_time(
     hub: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for sink in (TransportSink, AsgiSink):
@@ -639,7 +637,7 @@ async def assert_sent_away(hub: Running) -> None:
     assert (answer.status_code, answer.text.count("retry: ")) == (200, 1)
 
 
-async def test_who_goes_while_a_beginning_is_looked_for_is_not_served(
+async def test_a_client_that_disconnects_while_its_position_is_looked_up_is_not_served(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = asyncio.Event()

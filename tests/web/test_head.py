@@ -71,7 +71,7 @@ def test_the_address_of_a_client() -> None:
         ((b"*",), False, EVIL, {b"access-control-allow-origin": b"*", b"vary": b"Origin"}),
     ],
 )  # fmt: skip
-def test_what_a_page_of_another_origin_may_read(
+def test_pages_of_allowed_origins_may_read(
     origins: tuple[bytes, ...],
     credentials: bool,
     origin: bytes | None,

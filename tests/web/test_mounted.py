@@ -87,7 +87,7 @@ async def test_a_middleware_sees_the_whole_response(redis_url: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/v1/nodes", "/v1/channels", "/readyz"])
-async def test_whatever_is_asked_first_of_a_mounted_hub_is_answered(
+async def test_the_first_request_to_a_mounted_hub_is_answered_whatever_its_route(
     redis_url: str, path: str
 ) -> None:
     hub = create_app(load_settings(redis_url=redis_url))

@@ -28,7 +28,7 @@ async def status(url: str) -> int:
         return answer.status_code
 
 
-async def test_with_two_ports_each_has_what_is_its_own(redis_url: str) -> None:
+async def test_with_two_ports_each_has_its_own_routes(redis_url: str) -> None:
     async with running(redis_url, two_ports=True) as hub:
         assert {path: await status(hub.url + path) for path in OPERATORS + CLIENTS + BOTH} == {
             **dict.fromkeys(OPERATORS, 404),
@@ -47,7 +47,7 @@ async def test_with_two_ports_streams_take_the_short_way(redis_url: str) -> None
         assert hub.node.meters.opened["transport"] == 1
 
 
-async def test_what_a_client_claims_does_not_choose_the_application(redis_url: str) -> None:
+async def test_a_clients_headers_do_not_choose_the_application(redis_url: str) -> None:
     async with running(redis_url, two_ports=True) as hub, http_client() as http:
         port = hub.operators_url.rpartition(":")[2]
         headers = {"host": f"127.0.0.1:{port}", "x-forwarded-port": port, "x-forwarded-host": "a"}

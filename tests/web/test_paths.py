@@ -52,7 +52,7 @@ async def test_a_key_may_have_a_slash(redis_url: str, publisher: Publisher, sink
         "//v1/inventory/stream",
     ],
 )
-async def test_what_is_no_path_of_a_stream(redis_url: str, path: str) -> None:
+async def test_paths_that_are_not_of_a_stream(redis_url: str, path: str) -> None:
     async with running(redis_url) as hub, http_client() as browser:
         answer = await browser.get(hub.url + path)
         assert (answer.status_code, answer.json()["status"]) == (404, 404)

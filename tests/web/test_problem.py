@@ -9,7 +9,7 @@ from broadcaster.core.wire import Shed
 from broadcaster.web.problem import come_back, event_stream, problem
 
 
-def test_a_problem_is_told_as_rfc_9457_wants_it() -> None:
+def test_a_problem_has_the_form_of_rfc_9457() -> None:
     answer = problem(405, "only GET", {"allow": "GET"})
     assert answer.status_code == 405
     assert answer.headers["content-type"] == "application/problem+json"

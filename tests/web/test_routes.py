@@ -71,7 +71,7 @@ def of_nginx(path: str) -> str:
 
 
 @pytest.mark.parametrize("row", OF_OPERATORS_ALONE, ids=lambda row: row.path)
-def test_balancers_hide_what_is_of_operators(row: TableRow) -> None:
+def test_balancers_hide_operators_routes(row: TableRow) -> None:
     assert in_haproxy("hidden", row.path)
     assert of_nginx(row.path).split() == ["return", "404;"]
 
@@ -92,7 +92,7 @@ def test_a_status_of_a_stream_is_always_200(path: str) -> None:
     assert "=200" in of_nginx(example(path))
 
 
-def test_the_ingress_passes_on_what_is_of_clients() -> None:
+def test_the_ingress_passes_on_clients_routes() -> None:
     rules = re.findall(r"- path: (\S+)\n +pathType: (\w+)", INGRESS)
 
     def passes(path: str) -> bool:

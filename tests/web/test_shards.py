@@ -121,9 +121,7 @@ async def test_a_page_can_render_a_state_and_subscribe_from_there(
     assert in_order(await stream.told(len(KEYS)), range(1, 2))
 
 
-async def test_a_lost_shard_is_told_with_its_number(
-    hub: Running, tickets: Publisher, client: Any
-) -> None:
+async def test_a_reset_names_the_lost_shard(hub: Running, tickets: Publisher, client: Any) -> None:
     await publish(tickets, range(1), hub)
     stream = await opened(hub, "?from=earliest")
     await stream.until(b"stream.live")

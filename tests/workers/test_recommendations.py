@@ -61,7 +61,7 @@ def quick(redis_url: str, start_worker: StartWorker) -> WorkerProcess:
     return start_worker(redis_url, "recommendations", "--rate", "50", "--takeover-s", "0.5")
 
 
-def test_what_a_dead_worker_took_is_taken_over(
+def test_a_dead_workers_requests_are_taken_over(
     redis_url: str, store: Any, start_worker: StartWorker, slow: WorkerProcess
 ) -> None:
     key = ask(store, "user")

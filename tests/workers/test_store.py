@@ -48,7 +48,7 @@ async def test_an_order_takes_its_pet_once(publisher: Publisher, store: Any) -> 
     check_coherence(store)
 
 
-async def test_what_is_sold_stays_sold(publisher: Publisher) -> None:
+async def test_a_sold_pet_stays_sold(publisher: Publisher) -> None:
     shop = Store(publisher)
     assert await shop.hold("order", PET.id)
     await shop.close("order", PET.id, give_back=False)

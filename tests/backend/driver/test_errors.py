@@ -7,7 +7,7 @@ from redis.exceptions import BusyLoadingError, ReadOnlyError, ResponseError
 from broadcaster.backend.driver.errors import is_unavailable
 
 
-def test_what_passes_and_what_stays() -> None:
+def test_errors_that_pass_and_errors_that_stay() -> None:
     assert is_unavailable(BusyLoadingError("loading"))
     assert is_unavailable(ReadOnlyError("a replica"))
     assert is_unavailable(ConnectionRefusedError())

@@ -39,14 +39,14 @@ async def add(stream: RedisStream, *ids: int) -> None:
         await stream._client.xadd("read.on", {"data": "x"}, id=f"{ms}-0")
 
 
-async def test_what_follows_an_entry_that_is_there_is_proven(stream: RedisStream) -> None:
+async def test_entries_after_a_retained_entry_are_proven(stream: RedisStream) -> None:
     await add(stream, 1, 2, 3)
     rows, proven = await stream.read_on(EventId(1, 0), 10, 1.0)
     assert [id_of(row) for row in rows] == [EventId(2, 0), EventId(3, 0)]
     assert proven
 
 
-async def test_what_follows_an_entry_that_is_gone_is_not(stream: RedisStream) -> None:
+async def test_entries_after_a_lost_entry_are_not_proven(stream: RedisStream) -> None:
     await add(stream, 1, 2, 3)
     await stream._client.xdel("read.on", "1-0")
     rows, proven = await stream.read_on(EventId(1, 0), 10, 1.0)
@@ -97,7 +97,7 @@ async def test_errors_are_raised_as_they_are(stream: RedisStream) -> None:
     await stream._client.delete("read.on")
 
 
-async def test_who_can_not_be_reached_is_a_connection_error() -> None:
+async def test_an_unreachable_server_is_a_connection_error() -> None:
     client = connect("redis://127.0.0.1:1")
     with pytest.raises(NoConnection):
         await RedisStream(client, "read.on").read_on(ZERO, 10, 0.01)

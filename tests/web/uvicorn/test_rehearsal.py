@@ -87,7 +87,7 @@ def about_asgi(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @pytest.mark.parametrize("later_uvicorn", CHANGES, indirect=True)
-async def test_whatever_changes_in_uvicorn_streams_are_served_and_it_is_said_once(
+async def test_streams_are_served_with_a_changed_uvicorn_and_one_warning(
     later_uvicorn: str, redis_url: str, publisher: Publisher, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert await opened_and_told(redis_url, publisher) == {"transport": 0, "asgi": 2}
