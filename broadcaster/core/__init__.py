@@ -1,5 +1,5 @@
-"""What the hub decides: pure data and functions. No `await`, no clock, no I/O.
+"""The decisions of the hub, as pure data and functions: no `await`, no clock, no I/O.
 
-Read in this order: `event`, `sse`, `entry`, `cursor`, `window`, `channel`, `subscription`,
-`audience`, `page`, `hub`.
+Read the modules in this order: `event`, `sse`, `entry`, `cursor`, `window`, `channel`,
+`subscription`, `audience`, `page`, `rules`, `resume`, `opening`, `hub`.
 """

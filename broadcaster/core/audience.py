@@ -1,4 +1,4 @@
-"""Who is live, by what they want: subscribers with equal subscriptions get the same bytes. Pure."""
+"""Groups the live subscribers by their subscriptions, since equal ones get the same bytes. Pure."""
 
 from __future__ import annotations
 
@@ -10,10 +10,18 @@ from broadcaster.core.subscription import Subscription
 
 
 class Audience:
-    """The live subscribers of one subscription: what is joined for one is written to all.
+    """The live subscribers that share one subscription: a batch is joined once for all of them.
 
-    With a key for each client there are as many of these as clients, in memory that the processor
-    has not seen for long. So what each event asks of the subscription is kept here.
+    Where each client has a key of its own, there are as many audiences as clients, and most of
+    them are not in the processor's caches. So `named` and `selective`, which each event needs, are
+    copied here from the subscription.
+
+    Attributes:
+        subscription: the one that all members have.
+        named: as in `Subscription`.
+        selective: as in `Subscription`.
+        pushing: members that the hub writes to.
+        pulling: members that the hub only wakes.
     """
 
     __slots__ = ("named", "pulling", "pushing", "selective", "subscription")
@@ -26,12 +34,12 @@ class Audience:
         self.pulling: set[Subscriber] = set()
 
     def members(self, subscriber: Subscriber) -> set[Subscriber]:
-        """The set that this subscriber belongs to."""
+        """Return the set that a subscriber of this audience belongs to."""
         return self.pushing if subscriber.pushed else self.pulling
 
 
 class Audiences:
-    """All audiences of a node, found by stream and key. There is none without a subscriber."""
+    """All audiences of a node, found by stream and key. An audience without members is removed."""
 
     def __init__(self, streams: Iterable[str]) -> None:
         self._all: dict[Subscription, Audience] = {}
@@ -43,11 +51,11 @@ class Audiences:
 
     @property
     def subscribers(self) -> int:
-        """How many there are in all of them."""
+        """Return the number of subscribers in all audiences."""
         return sum(len(a.pushing) + len(a.pulling) for a in self._all.values())
 
     def join(self, subscriber: Subscriber) -> None:
-        """Take in a subscriber that has become live."""
+        """Add a subscriber that has become live."""
         subscription = subscriber.subscription
         audience = self._all.get(subscription)
         if audience is None:
@@ -60,7 +68,11 @@ class Audiences:
         audience.members(subscriber).add(subscriber)
 
     def leave(self, subscriber: Subscriber) -> None:
-        """Forget a subscriber that is live no more."""
+        """Remove a subscriber that is no longer live.
+
+        Raises:
+            KeyError: it is in no audience.
+        """
         subscription = subscriber.subscription
         audience = self._all[subscription]
         audience.members(subscriber).discard(subscriber)
@@ -75,7 +87,16 @@ class Audiences:
                     del self._by_key[name][key]
 
     def concerned(self, stream: str, frames: list[Frame]) -> dict[Audience, list[Frame]]:
-        """Who may want frames of a stream, and which, by their keys."""
+        """Find the audiences that may want frames of a stream.
+
+        Args:
+            stream: its name.
+            frames: a batch, in order.
+
+        Returns:
+            For each audience, the frames that its keys admit, in order. The rest of its filter is
+            not applied yet.
+        """
         found = dict.fromkeys(self._whole[stream], frames)
         if by_key := self._by_key[stream]:
             for frame in frames:

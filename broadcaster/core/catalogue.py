@@ -1,8 +1,7 @@
-"""All channels of a hub, and what each resolves to. Pure.
+"""All channels of a hub, and the stream that each channel and key resolve to. Pure.
 
-Everything that needs to know where the events of a channel are asks a catalogue: nodes, publishers,
-workers and commands. A channel that is not in it is an error everywhere, because an event that is
-written to a stream of a wrong name reaches no client.
+Nodes, publishers, workers and commands ask a catalogue where the events of a channel are. A channel
+that is not in it is an error everywhere: an event in a stream with a wrong name reaches no client.
 """
 
 from __future__ import annotations
@@ -19,19 +18,19 @@ OUR_PATHS = (
     "/", "/healthz", "/readyz", "/metrics",
     "/v1/events", "/v1/nodes", "/v1/health", "/v1/channels", "/v1/channels/{channel}",
 )  # fmt: skip
-"""What the hub answers besides its channels' own paths."""
+"""The hub's own paths. No channel may have one of them."""
 BOUNDS = ("maxlen", "window_events", "window_bytes")
-"""The properties of a channel that are also settings: those of channels that set none."""
+"""The properties of a channel that are also settings. A setting is the channels' default."""
 
 
 class Destination(NamedTuple):
-    """The stream that the events of a channel about one key are in.
+    """The stream that holds the events of a channel about one key.
 
     Attributes:
         stream: its name, in cursors and metrics.
         shard: its number; None for a channel without shards.
         redis_key: its key in Redis.
-        maxlen: about how many entries it retains.
+        maxlen: about how many entries the stream retains.
     """
 
     stream: str
@@ -41,26 +40,26 @@ class Destination(NamedTuple):
 
 
 class Catalogue(Mapping[str, Channel]):
-    """Channels by name; it never changes."""
+    """An immutable mapping of names to channels."""
 
     __slots__ = ("_channels", "_destinations")
 
     def __init__(self, channels: Iterable[Channel]) -> None:
-        """Take channels that can be served by one hub.
+        """Check that one hub can serve these channels together, and keep them.
 
         Raises:
-            ConfigurationError: there is none, two have the same name or path, or a path is one of
-                the hub's own.
+            ConfigurationError: there are no channels, two have the same name or path, or a path is
+                one of the hub's own.
         """
         listed = tuple(channels)
         self._channels = {channel.name: channel for channel in listed}
         _check(listed)
-        # Resolved once: a publisher asks for each event.
+        # Resolved once, because a publisher asks for each event.
         self._destinations = {channel.name: _destinations(channel) for channel in listed}
 
     @classmethod
     def of(cls, channels: Mapping[str, Channel] | Iterable[Channel]) -> Catalogue:
-        """Make a catalogue of what a caller has: a catalogue, a mapping by name, or channels.
+        """Return a catalogue of a mapping by name, or of channels; a catalogue as it is.
 
         Raises:
             ConfigurationError: as for `Catalogue`, or a channel has another name in the mapping.
@@ -90,17 +89,17 @@ class Catalogue(Mapping[str, Channel]):
         return f"Catalogue({list(self._channels.values())!r})"
 
     def channel(self, name: str) -> Channel:
-        """The channel of this name.
+        """Return the channel with this name.
 
         Raises:
-            UnknownChannelError: there is none.
+            UnknownChannelError: there is no such channel.
         """
         if name not in self._channels:
             raise UnknownChannelError(name, self._channels)
         return self._channels[name]
 
     def resolve(self, channel: str, key: str = "") -> Destination:
-        """The stream that events of a channel about a key are in.
+        """Return the stream that holds the events of a channel about a key.
 
         Args:
             channel: its name.
@@ -115,11 +114,11 @@ class Catalogue(Mapping[str, Channel]):
         return found[shard_of(key, len(found))] if len(found) > 1 else found[0]
 
     def requests_of(self, channel: str) -> str:
-        """The Redis key of the stream of requests to a channel that is made on demand.
+        """Return the Redis key of the stream that holds the requests to a channel on demand.
 
         Raises:
             UnknownChannelError: there is no such channel.
-            ConfigurationError: it is not made on demand.
+            ConfigurationError: the channel is not made on demand.
         """
         if requests := self.channel(channel).requests:
             return requests
@@ -130,16 +129,16 @@ class Catalogue(Mapping[str, Channel]):
 
     @property
     def streams(self) -> dict[str, str]:
-        """All streams: the name of each, in cursors and metrics, and its Redis key."""
+        """Map the name of each stream, as cursors and metrics use it, to its Redis key."""
         return {name: key for channel in self.values() for name, key in channel.streams.items()}
 
 
 def with_bounds(tables: Mapping[str, Any] | None, bounds: Mapping[str, Any]) -> dict[str, Any]:
-    """Give bounds to every channel that sets none of its own.
+    """Return the channels' tables with bounds filled in where a channel sets none of its own.
 
     Args:
-        tables: channels as they are configured, a table each; none means the pet store. What is
-            no table is left as it is.
+        tables: the configured channels, one table for each name; None means those of the pet
+            store. A value that is not a table stays as it is, so that its check can refuse it.
         bounds: values of some of `BOUNDS`, not checked yet.
     """
     given = tables
@@ -165,7 +164,7 @@ def _destinations(channel: Channel) -> tuple[Destination, ...]:
 
 
 def _check(channels: tuple[Channel, ...]) -> None:
-    """Refuse channels that can't be served together; see `Catalogue`."""
+    """Raise ConfigurationError for channels that can't be served together; see `Catalogue`."""
     if not channels:
         raise ConfigurationError("at least one channel is needed")
     for what, values in (
@@ -183,7 +182,7 @@ def _check(channels: tuple[Channel, ...]) -> None:
 
 
 def _covers(path: str, other: str) -> bool:
-    """Return True if a request for `other` is one for this path, too."""
+    """Return True if a request for `other` also matches `path`."""
     pattern = "[^/]+".join(map(re.escape, re.split(r"\{\w+\}", path)))
     return re.fullmatch(pattern, other) is not None
 
@@ -207,4 +206,4 @@ PET_STORE = Catalogue(
         ),
     )
 )
-"""The channels of a hub that has no configured ones: a pet store's API."""
+"""The default channels, for a hub without configured ones: the API of a pet store."""

@@ -1,4 +1,4 @@
-"""What a client subscribes to. Channels are configuration, not code. Pure."""
+"""Channels: clients subscribe to them, and streams feed them. They are configuration. Pure."""
 
 from __future__ import annotations
 
@@ -12,31 +12,35 @@ from broadcaster.core.run import RUN
 from broadcaster.errors import ConfigurationError, InvalidCursorError
 
 MAXLEN = 100_000
-"""Entries that a stream retains, about: Redis trims whole nodes of entries (`MAXLEN ~`)."""
+"""About how many entries a stream retains. Redis trims whole nodes of entries (`MAXLEN ~`)."""
 WINDOW_EVENTS = 100_000
-"""Events of a stream that a node keeps in memory."""
+"""The most events of a stream that a node keeps in memory."""
 WINDOW_BYTES = 64 * 1024 * 1024
-"""Bytes of a stream's frames that a node keeps in memory."""
+"""The most bytes of a stream's frames that a node keeps in memory."""
 _NAME = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
 KEY_IN_PATH = "{key}"
 _SHARD = re.compile(r"(.+)\.([0-9]+)", re.ASCII)
 
 
 def shard_of(key: str, shards: int) -> int:
-    """The shard of a key: the CRC-32 of its UTF-8, which every language has, modulo their number.
+    """Return the shard of a key: the CRC-32 of its UTF-8 bytes, modulo the number of shards.
 
-    It is the one of zlib, gzip and PNG (ISO 3309). Events without a key are in shard 0.
+    Every language has this CRC-32: it is the one of zlib, gzip and PNG (ISO 3309). Events without
+    a key are in shard 0.
     """
     return crc32(key.encode()) % shards
 
 
 def shard_name(stream: str, shard: int) -> str:
-    """The name of one shard of a stream: `orders.3`."""
+    """Return the name of one shard of a stream, such as `orders.3`."""
     return f"{stream}.{shard}"
 
 
 def without_shard(stream: str) -> tuple[str, int | None]:
-    """The channel of a stream and its shard, if it is one: `orders.3` is shard 3 of `orders`."""
+    """Return the channel of a stream and its shard: `orders.3` is shard 3 of `orders`.
+
+    The shard is None for the stream of a channel without shards.
+    """
     if match := _SHARD.fullmatch(stream):
         return match[1], int(match[2])
     return stream, None
@@ -47,17 +51,19 @@ class Channel:
     """A channel, fed by one Redis stream, or by several shards of one.
 
     Attributes:
-        name: in cursors, in `/v1/events?channel=` and in metrics. Letters, digits, `_`, `.`, `-`;
-            not ending like a shard's.
+        name: used in cursors, in `/v1/events?channel=` and in metrics. Letters, digits, `_`, `.`
+            and `-`. It must not end like a shard's name.
         path: where clients open it; `{key}` in it makes the key part of the path.
         stream: the Redis key of its stream; the channel's name if empty.
-        shards: above 1, so many streams feed it: `orders.0`, `orders.1`, …, each key one of them.
+        shards: the number of streams that feed it. If it is above 1, they are `orders.0`,
+            `orders.1`, …, and all events of a key are in the same one.
         start: where a client without a cursor begins: `earliest`, `latest`, or a duration back.
         key_param: the query parameter that narrows it to keys; repeatable.
         key_required: refuse clients that name no key.
-        terminal: after an event of one of these types for the key, the response ends.
-        requests: opening the channel without a cursor adds the key to this Redis stream; the id of
-            that entry names the run, and the client sees only events of `<key>#<run>`.
+        terminal: event types that end the response of a client that follows one key.
+        requests: the Redis key of a stream of requests. If it is set, opening the channel without a
+            cursor adds the key to that stream. The id of the new entry names the run, and the
+            client gets only the events of `<key>#<run>`.
         maxlen: about how many entries publishers retain in the stream.
         window_events: the most events that a node keeps in memory.
         window_bytes: the most bytes of frames that a node keeps in memory.
@@ -79,10 +85,11 @@ class Channel:
     window_bytes: int = WINDOW_BYTES
 
     def __post_init__(self) -> None:
-        """Refuse what can't work.
+        """Check the values.
 
         Raises:
-            ConfigurationError: says which value of which channel, and what is expected.
+            ConfigurationError: a value can't work. The text names the channel and the value, and
+                says what is expected.
         """
         if not _NAME.fullmatch(self.name) or self.name == RUN:
             raise self._error(f"the name must be letters, digits, '_', '.', '-', and not {RUN!r}")
@@ -114,15 +121,22 @@ class Channel:
         return {shard_name(self.name, n): shard_name(key, n) for n in range(self.shards)}
 
     def streams_of(self, keys: Iterable[str]) -> set[str]:
-        """The names of the streams that events with one of these keys are in; all without keys."""
+        """Return the names of the streams that hold events with one of these keys.
+
+        Without keys these are all streams of the channel.
+        """
         names = list(self.streams)
         return {names[shard_of(key, self.shards)] for key in keys} or set(names)
 
     @property
     def needs_key(self) -> bool:
-        """Whether a subscription must name a key."""
+        """Return True if a subscription must name a key."""
         return self.key_required or bool(self.requests)
 
     def start_at(self, now_ms: int) -> Start:
-        """Where a client without a cursor begins now."""
+        """Return where a client without a cursor begins at this time.
+
+        Args:
+            now_ms: milliseconds since 1970.
+        """
         return parse_start(self.start, now_ms)

@@ -1,6 +1,6 @@
-"""What is counted where things happen: plain numbers, which cost next to nothing. Pure.
+"""In-process counters and histograms: plain numbers, which cost next to nothing. Pure.
 
-`node.metrics` shows them to Prometheus. Any module may import this.
+`node.metrics` renders them for Prometheus. Any module may import this one.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _LOOP_LAG_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 
 
 class Histogram:
-    """Counts values by size. To count one costs a search among a dozen bounds.
+    """Counts values by size. Counting a value costs a search among a dozen bounds.
 
     Attributes:
-        bounds: the greatest value of each bucket but the last, which has none.
-        sum: of all values.
+        bounds: the greatest value of each bucket, in rising order. The last bucket has no bound.
+        sum: the sum of all values.
     """
 
     def __init__(self, bounds: Sequence[float]) -> None:
@@ -32,35 +32,44 @@ class Histogram:
         self._counts = [0] * (len(self.bounds) + 1)
 
     def observe(self, value: float, times: int = 1) -> None:
-        """Count a value that was seen so many times."""
+        """Count a value.
+
+        Args:
+            value: in the unit of the bounds.
+            times: how often it was seen.
+        """
         self._counts[bisect_left(self.bounds, value)] += times
         self.sum += value * times
 
     def buckets(self) -> list[tuple[str, float]]:
-        """How many values were at most each bound, as Prometheus wants it."""
+        """Return, for each bound as text, how many values were at most as large.
+
+        The last bound is `+Inf`, as Prometheus wants it.
+        """
         names = [*(f"{bound:g}" for bound in self.bounds), "+Inf"]
         return list(zip(names, accumulate(self._counts), strict=True))
 
 
 def from_zero(*values: _T) -> Counter[_T]:
-    """A counter that has these values from the start.
+    """Return a counter that has these values from the start, with a count of 0 each.
 
-    `increase()` sees a counter that appears with a value as one that has not grown: the first
-    thing of its kind, such as all resets after a rollback, would alert nobody.
+    Prometheus's `increase()` finds no growth in a counter that first appears with a value above 0.
+    Without the zeros, the first resets after a rollback would raise no alert.
     """
     return Counter(dict.fromkeys(values, 0))
 
 
 class Meters:
-    """What a node counts besides what its hub and its tailers do.
+    """The counters of a node that belong neither to its hub nor to its tailers.
 
     Attributes:
         opened: event streams, by the kind of their sink.
         closed: event streams, by the reason of their end.
-        shed: newcomers who were told to come back later, by the reason.
-        write_latency_s: from the milliseconds of an id until the event was written to all who want
-            it, for each stream; for events that came while the node was following.
-        loop_lag_s: how late the event loop was for a timer.
+        shed: clients that were sent away for now, by the reason.
+        write_latency_s: for each stream, the time from the milliseconds of an event's id until the
+            event was written to all live subscribers that want it. Only events that arrived while
+            the tailer was at the head of the stream are measured.
+        loop_lag_s: how late the event loop ran a timer.
     """
 
     def __init__(self) -> None:

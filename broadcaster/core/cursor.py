@@ -1,9 +1,12 @@
-"""Positions in streams, and the one id that carries them. Pure.
+"""Cursors: positions in streams, and the one id that carries them. Pure.
 
-One stream: the Redis id, `1710000000000-0`. Several: `inventory=1710000000000-0,orders=17…5-1`,
-sorted by name. Shards are streams of their own and always named, so that an id tells how a channel
-was sharded: `orders.0=17…0-0,orders.1=17…5-1`. A run (a stream made on demand) is one more name,
-`run=…`. Only characters that need no CORS preflight:
+* One stream: the Redis id, `1710000000000-0`.
+* Several streams: `inventory=1710000000000-0,orders=17…5-1`, sorted by name.
+* Shards are streams of their own. They are always named, also a single one, so that an id shows
+  how its channel was sharded: `orders.0=17…0-0,orders.1=17…5-1`.
+* The run of a channel made on demand is one more name: `run=…`.
+
+An id has only characters that need no CORS preflight:
 https://fetch.spec.whatwg.org/#cors-safelisted-request-header
 """
 
@@ -19,7 +22,7 @@ from broadcaster.core.run import RUN
 from broadcaster.errors import InvalidCursorError
 
 Positions = dict[str, EventId]
-"""A reader's position in each stream: the id of the last entry it is past."""
+"""A reader's position in each stream: the id of the last entry that it has read."""
 
 Start = Literal["earliest", "latest"] | int
 """Where a client without a cursor begins: an end of the stream, or a time in milliseconds."""
@@ -31,10 +34,10 @@ _UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 def render(positions: Mapping[str, EventId], run: EventId | None = None) -> bytes:
-    """Write the id that restores several positions, or one that has to be named.
+    """Return the id that restores several positions, or one that has to be named.
 
-    None is left out, though one that only lies before some id is nobody's own: without it, a client
-    would start that stream anew. Such a one is proven by the entry that follows it.
+    Every position is written, also a boundary that is not an entry's id. If it were left out, the
+    client would restart that stream. A boundary is proven by the entry right after it.
     """
     named = dict(positions) if run is None else {**positions, RUN: run}
     return b",".join(b"%b=%d-%d" % (name.encode(), *named[name]) for name in sorted(named))
@@ -44,10 +47,10 @@ def parse(text: str) -> tuple[Positions, EventId | None]:
     """Read an id that names its streams, as `render` writes it.
 
     Returns:
-        The positions that it names, and the run.
+        The positions that the id names, and the run, or None if it names none.
 
     Raises:
-        InvalidCursorError: it is not like that.
+        InvalidCursorError: the text has another form, names a stream twice, or is too long.
     """
     if len(text) > _MAX_CURSOR_CHARS:
         raise InvalidCursorError(f"a cursor has at most {_MAX_CURSOR_CHARS} characters")
@@ -66,11 +69,15 @@ def parse_start(text: str, now_ms: int) -> Start:
     """Read a `from` that is not an event id: `earliest`, `latest`, a time or a duration back.
 
     Args:
-        text: also RFC 3339 (`2026-01-31T12:00:00Z`) or a number with `ms`, `s`, `m`, `h` or `d`.
-        now_ms: milliseconds since 1970, which durations count back from.
+        text: one of the two words, an RFC 3339 time (`2026-01-31T12:00:00Z`), or a number with the
+            unit `ms`, `s`, `m`, `h` or `d`.
+        now_ms: milliseconds since 1970. A duration counts back from it.
+
+    Returns:
+        The word, or milliseconds since 1970.
 
     Raises:
-        InvalidCursorError: none of these, or a time that has not come yet.
+        InvalidCursorError: the text is none of these, or a time that lies in the future.
     """
     if text == "earliest":
         return "earliest"
