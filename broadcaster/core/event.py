@@ -1,4 +1,4 @@
-"""The fact that travels: an event and its id. Pure; everybody may import it."""
+"""An event of a channel, and its id. Pure. Any module may import this one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class EventId(NamedTuple):
 
     @classmethod
     def of_entry(cls, raw: bytes) -> EventId:
-        """Read an id as Redis sends it; Redis is trusted to send only valid ones."""
+        """Read an id as Redis sends it. It is not checked, because Redis sends only valid ids."""
         ms, _, seq = raw.partition(b"-")
         return cls(int(ms), int(seq))
 
@@ -45,33 +45,36 @@ class EventId(NamedTuple):
         return f"{self.ms}-{self.seq}"
 
     def after(self) -> EventId:
-        """The least id above this one; the greatest of all returns itself."""
+        """Return the least id above this one; for the greatest possible id, the id itself."""
         if self.seq < _LIMIT - 1:
             return EventId(self.ms, self.seq + 1)
         return EventId(self.ms + 1, 0) if self.ms < _LIMIT - 1 else self
 
     def before(self) -> EventId:
-        """The position just before this id: no entry can lie between the two. There is none
-        before `0-0`, which returns itself."""
+        """Return the position just before this id; for `0-0`, the id itself.
+
+        No entry can lie between the two.
+        """
         if self.seq:
             return Boundary(self.ms, self.seq - 1)
         return Boundary(self.ms - 1, _LIMIT - 1) if self.ms else self
 
 
 class Boundary(EventId):
-    """A position just before an id, perhaps nobody's own: good to read from, never sent alone.
+    """A position just before an id. Perhaps no entry has it as its own id.
 
-    It equals the id with the same numbers.
+    A node can read from it, but never sends it alone as an `id:`. It equals the id with the same
+    numbers.
     """
 
     __slots__ = ()
 
 
 ZERO = EventId(0, 0)
-"""The position before every possible entry: Redis gives no entry the id `0-0`."""
+"""The position before every possible entry, because Redis gives no entry the id `0-0`."""
 
 CLOCK_TOLERANCE_S = 60.0
-"""How far an id may be ahead of our clock before its milliseconds are no time any more."""
+"""The most seconds by which an id may be ahead of our clock, if its milliseconds are a time."""
 
 
 DEFAULT_TYPE = "message"

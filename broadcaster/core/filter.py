@@ -1,4 +1,4 @@
-"""Which events of its streams a subscription gets. Pure.
+"""Filters: they select the events that a subscription gets of its streams. Pure.
 
 A filter is a value: it can be hashed, and equal filters admit the same events. Subscribers with
 equal subscriptions share an audience, and a filter is asked once per frame and audience.
@@ -12,7 +12,7 @@ from typing import Protocol
 
 from broadcaster.core.sse import Frame
 
-# One for all of the many that filter nothing: an empty set takes 216 bytes like any other.
+# Shared by all subscriptions that filter nothing, because each empty set takes 216 bytes.
 _NONE: frozenset[str] = frozenset()
 
 
@@ -27,32 +27,34 @@ class Filter(Protocol):
 
     @property
     def keys(self) -> frozenset[str]:
-        """The only keys that its events have; none means any. Windows and audiences are indexed by
-        key, so a filter with keys costs nothing for events of others."""
+        """Return the only keys that its events have; none means any.
+
+        Windows and audiences are indexed by key, so events of other keys cost nothing.
+        """
         return _NONE
 
     @property
     def everything(self) -> bool:
-        """Whether it admits all events. If not, the client is told its position in heartbeats."""
+        """Return True if it admits all events. Otherwise heartbeats carry the position."""
         return False
 
     @property
     def exact(self) -> bool:
-        """Whether it admits all events that have one of its keys, so that nothing need be asked."""
+        """Return True if it admits all events with one of its keys: `admits` is not called then."""
         return False
 
     def admits(self, frame: Frame) -> bool:
-        """Whether this event is sent. `Frame.data` shows what it says."""
+        """Return True if this event is to be sent. `Frame.data` has the event's data."""
         ...
 
     def select(self, frames: list[Frame]) -> list[Frame]:
-        """Those of the frames that are admitted. All of them have one of the filter's keys."""
+        """Return the admitted frames, in order. All given frames have one of the filter's keys."""
         return [frame for frame in frames if self.admits(frame)]
 
 
 @dataclass(frozen=True, slots=True)
 class KeysAndTypes(Filter):
-    """What the query can ask for.
+    """The filter that a request's query can ask for.
 
     Attributes:
         keys: only events with one of these keys; none means all.
@@ -64,7 +66,7 @@ class KeysAndTypes(Filter):
 
     @classmethod
     def of(cls, keys: Collection[str] = (), types: Collection[str] = ()) -> KeysAndTypes:
-        """The filter for these keys and types; the same object each time if there are none."""
+        """Return the filter for these keys and types; the shared `ALL` if there are none."""
         if keys or types:
             return cls(frozenset(keys) or _NONE, frozenset(types) or _NONE)
         return ALL

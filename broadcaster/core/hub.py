@@ -1,13 +1,13 @@
-"""Who gets what, from where: events to subscribers. Pure: it writes into sinks that never wait.
+"""The hub connects the windows of a node to its subscribers. Pure: its sinks never wait.
 
-Joining live and catching up share one rule, and it needs no lock because it contains no `await`:
-if a subscriber's position is the head of each of its windows, it becomes live; else it is sent what
-is between. From then on `fan_out` writes to it, until its socket is full.
+One rule joins catching up and live, and it needs no lock because it contains no `await`. A
+subscriber becomes live if its position is the head of each of its windows. Otherwise it is sent the
+events in between. `fan_out` writes to a live subscriber until its socket is full.
 
 A round of writes over many thousand sockets is cut into slices, so that heartbeats and accepts are
-not held up. `fan_out` and `beat` are generators that yield between slices; the caller runs one of
-them at a time, to its end. Between two slices anything else may happen to a subscriber, which is
-why `tick` tells whether the round in progress has reached it.
+not held up. `fan_out` and `beat` are generators that yield between slices. The caller runs one of
+them at a time, to its end. A subscriber may change its state between two slices, so its `tick`
+shows whether the round in progress has reached it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from broadcaster.core.wire import Ending, ResetReason, ResumeOutcome
 from broadcaster.core.writes import Delivery, Round
 
 BEATS = 15
-"""How often `beat` is called in the time after which a quiet client gets a heartbeat."""
+"""The calls of `beat` in the time after which a quiet client gets a heartbeat."""
 
 
 class Hub:
@@ -40,13 +40,13 @@ class Hub:
 
     Attributes:
         windows: a window for each stream.
-        subscribers: all that are connected, whatever their state.
+        subscribers: all connected ones, in any state.
         deliveries: events written to subscribers, each counted once per subscriber.
         delivered_bytes: their bytes.
-        resumes: how subscribers that came with a cursor were served: from the `window`, with pages
-            from `redis`, or after a `reset`.
-        resets: how many subscribers were told of one, by stream and reason.
-        context: what its step machines share.
+        resumes: subscribers that came with a cursor, by the way they were served: from the
+            `window`, with pages from `redis`, or after a `reset`.
+        resets: resets that were sent, by stream and reason.
+        context: the objects that its step machines share.
     """
 
     def __init__(self, windows: Mapping[str, Window]) -> None:
@@ -67,7 +67,7 @@ class Hub:
 
     @property
     def live(self) -> int:
-        """How many subscribers are LIVE."""
+        """Return the number of LIVE subscribers."""
         return self._audiences.subscribers
 
     # Subscribers come and go
@@ -80,13 +80,13 @@ class Hub:
         *,
         resumed: bool = False,
     ) -> None:
-        """Take in a subscriber, as LAGGING.
+        """Add a subscriber, as LAGGING.
 
         Args:
             subscriber: a new one.
             positions: where it begins in each stream.
-            greeting: begins its response.
-            resumed: the positions are its client's claim, from a cursor.
+            greeting: the first bytes of its response are made from it.
+            resumed: the positions come from the client's cursor, so they are not proven yet.
         """
         if subscriber.state is not State.ENDED:
             subscription = subscriber.subscription
@@ -98,16 +98,16 @@ class Hub:
         self._framings.add(subscriber.framing)
 
     def remove(self, subscriber: Subscriber) -> None:
-        """Forget a subscriber; a no-op for one that is gone."""
+        """Remove a subscriber. Nothing happens if it was removed before."""
         self.end(subscriber, Ending.CLIENT)
         self.subscribers.discard(subscriber)
 
     def end(self, subscriber: Subscriber, ending: Ending, farewell: bytes = b"") -> None:
-        """End its response: its connection wakes, sends the farewell and is over.
+        """End a subscriber's response: its connection wakes, sends the farewell and closes.
 
         Args:
-            subscriber: one that is not ended yet; else nothing happens.
-            ending: why, for metrics and the log.
+            subscriber: the one to end. Nothing happens if it is ENDED already.
+            ending: the reason, for metrics and the log.
             farewell: the last bytes, unframed.
         """
         if subscriber.state is State.ENDED:
@@ -120,7 +120,7 @@ class Hub:
         subscriber.wake()
 
     def lag(self, subscriber: Subscriber) -> None:
-        """Stop writing to a live subscriber: its socket is full, or it must look anew."""
+        """Make a live subscriber LAGGING: its socket is full, or its window was rewritten."""
         if subscriber.state is not State.LIVE:
             return
         self._audiences.leave(subscriber)
@@ -143,7 +143,7 @@ class Hub:
     # A batch arrives
 
     def fan_out(self, stream: str, frames: Sequence[Frame]) -> Iterator[None]:
-        """Append a batch to the stream's window and write it to all live subscribers.
+        """Append a batch to the stream's window and write it to the live subscribers that want it.
 
         Args:
             stream: its name.
@@ -158,7 +158,8 @@ class Hub:
         self._pages.forget()
         self._clock += 1
         self._round = (stream, before)
-        # All audiences are fixed before the first write: who joins later has the batch already.
+        # All audiences are fixed before the first write. A subscriber that joins between two slices
+        # has been sent the batch already, as part of a page.
         round_ = Round(self._clock)
         try:
             yield from round_.write(self._deliveries(stream, frames), self._framings)
@@ -205,10 +206,10 @@ class Hub:
     # Catching up
 
     def advance(self, subscriber: Subscriber, max_bytes: int = PAGE_BYTES) -> Step:
-        """The next step of a LAGGING subscriber.
+        """Return the next step of a LAGGING subscriber.
 
-        What it says to send has to be written before anything else happens: the subscriber may be
-        live by then.
+        The caller must write the bytes of a `Send` before anything else happens: the subscriber may
+        be LIVE already, and `fan_out` would write later events before these bytes.
         """
         assert subscriber.resume is not None
         step = subscriber.resume.step(max_bytes)
@@ -232,17 +233,18 @@ class Hub:
             self._join(subscriber)
 
     def rewind(self, stream: str, position: EventId) -> list[Subscriber]:
-        """The stream's history has changed after a position: all of its clients look anew.
+        """Drop a stream's history after a position, and make all of its subscribers LAGGING.
 
         Returns:
-            Whom to wake, few in a turn of the event loop: a task costs more than a write.
+            The subscribers to wake. The caller wakes a few in each turn of the event loop, because
+            a task costs more than a write.
         """
         concerned = self._look_anew(stream)
         self.windows[stream].rewind(position)
         return self._rewritten(stream, concerned)
 
     def restart(self, stream: str, floor: EventId, *, complete: bool) -> list[Subscriber]:
-        """Nothing in the window joins what Redis has now. See `Window.restart`, and `rewind`."""
+        """Empty a window that does not join what Redis has now; return as `rewind` does."""
         concerned = self._look_anew(stream)
         self.windows[stream].restart(floor, complete=complete)
         return self._rewritten(stream, concerned)
@@ -268,7 +270,7 @@ class Hub:
     # Heartbeats
 
     def beat(self) -> Iterator[None]:
-        """Write a heartbeat to everyone who has been quiet for about `BEATS` calls.
+        """Write a heartbeat to each subscriber that was sent nothing for about `BEATS` calls.
 
         Yields:
             Between slices, so that the caller can let others run.
@@ -293,5 +295,5 @@ class Hub:
             return sse.HEARTBEAT
         resume = subscriber.resume
         at = resume.proven() if resume else self._live_position(subscriber)
-        # Where a filter leaves out all of a long replay, this is what a reconnect goes on from.
+        # If the filter leaves out all events of a long replay, a reconnect goes on from here.
         return sse.HEARTBEAT if at is None else sse.checkpoint(subscription.cursor(at))

@@ -1,7 +1,7 @@
 """Pages: the events after a position, joined to the bytes that a subscriber catches up with. Pure.
 
-When a node is lost, thousands of clients come back that were all at the same place, and want the
-same bytes. So each page is made once, and kept until a window changes.
+After a node fails, thousands of clients reconnect with the same cursor. They need the same bytes,
+so each page is built once, and kept until a window changes.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _Wanted: TypeAlias = tuple[Subscription, tuple[EventId, ...], tuple[str, ...], i
 
 
 class Page(NamedTuple):
-    """What a subscriber is sent in one piece.
+    """Bytes that a subscriber is sent in one piece.
 
     Attributes:
-        data: its bytes.
-        events: how many there are in it.
-        positions: where it leads to.
-        exhausted: nothing follows it in the windows.
-        over: the response ends with it.
+        data: the bytes.
+        events: the number of events in them.
+        positions: the subscriber's positions after it.
+        exhausted: True if nothing follows it in the windows.
+        over: True if the response ends with it.
         placed: its events, in order.
     """
 
@@ -48,14 +48,14 @@ class Page(NamedTuple):
 
 
 class Pages:
-    """Makes pages out of windows."""
+    """Makes pages from windows, and shares them among subscribers with equal needs."""
 
     def __init__(self, windows: Mapping[str, Window]) -> None:
         self._windows = windows
         self._kept: dict[_Wanted, Page] = {}
 
     def forget(self) -> None:
-        """A window has changed."""
+        """Drop the kept pages, because a window has changed."""
         self._kept.clear()
 
     def after(
@@ -65,15 +65,15 @@ class Pages:
         streams: Sequence[str],
         max_bytes: int = PAGE_BYTES,
     ) -> Page:
-        """The page after COVERED positions.
+        """Return the page after COVERED positions.
 
-        It has about as many bytes as it may, but at least one event if there is one; or none, if
-        the filter leaves out all of a part of the window.
+        The page has at least one event if one follows in the part of the window that it covers. It
+        is empty if the filter leaves out that whole part.
 
         Args:
-            subscription: whose filter and kind of id it has.
-            positions: in each stream of the subscription.
-            streams: those of them whose positions are COVERED; the page is of these.
+            subscription: its filter selects the events, and its kind of id is written.
+            positions: one for each stream of the subscription.
+            streams: the streams whose positions are COVERED. The page has events of these only.
             max_bytes: about the most bytes.
         """
         at = tuple(positions[name] for name in subscription.streams)
@@ -98,7 +98,8 @@ class Pages:
             name: self._windows[name].after(positions[name], subscription.keys, max_bytes)
             for name in streams
         }
-        # What one stream has beyond the part of another waits for the rest of that one.
+        # Streams are merged in the order of ids. If a stream's part is cut short, the later events
+        # of the others wait for the rest of it.
         cuts = [found[-1].id for found, exhausted in parts.values() if not exhausted]
         cut = min(cuts, default=None)
         ends, merged = dict(positions), []
@@ -113,15 +114,15 @@ class Pages:
         page = page_of(subscription, positions, [(stream, frame) for _, stream, frame in merged])
         if page.over:
             return page
-        # Past what the filter has left out, too.
+        # The positions also move past the events that the filter has left out.
         return page._replace(positions=ends, exhausted=cut is None)
 
 
 def page_of(subscription: Subscription, positions: Positions, placed: Iterable[Placed]) -> Page:
-    """The page of those of the frames that a subscription wants, up to one that ends it.
+    """Return a page of the frames that a subscription admits, up to the first terminal one.
 
     Args:
-        subscription: whose filter and kind of id it has.
+        subscription: its filter selects the frames, and its kind of id is written.
         positions: before the first frame.
         placed: the frames, in the order in which they are sent.
     """
@@ -138,7 +139,13 @@ def page_of(subscription: Subscription, positions: Positions, placed: Iterable[P
 
 
 def join(positions: Positions, subscription: Subscription, placed: Sequence[Placed]) -> bytes:
-    """Join frames under the subscription's kind of id; the positions move along."""
+    """Return the bytes of frames, with the subscription's kind of id.
+
+    Args:
+        positions: moved to the last frame of each stream, in place.
+        subscription: says whether ids name their streams.
+        placed: the frames, in order.
+    """
     if not subscription.named:
         for stream, frame in placed[-1:]:
             positions[stream] = frame.id

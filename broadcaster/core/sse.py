@@ -21,9 +21,15 @@ HEARTBEAT = b":\n\n"
 class Frame(NamedTuple):
     """The bytes of one event, with what selects and orders it. Frames sort by id.
 
-    `wire` begins with the `id:` line of a single stream; where a client follows several streams,
-    `with_cursor` puts another one in its place. An entry that can't be sent has a frame without
-    bytes: it keeps its place in the window, so that its id still proves continuity.
+    An entry that can't be sent has a frame without bytes. It keeps its place in the window, so that
+    its id still proves continuity.
+
+    Attributes:
+        id: the id of its entry.
+        type: the SSE event name; `message` is the default.
+        key: the event's key; `""` means the whole channel.
+        wire: the bytes, with the `id:` line of a single stream. For a client of several streams,
+            `with_cursor` replaces that line.
     """
 
     id: EventId
@@ -33,12 +39,12 @@ class Frame(NamedTuple):
 
     @property
     def data(self) -> bytes:
-        """The event's data, read out of `wire` each time; lines are joined by LF."""
+        """Return the event's data, with lines joined by LF. It is read from `wire` each time."""
         lines = self.wire.split(b"\n")
         return b"\n".join([line[6:] for line in lines if line.startswith(b"data: ")])
 
     def with_cursor(self, cursor: bytes) -> bytes:
-        """The same event under a composite id; nothing for a frame without bytes."""
+        """Return the event's bytes with another id; empty for a frame without bytes."""
         if not self.wire:
             return b""
         return b"id: %b\n%b" % (cursor, self.wire[self.wire.index(b"\n") + 1 :])
@@ -48,15 +54,15 @@ def encode(event: Event) -> Frame:
     """Make the frame of an event.
 
     "Lines must be separated by either a CRLF pair, a single LF character, or a single CR
-    character": any of the three inside the data starts a new `data:` line, and a parser gives the
-    client an LF for it.
+    character." So any of the three inside the data starts a new `data:` line here. The client's
+    parser turns it into an LF.
     """
     data = event.data
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if b"\n" in data:
         data = data.replace(b"\n", b"\ndata: ")
-    # Formatting text and encoding it takes a quarter less than formatting numbers into bytes.
+    # Formatting a str and encoding it takes a quarter less time than formatting bytes.
     (ms, seq), type_ = event.id, event.type
     head = f"id: {ms}-{seq}\n" if type_ == DEFAULT_TYPE else f"id: {ms}-{seq}\nevent: {type_}\n"
     wire = b"%bdata: %b\n\n" % (head.encode(), data)
@@ -64,12 +70,12 @@ def encode(event: Event) -> Frame:
 
 
 def skipped(entry_id: EventId) -> Frame:
-    """The frame of an entry that is not sent."""
+    """Return the frame of an entry that is not sent. It has no bytes."""
     return Frame(entry_id, "", "", b"")
 
 
 def hello(retry_ms: int, cursor: bytes) -> bytes:
-    """The first block of a response: reconnection time, and the position before the first event.
+    """Return the first block of a response: reconnection time, and the position where it begins.
 
     A block without data dispatches nothing, but sets the id that a reconnect will send: "If the
     data buffer is an empty string, set the data buffer and the event type buffer to the empty
@@ -79,17 +85,20 @@ def hello(retry_ms: int, cursor: bytes) -> bytes:
 
 
 def checkpoint(cursor: bytes) -> bytes:
-    """A heartbeat that also moves the client's cursor past events which its filter left out."""
+    """Return a heartbeat that also moves the client's cursor past the events it does not get."""
     return b":\n%b\n" % _id_line(cursor)
 
 
 def live(cursor: bytes, replayed: int) -> bytes:
-    """`stream.live`: everything up to the cursor has been sent, what follows is new."""
+    """Return `stream.live`: everything up to the cursor was sent, and later events are new."""
     return _hub_event(LIVE, {"replayed": replayed}, cursor)
 
 
 def reset(stream: str, reason: str, requested: str, resumed: str, cursor: bytes) -> bytes:
-    """`stream.reset`: continuity from `requested` can't be proven; it goes on after `resumed`."""
+    """Return `stream.reset`: continuity from `requested` can't be proven.
+
+    The response goes on after `resumed`.
+    """
     channel, shard = without_shard(stream)
     data: dict[str, Any] = {"channel": channel}
     if shard is not None:

@@ -1,4 +1,4 @@
-"""What the step machines of `core.opening` and `core.resume` say to do next: values only. Pure."""
+"""The steps that `core.opening` and `core.resume` return to their caller: values only. Pure."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from broadcaster.core.page import Page
 
 
 class Greeting(NamedTuple):
-    """What the first bytes of a response have to say.
+    """The content of the first bytes of a response.
 
     Attributes:
         retry_ms: reconnection time.
-        unreadable: a cursor that can't be read, or proves nothing, of which each stream's reset
-            tells.
+        unreadable: the client's cursor, if it can't be read or proves nothing. Each stream gets a
+            reset then.
     """
 
     retry_ms: int
@@ -34,14 +34,14 @@ class Hello(NamedTuple):
 
 
 class Reset(NamedTuple):
-    """Continuity of one stream can't be proven; it goes on from another position.
+    """A `stream.reset`: continuity of one stream can't be proven.
 
     Attributes:
         data: its bytes.
-        stream: the one concerned.
+        stream: the name of that stream.
         reason: see `wire`.
         requested: the position that proves nothing.
-        resumed: where it goes on.
+        resumed: the position from which the stream goes on.
     """
 
     data: bytes
@@ -52,7 +52,7 @@ class Reset(NamedTuple):
 
 
 class Live(NamedTuple):
-    """Everything up to here has been sent; what follows is new.
+    """A `stream.live`: everything up to here was sent, and later events are new.
 
     Attributes:
         data: its bytes.
@@ -70,10 +70,10 @@ class Send(NamedTuple):
     """Send this at once, and call `step` again unless `joins` or `over`.
 
     Attributes:
-        parts: in order; may be none, where a filter leaves out all of a part of the window.
-        joins: the subscriber is at the head of each stream: it has to become live before anything
+        parts: in order. There are none if a filter leaves out all events of a part of the window.
+        joins: the subscriber is at the head of each stream. It must become live before anything
             else happens.
-        over: the response ends with it.
+        over: the response ends after these parts.
     """
 
     parts: tuple[Part, ...] = ()
@@ -82,11 +82,11 @@ class Send(NamedTuple):
 
 
 class Ask(NamedTuple):
-    """Ask the log, and hand its answer to `answered`, or the lack of one to `failed`.
+    """Ask the log, and pass its answer to `answered`. Call `failed` if there is no answer.
 
     Attributes:
-        stream: the one concerned.
-        question: compared by identity when the answer comes, which may be late.
+        stream: its name.
+        question: what to ask. A late answer is recognised by this object's identity.
     """
 
     stream: str
@@ -94,7 +94,7 @@ class Ask(NamedTuple):
 
 
 class For(Enum):
-    """What a subscriber waits for."""
+    """The thing that a subscriber waits for."""
 
     TAILER = "tailer"
     LOG = "log"
@@ -106,8 +106,8 @@ class Wait(NamedTuple):
     """There is nothing to do until something happens.
 
     Attributes:
-        reason: what it waits for.
-        streams: a batch of one of these makes another step worth while.
+        reason: the thing that the subscriber waits for.
+        streams: call `step` again after a batch of one of these.
     """
 
     reason: For

@@ -17,17 +17,17 @@ from broadcaster.core.subscription import Subscription
 from broadcaster.core.wire import Ending
 
 Framing: TypeAlias = Callable[[bytes], bytes]
-"""Wraps bytes as the protocol below a sink wants them. It is called once for all subscribers that
-name the same function, so sinks of one kind must name the same one."""
+"""Wraps bytes for the protocol below a sink, such as HTTP chunks. The hub calls it once for all
+subscribers with the same function, so all sinks of one kind must share one function."""
 
 
 def unframed(data: bytes) -> bytes:
-    """The framing of a sink that takes bytes as they are."""
+    """Return the bytes as they are, for a sink that needs no framing."""
     return data
 
 
 class State(Enum):
-    """See the table above."""
+    """The state of a subscriber; see the table above."""
 
     LAGGING = auto()
     LIVE = auto()
@@ -38,15 +38,15 @@ class Subscriber:
     """A connected client.
 
     Attributes:
-        subscription: what it asked for.
-        write: puts bytes into its socket's buffer; never waits, never fails.
-        wake: lets its connection look what comes next.
-        pushed: the hub may write to it. Otherwise the hub only wakes it.
-        framing: wraps the bytes that `write` is given.
+        subscription: the request of its client.
+        write: puts bytes into its socket's buffer. It never waits and never fails.
+        wake: makes its connection take the next step.
+        pushed: True if the hub may write to it. Otherwise the hub only wakes it.
+        framing: wraps the bytes before `write` gets them.
         blocked: its socket's buffer is above the high-water mark.
         state: see the table above.
         resume: how it catches up; None unless it is LAGGING.
-        tick: the hub's clock when it was last written to.
+        tick: the value of the hub's clock at the last write to it.
         ending: why its response is over, once it is ENDED.
         farewell: the last bytes of its response.
     """

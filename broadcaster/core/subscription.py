@@ -1,4 +1,4 @@
-"""What a client asked for. Pure."""
+"""Subscriptions: the streams, the filter and the terminal types of a client's request. Pure."""
 
 from __future__ import annotations
 
@@ -18,22 +18,24 @@ _NONE: frozenset[str] = frozenset()
 
 
 class ReshardedError(InvalidCursorError):
-    """An id of other shards: it was right once, and does not prove enough now."""
+    """The id is of other shards. It was valid before the channel was resharded, but not now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """What a client asked for. Subscribers with equal subscriptions get the same bytes.
+    """The request of a client. Subscribers with equal subscriptions get the same bytes.
 
     Attributes:
         streams: the names of its channels' streams, sorted; they name the positions of its cursor.
         filter: which of their events it gets.
-        terminal: types that end the response. Only one channel with one key can be over.
-        run: the run that it follows, of a channel that is made on demand.
+        terminal: types that end the response. Only a subscription to one key of one channel has
+            them.
+        run: the run that it follows, on a channel made on demand.
         sharded: one of its channels has shards, so that even a single position is named.
-        named: its cursor names the streams; else it is the id of an entry of the only one.
+        named: True if its cursor names the streams. Otherwise the cursor is the id of an entry of
+            its only stream.
         keys: the only keys that its events have; none means any.
-        selective: `select` may leave out something.
+        selective: True if `select` may leave out frames.
     """
 
     streams: tuple[str, ...]
@@ -41,13 +43,13 @@ class Subscription:
     terminal: frozenset[str] = frozenset()
     run: EventId | None = None
     sharded: bool = False
-    # These follow from the others, and are asked for all the time.
+    # Computed once from the fields above, because they are read for each batch.
     named: bool = field(init=False, compare=False, repr=False)
     keys: frozenset[str] = field(init=False, compare=False, repr=False)
     selective: bool = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Work out what follows."""
+        """Compute `named`, `keys` and `selective`."""
         several = len(self.streams) > 1 or self.sharded or self.run is not None
         object.__setattr__(self, "named", several)
         object.__setattr__(self, "keys", self.filter.keys)
@@ -57,11 +59,14 @@ class Subscription:
     def to(
         cls, channels: Iterable[Channel], keys: Iterable[str] = (), types: Iterable[str] = ()
     ) -> Subscription:
-        """Subscribe to channels. A type filter never hides a terminal event: without it a client
-        would come back for ever.
+        """Return the subscription to these channels.
+
+        A type filter always admits terminal events. Without them, a client would reconnect for
+        ever.
 
         Raises:
-            InvalidRequestError: no channel, a key is missing, or more than one where one is meant.
+            InvalidRequestError: there is no channel, a channel needs a key, or a channel made on
+                demand has company or not exactly one key.
         """
         chosen = {channel.name: channel for channel in channels}
         keys, types = frozenset(keys) or _NONE, frozenset(types) or _NONE
@@ -89,35 +94,42 @@ class Subscription:
         )
 
     def cursor(self, positions: Positions) -> bytes:
-        """The id that restores these positions; empty if there is none to restore."""
+        """Return the id that restores these positions; empty if no id can.
+
+        Args:
+            positions: one for each of its streams.
+        """
         if self.named:
             return cursor.render(positions, self.run)
         position = positions[self.streams[0]]
-        # A boundary is left out: an id that we send alone is always one of an entry, or `0-0`. A
-        # client without one starts anew, where it has started.
+        # No id is written for a boundary: an id that is sent alone is always an entry's, or `0-0`.
+        # A client that was sent no id starts again where it started before.
         return b"" if isinstance(position, Boundary) else b"%d-%d" % position
 
     @property
     def filtered(self) -> bool:
-        """Whether the cursor can fall behind although nothing is missing."""
+        """Return True if the filter leaves out events, so that heartbeats carry the position."""
         return not self.filter.everything
 
     def accepts(self, frame: Frame) -> bool:
-        """Whether this event is part of it."""
+        """Return True if the filter admits this event."""
         return self.filter.admits(frame)
 
     def narrowed_to(self, key: str, run: EventId) -> Subscription:
-        """The same for one run, whose events have this key."""
+        """Return the same subscription, narrowed to one run, whose events have this key."""
         types = self.filter.types if isinstance(self.filter, KeysAndTypes) else ()
         return Subscription(self.streams, KeysAndTypes.of([key], types), self.terminal, run)
 
     def ends_with(self, frame: Frame) -> bool:
-        """Whether the response is over after this event."""
+        """Return True if the response ends after this event."""
         return frame.type in self.terminal and self.accepts(frame)
 
     def select(self, frames: list[Frame]) -> tuple[list[Frame], bool]:
-        """Of frames with one of its keys, those to send, up to the first terminal one, and whether
-        there is one."""
+        """Return the frames to send, up to the first terminal one, and True if there is one.
+
+        Args:
+            frames: in order; each has one of the subscription's keys.
+        """
         frames = self.filter.select(frames)
         if self.terminal:
             for count, frame in enumerate(frames, 1):
@@ -129,21 +141,22 @@ class Subscription:
 def restore(
     text: str, subscription: Subscription, channels: Iterable[Channel]
 ) -> tuple[Positions, EventId | None]:
-    """Read an id that a client brings, from `Subscription.cursor` of this or another subscription.
+    """Read a client's id, which `Subscription.cursor` of this or another subscription has made.
 
-    A client may drop a channel and keep its cursor: what it names besides is passed over. If it
-    adds one, the cursor does not name it, and the channel's start is for it. But a shard that is
-    missing beside others of its channel was not there, or not wanted: it is read from its
-    beginning, `0-0`, so that nothing of it is missed. And a shard that is named and not followed
-    may hold what the client has not seen of a key that has moved to another one.
+    * A client may drop a channel and keep its cursor. Names of other channels are ignored.
+    * A client may add a channel. The cursor does not name it, so the channel's start applies.
+    * If the cursor names only some shards of a channel, the other ones are new or were not
+      followed. They are read from `0-0`, so that no event is missed.
+    * If the cursor names a shard that is not followed now, it is refused. A key may have moved
+      from that shard to another one, and the client may not have seen its last events there.
 
     Returns:
-        A position for each stream that the client has been told of, and the run.
+        A position for each followed stream of the channels that the cursor names, and the run, or
+        None if it names none.
 
     Raises:
         InvalidCursorError: it can't be read, or names none of the streams.
-        ReshardedError: it names shards of a channel that are not followed now: what the client has
-            not seen there can't be vouched for.
+        ReshardedError: it names shards of a channel that are not followed now.
     """
     if not subscription.named and "=" not in text:
         return {subscription.streams[0]: EventId.parse(text)}, None

@@ -5,8 +5,8 @@ A window says what lies between a position and its head, and whether that is pro
     ------ floor ][ frame frame frame … frame ] head -----
       BEHIND              COVERED                AHEAD
 
-Everything that Redis holds after `floor` up to `head` is in here. An id between the two that no
-frame has is UNKNOWN: whoever claims to have seen it saw another history.
+The window holds everything that Redis has after `floor`, up to `head`. An id between the two that
+no frame has is UNKNOWN: a client with this id has seen another history.
 """
 
 from __future__ import annotations
@@ -20,39 +20,39 @@ from itertools import islice
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.sse import Frame
 
-# The place of an evicted frame takes 53 bytes until then: with more of them a small window would
-# grow for a long time after it is full.
+# The place of an evicted frame takes 53 bytes until the list is compacted. With a greater number, a
+# small window would grow for a long time after it is full.
 _COMPACT_EVERY = 256
 _PAGE_EVENTS = 1000
-# Removing the first of fewer places moves less than 2 KB. Of more, the evicted ones are left where
-# they are until they are a half.
+# Removing the first place of a shorter list moves less than 2 KB. In a longer list, evicted places
+# stay until they are half of it.
 _LONG = 256
 _EVICTED = Frame(ZERO, "", "", b"")
 
 
 class Place(Enum):
-    """Where a position lies, seen from a window."""
+    """Where a position lies relative to a window."""
 
     COVERED = auto()
-    """All that follows it is here."""
+    """The window holds everything after it."""
     BEHIND = auto()
-    """Older than what is here: ask Redis."""
+    """It is older than the window. Only Redis can tell what follows it."""
     AHEAD = auto()
-    """Newer than what is here: this node may be late, or the entry may be gone. Ask Redis."""
+    """It is newer than the window. Either this node is late, or Redis has lost the entry."""
     UNKNOWN = auto()
-    """In our range, but not one of our entries."""
+    """It is in the window's range, but no entry has this id."""
 
 
 class Window:
     """The newest frames of one stream.
 
     Attributes:
-        floor: the position from which on everything is here.
+        floor: the window holds everything after this position.
         head: the position that the tailer has read to.
-        complete: nothing older is retained in Redis: reading from `floor` is reading everything.
-        dropped: pairs of positions: after the first, up to the second, lay a history that Redis has
-            dropped.
-        bytes: the sum of the frames' lengths.
+        complete: True if Redis retains nothing before `floor`.
+        dropped: pairs of positions. Redis has dropped the history that lay after the first one, up
+            to the second one.
+        bytes: the sum of the lengths of the frames' `wire`.
     """
 
     def __init__(self, max_events: int, max_bytes: int, floor: EventId = ZERO) -> None:
@@ -64,7 +64,12 @@ class Window:
         return len(self._frames) - self._first
 
     def restart(self, floor: EventId, *, complete: bool = True) -> None:
-        """Forget everything and begin at a position, as after a gap that can't be closed."""
+        """Forget everything and begin at a position, for instance after a gap.
+
+        Args:
+            floor: the position.
+            complete: Redis retains nothing before it.
+        """
         self.dropped: list[tuple[EventId, EventId]] = []
         self.floor = self.head = floor
         self.complete = complete
@@ -100,7 +105,7 @@ class Window:
             self._evict()
 
     def place(self, position: EventId) -> Place:
-        """Tell where a position lies, and so whether continuity from it is proven here."""
+        """Return where a position lies. Only from COVERED does the window prove continuity."""
         if position in (self.floor, self.head):
             return Place.COVERED
         if position > self.head:
@@ -116,7 +121,7 @@ class Window:
     def after(
         self, position: EventId, keys: Collection[str] = (), max_bytes: int = 1 << 62
     ) -> tuple[list[Frame], bool]:
-        """The frames after a position, oldest first.
+        """Return the frames after a position, oldest first.
 
         Args:
             position: one that is COVERED.
@@ -125,7 +130,7 @@ class Window:
                 page is only empty if nothing follows.
 
         Returns:
-            The frames, and whether they are all there are up to the head.
+            The frames, and True if no more of them follow up to the head.
         """
         index = self._index_from(position)
         if index < len(self._frames) and self._frames[index].id == position:
@@ -140,7 +145,10 @@ class Window:
         return page, next(frames, None) is None
 
     def at_or_before(self, position: EventId) -> EventId | None:
-        """The newest entry that is not after a position; None if that lies before the window."""
+        """Return the id of the newest entry that is not after a position.
+
+        It is the floor if all frames are newer, and None if the position is before the floor.
+        """
         if position < self.floor:
             return None
         if position >= self.head:
@@ -151,47 +159,48 @@ class Window:
         return self._frames[index - 1].id if index > self._first else self.floor
 
     def was_dropped(self, position: EventId) -> bool:
-        """Whether who stands there has, for all that can be known, seen a dropped history.
+        """Return True if a reader at this position may have seen entries that Redis has dropped.
 
-        The new history may have an entry with that id, too: while a new master takes entries and
-        the old one still does, both give ids by their clocks.
+        The new history may have an entry with the same id. For a while the old master and the new
+        one both accept entries, and both make ids from their clocks.
         """
         return any(parted < position <= end for parted, end in self.dropped)
 
     def resume_from(self, position: EventId) -> EventId | None:
-        """Where a reader goes on whose position proves nothing: all that it can miss follows.
+        """Return where a reader goes on after a reset, so that it misses nothing.
 
-        From a dropped history it goes back to where the new one parted from it, whose entries may
-        have lower ids than what it has seen. Else: as `at_or_before`.
+        After a dropped history this is the position where the new history parted from it, because
+        new entries may have lower ids than the entries that the reader has seen. For any other
+        position it is that of `at_or_before`.
         """
         parted = [parted for parted, end in self.dropped if parted < position <= end]
         return min(parted) if parted else self.at_or_before(position)
 
     def get(self, position: EventId) -> Frame | None:
-        """The frame with this id, if it is here."""
+        """Return the frame with this id; None if the window has none."""
         index = self._index_from(position)
         if index < len(self._frames) and self._frames[index].id == position:
             return self._frames[index]
         return None
 
     def backwards(self) -> Iterator[Frame]:
-        """All frames, newest first. The window must not change meanwhile."""
+        """Yield all frames, newest first. The window must not change meanwhile."""
         for index in range(len(self._frames) - 1, self._first - 1, -1):
             yield self._frames[index]
 
     def oldest(self) -> EventId | None:
-        """The id of the oldest frame."""
+        """Return the id of the oldest frame; None if the window is empty."""
         return self._frames[self._first].id if len(self) else None
 
     def rewind(self, position: EventId) -> None:
-        """Drop what is after a position: the stream's history has changed there (a failover)."""
+        """Drop the frames after a position, because a failover has changed the stream's history."""
         while len(self) and self._frames[-1].id > position:
             frame = self._frames.pop()
             self.bytes -= len(frame.wire)
             if frame.key:
                 self._forget_newest(frame.key)
-        # A second failover must not make the first one forgotten; but what ends before the window
-        # begins is nobody's position here.
+        # A second failover must not erase the record of the first one. Records that end at the
+        # floor or before it are removed: no position in the window needs them.
         self.dropped = [(parted, end) for parted, end in self.dropped if end > self.floor]
         self.dropped.append((position, self.head))
         self.head = position

@@ -8,25 +8,26 @@ from typing import TypeAlias
 from broadcaster.core.subscriber import Framing, State, Subscriber
 
 SLICE = 500
-"""Writes after which others get a turn."""
+"""The writes of one slice. After each slice the event loop runs other tasks."""
 
 Delivery: TypeAlias = tuple[tuple[Subscriber, ...], bytes, int, bool]
-"""Who gets which bytes, how many events that is, and whether their responses end with it."""
+"""Subscribers, the bytes for each of them, the number of events in these, and True if the
+responses end with them."""
 
 
 class Round:
-    """Writes, and counts what it has written. It ends no response.
+    """One round of writes, and its counts. It ends no response: the hub does that afterwards.
 
     Attributes:
-        events: written, each counted once per subscriber.
-        bytes: of these events.
-        over: subscribers that were written the last event of their response.
+        events: the written events, each counted once per subscriber.
+        bytes: their bytes, without framing.
+        over: subscribers that have got the last event of their response.
     """
 
     __slots__ = ("_tick", "bytes", "events", "over")
 
     def __init__(self, tick: int) -> None:
-        """Begin.
+        """Start with nothing written.
 
         Args:
             tick: the hub's clock. A subscriber with this tick has the batch already.
@@ -40,16 +41,16 @@ class Round:
         """Write to each subscriber that is still live.
 
         Args:
-            deliveries: fixed before the first write.
-            framings: of all subscribers.
+            deliveries: all of the round; they must not change after the first write.
+            framings: those of all subscribers.
 
         Yields:
             Between slices, so that the caller can let others run.
         """
-        # The loop of this program: per subscriber two look-ups, one attribute, one write, which is
-        # the kernel's send; nothing is allocated. `tick` keeps a subscriber that lagged, caught up
-        # and rejoined between two slices from getting the batch twice. Many audiences of few, as
-        # with a key for each, share a slice: a turn of the event loop costs as much as a send.
+        # This is the hot loop. For each subscriber it does two look-ups, sets one attribute, and
+        # makes one write, which is the kernel's send. It allocates nothing. A subscriber may lag,
+        # catch up and rejoin between two slices; its `tick` keeps it from getting the batch twice.
+        # Small audiences share a slice, since a turn of the event loop costs as much as a send.
         tick, live, written = self._tick, State.LIVE, 0
         for subscribers, data, events, ends in deliveries:
             framed = {}
@@ -68,5 +69,5 @@ class Round:
                 if written >= SLICE:
                     written = 0
                     yield
-            if ends:  # a subscriber with another tick lags, and has still to get the last event
+            if ends:  # a subscriber with another tick is lagging: it gets the last event later
                 self.over += [s for s in subscribers if s.tick == tick]
