@@ -256,7 +256,7 @@ def failed_over() -> Ledger:
     return ledger
 
 
-def test_an_event_that_a_failover_lost_must_not_be_delivered_afterwards() -> None:
+def test_an_event_that_a_failover_lost_is_not_due() -> None:
     scribe = Scribe(failed_over()).begin(ONE).events(7)
     for added in scribe.ledger.added[-3:]:
         scribe.event(added)

@@ -44,7 +44,7 @@ def test_a_port_in_use_is_an_error_that_says_so(count: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["no.such.host.invalid", "192.0.2.1", "a" * 300])
-def test_an_address_of_another_machine_is_an_error(name: str) -> None:
+def test_an_address_that_cannot_be_used_is_an_error(name: str) -> None:
     with pytest.raises(ConfigurationError, match="can't listen on"):
         host.listen(name, 0)
 
