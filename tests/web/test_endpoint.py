@@ -480,7 +480,9 @@ async def test_a_run_is_requested_once_and_continued(hub: Running, publisher: Pu
         stream.close()
 
 
-async def test_the_channels_are_listed_with_their_bounds(hub: Running, publisher: Publisher) -> None:
+async def test_the_channels_are_listed_with_their_bounds(
+    hub: Running, publisher: Publisher
+) -> None:
     async with http_client(base_url=hub.url) as browser:
         empty = (await browser.get("/v1/channels/inventory")).json()
         assert (empty["oldest"], empty["newest"], empty["length"]) == (None, None, 0)
