@@ -33,9 +33,11 @@ from broadcaster.errors import (
 from broadcaster.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from broadcaster.app import create_app
+    from broadcaster.app import Application, create_app
     from broadcaster.backend.driver.connect import connect, connect_sync
     from broadcaster.backend.embedded import EmbeddedRedis
+    from broadcaster.backend.log import Log, Requests
+    from broadcaster.backend.memory import MemoryLog
     from broadcaster.backend.outgoing import Outgoing
     from broadcaster.backend.publisher import Publisher, SyncPublisher
     from broadcaster.backend.run import Run
@@ -43,25 +45,35 @@ if TYPE_CHECKING:
     from broadcaster.backend.transaction import Transaction
     from broadcaster.client.parser import StreamEvent
     from broadcaster.client.source import EventSource
+    from broadcaster.core.access import Action, Caller, Denied, Grant, Policy
     from broadcaster.core.channel import Channel
     from broadcaster.core.event import EventId
     from broadcaster.settings import Settings, load_settings
 
 __all__ = [
+    "Action",
+    "Application",
     "BackendUnavailableError",
     "BroadcasterError",
+    "Caller",
     "Channel",
     "ConfigurationError",
     "ConflictError",
+    "Denied",
     "EmbeddedRedis",
     "EventId",
     "EventSource",
+    "Grant",
     "InvalidCursorError",
     "InvalidEventError",
     "InvalidRequestError",
+    "Log",
+    "MemoryLog",
     "Outgoing",
     "PartialPublishError",
+    "Policy",
     "Publisher",
+    "Requests",
     "Run",
     "RunLostError",
     "RunQueue",
@@ -79,9 +91,11 @@ __all__ = [
 ]
 
 _HOME = {
-    "broadcaster.app": ("create_app",),
+    "broadcaster.app": ("Application", "create_app"),
     "broadcaster.backend.driver.connect": ("connect", "connect_sync"),
     "broadcaster.backend.embedded": ("EmbeddedRedis",),
+    "broadcaster.backend.log": ("Log", "Requests"),
+    "broadcaster.backend.memory": ("MemoryLog",),
     "broadcaster.backend.outgoing": ("Outgoing",),
     "broadcaster.backend.publisher": ("Publisher", "SyncPublisher"),
     "broadcaster.backend.run": ("Run",),
@@ -89,6 +103,7 @@ _HOME = {
     "broadcaster.backend.transaction": ("Transaction",),
     "broadcaster.client.parser": ("StreamEvent",),
     "broadcaster.client.source": ("EventSource",),
+    "broadcaster.core.access": ("Action", "Caller", "Denied", "Grant", "Policy"),
     "broadcaster.core.channel": ("Channel",),
     "broadcaster.core.event": ("EventId",),
     "broadcaster.settings": ("Settings", "load_settings"),

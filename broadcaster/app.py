@@ -3,16 +3,41 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, TypeAlias
 
+from broadcaster.backend.log import Log, Requests
+from broadcaster.core.access import Policy, public
 from broadcaster.node.node import Node
 from broadcaster.settings import Settings, load_settings
-from broadcaster.web.routes import Application, clients
+from broadcaster.web.routes import ClientsApplication
 from broadcaster.web.uvicorn.server import ending_responses_on_signals
 
+Lifespan: TypeAlias = Callable[[Any], AbstractAsyncContextManager[dict[str, Any]]]
 
-def create_app(settings: Settings | None = None) -> Application:
+
+class Application(ClientsApplication):
+    """The hub as an ASGI application, made by `create_app`.
+
+    Attributes:
+        operators: an ASGI application with operators' routes (`/metrics`, `/v1/nodes`,
+            `/v1/health`) and all details. Serve it where only operators reach it.
+    """
+
+    def __init__(self, node: Node) -> None:
+        """Make the application of a node, which its lifespan starts and closes."""
+        super().__init__(node, _lifespan(node))
+        self.state.node = node
+
+
+def create_app(
+    settings: Settings | None = None,
+    *,
+    authorize: Policy | None = None,
+    log: Log | None = None,
+    requests: Requests | None = None,
+) -> Application:
     """Make the hub as an ASGI application.
 
     To mount it into your own application::
@@ -23,6 +48,11 @@ def create_app(settings: Settings | None = None) -> Application:
 
     Args:
         settings: read from the environment and `BROADCASTER_CONFIG` if not given.
+        authorize: decides what a client may read; if not given, all of them may read everything.
+        log: where the streams are, in the place of Redis; needs no `redis_url`. It is closed with
+            the application.
+        requests: where requests go for what is made on demand; if not given, to the log, if that
+            takes them, else to Redis.
 
     Returns:
         The application.
@@ -34,12 +64,11 @@ def create_app(settings: Settings | None = None) -> Application:
     Raises:
         ConfigurationError: the settings can't work.
     """
-    return make_app(Node(settings or load_settings()))
+    node = Node(settings or load_settings(), log=log, requests=requests, policy=authorize or public)
+    return Application(node)
 
 
-def make_app(node: Node) -> Application:
-    """Make the ASGI application of a node, which its lifespan starts and closes."""
-
+def _lifespan(node: Node) -> Lifespan:
     @contextlib.asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[dict[str, Any]]:
         if node.draining:
@@ -51,6 +80,4 @@ def make_app(node: Node) -> Application:
         finally:
             await node.aclose()
 
-    app = clients(node, lifespan)
-    app.state.node = node
-    return app
+    return lifespan

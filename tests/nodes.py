@@ -13,6 +13,8 @@ import httpx
 import httpx_sse
 
 from broadcaster.app import create_app
+from broadcaster.backend.log import Log
+from broadcaster.core.access import Policy
 from broadcaster.node.node import Node
 from broadcaster.settings import Settings
 from broadcaster.web.uvicorn.server import ByPort, make_server
@@ -42,6 +44,8 @@ class Running:
 async def running(
     redis_url: str,
     *,
+    authorize: Policy | None = None,
+    log: Log | None = None,
     sink: str = "transport",
     ready: bool = True,
     two_ports: bool = False,
@@ -52,7 +56,8 @@ async def running(
     port, *others = [listener.getsockname()[1] for listener in listeners]
     if others:
         settings["metrics_port"] = others[0]
-    app = create_app(Settings(redis_url=redis_url, **(QUICK | settings)))
+    made = Settings(redis_url=redis_url, **(QUICK | settings))
+    app = create_app(made, authorize=authorize, log=log)
     node: Node = app.state.node
     served = ByPort(app, app.operators, others[0]) if others else app
     server = make_server(served, node.drain, host="127.0.0.1", port=0, log_level="warning")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from broadcaster.app import make_app
+from broadcaster.app import Application
 from broadcaster.backend.driver.connect import connect
 from broadcaster.commands.host import calm_garbage_collection, listen, raise_file_limit, url_of
 from broadcaster.commands.supervisor import Child, supervise
@@ -61,7 +61,7 @@ def node_server(settings: Settings, peers: Peers | None = None) -> Server:
     node = Node(settings, peers=peers)
     connect(settings.redis_url)  # sends nothing, but refuses a url that can't be used
     level = "debug" if settings.log_level == "debug" else "warning"
-    app = make_app(node)
+    app = Application(node)
     served = ByPort(app, app.operators, settings.metrics_port) if settings.metrics_port else app
     return make_server(served, node.drain, host=settings.host, port=settings.port, log_level=level)
 

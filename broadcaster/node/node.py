@@ -14,6 +14,7 @@ from broadcaster.backend.driver.connect import AsyncClient, connect
 from broadcaster.backend.log import Log, RedisLog, Requests
 from broadcaster.backend.requester import Requester
 from broadcaster.core import cursor, sse
+from broadcaster.core.access import Policy, public
 from broadcaster.core.channel import Channel
 from broadcaster.core.counters import Meters
 from broadcaster.core.cursor import Positions
@@ -49,6 +50,7 @@ class Node:
         hub: who gets what.
         meters: what is counted here.
         log: where its streams are.
+        policy: decides what a caller may do.
         draining: its responses are being ended.
         health: whether it is well.
         registry: which nodes there are.
@@ -64,6 +66,7 @@ class Node:
         log: Log | None = None,
         requests: Requests | None = None,
         peers: Peers | None = None,
+        policy: Policy = public,
     ) -> None:
         """Prepare; nothing is connected before `start`.
 
@@ -73,6 +76,7 @@ class Node:
             requests: where requests go for what is made on demand; to the log, if that takes them,
                 else to Redis, if None.
             peers: the processes that share the port with this one.
+            policy: decides what a caller may do.
 
         Raises:
             ConfigurationError: there is no url.
@@ -81,6 +85,7 @@ class Node:
             settings.require_redis_url()
         self.settings = settings
         self.channels: Mapping[str, Channel] = settings.channels
+        self.policy = policy
         self.meters = Meters()
         self.draining = False
         self.hub = Hub(

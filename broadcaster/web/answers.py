@@ -12,8 +12,9 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from broadcaster.core.access import Denied, Grant, public
 from broadcaster.errors import UnknownChannelError
-from broadcaster.web import endpoint
+from broadcaster.web import access, endpoint
 from broadcaster.web.problem import unknown_channel
 
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
@@ -113,15 +114,24 @@ class Answers:
         figures = await self._node.metrics.scrape(details=self._details)
         return Response(figures, headers=headers)
 
-    async def channels(self, _: Request) -> Response:
-        """All channels."""
-        return json({"channels": [await self._node.describe(name) for name in self._node.channels]})
+    async def channels(self, request: Request) -> Response:
+        """All channels that the caller may see."""
+        names = list(self._node.channels)
+        if self._node.policy is not public:
+            decisions = await access.described(self._node.policy, request.scope, names)
+            names = [name for name in names if isinstance(decisions[name], Grant)]
+        return json({"channels": [await self._node.describe(name) for name in names]})
 
     async def channel(self, request: Request) -> Response:
         """One channel."""
         name = request.path_params["channel"]
         if name not in self._node.channels:
-            return unknown_channel(UnknownChannelError(name, self._node.channels))
+            error = UnknownChannelError(name, self._node.channels)
+            return unknown_channel(error, self._node.policy)
+        if self._node.policy is not public:
+            decisions = await access.described(self._node.policy, request.scope, [name])
+            if isinstance(decision := decisions[name], Denied):
+                return access.refused(decision)
         return json(await self._node.describe(name))
 
 

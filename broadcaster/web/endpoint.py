@@ -13,6 +13,7 @@ from typing import Protocol
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from broadcaster.core import access as policies
 from broadcaster.core.channel import Channel
 from broadcaster.core.counters import Meters
 from broadcaster.core.hub import Hub
@@ -27,7 +28,7 @@ from broadcaster.errors import (
     UnknownChannelError,
 )
 from broadcaster.settings import Settings
-from broadcaster.web import head
+from broadcaster.web import access, head
 from broadcaster.web.connection import Asker, Connection
 from broadcaster.web.dialects import native
 from broadcaster.web.problem import (
@@ -51,6 +52,7 @@ class StreamingNode(Protocol):
     settings: Settings
     hub: Hub
     channels: Mapping[str, Channel]
+    policy: policies.Policy
     meters: Meters
     draining: bool
 
@@ -103,7 +105,11 @@ class EventStream:
         except (InvalidRequestError, InvalidCursorError) as error:
             return problem(400, str(error))
         except UnknownChannelError as error:
-            return unknown_channel(error)
+            return unknown_channel(error, self._node.policy)
+        if self._node.policy is not policies.public:
+            refusal = await access.refusal_of_stream(self._node.policy, scope, wanted)
+            if refusal:
+                return refusal
         if scope["method"] == "HEAD":  # opens nothing, and asks no worker for anything
             return event_stream(b"")
         admitted = await self._admit(wanted)

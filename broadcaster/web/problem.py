@@ -7,6 +7,7 @@ from http import HTTPStatus
 import orjson
 from starlette.responses import Response
 
+from broadcaster.core.access import Policy, public
 from broadcaster.core.wire import Shed
 from broadcaster.errors import UnknownChannelError
 
@@ -32,9 +33,12 @@ def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> 
     )
 
 
-def unknown_channel(error: UnknownChannelError) -> Response:
-    """A 404 for a channel that there is not, which names those that there are."""
-    return problem(404, f"no channel {error.channel[:64]!r}; there are: {', '.join(error.known)}")
+def unknown_channel(error: UnknownChannelError, policy: Policy) -> Response:
+    """A 404 for a channel that there is not. It names those that there are if all are public."""
+    detail = f"no channel {error.channel[:64]!r}"
+    if policy is public:
+        detail += f"; there are: {', '.join(error.known)}"
+    return problem(404, detail)
 
 
 def come_back(retry_ms: int, reason: Shed) -> Response:

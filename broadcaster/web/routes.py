@@ -21,6 +21,7 @@ from broadcaster.core.channel import KEY_IN_PATH
 from broadcaster.errors import InvalidRequestError
 from broadcaster.settings import Settings
 from broadcaster.web import endpoint, head
+from broadcaster.web.access import PolicyFailedError, failed
 from broadcaster.web.answers import Answers, RoutedNode
 from broadcaster.web.problem import problem
 
@@ -106,17 +107,31 @@ def _between(segment: str, before: str, after: str) -> str:
     return ""
 
 
-class Application(Starlette):
-    """Starlette, which hands event streams straight to their endpoint.
+class ClientsApplication(Starlette):
+    """Clients' application, with operators' routes if these have no port of their own.
 
-    Its layers would keep a suspended coroutine each for as long as a client is connected: 3 KB.
+    It hands event streams straight to their endpoint. Starlette's layers would keep a suspended
+    coroutine each for as long as a client is connected: 3 KB.
+
+    Attributes:
+        operators: operators' application, with all details. It must not be public.
     """
 
-    #: Operators' application, with all details: for a listener that is not public.
     operators: Starlette
 
-    def __init__(self, node: RoutedNode, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, node: RoutedNode, lifespan: Lifespan[Any]) -> None:
+        """Make it of the table.
+
+        Args:
+            node: that it serves.
+            lifespan: starts and closes the node.
+        """
+        shown = {CLIENTS} if node.settings.metrics_port else {CLIENTS, OPERATORS}
+        super().__init__(
+            routes=list(_routes(Answers(node, details=False), shown)),
+            exception_handlers={404: _not_found, 405: _not_allowed, PolicyFailedError: _failed},
+            lifespan=lifespan,
+        )
         self.operators = operators(node)
         self._settings = node.settings
         streams = endpoint.endpoints(node, node.channels.values())
@@ -166,17 +181,6 @@ def _preflight(settings: Settings, scope: Scope) -> Response:
     return response
 
 
-def clients(node: RoutedNode, lifespan: Lifespan[Any]) -> Application:
-    """Make clients' application, with operators' routes if these have no port of their own."""
-    shown = {CLIENTS} if node.settings.metrics_port else {CLIENTS, OPERATORS}
-    return Application(
-        node,
-        routes=list(_routes(Answers(node, details=False), shown)),
-        exception_handlers={404: _not_found, 405: _not_allowed},
-        lifespan=lifespan,
-    )
-
-
 def operators(node: RoutedNode) -> Starlette:
     """Make operators' application, with all details. It must not be public."""
     app = Starlette(
@@ -200,6 +204,10 @@ async def _not_found(request: Request, _: Exception | None) -> Response:
 async def _not_of_operators(request: Request, _: Exception | None) -> Response:
     known = ", ".join(row.path for row in TABLE if OPERATORS in row.applications)
     return problem(404, f"nothing is at {request.url.path[:200]!r}; there are: {known}")
+
+
+async def _failed(_: Request, __: Exception) -> Response:
+    return failed()
 
 
 async def _not_allowed(_: Request, error: Exception) -> Response:

@@ -30,6 +30,27 @@ _OPERATORS = "tests/web/test_operators.py::"
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
+        "access: a denied channel is read beside a granted one",
+        "broadcaster/web/access.py",
+        "                return refused(decision)",
+        "                break",
+        ("tests/web/test_access.py::test_a_refusal_is_a_problem_that_the_page_can_read",),
+    ),
+    Mutant(
+        "access: a mistake of the policy lets a caller in",
+        "broadcaster/web/access.py",
+        "    except PolicyFailedError:\n        return failed()",
+        "    except PolicyFailedError:\n        return None",
+        ("tests/web/test_access.py::test_a_mistake_of_the_policy_lets_no_caller_in",),
+    ),
+    Mutant(
+        "access: a caller is made though everything is public",
+        "broadcaster/web/endpoint.py",
+        "if self._node.policy is not policies.public:",
+        "if True:",
+        ("tests/web/test_access.py::test_without_a_policy_no_caller_is_made",),
+    ),
+    Mutant(
         "endpoint: a client waits for its position without limit",
         "broadcaster/web/endpoint.py",
         "async with asyncio.timeout(_OPEN_TIMEOUT_S):",
