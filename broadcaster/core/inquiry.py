@@ -1,7 +1,7 @@
-"""What a subscriber that catches up knows about each of its streams, and what it asks. Pure.
+"""The questions and answers about each stream of a subscriber that catches up. Pure.
 
-Part of `core.resume`. For each stream there is a situation, and where `core.rules` asks the log
-about it, a question and perhaps its answer.
+Part of `core.resume`. Each stream has a situation. If `core.rules` asks the log in that situation,
+the stream also has a question, and later its answer.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _SITUATIONS = {
 
 
 class Context(NamedTuple):
-    """What all subscribers of a hub share.
+    """The objects that all subscribers of a hub share.
 
     Attributes:
         windows: of all streams, by name.
-        pages: shares pages among those that want the same bytes.
+        pages: shares pages among subscribers that need the same bytes.
         resumes: counts how clients that came with a cursor were served.
         resets: counts resets by stream and reason.
     """
@@ -47,13 +47,13 @@ class Context(NamedTuple):
 
 @dataclass(slots=True)
 class _Open:
-    """What is not settled about one stream.
+    """An open question about one stream.
 
     Attributes:
-        situation: that it is in.
-        reason: of the reset that needs the answer, if it is for one.
-        question: that was asked, until it is answered or given up.
-        answer: what the log has said, in a tuple; empty before.
+        situation: the stream's situation.
+        reason: the reason of the reset that needs the answer; empty if no reset does.
+        question: the question that was asked; None before, and after a failure.
+        answer: the log's answer, in a tuple; empty before it comes.
     """
 
     situation: Situation
@@ -63,10 +63,10 @@ class _Open:
 
 
 class Inquiry:
-    """Finds out how it stands with each stream.
+    """Keeps the situation of each stream, and finds the outcome by `core.rules`.
 
     Attributes:
-        dropped: streams of which the client has seen a history that was dropped since.
+        dropped: streams of which the client may have seen entries that Redis has since dropped.
     """
 
     __slots__ = ("_asked", "_open", "_position", "_windows", "dropped")
@@ -85,7 +85,7 @@ class Inquiry:
         self._asked: set[str] = set()  # streams with a question that has no answer yet
 
     def outcome(self, stream: str) -> Outcome | Ask:
-        """What follows from what is known about a stream, or what to ask first."""
+        """Return the outcome for a stream, or the question that has to be asked first."""
         open_ = self._open.get(stream)
         if open_ is None:
             situation = self._situation(stream)
@@ -112,27 +112,27 @@ class Inquiry:
         return _SITUATIONS[self._windows[stream].place(self._position[stream])]
 
     def asks(self, stream: str) -> bool:
-        """Whether the log was asked about a stream, and what it said is not used yet."""
+        """Return True if the log was asked about a stream, and its answer is not used yet."""
         open_ = self._open.get(stream)
         return open_ is not None and open_.question is not None
 
     def begin(self, stream: str, situation: Situation, reason: str = "") -> None:
-        """A stream is in a situation now that does not follow from its position.
+        """Put a stream into a situation that does not follow from its position alone.
 
         Args:
-            stream: the one.
-            situation: that it is in.
-            reason: of the reset that needs to know more.
+            stream: its name.
+            situation: the new situation.
+            reason: the reason of the reset that needs the next answer.
         """
         self._forget(stream)
         self._open[stream] = _Open(situation, reason)
 
     def reason(self, stream: str) -> str:
-        """The reason of the reset that needs to know more."""
+        """Return the reason of the reset that needs the answer about a stream."""
         return self._open[stream].reason
 
     def take(self, stream: str) -> Answer:
-        """Use the log's answer: the stream is settled."""
+        """Return the log's answer and forget the question."""
         return self._open.pop(stream).answer[0]
 
     def settle(self, stream: str) -> None:
@@ -171,7 +171,7 @@ class Inquiry:
         self.note_dropped(stream)
 
     def note_dropped(self, stream: str) -> None:
-        """Look whether the client has seen a history that the stream has dropped since."""
+        """Add a stream to `dropped` if the client may have seen entries of a dropped history."""
         window = self._windows[stream]
         if window.dropped and window.was_dropped(self._position[stream]):
             self.dropped |= {stream}

@@ -1,7 +1,7 @@
-"""Where a client begins, or why it is not served: the step machine before the first byte. Pure.
+"""The step machine before the first byte: it finds where a client begins, or refuses it. Pure.
 
-There is one `Opening` for each request of an event stream. Calls go in, values come out, as with
-`core.resume`, which goes on from the position that is found here.
+There is one `Opening` for each request of an event stream. Nothing in it awaits. `core.resume` goes
+on from the positions that are found here.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from broadcaster.core.window import Place
 from broadcaster.core.wire import Shed
 
 Door: TypeAlias = Callable[[Iterable[str]], Shed | None]
-"""Says why a newcomer to some streams can't be served now; None if it can."""
+"""Returns the reason why new clients of some streams can't be served now; None if they can."""
 
 
 class Refused(NamedTuple):
-    """The request would fail again however often it is repeated.
+    """The request is wrong, and would fail again.
 
     Attributes:
-        detail: what was expected.
+        detail: the explanation for the client, with what was expected.
     """
 
     detail: str
@@ -46,10 +46,10 @@ class Serve(NamedTuple):
     """The client can be served.
 
     Attributes:
-        subscription: what it wants.
+        subscription: the client's request.
         positions: where it begins in each stream.
-        resumed: the positions are its own claim, from a cursor.
-        unreadable: a cursor that can't be read, or proves nothing.
+        resumed: the positions come from its cursor, so they are not proven yet.
+        unreadable: its cursor, if that can't be read or proves nothing.
     """
 
     subscription: Subscription
@@ -63,16 +63,16 @@ Admission: TypeAlias = Ask | Wait | Refused | Shed | NoContent | Serve
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a request asks for, as far as it can be told without the streams.
+    """The content of a request, read without a look at the streams.
 
     Attributes:
-        channels: that it names.
-        subscription: to these.
-        positions: that its cursor names.
-        run: that its cursor names, of a channel made on demand.
-        start: where it wants to begin in the streams that its cursor does not name; None leaves
-            that to the channel.
-        unreadable: a cursor that can't be read, or proves nothing.
+        channels: the channels that it names.
+        subscription: the subscription to these.
+        positions: the positions that its cursor names.
+        run: the run that its cursor names, on a channel made on demand.
+        start: where to begin in the streams that its cursor does not name. None means the
+            channel's own start.
+        unreadable: its cursor, if that can't be read or proves nothing.
     """
 
     channels: tuple[Channel, ...]
@@ -84,7 +84,7 @@ class Wanted:
 
     @property
     def on_demand(self) -> Channel | None:
-        """The channel that is made on demand, if it is one."""
+        """Return the channel if it is made on demand; None otherwise."""
         return next((channel for channel in self.channels if channel.requests), None)
 
 
@@ -114,7 +114,7 @@ class Opening:
             self._follow(wanted.run)
 
     def step(self) -> Admission:
-        """Say what to do next."""
+        """Return the verdict about the request, or what has to be asked or awaited first."""
         wanted = self._wanted
         reason = self._door(self._subscription.streams)
         if reason is Shed.LOADING:
@@ -132,7 +132,7 @@ class Opening:
         return self._find_positions() or self._request() or self._serve()
 
     def answered(self, ask: Ask, answer: Answer) -> None:
-        """Take the log's answer. One that comes late or twice is passed over."""
+        """Take the log's answer. A late or repeated answer is ignored."""
         if asked := self._asked.get(ask.stream):
             _, question_, answers = asked
             if question_ is ask.question and not answers:
@@ -141,7 +141,7 @@ class Opening:
     def _answer(
         self, stream: str, situation: Situation, make: Callable[[], Question]
     ) -> tuple[Answer] | Ask | Wait:
-        """The answer to a question about a stream, in a tuple; or what to do to get it."""
+        """Return the answer to a question about a stream, in a tuple, or the step to get it."""
         known = self._asked.get(stream)
         if known is None or known[0] is not situation:
             self._asked[stream] = situation, make(), []
@@ -155,7 +155,7 @@ class Opening:
         (stream,) = self._subscription.streams
         position, window = self._positions[stream], self._context.windows[stream]
         frame: Answer = window.get(position)
-        # All that follows the floor is here, but not its own entry, which was evicted.
+        # The window holds the entries after its floor, but the floor's own entry was evicted.
         at_floor = position == window.floor != ZERO
         if frame is None and (at_floor or window.place(position) is not Place.COVERED):
             found = self._answer(stream, Situation.RETURNING, lambda: Entry(position))
@@ -170,7 +170,7 @@ class Opening:
     # Where does it begin?
 
     def _no_times(self) -> str:
-        """Why no time can be found in the streams; empty if it can."""
+        """Return why the streams can't be searched by time; empty if they can."""
         for stream in self._subscription.streams:
             newest = self._context.windows[stream].head
             if newest.ms > self._now_ms + CLOCK_TOLERANCE_S * 1000:

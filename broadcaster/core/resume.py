@@ -1,12 +1,12 @@
-"""Where a client that is behind goes on, is reset, waits, joins or is over: one step machine. Pure.
+"""The step machine of a subscriber that catches up: it sends, asks, waits, resets or joins. Pure.
 
-There is one `Resume` for each subscriber that catches up. Calls go in, values come out, and nothing
-awaits. `step` says what to do next: send bytes, ask the log, or wait. Answers come in with
-`answered` whenever the log gets to it, in any order, and changes of a stream with `grew` and
-`rewritten`. It is dropped when its subscriber becomes live, and made anew when that falls behind.
+There is one `Resume` for each such subscriber. Nothing in it awaits. `step` returns what to do
+next: send bytes, ask the log, or wait. `answered` takes the log's answers, in any order. `grew` and
+`rewritten` take the changes of a stream. The object is dropped when its subscriber becomes live,
+and a new one is made when the subscriber falls behind.
 
-`core.rules` says what is asked in each situation, and what follows. Streams don't wait for each
-other: what a window covers is sent while the log is asked about another stream.
+`core.rules` has the question for each situation, and the outcome of each answer. Streams don't wait
+for each other: events in one window are sent while the log is asked about another stream.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Resume:
     """A subscriber that catches up.
 
     Attributes:
-        position: where it is in each stream: it was sent everything up to there, or claims so.
+        position: the last id in each stream that was sent, or that the client claims to have.
     """
 
     __slots__ = (
@@ -75,11 +75,11 @@ class Resume:
 
         Args:
             context: of the hub.
-            subscription: what is wanted.
-            position: in each of its streams; belongs to this object from now on.
-            resumed: the position is a client's claim, from a cursor.
-            greeting: begins the response; None for a subscriber that was live until now, and was
-                sent everything up to its position.
+            subscription: the client's request.
+            position: one for each of its streams. The object keeps this dict and changes it.
+            resumed: the position comes from a client's cursor, so it is not proven yet.
+            greeting: the first bytes of the response are made from it. None for a subscriber that
+                was live until now, and was sent everything up to its position.
         """
         self.position = position
         self._context = context
@@ -90,7 +90,7 @@ class Resume:
         self._announce = greeting is not None
         self._reached = greeting is None
         self._replayed = 0
-        # Where the missed events come from, until that is counted. Empty without a cursor.
+        # The source of the missed events, until it is counted. Empty without a cursor.
         self._source = ResumeOutcome.WINDOW if resumed else ""
         if resumed:  # any other position is from the history of now
             for stream in subscription.streams:
@@ -99,7 +99,7 @@ class Resume:
     # Steps
 
     def step(self, max_bytes: int = PAGE_BYTES) -> Step:
-        """Say what to do next.
+        """Return what to do next.
 
         Args:
             max_bytes: about the most bytes of a page; 0 while the socket takes nothing.
@@ -122,8 +122,7 @@ class Resume:
         return self._from_windows(covered, reason, max_bytes)
 
     def _greeted(self, step: Step) -> Step:
-        """The same step after the first bytes, which leave at once and have no id here: only a
-        proven position is worth remembering, and any other gets a reset in a moment."""
+        """Return the step after the first bytes. They carry no id, as the position is unproven."""
         if self._greeting is None:
             return step
         hello = self._hello(b"")
@@ -145,7 +144,7 @@ class Resume:
         return Hello(data)
 
     def _settled(self, stream: str) -> Outcome | Step:
-        """How a stream stands when nothing more can be found out, or what to do first."""
+        """Return the outcome for a stream, or the step that has to come first."""
         while True:
             found = self._inquiry.outcome(stream)
             if isinstance(found, Ask) or found not in _ACTIONS:
@@ -155,7 +154,7 @@ class Resume:
                 return step
 
     def _from_windows(self, covered: list[str], reason: For, max_bytes: int) -> Step:
-        """The next page of the streams that are covered; at the heads of all, joining."""
+        """Return a page of the covered streams; it joins at the heads of all streams."""
         streams, sent = self._subscription.streams, list[Part]()
         at_all = len(covered) == len(streams)
         if at_all and self._greeting:
@@ -169,7 +168,7 @@ class Resume:
         if page.over or not page.exhausted:
             return self._greeted(Send(tuple(sent), over=page.over))
         if not at_all:
-            # A stream that is asked about wakes the subscriber by its answer.
+            # If the log was asked about a stream, its answer wakes the subscriber.
             growing = tuple(s for s in streams if not self._inquiry.asks(s))
             return self._greeted(Send(tuple(sent)) if sent else Wait(reason, growing))
         if self._announce:
@@ -191,8 +190,8 @@ class Resume:
     def _past(self, stream: str, _: Outcome) -> Send:
         """Send a page of the log.
 
-        What the window holds is left to it: the window's history is proven, and the page's may be
-        one that has been dropped while it was on its way.
+        The part that the window holds is cut off. The window's history is proven, but Redis may
+        have dropped the page's history while the answer was on its way.
         """
         past = self._inquiry.take(stream)
         assert isinstance(past, Past)
@@ -213,7 +212,7 @@ class Resume:
         self._inquiry.begin(stream, Situation.CONFIRMED)
 
     def _lost(self, stream: str, outcome: Outcome) -> Send | None:
-        """Reset, if the window tells where that leads; else let the log be asked."""
+        """Reset, if the window knows the new position. Otherwise the log is asked next."""
         self._inquiry.settle(stream)
         window = self._context.windows[stream]
         at = window.resume_from(self.position[stream])
@@ -251,39 +250,39 @@ class Resume:
     # What happens meanwhile
 
     def answered(self, ask: Ask, answer: Answer) -> bool:
-        """Take the log's answer. One that comes late or twice is passed over.
+        """Take the log's answer. A late or repeated answer is ignored.
 
         Args:
-            ask: what was asked.
+            ask: the step that asked.
             answer: of the kind that its question wants.
 
         Returns:
-            False if the log knows less than this node does: call `failed` after a pause.
+            False if the log knows less than this node does. Call `failed` after a pause then.
         """
         return self._inquiry.answered(ask, answer)
 
     def failed(self, ask: Ask) -> None:
-        """The log could not tell, and the pause after that is over: ask anew."""
+        """Ask again at the next `step`. Call it after a pause if the log could not answer."""
         self._inquiry.failed(ask)
 
     def grew(self, stream: str) -> None:
-        """A batch was added to a stream's window."""
+        """Note that a batch was added to a stream's window."""
         self._inquiry.grew(stream)
 
     def rewritten(self, stream: str) -> None:
-        """A stream's window was rewound or begun anew: what the log has said may be out of date."""
+        """Note that a stream's window was rewritten: the log's answer may be out of date."""
         self._inquiry.rewritten(stream)
 
     def beat(self) -> bool:
         """Take note of a heartbeat.
 
         Returns:
-            Whether to call `step`: the entry that the tailer has still to reach may be gone.
+            True if `step` is to be called: Redis may have lost the entry that it waits for.
         """
         return self._inquiry.beat()
 
     def proven(self) -> Positions | None:
-        """The position that a heartbeat may carry: everything up to there was sent. Else None."""
+        """Return the position for a heartbeat, if everything up to it was sent; else None."""
         return self.position if self._reached and not self._inquiry.dropped else None
 
 

@@ -1,6 +1,6 @@
-"""The rules of resuming, as a table: what is asked in a situation, and what follows. Pure.
+"""The rules of resuming, as tables: a question for each situation, and its outcomes. Pure.
 
-`core.opening` and `core.resume` go by it; `docs/design/001-continuity.md` shows it.
+`core.opening` and `core.resume` use the tables. `docs/design/001-continuity.md` shows them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from broadcaster.core.log import (
 
 
 class Situation(Enum):
-    """How it stands with one stream of a subscriber. The value is the table's wording."""
+    """The situation of one stream of a subscriber. The value is its text in the table."""
 
     # Before the first byte: where a client without a position begins.
     LATEST = "`latest`"
@@ -47,7 +47,7 @@ class Situation(Enum):
 
 
 class Said(Enum):
-    """What an answer says."""
+    """The content of an answer. The value is its text in the table."""
 
     UNASKED = "nothing is asked"
     YES = "yes"
@@ -60,7 +60,7 @@ class Said(Enum):
 
 
 class Outcome(Enum):
-    """What follows for the stream. The value is the table's wording."""
+    """The consequence for the stream. The value is its text in the table."""
 
     AT_HEAD = "it begins at the window's head"
     AT_FLOOR = "it begins at the window's floor"
@@ -85,11 +85,11 @@ class Outcome(Enum):
 
 
 class Rule(NamedTuple):
-    """What is asked in a situation, and what follows.
+    """The question of one situation, and the outcome of each answer.
 
     Attributes:
-        asks: the kind of question, about the position; None asks nothing.
-        then: the outcome for each thing that an answer can say.
+        asks: the kind of question about the position; None if nothing is asked.
+        then: the outcome of each possible answer.
     """
 
     asks: type[Question] | None
@@ -111,7 +111,7 @@ STARTS: Table = {
     Situation.RETURNING: Rule(Entry, {Said.YES: Outcome.OVER, Said.NO: Outcome.GO_ON}),
     Situation.ON_DEMAND: Rule(Request, {Said.POSITION: Outcome.FOLLOW}),
 }
-"""Where a client begins whose cursor names no position in the stream."""
+"""Where a client begins in a stream, or whether its cursor is at the end of the response."""
 
 RULES: Table = {
     Situation.COVERED: Rule(None, {Said.UNASKED: Outcome.WINDOW}),
@@ -137,14 +137,14 @@ RULES: Table = {
 
 
 def question(rule: Rule, position: EventId) -> Question:
-    """The question that a rule asks about a position."""
+    """Return the question that a rule asks about a position."""
     kind: Any = rule.asks
     made: Question = Beginning() if kind is Beginning else kind(position)
     return made
 
 
 def said(answer: Answer, position: EventId) -> Said:
-    """What an answer says to a reader at a position."""
+    """Return what an answer means for a reader at a position."""
     match answer:
         case Past(_, end, proven):
             if not proven:
