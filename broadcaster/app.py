@@ -1,4 +1,4 @@
-"""The composition: settings to an ASGI application."""
+"""Composition: makes an ASGI application from settings."""
 
 from __future__ import annotations
 
@@ -57,9 +57,10 @@ def create_app(
     Returns:
         The application.
 
-        With `metrics_port` set it has none of operators' routes (`/metrics`, `/v1/nodes`,
-        `/v1/health`). These are in its attribute `operators`, an ASGI application as well, which
-        `broadcaster serve` has on that port. Under another server, serve it on a port of its own.
+        If `metrics_port` is set, it has no operators' routes (`/metrics`, `/v1/nodes`,
+        `/v1/health`). Its attribute `operators`, another ASGI application, has them.
+        `broadcaster serve` serves that one on `metrics_port`. Under another server, serve it on a
+        port of its own.
 
     Raises:
         ConfigurationError: the settings can't work.

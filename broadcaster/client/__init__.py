@@ -1,1 +1,1 @@
-"""The Python client: reads any event stream on the web, and resumes. It imports only `errors`."""
+"""The Python client. It reads any event stream on the web, and resumes."""

@@ -1,4 +1,4 @@
-"""Bytes of an event stream to events, however they are cut. Pure: no I/O.
+"""Parses the bytes of an event stream, cut at any place, into events. Pure.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 """
@@ -18,9 +18,9 @@ class StreamEvent(NamedTuple):
     """An event as a client sees it.
 
     Attributes:
-        id: the cursor after it; `""` if the stream has none.
-        type: the event name; `message` if it has none. `stream.…` are the hub's own.
-        data: the text.
+        id: the cursor after this event; `""` if the stream has no ids.
+        type: the event's name; `message` if it has none. Names `stream.…` are the hub's own.
+        data: the event's data as text.
     """
 
     id: str
@@ -28,28 +28,28 @@ class StreamEvent(NamedTuple):
     data: str
 
     def json(self) -> Any:
-        """The data, read as JSON.
+        """Return the data, parsed as JSON.
 
         Raises:
-            ValueError: it is something else.
+            ValueError: the data is not JSON.
         """
         return orjson.loads(self.data)
 
 
 class Parser:
-    """Bytes of one response, cut anywhere, to events. Pure.
+    """Parses the bytes of one response, cut at any place, into events. Pure.
 
     https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 
     Attributes:
-        last_event_id: of the last complete block; what is left of a broken one does not count.
-        retry_ms: the reconnection time that the server asked for; None if it did not.
+        last_event_id: id of the last complete block. An incomplete block does not change it.
+        retry_ms: reconnection time in milliseconds that the server sent; None if it sent none.
     """
 
     def __init__(self, last_event_id: str = "") -> None:
         self.last_event_id = last_event_id
         self.retry_ms: int | None = None
-        self._rest: list[bytes] = []  # of a line that is not complete
+        self._rest: list[bytes] = []  # parts of an incomplete line
         self._after_cr = False
         self._first = True
         self._id = last_event_id
@@ -57,7 +57,7 @@ class Parser:
         self._data: list[str] = []
 
     def feed(self, data: bytes) -> Iterator[StreamEvent]:
-        """The events that these bytes complete, in order; `last_event_id` moves along."""
+        """Yield the events that these bytes complete, in order, and advance `last_event_id`."""
         for line in self._lines(data):
             name, _, value = line.partition(":")
             if line:
@@ -66,7 +66,7 @@ class Parser:
                 yield event
 
     def _lines(self, data: bytes) -> Iterator[str]:
-        if self._after_cr and data:  # a CR ended a line at once; an LF after it belongs to it
+        if self._after_cr and data:  # the CR has ended a line already, so drop the LF of a CRLF
             data = data.removeprefix(b"\n")
             self._after_cr = False
         *lines, rest = _BREAK.split(data)

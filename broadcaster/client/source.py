@@ -1,8 +1,8 @@
-"""A client of event streams that resumes: for `broadcaster tail`, and for Python programs.
+"""A client of event streams that resumes, for `broadcaster tail` and for Python programs.
 
-It does what a browser's `EventSource` does: reads events, remembers the last id, comes back with
-it when the connection breaks or ends, after the time that the server asked for, and stops at 204.
-It knows nothing of Redis or of the server's code; any event stream on the web will do.
+It behaves like a browser's `EventSource`. It reads events and remembers the last id. When the
+connection breaks or ends, it waits for the reconnection time that the server sent, and reconnects
+with that id. It stops at 204. It works with any event stream on the web.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class EventSource:
     """Reads one event stream, over any number of connections, until it is over.
 
     Attributes:
-        url: of the stream.
-        last_event_id: what the next connection resumes from. Keep it, give it to another
-            `EventSource` later, and nothing is missing in between.
-        retry_s: seconds to wait before connecting again, as the server asked for.
+        url: url of the stream.
+        last_event_id: id that the next connection resumes after. Store it and give it to another
+            `EventSource` later to continue without a gap.
+        retry_s: reconnection time in seconds, as the server sent it; 3 s until then.
     """
 
     def __init__(
@@ -49,16 +49,17 @@ class EventSource:
         silence_s: float = _SILENCE_S,
         on_change: Callable[[str, float], object] = lambda trouble, wait_s: None,
     ) -> None:
-        """Describe the stream to read; nothing is sent before `events`.
+        """Describe the stream to read. Nothing is sent before `events`.
 
         Args:
-            url: http:// or https://.
-            last_event_id: an event's id to continue after; else the url decides where to begin.
-            headers: to send along, `Authorization` for example.
-            silence_s: a connection without a byte for so long is given up; must be above the
-                server's heartbeat.
-            on_change: called with why and with the seconds until the next attempt whenever a
-                connection failed or ended, and with `""` and 0 when one is open.
+            url: a url with http:// or https://.
+            last_event_id: id of the event to continue after. Without it, the url decides where to
+                begin.
+            headers: more headers to send, for example `Authorization`.
+            silence_s: seconds without a byte after which a connection is given up. Must be above
+                the server's heartbeat.
+            on_change: called when a connection fails or ends, with the reason and the seconds until
+                the next attempt. Called with `""` and 0 when a connection is open.
         """
         self.url = url
         self.last_event_id = last_event_id
@@ -69,14 +70,14 @@ class EventSource:
         self._failures = 0
 
     async def events(self) -> AsyncGenerator[StreamEvent, None]:
-        """Read until the server says that there is nothing more (204).
+        """Yield events until the server says that there are no more (204).
 
-        Trouble that may pass (no connection, a broken one, 429, 5xx) is waited out. Cancelling,
-        or closing the generator, closes the connection; `last_event_id` is then that of the last
-        event that was yielded.
+        After trouble that may pass (no connection, a broken one, 429, 5xx) it connects again.
+        Cancelling, or closing the generator, closes the connection. `last_event_id` is then that of
+        the last event that was yielded.
 
         Raises:
-            StreamRefusedError: any other status, or something else than an event stream.
+            StreamRefusedError: the server answered another status, or not with an event stream.
         """
         async with httpx.AsyncClient(timeout=self._timeout, follow_redirects=True) as client:
             while True:
@@ -96,7 +97,7 @@ class EventSource:
                 await asyncio.sleep(wait_s)
 
     async def _connection(self, client: httpx.AsyncClient) -> AsyncGenerator[StreamEvent, None]:
-        headers = httpx.Headers(self._headers, encoding="utf-8")  # as the standard sends an id
+        headers = httpx.Headers(self._headers, encoding="utf-8")  # the standard sends ids as UTF-8
         if self.last_event_id:
             headers["Last-Event-ID"] = self.last_event_id
         async with client.stream("GET", self.url, headers=headers) as response:
@@ -116,7 +117,7 @@ class EventSource:
             self.retry_s = parser.retry_ms / 1000
 
     def _wait_s(self) -> float:
-        """The server's time at first; longer, and at random, while no connection can be had."""
+        """Return the seconds until the next attempt: the server's time first, then a backoff."""
         wait_s = self.retry_s
         if self._failures:
             least_s, most_s = max(wait_s, _LEAST_BACKOFF_S), max(wait_s, _MAX_BACKOFF_S)
@@ -126,11 +127,11 @@ class EventSource:
 
 
 class _OverError(Exception):
-    """The server has nothing more: 204."""
+    """The server answered 204: there are no more events."""
 
 
 async def _check(response: httpx.Response) -> None:
-    """Go on only with an event stream; see `EventSource.events` for what is raised."""
+    """Raise unless the response is an event stream. `EventSource.events` says what it raises."""
     status = response.status_code
     if status == httpx.codes.NO_CONTENT:
         raise _OverError
@@ -144,7 +145,7 @@ async def _check(response: httpx.Response) -> None:
 
 
 def _detail(body: bytes, otherwise: str) -> str:
-    """What the server says is wrong, if it says it as RFC 9457 wants it."""
+    """Return `detail` of a problem document (RFC 9457); `otherwise` if the body is none."""
     try:
         found = orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -1,1 +1,1 @@
-"""The commands: one module each. `main` says what they are called and what they take."""
+"""The commands, one module each. `main` declares their names and options."""

@@ -1,6 +1,6 @@
-"""`broadcaster check`: looks at settings, Redis and this machine before a node has to.
+"""`broadcaster check`: checks settings, Redis and this machine before a node starts.
 
-Every finding that is not fine says what to do about it.
+Every warning and problem says what to do about it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FULL = 0.9
 
 
 class Finding(NamedTuple):
-    """What was looked at, how it is, and what to do about it (nothing if it is fine)."""
+    """The result of one check. `advice` says what to do, and is empty if all is fine."""
 
     level: Level
     subject: str
@@ -39,10 +39,13 @@ class Finding(NamedTuple):
 
 
 def findings(settings: Settings) -> Iterator[Finding]:
-    """Look at everything, in an order that a reader can follow.
+    """Run all checks: settings, then this machine, then Redis.
+
+    Yields:
+        One finding per check.
 
     Raises:
-        ConfigurationError: the url of Redis can't be used.
+        ConfigurationError: the url of Redis is not valid.
     """
     yield Finding("ok", "settings", f"{len(settings.channels)} channels: {_names(settings)}")
     yield from _variables()
@@ -51,10 +54,10 @@ def findings(settings: Settings) -> Iterator[Finding]:
 
 
 def report(found: Iterable[Finding]) -> int:
-    """Print findings as they come.
+    """Print each finding as it arrives.
 
     Returns:
-        The exit status: 1 if there is a problem.
+        The exit status: 1 if there is a problem, else 0.
     """
     worst = 0
     for level, subject, text, advice in found:
@@ -130,7 +133,7 @@ def _unreachable(said: str) -> Finding:
 
 
 def of_server(info: dict[str, Any]) -> Iterator[Finding]:
-    """Judge the fields of a server's `INFO`; none if this user may not ask for them."""
+    """Check the fields of a server's `INFO`. They are empty if the user may not run `INFO`."""
     if not info:
         yield Finding(
             "warning",

@@ -1,7 +1,7 @@
-"""`broadcaster demo`: the whole hub on one machine, for looking at it.
+"""`broadcaster demo`: the whole hub on one machine, for trying it out.
 
-A private Valkey, one node in this process, and the pet store's workers as processes of their own.
-Whatever ends it, nothing is left running.
+It runs a private Valkey, one node in this process, and each worker of the pet store in a process of
+its own. However it ends, it leaves no process running.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from broadcaster.web.uvicorn.server import make_server
 logger = logging.getLogger(__name__)
 
 RATES = {"inventory": 20, "orders": 5, "recommendations": 4}
-"""Workers, and how many events a second each makes (the last one: for each request)."""
+"""Events per second of each worker; for `recommendations`, of each request."""
 
 _DRAIN_S = 1.0
 _STOP_S = 5.0
@@ -60,18 +60,19 @@ def run(host: str | None, port: int | None) -> int:
     settings = load_settings(host=host, port=port)
     (sock,) = machine.listen(settings.host, settings.port)
     machine.raise_file_limit()
-    # Until the node takes over the signals, each ends us as Ctrl-C does: through all `finally`.
+    # Until the server handles the signals, each raises KeyboardInterrupt, so that all `finally`
+    # blocks run.
     for number in machine.stop_signals():
         signal.signal(number, signal.default_int_handler)
     try:
         with sock, EmbeddedRedis() as redis:
-            # Its channels are those that the workers feed, whatever the environment says.
+            # The workers feed these channels, so channels in the environment are ignored.
             settings = load_settings(
                 redis_url=redis.url,
                 host=host,
                 port=port,
                 drain_s=_DRAIN_S,
-                metrics_port=0,  # it has one socket
+                metrics_port=0,  # the demo has one socket
                 channels=PET_STORE,
             )
             return _Demo(settings, sock).run()
@@ -80,7 +81,7 @@ def run(host: str | None, port: int | None) -> int:
 
 
 class _Demo:
-    """A node, its workers, and what is shown of them."""
+    """A node, its workers, and the statistics on the terminal."""
 
     def __init__(self, settings: Settings, sock: socket.socket) -> None:
         app = create_app(settings)
@@ -95,7 +96,7 @@ class _Demo:
         )
 
     def run(self) -> int:
-        """Run on the same event loop as `serve`."""
+        """Run on the event loop that `serve` uses. Return the exit status."""
         with asyncio.Runner(loop_factory=self._server.config.get_loop_factory()) as runner:
             return runner.run(self._run())
 
@@ -110,23 +111,23 @@ class _Demo:
         return 0 if self._server.started else 1
 
     async def _drain(self) -> None:
-        """Nothing new comes first, then the clients go; Valkey, whom both need, is last."""
+        """Stop the workers, then end the responses. Both need Valkey, so it stops last."""
         await self._stop()
         await self._node.drain()
 
     async def _stop(self) -> None:
-        """Stop what shows and what publishes. May be called twice."""
+        """Stop the statistics and the workers. May be called twice."""
         self._stopping = True
         self._showing.cancel()
-        # Shielded by gather: what went wrong in it is told, and keeps nothing from stopping.
+        # `gather` returns an error instead of raising it, so the workers are stopped all the same.
         (failed,) = await asyncio.gather(self._showing, return_exceptions=True)
         if isinstance(failed, Exception):
             logger.error("the statistics ended: %s", failed)
         await processes.stop(self._workers.values(), _STOP_S)
 
     async def _work(self, name: str) -> None:
-        """Run a worker, repeat its warnings, and tell if it dies."""
-        # -P: not a package of the same name in the directory that we were started in.
+        """Run a worker. Log its warnings, and an error if it ends by itself."""
+        # -P: do not import a package of the same name from the working directory.
         command = [sys.executable, "-P", "-m", pet_store(), name, "--rate", str(RATES[name])]
         command += ["--redis-url", self._redis_url]
         process = await processes.start(command, stdout=PIPE, stderr=STDOUT)
@@ -158,7 +159,7 @@ class _Demo:
                 show(str(statistics.sample(time.monotonic())))
 
     async def _an_order(self) -> str:
-        """The key of the newest order, for a command that can be copied."""
+        """Return the key of the newest order, for a command that can be copied."""
         window = self._node.hub.windows["orders"]
         with suppress(TimeoutError):
             async with asyncio.timeout(_FIRST_ORDER_S):
@@ -168,17 +169,17 @@ class _Demo:
 
 
 def pet_store() -> str:
-    """The package of the workers: `broadcaster_petstore` where it is installed, else `workers`.
+    """Return the package of the workers: `broadcaster_petstore` if installed, else `workers`.
 
-    Only the directory of this very package counts. An editable install leaves a copy of the workers
-    among the installed packages, which is older than the checkout.
+    It looks only beside this package. An editable install leaves a copy of the workers among the
+    installed packages, and that copy may be older than the checkout.
     """
     installed = Path(__file__).parents[2] / "broadcaster_petstore"
     return installed.name if installed.is_dir() else "workers"
 
 
 def _command() -> str:
-    """This program as the user has called it, so that the lines can be copied."""
+    """Return this program as the user called it, so that the printed commands can be copied."""
     return os.path.relpath(sys.argv[0]) if os.sep in sys.argv[0] else sys.argv[0]
 
 
@@ -200,7 +201,7 @@ Ctrl-C stops everything.
 
 
 class Sample(NamedTuple):
-    """What happened in about a second."""
+    """Clients and rates over about one second."""
 
     clients: int
     events_per_s: float
@@ -230,10 +231,10 @@ class Statistics:
         return [self._node.log.status(stream) for stream in self._node.hub.windows]
 
     def sample(self, now_s: float) -> Sample:
-        """What happened since the last call.
+        """Return the rates since the last call.
 
-        Lag is from the newest event's id until it was written to all who wanted it; while a stream
-        can't be read, for how long that has been so.
+        The lag is the time from the newest event's id until the event was written to its clients.
+        While a stream can't be read, the lag is the time since it could be.
         """
         passed_s = max(now_s - self._before_s, 1e-3)
         events, deliveries = self._counters()
@@ -250,11 +251,11 @@ class Statistics:
 
 @contextmanager
 def _line_in_place() -> Iterator[Callable[[str], object]]:
-    """What shows a line: in the place of the last one on a terminal, below it otherwise."""
+    """Yield a function that shows a line. On a terminal it replaces the line before it."""
     console = Console()
     if not console.is_terminal:
         yield click.echo
         return
-    # Log lines go above it: `Live` takes the place of stdout and stderr meanwhile.
+    # Log lines appear above it, because `Live` replaces stdout and stderr meanwhile.
     with Live(console=console, auto_refresh=False) as live:
         yield lambda text: live.update(Text(text), refresh=True)

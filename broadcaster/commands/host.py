@@ -1,4 +1,4 @@
-"""What a serving process asks of this machine: sockets, signals, open files, calm collections."""
+"""Prepares this machine's resources: sockets, signals, open files, garbage collection."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def listen(host: str, port: int, count: int = 1) -> list[socket.socket]:
     """Listen on an address, so that clients can connect from now on.
 
     Args:
-        host: a name or an address.
-        port: 0 takes a free one.
-        count: sockets to return, all on the same port.
+        host: a host name or an address.
+        port: a port; 0 takes a free one.
+        count: number of sockets to return, all on the same port.
 
     Raises:
-        ConfigurationError: somebody else listens there, or it is not an address of ours.
+        ConfigurationError: another process listens there, or this machine lacks that address.
     """
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -36,8 +36,8 @@ def listen(host: str, port: int, count: int = 1) -> list[socket.socket]:
             return [first]
         if sys.platform != "linux":
             return [first, *(first.dup() for _ in range(count - 1))]
-        # The first socket has shown that nobody else is there: with SO_REUSEPORT another hub of
-        # this user would not be noticed.
+        # The first socket was bound without SO_REUSEPORT to prove that the port is free. With it,
+        # another hub of the same user on this port would go unnoticed.
         address = first.getsockname()[:2]
         first.close()
         return [_bind(family, address, shared=True) for _ in range(count)]
@@ -68,16 +68,16 @@ def _why_not(error: Exception, host: str, port: int) -> str:
 
 
 def url_of(sock: socket.socket) -> str:
-    """The url under which this machine reaches a listening socket."""
+    """Return the url at which this machine reaches a listening socket."""
     host, port = sock.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def stop_signals() -> list[signal.Signals]:
-    """Return the signals that ask a command that serves to stop.
+    """Return the signals that stop a serving command.
 
-    SIGHUP says that its terminal is gone. `nohup` has it ignored, which we leave as it is.
+    SIGHUP means that the terminal is gone. If it is ignored, as under `nohup`, it stays ignored.
     """
     found = [signal.SIGINT, signal.SIGTERM]
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
@@ -86,9 +86,9 @@ def stop_signals() -> list[signal.Signals]:
 
 
 def raise_file_limit() -> None:
-    """Allow this process as many open files as it may have: each client is one.
+    """Raise the limit of open files to the hard limit, because each client is an open file.
 
-    The soft limit is low (often 1024) only for programs that call select(2).
+    The soft limit is low, often 1024, only for programs that call select(2).
     """
     if sys.platform == "win32":
         return
@@ -99,15 +99,15 @@ def raise_file_limit() -> None:
         return
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (ValueError, OSError) as error:  # macOS calls it unlimited, and means less
+    except (ValueError, OSError) as error:  # macOS says unlimited, but allows less
         logger.debug("the limit of open files stays %d: %s", soft, error)
 
 
 def calm_garbage_collection() -> None:
-    """Let Python look for reference cycles less often, and not among what stays anyway.
+    """Make Python's garbage collections rare, and exclude the objects that exist now.
 
-    The objects of clients and windows live long, and few are in cycles when they go. With Python's
-    own thresholds a quarter of the time of a new connection went into looking at all others again.
+    Objects of clients and windows live long, and few of them end in reference cycles. With Python's
+    default thresholds, collections took a quarter of the time of each new connection.
     """
     gc.collect()
     gc.freeze()

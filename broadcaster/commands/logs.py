@@ -1,6 +1,6 @@
-"""Logging of our own processes: for people on a terminal, one JSON object a line otherwise.
+"""Logging of the commands: text on a terminal, otherwise one JSON object per line.
 
-A library leaves logging to the program that uses it, so this is for the commands alone.
+A library leaves logging to the program that uses it. So only the commands use this module.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import orjson
 from broadcaster.errors import ConfigurationError
 
 LEVELS = ("debug", "info", "warning", "error")
-# C0 without the line feed, DEL, and C1: what could move the cursor or rewrite a line.
+# C0 without the line feed, DEL, and C1. They could move the cursor or rewrite a line.
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 
 
 def printable(text: str) -> str:
-    """The text with control characters (but line feeds) written out: `\\x1b` for an escape.
+    """Return the text with control characters, except line feeds, as escapes such as `\\x1b`.
 
-    Types, keys and paths come from outside, and a terminal obeys what it is sent.
+    Types, keys and paths come from outside, and a terminal would obey control characters in them.
     """
     return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
@@ -35,7 +35,7 @@ def set_up(level: str) -> None:
         level: debug, info, warning or error.
 
     Raises:
-        ConfigurationError: it is none of them.
+        ConfigurationError: `level` is none of these.
     """
     if level.lower() not in LEVELS:
         raise ConfigurationError(f"log_level {level!r} is none of: {', '.join(LEVELS)}")
@@ -43,14 +43,14 @@ def set_up(level: str) -> None:
     handler.setFormatter(_Plain() if sys.stderr.isatty() else _Json())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     if level.lower() != "debug":
-        # uvicorn tells at info that it starts and stops, which we tell in our own words, and
-        # httpx tells of each request.
+        # At info, uvicorn logs its start and stop, which we print ourselves, and httpx logs each
+        # request.
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
         logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 class _StderrHandler(logging.StreamHandler[TextIO]):
-    """Writes to what `sys.stderr` is at that moment: a live display takes its place for a time."""
+    """Writes to the current `sys.stderr`, because a live display replaces it for a time."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -65,13 +65,13 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
-    """What was logged with `extra={"fields": {…}}`."""
+    """Return the fields that were logged with `extra={"fields": {…}}`."""
     fields: dict[str, object] = getattr(record, "fields", {})
     return fields
 
 
 class _Plain(logging.Formatter):
-    """`12:00:00 warning broadcaster.app: text`."""
+    """Formats a record as `12:00:00 warning broadcaster.app: text`."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S")
@@ -82,7 +82,7 @@ class _Plain(logging.Formatter):
 
 
 class _Json(logging.Formatter):
-    """One JSON object a line, in UTC, without control characters."""
+    """Formats a record as one line of JSON, with UTC times and without control characters."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -94,5 +94,5 @@ class _Json(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        # JSON must escape C0; DEL and C1, which a terminal obeys as well, it may leave as they are.
+        # JSON escapes C0 but not DEL and C1, which a terminal obeys too.
         return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", orjson.dumps(line).decode())

@@ -1,7 +1,7 @@
-"""The commands: what they are called and what they take. The work is done in modules of their own.
+"""Declares the commands and their options. Each command has a module of its own that does the work.
 
-Those are imported when a command needs them: `broadcaster publish` in a shell's loop must not wait
-for a web server's modules to load.
+A command imports its module when it runs. So `broadcaster publish` in a shell loop does not wait
+for the modules of a web server.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _BASE_URL = "http://localhost:8000"
 
 
 class _SettingsError(click.ClickException):
-    """As wrong as an option that does not exist, so with the same status."""
+    """An error in the settings. It has status 2, like an unknown option."""
 
     exit_code = 2
 
 
 class _Commands(click.Group):
-    """Errors of ours become a line on stderr: status 2 for settings, 1 for everything else."""
+    """Prints a `BroadcasterError` as one line on stderr. Settings give status 2, others 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def _setting(name: str, **options: Any) -> Callable[[F], F]:
-    """An option for a setting, which has the setting's environment variable and description."""
+    """Return an option for a setting, with its environment variable and description."""
     field = Settings.model_fields[name]
     text = (field.description or name).capitalize() + "."
     if field.default not in (None, ""):
@@ -91,10 +91,10 @@ def serve(config: str | None, child: str | None, **flags: Any) -> None:
     broadcaster serve --redis-url redis://localhost:6379/0
     broadcaster serve --config hub.toml --host 0.0.0.0 --workers 4
     """
-    # The server takes the signals over when it is there, which takes a second. As the first process
-    # of a container, without a handler, we would not even see them.
+    # The server handles the signals once it runs, about a second from now. Until then we do it: the
+    # kernel drops signals without a handler for the first process of a container.
     for number in stop_signals():
-        if number is not signal.SIGINT:  # that raises KeyboardInterrupt already
+        if number is not signal.SIGINT:  # SIGINT raises KeyboardInterrupt already
             signal.signal(number, lambda *_: sys.exit(0))
     from broadcaster.commands import logs, supervisor
     from broadcaster.commands import serve as serving
@@ -201,9 +201,10 @@ def tail(
     try:
         asyncio.run(tailing.tail(url, count))
     except KeyboardInterrupt:
-        sys.exit(0)  # the way to end it
+        sys.exit(0)  # Ctrl-C is the normal way to end it
     except BrokenPipeError:
-        # Nobody reads on, which is no failure. Python would complain when it flushes stdout.
+        # The reader of the pipe has closed it, which is no failure. Without this, Python would
+        # report an error when it flushes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -1,7 +1,7 @@
-"""Child processes of the commands: started, told from a crash, and always stopped.
+"""Starts and stops child processes of the commands, and describes how they ended.
 
-A child gets no Ctrl-C of the terminal (we stop it, in our order) and, on Linux, ends when we end,
-be it by SIGKILL. Nothing here knows what the children do.
+A child does not get the terminal's Ctrl-C, so that we can stop children in order. On Linux it ends
+when this process ends, even by SIGKILL. This module does not know what the children do.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from broadcaster.backend.lifeline import bound_to_us
 
 
 async def start(command: Sequence[str], **options: Any) -> Process:
-    """Start a process; the caller stops it.
+    """Start a process. The caller must stop it.
 
     Args:
         command: the path of a program, and its arguments.
-        options: of `asyncio.create_subprocess_exec`.
+        options: options for `asyncio.create_subprocess_exec`.
     """
     return await asyncio.create_subprocess_exec(
         *bound_to_us(command), stdin=asyncio.subprocess.DEVNULL, start_new_session=True, **options
@@ -29,9 +29,9 @@ async def start(command: Sequence[str], **options: Any) -> Process:
 
 
 async def stop(processes: Iterable[Process], timeout_s: float) -> None:
-    """End processes with SIGTERM, with SIGKILL those that do not end in time.
+    """Send SIGTERM to all processes, and after `timeout_s` seconds SIGKILL to those still running.
 
-    Cancelled, it kills them all at once.
+    If it is cancelled, it kills all of them at once.
     """
     running = [process for process in processes if process.returncode is None]
     for process in running:
@@ -48,7 +48,7 @@ async def stop(processes: Iterable[Process], timeout_s: float) -> None:
 
 
 def how_it_ended(status: int) -> str:
-    """A process's exit status in words."""
+    """Return a process's exit status in words."""
     if status >= 0:
         return f"ended with status {status}"
     try:

@@ -1,8 +1,8 @@
-"""Publishing from a pipe: lines of JSON to events, as fast as they come and no later.
+"""`broadcaster publish`: publishes lines of JSON from a pipe.
 
-Each line is an object with `data` and, if wanted, `type` and `key`; the `id` that `broadcaster
-tail` writes is passed over. What has been read is published before more is waited for: a slow
-source is not held back to fill a batch.
+Each line is an object with `data` and optionally `type` and `key`. An `id`, as `broadcaster tail`
+writes it, is ignored. Lines that have arrived are published before more are read. So events of a
+slow source are not delayed to fill a batch.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _READ_BYTES = 1 << 20
 _FIELDS = {"type", "key", "data", "id"}
 
 Advance = Callable[[int, int], object]
-"""Told how many bytes were read and how many events were published since the last call."""
+"""Called with the bytes read and the events published since the last call."""
 
 
 class InputError(BroadcasterError):
-    """A line that is no event, or Redis failing half-way: says which line, and what was sent."""
+    """A line is not an event, or Redis failed. Names the line and counts the published events."""
 
 
 class _Line(NamedTuple):
@@ -47,7 +47,7 @@ class LinePublisher:
     """Publishes the lines of a source to one channel.
 
     Attributes:
-        sent: events published for certain.
+        sent: number of events that are certainly published.
     """
 
     def __init__(
@@ -57,12 +57,12 @@ class LinePublisher:
         announce: Callable[[list[EventId]], object],
         advance: Advance = lambda size, events: None,
     ) -> None:
-        """Choose a channel; nothing is read before `publish`.
+        """Choose a channel. Nothing is read before `publish`.
 
         Args:
-            publisher: to publish with; stays the caller's.
-            channel: to publish to.
-            announce: gets the ids of events, in order, once they are published.
+            publisher: publishes the events. The caller closes it.
+            channel: the channel to publish to.
+            announce: called with the ids of published events, in order.
             advance: see `Advance`.
         """
         self.sent = 0
@@ -75,8 +75,8 @@ class LinePublisher:
         """Publish all lines up to the end of the source.
 
         Raises:
-            InputError: names the line. All before it are published, and it and all after are not,
-                unless the message says that this is not certain.
+            InputError: names the line. All lines before it are published. That line and all after
+                it are not, unless the message says that this is uncertain.
         """
         for size, lines in _available(source):
             before, batch, failure = self.sent, list[tuple[int, Outgoing]](), ""
@@ -101,7 +101,7 @@ class LinePublisher:
                 'expected an object like {"type": "stock-change", "key": "019b", "data": {"n": 1}}'
             )
         type_, key = fields.get("type") or "message", fields.get("key") or ""
-        encode(type_, key, fields["data"])  # for the error, while we know the line
+        encode(type_, key, fields["data"])  # raises now, while the line's number is known
         return Outgoing(self._channel, type_, key, fields["data"])
 
     def _send(self, batch: list[tuple[int, Outgoing]]) -> None:
@@ -132,10 +132,10 @@ def _said(error: BaseException | None) -> str:
 
 
 def _available(source: BinaryIO) -> Iterator[tuple[int, list[_Line]]]:
-    """What can be read without waiting for more, in batches: bytes, and lines that are not blank.
+    """Read the lines that have arrived, in batches, without blank lines.
 
     Yields:
-        How many bytes were read, and at most `BATCH` lines.
+        The number of bytes read, and at most `BATCH` lines.
     """
     rest, number = b"", 0
     read: Callable[[int], bytes] = getattr(source, "read1", source.read)
@@ -153,22 +153,22 @@ def _available(source: BinaryIO) -> Iterator[tuple[int, list[_Line]]]:
 
 @contextmanager
 def opened(settings: Settings, channel: str) -> Iterator[SyncPublisher]:
-    """A publisher for a channel of these settings.
+    """Yield a publisher for a channel of these settings, and close it at the end.
 
     Raises:
-        UnknownChannelError: there is no such channel.
-        ConfigurationError: no url of Redis.
+        UnknownChannelError: the settings have no such channel.
+        ConfigurationError: the settings have no url of Redis.
     """
-    settings.channels.channel(channel)  # known before the first line is read
+    settings.channels.channel(channel)  # raises before the first line is read
     with SyncPublisher.of(settings) as publisher:
         yield publisher
 
 
 def publish_stdin(publisher: SyncPublisher, channel: str) -> None:
-    """Publish the lines of stdin, print their ids, and show how far it is.
+    """Publish the lines of stdin, print their ids, and show the progress.
 
     Raises:
-        InputError: see `LinePublisher.publish`; also when interrupted by Ctrl-C.
+        InputError: as `LinePublisher.publish` raises it, and on Ctrl-C.
     """
     source = sys.stdin.buffer
     if source.isatty():
@@ -190,10 +190,10 @@ def _print_ids(ids: list[EventId]) -> None:
 
 @contextmanager
 def progress_bar(source: BinaryIO) -> Iterator[Advance]:
-    """Show on stderr how far the source is published, if that is a terminal.
+    """Show the progress on stderr, if that is a terminal.
 
     Yields:
-        What to tell.
+        The function to call with the progress.
     """
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -201,7 +201,7 @@ def progress_bar(source: BinaryIO) -> Iterator[Advance]:
         return
     columns = (TextColumn("{task.fields[events]:,} events"), BarColumn(), TimeElapsedColumn())
     published = 0
-    # Ids go to stdout: above the bar if both are the terminal, past it otherwise.
+    # Ids go to stdout. If that is the same terminal, rich prints them above the bar.
     with Progress(*columns, console=console, redirect_stdout=sys.stdout.isatty()) as progress:
         bar = progress.add_task("", total=_size(source), events=0)
 
@@ -214,7 +214,7 @@ def progress_bar(source: BinaryIO) -> Iterator[Advance]:
 
 
 def _size(source: BinaryIO) -> int | None:
-    """The bytes of a file; None for a pipe."""
+    """Return the size of a file in bytes; None for a pipe."""
     try:
         status = os.fstat(source.fileno())
     except OSError:

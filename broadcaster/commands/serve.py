@@ -1,4 +1,4 @@
-"""`broadcaster serve`: one node in this process, or several processes that share the port."""
+"""`broadcaster serve`: runs one node in this process, or several processes that share a port."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def serve(settings: Settings, config: str | None = None, child: Child | None = N
     """Serve until SIGINT, SIGTERM or SIGHUP.
 
     Args:
-        settings: of every node.
-        config: the configuration file, for the processes to read.
-        child: set in the processes of `--workers`.
+        settings: the settings of every node.
+        config: path of the configuration file, which the child processes read.
+        child: given only in the child processes of `--workers`.
 
     Returns:
         The exit status: 0 after a clean stop.
@@ -52,14 +52,14 @@ def node_server(settings: Settings, peers: Peers | None = None) -> Server:
     """Make the server of a node in this process.
 
     Args:
-        settings: of the node.
+        settings: the settings of the node.
         peers: the processes that share its port.
 
     Raises:
         ConfigurationError: the settings can't work.
     """
     node = Node(settings, peers=peers)
-    connect(settings.redis_url)  # sends nothing, but refuses a url that can't be used
+    connect(settings.redis_url)  # sends nothing, but raises if the url is not valid
     level = "debug" if settings.log_level == "debug" else "warning"
     app = Application(node)
     served = ByPort(app, app.operators, settings.metrics_port) if settings.metrics_port else app

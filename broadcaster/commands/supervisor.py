@@ -1,12 +1,12 @@
-"""The processes of `serve --workers N`: started by a small parent, watched, replaced, stopped.
+"""Supervises the processes of `serve --workers N`: a small parent starts, replaces and stops them.
 
-A process is replaced when it ends, and when it answers no more: the parent asks each of them every
-5 s over its own socket, and kills it after three misses.
+The parent replaces a process that ends or hangs. It asks each process every 5 s over a socket of
+its own, and kills it after three missed answers.
 
-On Linux each has its own listening socket on the port (SO_REUSEPORT), so that the kernel spreads
-clients evenly. The parent keeps all of them open: clients of a node that is being replaced wait
-instead of being refused. uvicorn has a supervisor too, but hands its server to the processes by
-pickling, which ours, with a node in it, does not survive.
+On Linux each process has its own listening socket on the port (SO_REUSEPORT), so that the kernel
+spreads clients evenly. The parent keeps all these sockets open. So clients of a process that is
+being replaced wait instead of being refused. uvicorn has a supervisor too, but it pickles its
+server for the processes, and our server contains a node, which can't be pickled.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ _BACKOFF_S = (0.1, 5.0)
 _LONG_LIFE_S = 10.0
 _ASK_EVERY_S = 5.0
 _MISSES = 3
-# What it may take to start: a busy machine is slow.
+# Time that a process may take to start. It is long because a busy machine is slow.
 _START_S = 60.0
 
 
 class Child(NamedTuple):
-    """What a process of `serve --workers` is told by its parent.
+    """The arguments that a child process of `serve --workers` gets from its parent.
 
     Attributes:
-        process: its number.
-        fds: open, listening sockets to serve on.
-        directory: where the processes find each other.
+        process: the number of the child.
+        fds: file descriptors of the listening sockets to serve on.
+        directory: directory of the sockets on which the processes ask each other.
     """
 
     process: int
@@ -58,7 +58,7 @@ class Child(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Child:
-        """Read what `str` wrote."""
+        """Parse the text that `str` made."""
         return cls(*orjson.loads(text))
 
     def __str__(self) -> str:
@@ -90,9 +90,9 @@ async def supervise(
 
 
 def _environment(settings: Settings, config: str | None) -> dict[str, str]:
-    """What makes a process read the same settings: flags win over the environment.
+    """Return an environment in which a child reads the same settings. Flags override variables.
 
-    Not arguments: other users of the machine could read the url's password there.
+    They are not passed as arguments, where other users of the machine could read the password.
     """
     shown = ("redis_url", "log_level", "port")
     ours = {PREFIX + name.upper(): str(getattr(settings, name)) for name in shown}
@@ -108,10 +108,10 @@ async def keep(child: Child, environment: dict[str, str], stop_s: float) -> None
     while True:
         started_s = time.monotonic()
         path = Path(child.directory) / str(child.process)
-        path.unlink(missing_ok=True)  # its predecessor's
+        path.unlink(missing_ok=True)  # left by its predecessor
         try:
             process = await processes.start(command, env=environment, pass_fds=child.fds)
-        except OSError as error:  # no memory, or too many processes: that may pass
+        except OSError as error:  # out of memory or processes, which may pass
             logger.error("node process %d can't be started, trying again: %s", child.process, error)
         else:
             watch = asyncio.create_task(_end_if_it_hangs(process, path))
@@ -129,7 +129,7 @@ async def keep(child: Child, environment: dict[str, str], stop_s: float) -> None
 
 
 async def _end_if_it_hangs(process: Process, path: Path) -> None:
-    """Kill a node process that answers no more. Its clients come back elsewhere."""
+    """Kill a node process after three missed answers. Its clients reconnect to other processes."""
     with suppress(TimeoutError):
         async with asyncio.timeout(_START_S):
             while not path.exists():  # noqa: ASYNC110, ASYNC240 -- made by another process
@@ -140,5 +140,5 @@ async def _end_if_it_hangs(process: Process, path: Path) -> None:
         misses = 0 if await peers.is_alive(path, _ASK_EVERY_S) else misses + 1
         await asyncio.sleep(next_s - time.monotonic())
     logger.error("node process %d does not answer: ending it", process.pid)
-    # Not SIGTERM first: a process that hangs would not act on it, and its clients are waiting.
+    # SIGKILL at once: a process that hangs would ignore SIGTERM, and its clients are waiting.
     process.kill()

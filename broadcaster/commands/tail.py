@@ -1,9 +1,10 @@
-"""`broadcaster tail`: events of a stream on a terminal or into a pipe, resumed for ever.
+"""`broadcaster tail`: follows an event stream on a terminal or into a pipe, and always resumes.
 
-On a terminal: a line for people. In a pipe: one JSON object a line. Its `data` is what was sent
-where that is JSON but no string, with every digit as it was; else it is the text, as a string. So
-`broadcaster publish` reads it back to the same bytes. The hub's own events (`stream.live`,
-`stream.reset`) are lines too: a gap that was announced must not become a silent one here.
+A terminal gets a readable line per event. A pipe gets one JSON object per line. If the event's data
+is JSON but not a string, `data` is that JSON, byte for byte. Otherwise `data` is the text as a
+string. So `broadcaster publish` publishes the same bytes again. The hub's own events
+(`stream.live`, `stream.reset`) are lines too, because an announced gap must not become a silent
+one.
 """
 
 from __future__ import annotations
@@ -37,17 +38,17 @@ def address(
     types: tuple[str, ...] = (),
     start: str | None = None,
 ) -> str:
-    """The url of what to read.
+    """Return the url of the stream to read.
 
     Args:
-        target: a channel, several with commas between, a path, or a url.
-        base_url: of the hub, for anything but a url.
-        keys: only events with one of these; for channels, as paths have their own ways.
+        target: a channel, several channels separated by commas, a path, or a url.
+        base_url: url of the hub. A target that is a url ignores it.
+        keys: only events with one of these keys. Allowed only for channels.
         types: only events of these types.
-        start: where to begin.
+        start: value of `from=`; None leaves the start to the channel.
 
     Raises:
-        ValueError: keys for a url or a path.
+        ValueError: `keys` is given, but the target is a url or a path.
     """
     fields = [("type", type_) for type_ in types]
     fields += [("from", start)] if start is not None else []
@@ -65,12 +66,12 @@ async def tail(url: str, count: int | None) -> None:
     """Write events to stdout until the stream is over.
 
     Args:
-        url: of the stream.
-        count: stop after so many events, the hub's own not counted; None never does.
+        url: url of the stream.
+        count: number of events after which to stop, not counting the hub's own; None is no limit.
 
     Raises:
-        StreamRefusedError: the server will not serve it.
-        BrokenPipeError: nobody reads stdout any more.
+        StreamRefusedError: the server refuses the stream.
+        BrokenPipeError: stdout is a pipe, and its reader has closed it.
     """
     source = EventSource(url, on_change=_Changes())
     if sys.stdout.isatty():
@@ -80,13 +81,13 @@ async def tail(url: str, count: int | None) -> None:
 
 
 async def _while_read_by_somebody(work: Coroutine[None, None, None]) -> None:
-    """Work until it is done, or stdout is a pipe that nobody reads any more.
+    """Run `work` until it is done or the reader of the stdout pipe closes it.
 
-    Without this, a quiet stream would go on after `| head` is done.
+    Without this, `tail` of a quiet stream would keep running after `| head` has ended.
     """
     closed = asyncio.Event()
-    with suppress(OSError):  # a file can't be waited for, and is always there
-        # The end that is written to becomes readable only when the other one is closed.
+    with suppress(OSError):  # stdout is a file, which can't be watched and has no reader
+        # The writing end of a pipe becomes readable only when the reading end is closed.
         asyncio.get_running_loop().add_reader(sys.stdout.fileno(), closed.set)
     tasks = asyncio.create_task(work), asyncio.create_task(closed.wait())
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -112,7 +113,7 @@ async def _read(
 
 
 def into_pipe(event: StreamEvent) -> None:
-    """Write an event as a line of JSON, at once."""
+    """Write an event to stdout as a line of JSON, and flush it."""
     line = {"id": event.id, "type": event.type, "data": _as_sent(event.data)}
     sys.stdout.buffer.write(orjson.dumps(line) + b"\n")
     sys.stdout.buffer.flush()
@@ -125,17 +126,17 @@ def _as_sent(data: str) -> object:
         return data
     if isinstance(found, str):
         return data
-    # A line feed in it would end our line.
+    # A line feed in the data would end the line of JSON.
     return found if "\n" in data else orjson.Fragment(data)
 
 
 def on_terminal(console: Console) -> Callable[[StreamEvent], object]:
-    """What writes an event as a line for people: time, id, type, data."""
+    """Return a function that prints an event as a readable line: time, id, type, data."""
 
     before: set[str] = set()
 
     def show(event: StreamEvent) -> None:
-        # Of several positions in the id, the event's own is the one that has moved.
+        # If the id has several positions, the one that changed belongs to this event.
         positions = set(event.id.split(","))
         moved = ",".join(positions - before) or event.id
         before.clear()
@@ -156,7 +157,7 @@ def on_terminal(console: Console) -> Callable[[StreamEvent], object]:
 
 
 def _time_of(id_: str) -> str:
-    """When the newest entry that a cursor names was added, in this machine's time."""
+    """Return the local time at which the newest entry in a cursor was added."""
     newest_ms = max((int(ms) for ms in _ENTRY_MS.findall(id_)), default=0)
     if not newest_ms:
         return "--:--:--.---"
@@ -165,7 +166,7 @@ def _time_of(id_: str) -> str:
 
 
 class _Changes:
-    """Tells on stderr when the connection is lost and when it is back, once each."""
+    """Prints on stderr, once each, that the connection is lost and that it is back."""
 
     def __init__(self) -> None:
         self._trouble = ""

@@ -1,8 +1,8 @@
-"""Is a node well? Its readiness, its event loop, how late it writes, and its streams' clocks.
+"""Health of a node: readiness, event-loop lag, write lag, and clock skew of its streams.
 
-A problem has two texts. The public one is in words of ours and may be shown to anybody. The detail
-may quote Redis or the network, with addresses and names of users: it is for operators and the log.
-Nothing here decides about clients; without this module they would get the same bytes.
+A problem has two texts. The public text is written by us and may be shown to any client. The detail
+may quote Redis or the network, with addresses and user names. It is for operators and the log. This
+module only reports: it does not change what a client is sent.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _LOOP_TICK_S = 0.05
 
 
 class Loading(Protocol):
-    """Fills windows."""
+    """Loads windows. `loaded` has one asyncio event per stream, set once its window is loaded."""
 
     loaded: dict[str, asyncio.Event]
 
 
 class Watched(Protocol):
-    """What the modules that describe a node read of it."""
+    """The part of a node that health, metrics and the registry read."""
 
     settings: Settings
     name: str
@@ -43,11 +43,11 @@ class Watched(Protocol):
 
     @property
     def log(self) -> Log:
-        """Where its streams are."""
+        """Reads the node's streams."""
 
     @property
     def pump(self) -> Loading:
-        """Fills its windows."""
+        """Loads the node's windows."""
 
     meters: Meters
     draining: bool
@@ -57,8 +57,8 @@ class Problem(NamedTuple):
     """One reason why a node is not ready.
 
     Attributes:
-        public: in words of ours; names a stream at the most.
-        detail: with the error's own text.
+        public: a text of ours, which names a stream at the most.
+        detail: the error's own text as well.
     """
 
     public: str
@@ -69,9 +69,9 @@ class Health:
     """Watches one node.
 
     Attributes:
-        write_lag_ms: milliseconds from the id of the newest event, by Redis's clock, until it had
-            been written to all of its clients.
-        loop_lag_ms: by how much the event loop was late when it was last measured.
+        write_lag_ms: milliseconds from the time in the newest event's id, which is Redis's clock,
+            until the event was written to its clients.
+        loop_lag_ms: milliseconds by which the event loop was late at the last measurement.
     """
 
     def __init__(self, node: Watched) -> None:
@@ -81,7 +81,7 @@ class Health:
         self._ahead: set[str] = set()  # streams whose newest id is in the future
 
     def problems(self) -> list[Problem]:
-        """Return why the node is not ready; nothing if it is."""
+        """Return why the node is not ready; empty if it is ready."""
         found = [Problem("draining", "draining")] if self._node.draining else []
         for name, loaded in self._node.pump.loaded.items():
             status = self._node.log.status(name)
@@ -96,17 +96,17 @@ class Health:
         return found
 
     def reasons(self) -> list[str]:
-        """Return why the node is not ready, in words of ours; nothing if it is."""
+        """Return the public texts of why the node is not ready; empty if it is ready."""
         return [problem.public for problem in self.problems()]
 
     def report(self, *, details: bool) -> dict[str, Any]:
         """Describe the node's state, for `/v1/health`.
 
         Args:
-            details: with versions, names, addresses and texts of errors.
+            details: True includes versions, names, addresses and error texts.
 
         Returns:
-            What JSON can hold. `status` is `ready` exactly if `reasons` is empty.
+            A dict that JSON can hold. `status` is `ready` exactly if `reasons` is empty.
         """
         problems = self.problems()
         report: dict[str, Any] = {
@@ -144,10 +144,10 @@ class Health:
         return {**state, "problem": status.problem} if details else dict(state)
 
     def measure(self, stream: str, frames: Sequence[Frame]) -> None:
-        """Note how old events are that have just been written."""
+        """Record the write latency of frames that have just been written."""
         now_ms = time.time() * 1000
         observe = self._node.meters.write_latency_s[stream].observe
-        # Events that come together share their milliseconds.
+        # Events of one batch often share a millisecond, so each value is observed once.
         for ms, times in Counter([frame.id.ms for frame in frames]).items():
             self.write_lag_ms = max(0.0, now_ms - ms)
             observe(self.write_lag_ms / 1000, times)

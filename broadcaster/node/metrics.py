@@ -1,8 +1,8 @@
-"""A node's figures as Prometheus reads them; docs/metrics.md says what each means.
+"""Metrics of a node, for Prometheus. docs/metrics.md says what each means.
 
-They are read when a scrape comes, from where they are counted anyway. No label has values that grow
-with keys or clients. The processes of one `serve --workers N` answer for each other: each sample
-has a label `process`, so that a sum is right and a process that was replaced is seen as such.
+A scrape reads the counters where they are kept. No label has values whose number grows with keys or
+clients. A scrape of one `serve --workers N` returns the metrics of all its processes. The label
+`process` of each sample tells them apart, so sums are right and a replaced process shows.
 """
 
 from __future__ import annotations
@@ -39,28 +39,31 @@ _By = Mapping[str, float]
 
 
 class Measured(Watched, Protocol):
-    """What is asked of a node."""
+    """The part of a node that its metrics read."""
 
     health: Health
 
 
 class Metrics:
-    """The figures of one node, and of the processes that share its port."""
+    """The metrics of one node, and of the processes that share its port."""
 
     def __init__(self, node: Measured, peers: Peers) -> None:
         self._node = node
         self._peers = peers
 
     async def scrape(self, *, details: bool) -> bytes:
-        """Return the figures of this process and of its peers, for `/metrics`.
+        """Return the metrics of this process and of its peers, for `/metrics`.
 
         Args:
-            details: with the versions; without, that label is empty.
+            details: False leaves the values of the label `version` empty.
+
+        Returns:
+            Prometheus's text format, with the label `process`.
         """
         return together(await self._peers.gather(self.own), details=details)
 
     async def own(self) -> bytes:
-        """Return the figures of this process, without the label `process`."""
+        """Return the metrics of this process, without the label `process`."""
         retained: dict[str, Retained] = {}
         with suppress(TimeoutError):
             async with asyncio.timeout(_COUNT_S):
@@ -73,10 +76,10 @@ class Metrics:
 
 
 def together(processes: Mapping[str, bytes], *, details: bool = True) -> bytes:
-    """Join the figures of several processes, labelled with their names.
+    """Join the metrics of several processes, and add the label `process` to each sample.
 
     Args:
-        processes: the text of each, by its name.
+        processes: the metrics of each process as text, by its name.
         details: False leaves the values of the label `version` empty.
     """
     families: dict[str, Metric] = {}
@@ -185,7 +188,7 @@ def _node(node: Measured) -> Iterator[Metric]:
     yield _gauge("ready", "Whether it is ready, as /readyz says.", not node.health.problems())
     lag = {"": node.meters.loop_lag_s}
     yield _histogram("event_loop_lag_seconds", "How late the event loop was.", lag, "")
-    # Counting takes 1 µs for each, which once per scrape is nothing.
+    # Counting takes 1 µs per task. Once per scrape, that is cheap.
     yield _gauge("tasks", "Tasks of the event loop.", len(asyncio.all_tasks()))
 
 

@@ -1,4 +1,4 @@
-"""A running node: its parts, its tasks and their owner, and what the endpoint asks of it."""
+"""A running node: owns its parts and tasks, and answers the endpoint's questions."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class Node:
     """A stateless server process: windows of all streams, their tailers, and the hub.
 
     Attributes:
-        settings: as given.
-        channels: by name.
-        name: of this process among all nodes that use the same Redis.
-        hub: who gets what.
+        settings: the settings, as given.
+        channels: all channels, by name.
+        name: name of this process among all nodes that use the same Redis.
+        hub: holds the windows and the subscribers, and fans out.
         meters: what is counted here.
         log: where its streams are.
         policy: decides what a caller may do.
@@ -68,18 +68,18 @@ class Node:
         peers: Peers | None = None,
         policy: Policy = public,
     ) -> None:
-        """Prepare; nothing is connected before `start`.
+        """Create the parts. Nothing is connected before `start`.
 
         Args:
-            settings: with the url of Redis, unless there is another log.
-            log: where its streams are; in Redis if None.
-            requests: where requests go for what is made on demand; to the log, if that takes them,
-                else to Redis, if None.
+            settings: must have the url of Redis, unless `log` is given.
+            log: holds the streams. None means Redis.
+            requests: takes the requests of channels that are made on demand. None means `log`, if
+                it takes requests, else Redis.
             peers: the processes that share the port with this one.
             policy: decides what a caller may do.
 
         Raises:
-            ConfigurationError: there is no url.
+            ConfigurationError: neither a log nor a url of Redis is given.
         """
         if log is None:
             settings.require_redis_url()
@@ -114,9 +114,9 @@ class Node:
     # Life
 
     def start(self) -> None:
-        """Begin to tail. Returns at once; `problems` tells when it is ready. Idempotent.
+        """Start the tasks and return at once. Idempotent. `problems` says when the node is ready.
 
-        Each request that needs it does it: Starlette runs no lifespan of a mounted application.
+        Requests call it too, because Starlette does not run the lifespan of a mounted application.
         """
         if self._tasks:
             return
@@ -135,14 +135,14 @@ class Node:
         self._tasks.append(asyncio.create_task(despite_errors(work)))
 
     def problems(self) -> list[str]:
-        """Return why the node is not ready, with the errors' own texts; nothing if it is."""
+        """Return why the node is not ready, with the errors' own texts; empty if it is ready."""
         self.start()
         return [problem.detail for problem in self.health.problems()]
 
-    # The end; `shutdown` has the order of its steps
+    # Shutdown; the module `shutdown` has the order of the steps
 
     async def drain(self) -> None:
-        """Shed newcomers, and end all responses over `drain_s`, each with its own `retry:`."""
+        """Shed newcomers, and end all responses over `drain_s` seconds, each with its `retry:`."""
         self._shutdown.begin(self.settings.drain_s)
         await self._shutdown.responses_ended()
 
@@ -153,16 +153,16 @@ class Node:
     async def aclose(self) -> None:
         """End what is left, stop reading, and close all connections to Redis. May be called again.
 
-        Cancelled, it waits no longer, but everything is closed all the same.
+        If it is cancelled, it stops waiting, but the shutdown goes on.
         """
         await self._shutdown.finish()
 
     def fail_readiness(self) -> None:
-        """A step of the shutdown: be unready, and send newcomers away."""
+        """Step of the shutdown: become unready, and shed newcomers."""
         self.draining = True
 
     def subscribers(self) -> list[Subscriber]:
-        """The connected clients."""
+        """Return the connected clients."""
         return list(self.hub.subscribers)
 
     def end(self, subscribers: Iterable[Subscriber]) -> None:
@@ -172,17 +172,17 @@ class Node:
             self.hub.end(subscriber, Ending.DRAIN, sse.hello(retry_ms, b""))
 
     async def stop_tasks(self) -> None:
-        """A step of the shutdown: read and write no more streams."""
+        """Step of the shutdown: stop all tasks."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def leave_registry(self) -> None:
-        """A step of the shutdown: be no longer among the nodes."""
+        """Step of the shutdown: remove this node from the registry."""
         await self.registry.leave()
 
     async def close_clients(self) -> None:
-        """A step of the shutdown: close all connections to Redis."""
+        """Step of the shutdown: close all connections to Redis."""
         await self.log.aclose()
         if self._client:
             await self._client.aclose()
@@ -190,7 +190,7 @@ class Node:
     # Questions of the endpoint
 
     def door(self, streams: Iterable[str]) -> Shed | None:
-        """Why a newcomer to these streams can't be served now; None if it can. Starts the node."""
+        """Start the node, and return why a newcomer can't be served now; None if it can."""
         self.start()
         if self.draining:
             return Shed.DRAINING
@@ -201,7 +201,7 @@ class Node:
         return None
 
     async def loaded(self, streams: Iterable[str]) -> bool:
-        """Wait a moment for windows that are still being read; whether they are there."""
+        """Wait up to 2 s for windows that are still loading. Return True if all are loaded."""
         windows = [self.pump.loaded[stream] for stream in streams]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE_S):
@@ -210,7 +210,7 @@ class Node:
         return all(window.is_set() for window in windows)
 
     async def describe(self, name: str) -> dict[str, Any]:
-        """Oldest and newest id that a client can read here, how many, and the channel's path."""
+        """Return the oldest and newest id that a client can read, the length, and the path."""
         self.start()
         channel = self.channels[name]
         oldest: Positions = {}
@@ -232,9 +232,9 @@ class Node:
         }
 
     async def _retained(self, stream: str) -> tuple[EventId | None, int]:
-        """The id of the oldest entry of a stream, and how many there are."""
+        """Return the id of a stream's oldest entry, and the number of entries."""
         window = self.hub.windows[stream]
-        if not window.complete:  # Redis retains more; while it is away, the window is what we have
+        if not window.complete:  # Redis retains more, but while it is away there is only the window
             with contextlib.suppress(BroadcasterError):
                 beginning = await self.log.ask(stream, Beginning())
                 oldest = beginning.after() if isinstance(beginning, EventId) else None
@@ -242,7 +242,10 @@ class Node:
         return window.oldest(), len(window)
 
     async def ask(self, stream: str, question: Question) -> Answer:
-        """Let the log answer a question about a stream, or take a request.
+        """Pass a question about a stream to the log, or a request to the requester.
+
+        Returns:
+            The answer of the log, or of the requester.
 
         Raises:
             BackendUnavailableError: Redis is away, or takes too long.
@@ -256,7 +259,7 @@ class Node:
 
 
 def _from(channel: Channel, positions: Positions) -> str | None:
-    """What a client gives as `from` to begin at these positions of a channel."""
+    """Return the value of `from=` that begins at these positions of a channel."""
     if not positions:
         return None
     return cursor.render(positions).decode() if channel.shards > 1 else str(positions[channel.name])

@@ -1,8 +1,9 @@
-"""The processes of one `serve --workers N`, which answer for each other.
+"""Lets the processes of one `serve --workers N` ask each other for metrics.
 
-A scrape of the shared port reaches any of them. Each listens on a socket in a directory that only
-they and their parent can enter. A question is one line: `figures` for the metrics of the process,
-`alive` from the parent. The answer ends with the connection.
+They share a port, so a scrape reaches any one of them. That process asks the others. Each listens
+on a Unix socket in a directory that only they and their parent can enter. A question is one line:
+`figures` asks for the metrics, and `alive` comes from the parent. Closing the connection ends the
+answer.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ Answer = Callable[[], Awaitable[bytes]]
 
 
 class Peers:
-    """The way to the other processes. With no directory there are none.
+    """Talks to the other processes. Without a directory there are none.
 
     Attributes:
-        process: the name of this one among them, from 0 on.
+        process: the number of this process, from "0" on.
     """
 
     def __init__(self, directory: Path | None = None, process: int = 0) -> None:
@@ -34,17 +35,17 @@ class Peers:
         self.process = str(process)
 
     async def serve(self, figures: Answer) -> None:
-        """Answer the others and the parent, until cancelled.
+        """Answer the other processes and the parent, until cancelled.
 
         Args:
-            figures: the metrics of this process.
+            figures: returns the metrics of this process.
         """
         if self._directory is None:
             return
 
         async def write(reader: StreamReader, writer: StreamWriter) -> None:
             try:
-                with suppress(OSError):  # it waits no longer; a TimeoutError is one, too
+                with suppress(OSError):  # the peer has gone, or is too slow
                     async with asyncio.timeout(_ANSWER_S):
                         is_figures = await reader.readline() == _FIGURES
                         writer.write(await figures() if is_figures else _ALIVE)
@@ -57,7 +58,7 @@ class Peers:
             await server.serve_forever()
 
     async def gather(self, figures: Answer) -> dict[str, bytes]:
-        """Return the figures of each process, by its name; one that gives none is left out."""
+        """Return the metrics of each process, by its number, without those that do not answer."""
         others = [] if self._directory is None else sorted(self._directory.iterdir())
         paths = [path for path in others if path.name != self.process]
         answers = await asyncio.gather(figures(), *(_ask(path, _FIGURES) for path in paths))
@@ -66,7 +67,7 @@ class Peers:
 
 
 async def is_alive(path: Path, timeout_s: float) -> bool:
-    """Return whether the process that listens there answers in time."""
+    """Return True if the process that listens at this path answers in time."""
     return await _ask(path, _ALIVE, timeout_s) == _ALIVE
 
 
@@ -79,6 +80,6 @@ async def _ask(path: Path, question: bytes, timeout_s: float = _ANSWER_S) -> byt
                 return await reader.read()
             finally:
                 writer.close()
-    except OSError as error:  # it has died, and is about to be replaced
+    except OSError as error:  # the process has died, and will be replaced
         logger.debug("process %s does not answer: %s", path.name, error)
         return b""

@@ -1,7 +1,7 @@
-"""From the log to the hub: one round over the subscribers at a time.
+"""Moves changes from the log to the hub, in one round over the subscribers at a time.
 
-The pump takes each change from the log, applies it to the hub in slices so that others run
-meanwhile, and wakes the subscribers that have to look anew.
+The pump takes each change from the log and applies it to the hub in slices, so that other tasks run
+in between. Then it wakes the subscribers whose next step has changed.
 """
 
 from __future__ import annotations
@@ -21,29 +21,30 @@ from broadcaster.node.health import Health
 logger = logging.getLogger(__name__)
 
 _WAKE_SLICE = 10
-# Between two reads of a stream. A read costs about 0.2 ms of CPU however few events it brings, most
-# of it the kernel's, and each event that comes meanwhile is one write less for every client.
+# The pause between two reads of a stream. A read costs about 0.2 ms of CPU, mostly in the kernel,
+# however few events it brings. Each event that arrives in the pause saves every client one write.
 _GATHER_S = 0.002
-# Where two reads in a row have waited longer than this, events come one by one: gathering would
-# bring no second one, and its timer costs as much as an event. In bursts one read of two is short.
+# If two reads in a row have waited longer than this, events are rare and the pump does not pause:
+# no second event would arrive, and the timer costs as much as an event. In bursts, one read of two
+# is short.
 _RARE_S = 0.005
 
 
 class Pump:
-    """Moves what the log tells into the hub.
+    """Applies changes of the log to the hub.
 
     Attributes:
-        turn: held during a round over the subscribers.
-        loaded: by stream: set when its window has been filled once.
+        turn: a lock, held during a round over the subscribers.
+        loaded: one asyncio event per stream, set once its window is loaded.
     """
 
     def __init__(self, hub: Hub, log: Log, health: Health) -> None:
-        """Prepare.
+        """Create the lock and the events. Nothing is read before `tail`.
 
         Args:
-            hub: with the windows of all streams.
-            log: tells the changes of the streams.
-            health: is told of what was written.
+            hub: holds the windows of all streams.
+            log: yields the changes of the streams.
+            health: measures the frames that were written.
         """
         self.turn = asyncio.Lock()
         self.loaded = {stream: asyncio.Event() for stream in hub.windows}
@@ -66,10 +67,10 @@ class Pump:
                 asked_s, was_rare = time.monotonic(), is_rare
 
     async def apply(self, stream: str, change: Change) -> list[Subscriber]:
-        """Apply one change. The caller holds the turn.
+        """Apply one change. The caller must hold `turn`.
 
         Returns:
-            Subscribers that have to be woken once the turn is over.
+            The subscribers to wake after `turn` is released.
         """
         sleepers: list[Subscriber] = []
         match change:
@@ -94,7 +95,7 @@ class Pump:
 
 
 async def _wake(sleepers: list[Subscriber]) -> None:
-    """Wake all, few at a time, so that other streams' events are not held up."""
+    """Wake all of them, a few at a time, so that events of other streams are not delayed."""
     for start in range(0, len(sleepers), _WAKE_SLICE):
         for subscriber in sleepers[start : start + _WAKE_SLICE]:
             subscriber.wake()
@@ -107,10 +108,10 @@ async def _finish(round_: Iterator[None]) -> None:
 
 
 async def despite_errors(work: Callable[[], Awaitable[None]]) -> None:
-    """Do work that goes on for ever, and begin it again after an error of ours."""
+    """Run work that goes on for ever, and start it again one second after an unexpected error."""
     while True:
         try:
             return await work()
-        except Exception:  # a mistake of ours in one round must not end the node
+        except Exception:  # a bug that shows in one round must not end the node
             logger.exception("going on after an error that nobody expected")
             await asyncio.sleep(1.0)

@@ -1,4 +1,4 @@
-"""Carries questions of step machines to the log, and its answers back."""
+"""Carries the questions of step machines to the log, and brings its answers back."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ logger = logging.getLogger(__name__)
 _PAUSE_S = (0.5, 1.5)
 
 AskLog = Callable[[str, Question], Awaitable[Answer]]
-"""Answers a question about a stream. Raises a `BroadcasterError` while it can't."""
+"""Answers a question about a stream. Raises a `BroadcasterError` if it can't for now."""
 
 
 async def _pause() -> None:
-    # At random, so that a herd does not come again in one instant.
+    # Random, so that a herd does not ask again in one instant.
     await asyncio.sleep(random.uniform(*_PAUSE_S))
 
 
@@ -31,11 +31,11 @@ class Questions:
     """Asks the log for step machines."""
 
     def __init__(self, ask_log: AskLog, *, pause: Callable[[], Awaitable[None]] = _pause) -> None:
-        """Prepare.
+        """Store the arguments.
 
         Args:
-            ask_log: answers one question; callers that ask the same share one read.
-            pause: waits before a question is asked again that the log could not answer.
+            ask_log: answers one question. Callers with equal questions share one read.
+            pause: waits before a step machine may repeat a question that was not answered.
         """
         self._ask_log = ask_log
         self._pause = pause
@@ -43,12 +43,15 @@ class Questions:
     async def open(
         self, opening: Opening, step: Admission, load: Callable[[], Awaitable[bool]]
     ) -> Refused | Shed | NoContent | Serve:
-        """Take a request to where it begins, or to why it does not.
+        """Return where a request begins, or why it is not served.
+
+        Cancelling it abandons the question that is open.
 
         Args:
-            opening: of the request.
-            step: the one that `opening` has just taken.
-            load: waits a moment for windows that are still being read; whether they are there.
+            opening: the step machine of the request.
+            step: the step that `opening` has just returned.
+            load: waits a moment for windows that are still loading; returns True if all are
+                loaded.
 
         Raises:
             BackendUnavailableError: Redis is away.
@@ -64,25 +67,25 @@ class Questions:
             step = opening.step()
 
     def ask(self, resume: Resume, ask: Ask, wake: Callable[[], object]) -> asyncio.Task[None]:
-        """Ask for a subscriber that catches up, and hand the answer to its step machine.
+        """Send the question of a subscriber that catches up. Its step machine gets the answer.
 
         Args:
-            resume: the machine.
-            ask: what it asks.
-            wake: called when its next step is worth while.
+            resume: the step machine.
+            ask: its question.
+            wake: called when the machine can take its next step.
 
         Returns:
-            A task to cancel when nobody wants the answer any more.
+            The task that waits for the answer. Cancel it if the answer is not needed any more.
         """
         return asyncio.create_task(self.answer(resume, ask, wake))
 
     async def answer(self, resume: Resume, ask: Ask, wake: Callable[[], object]) -> None:
-        """As `ask`, in the caller's own task."""
+        """Do the same as `ask`, but in the caller's task."""
         settled = False
         try:
             settled = resume.answered(ask, await self._ask_log(ask.stream, ask.question))
         except BroadcasterError as error:
-            # The client stays, gets heartbeats, and is served when Redis is back.
+            # The client stays connected and gets heartbeats. It is served when Redis is back.
             logger.debug("a replay waits: %s", error)
         if not settled:
             await self._pause()

@@ -1,8 +1,9 @@
-"""Which nodes are there? A registry of live nodes in one Redis hash, for display only.
+"""Registry of live nodes in one Redis hash, for display only.
 
-Each node refreshes its line every 3 s and removes it when it stops; `backend.roster` reads and
-writes the hash. A line has two names. The name in the hash has the host's name, for operators. The
-public name does not: it is `node_name` if that is set, else one that is drawn when a node starts.
+Each node refreshes its line every 3 s and removes it when it stops. `backend.roster` reads and
+writes the hash. A line has two names. The name in the hash contains the host's name and is for
+operators. The public name does not: it is `node_name` if that is set, else a random name that is
+made when the node starts.
 """
 
 from __future__ import annotations
@@ -40,12 +41,12 @@ class Registry:
     """One node's line in the hash, and the lines of all nodes."""
 
     def __init__(self, node: Watched, health: Health, process: str) -> None:
-        """Prepare; nothing is written before `announce`.
+        """Choose the public name. Nothing is written before `announce`.
 
         Args:
-            node: the node that is announced.
-            health: its state.
-            process: its number among the processes that share the port.
+            node: the node to announce.
+            health: the health of that node.
+            process: the number of its process among those that share the port.
         """
         self._node = node
         self._health = health
@@ -55,14 +56,14 @@ class Registry:
         self._public_name = f"{node.settings.node_name or drawn}/{process}"
 
     def use(self, client: AsyncClient) -> None:
-        """Read and write the hash with this client, which stays the caller's."""
+        """Read and write the hash with this client. The caller closes the client."""
         if self._node.settings.nodes_key:
             self._roster = Roster(client, self._node.settings.nodes_key, self._node.name)
 
     async def announce(self) -> None:
-        """Refresh this node's line, until cancelled, or until Redis says that it has no right to.
+        """Refresh this node's line until cancelled.
 
-        While Redis is away, it goes on trying.
+        While Redis is away, it goes on trying. If Redis refuses for lack of rights, it returns.
         """
         while self._roster:
             await asyncio.sleep(ANNOUNCE_S)
@@ -81,14 +82,14 @@ class Registry:
                 await self._roster.leave()
 
     async def nodes(self, *, details: bool) -> dict[str, Any]:
-        """List the nodes that have written of late, and this one, for `/v1/nodes`.
+        """Return the live nodes, for `/v1/nodes`. This node is always among them.
 
         Args:
-            details: with the hosts' names, versions, and texts of errors.
+            details: True includes host names, versions and error texts.
 
         Returns:
-            `nodes`: by name, `clients`, `lag_s` and `problems` of each. `incomplete`: why others
-            may be missing; it is there only if they may.
+            A dict with `nodes`: `clients`, `lag_s` and `problems` of each node, by its name. If
+            other nodes may be missing, `incomplete` says why.
         """
         missing = "nodes_key is not set"
         if self._roster:
@@ -128,10 +129,10 @@ class Registry:
         }
 
     def _hidden(self, name: str) -> str:
-        """A name for a node of an older version, whose line has no public one."""
+        """Return a public name for a node of an older version, whose line has none."""
         return f"node-{blake2b(name.encode(), key=self._secret, digest_size=4).hexdigest()}"
 
 
 def _reasons(line: Mapping[str, Any]) -> Any:
-    """The problems in words of ours; an older version's line has only the errors' own texts."""
+    """Return the public texts of the problems. Lines of older versions have only error texts."""
     return line.get("reasons", ["not ready"] if line.get("problems") else [])

@@ -1,8 +1,8 @@
-"""The end of a node: one function, `Shutdown._steps`, names every step in order.
+"""Shutdown of a node: one function, `Shutdown._steps`, names every step in order.
 
-It may be asked for in several ways: by our own server, which drains; by another server's signal;
-by the end of the application's lifespan; by `Node.aclose`. Whichever comes first begins the one
-task that takes the steps, and the others wait for it, so that no step is taken twice.
+Four callers may ask for it: our own server, which drains; a signal under another server; the end of
+the application's lifespan; and `Node.aclose`. The first call starts the one task that takes the
+steps. Later calls join it, so no step is taken twice.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ _SLICES = 20
 
 
 class Stoppable(Protocol):
-    """What a shutdown does to a node."""
+    """The steps that a node offers to its shutdown."""
 
     def fail_readiness(self) -> None:
-        """Be unready from now on, and send newcomers away."""
+        """Become unready, and shed newcomers from now on."""
 
     def subscribers(self) -> Iterable[Subscriber]:
-        """The connected clients."""
+        """Return the connected clients."""
 
     def end(self, subscribers: Iterable[Subscriber]) -> None:
         """End responses, each with its own `retry:`."""
 
     async def stop_tasks(self) -> None:
-        """Read and write no more streams."""
+        """Stop all tasks, so that no stream is read or written any more."""
 
     async def leave_registry(self) -> None:
-        """Be no longer among the nodes."""
+        """Remove the node's line from the registry."""
 
     async def close_clients(self) -> None:
         """Close all connections to Redis."""
 
 
 class Shutdown:
-    """Takes a node through the steps of its end, each once."""
+    """Takes each step of a node's shutdown once, in order."""
 
     def __init__(self, node: Stoppable) -> None:
         self._node = node
@@ -56,17 +56,19 @@ class Shutdown:
             await self._end_responses(over_s)
         finally:
             self._ended.set()
-        # The server sends the last bytes, and answers what was asked before; that takes a node.
+        # The server sends last bytes and answers earlier requests. It still needs the node.
         await self._released.wait()
         await self._node.stop_tasks()
         await self._node.leave_registry()
         await self._node.close_clients()
 
     def begin(self, over_s: float) -> None:
-        """Begin to end the responses, and return at once. If it has begun, only 0 changes it.
+        """Begin to end the responses, and return at once.
+
+        If the shutdown has begun, another call changes nothing, except with `over_s=0`.
 
         Args:
-            over_s: seconds over which the responses end; 0 ends all that are left now.
+            over_s: seconds over which the responses are ended. 0 ends all that are left now.
         """
         if over_s == 0:
             self._hurried.set()
@@ -74,13 +76,13 @@ class Shutdown:
             self._task = asyncio.create_task(self._steps(over_s))
 
     async def responses_ended(self) -> None:
-        """Wait until all responses were ended. The shutdown must have begun."""
+        """Wait until all responses have been ended. The shutdown must have begun."""
         await self._ended.wait()
 
     async def finish(self) -> None:
         """Take the steps that are left, and wait for them. May be called again.
 
-        Cancelled, it waits no longer, but the steps are taken all the same.
+        If it is cancelled, it stops waiting, but the steps go on.
         """
         self.begin(0)
         self._released.set()
@@ -88,7 +90,7 @@ class Shutdown:
         await asyncio.shield(self._task)
 
     async def _end_responses(self, over_s: float) -> None:
-        """End all responses, in slices, so that their clients do not come back in one instant."""
+        """End all responses in slices, so that their clients do not reconnect in one instant."""
         subscribers = list(self._node.subscribers())
         random.shuffle(subscribers)
         size = -(-len(subscribers) // _SLICES) or 1

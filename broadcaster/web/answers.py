@@ -1,4 +1,4 @@
-"""What a node answers at once: the page, its channels, whether it is well, its figures.
+"""Answers that are not event streams: the page, channels, health, nodes, metrics.
 
 `routes` says which of these is at which path, and in which application.
 """
@@ -21,75 +21,79 @@ METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Wellbeing(Protocol):
-    """Is the node well."""
+    """Knows whether a node is ready."""
 
     def reasons(self) -> list[str]:
-        """Why it is not ready, in words of ours; nothing if it is."""
+        """Return why the node is not ready, in texts that may be public; empty if it is."""
 
     def report(self, *, details: bool) -> dict[str, Any]:
-        """Describe its state."""
+        """Return its state, as JSON can hold it."""
 
 
 class NodeList(Protocol):
-    """Which nodes are there."""
+    """Knows the live nodes."""
 
     async def nodes(self, *, details: bool) -> dict[str, Any]:
-        """List them."""
+        """Return the live nodes, by name."""
 
 
 class Figures(Protocol):
-    """What are the figures."""
+    """Knows the metrics."""
 
     async def scrape(self, *, details: bool) -> bytes:
-        """Those of this process and its peers."""
+        """Return the metrics of this process and of its peers, in Prometheus's text format."""
 
 
 class RoutedNode(endpoint.StreamingNode, Protocol):
-    """What the answers need of the node besides streams."""
+    """The part of a node that the answers use."""
 
     @property
     def health(self) -> Wellbeing:
-        """Knows whether it is well."""
+        """Knows whether the node is ready."""
 
     @property
     def registry(self) -> NodeList:
-        """Lists the nodes."""
+        """Lists the live nodes."""
 
     @property
     def metrics(self) -> Figures:
-        """Has the figures."""
+        """Renders the metrics."""
 
     def start(self) -> None:
-        """Begin to work; it may have begun."""
+        """Start the node. May be called again."""
 
     async def describe(self, channel: str) -> dict[str, Any]:
-        """Oldest and newest id, length and path of a channel."""
+        """Return the oldest and newest id, the length and the path of a channel."""
 
 
 class Answers:
     """The answers of one application."""
 
     def __init__(self, node: RoutedNode, *, details: bool) -> None:
-        """Prepare.
+        """Store the arguments.
 
         Args:
-            node: is started by the first answer that needs it.
-            details: for operators: with addresses, hosts' names, versions and texts of errors.
+            node: the node to describe. The first answer that needs it starts it.
+            details: True includes addresses, host names, versions and error texts, which are for
+                operators.
         """
         self._node = node
         self._details = details
 
     async def page(self, _: Request) -> Response:
-        """The page that shows the streams."""
+        """Answer with the page that shows the streams."""
         page = resources.files("broadcaster.web") / "pages" / "index.html"
         return HTMLResponse(page.read_text("utf-8"), headers={"cache-control": "no-cache"})
 
     async def healthz(self, _: Request) -> Response:
-        """Whether the process answers."""
+        """Answer 200, which shows that the process is alive."""
         return json({"status": "alive"})
 
     async def readyz(self, _: Request) -> Response:
-        """Whether newcomers should be sent here. Public, so it never has details."""
+        """Answer 200 if a balancer may send newcomers here, else 503.
+
+        The path is public, so the answer never has details.
+        """
         self._node.start()
         reasons = self._node.health.reasons()
         if reasons:
@@ -97,18 +101,18 @@ class Answers:
         return json({"status": "ready"})
 
     async def health(self, _: Request) -> Response:
-        """The state of the node and of each stream; 503 while it is not ready."""
+        """Answer with the state of the node and of each stream. The status is 503 if not ready."""
         self._node.start()
         report = self._node.health.report(details=self._details)
         return json(report, 503 if report["reasons"] else 200)
 
     async def nodes(self, _: Request) -> Response:
-        """All nodes that use the same Redis."""
+        """Answer with all nodes that use the same Redis."""
         self._node.start()
         return json(await self._node.registry.nodes(details=self._details))
 
     async def metrics(self, _: Request) -> Response:
-        """The figures for Prometheus."""
+        """Answer with the metrics, for Prometheus."""
         self._node.start()
         headers = {"cache-control": "no-store", "content-type": METRICS}
         figures = await self._node.metrics.scrape(details=self._details)
@@ -123,7 +127,7 @@ class Answers:
         return json({"channels": [await self._node.describe(name) for name in names]})
 
     async def channel(self, request: Request) -> Response:
-        """One channel."""
+        """Answer with a description of one channel, or 404."""
         name = request.path_params["channel"]
         if name not in self._node.channels:
             error = UnknownChannelError(name, self._node.channels)
@@ -136,7 +140,7 @@ class Answers:
 
 
 def json(content: object, status: int = 200) -> Response:
-    """A JSON answer that no cache keeps."""
+    """Return a JSON response that caches must not store."""
     return Response(
         orjson.dumps(content),
         status,

@@ -1,4 +1,4 @@
-"""One connected client: what the hub does not write to it, and why its response ends."""
+"""Serves one connected client: sends what the hub does not write, and reports why it ended."""
 
 from __future__ import annotations
 
@@ -23,26 +23,29 @@ class Asking(Protocol):
     """A question that is on its way."""
 
     def cancel(self) -> object:
-        """Nobody wants the answer any more."""
+        """Drop the question. Its answer is not needed any more."""
 
 
 class Asker(Protocol):
-    """The way to the log."""
+    """Asks the log for subscribers."""
 
     async def open(
         self, opening: Opening, step: Admission, load: Callable[[], Awaitable[bool]]
     ) -> Refused | Shed | NoContent | Serve:
-        """Take a request to where it begins, or to why it does not. Raises `BroadcasterError`s."""
+        """Return where a request begins, or why it is not served.
+
+        Raises subclasses of `BroadcasterError`.
+        """
 
     def ask(self, resume: Resume, ask: Ask, wake: Callable[[], object]) -> Asking:
-        """Ask; `resume` gets the answer, and `wake` is called then."""
+        """Send a question. When the answer comes, `resume` gets it and `wake` is called."""
 
 
 class Connection:
-    """A subscriber, its sink, and what it asks the log.
+    """A subscriber, its sink, and its open questions to the log.
 
-    `next` is called, not awaited: whatever drives a connection sends what it returns at once, and
-    calls it again when it was woken. `run` is that for one task per client.
+    `next` is called, not awaited. The driver of a connection sends what `next` returns, and calls
+    it again when it is woken. `run` is the driver that uses one task per client.
     """
 
     def __init__(
@@ -53,20 +56,20 @@ class Connection:
         serve: Serve,
         retry_ms: int,
     ) -> None:
-        """Join them; the hub does not know the subscriber before `open`.
+        """Create the subscriber. The hub does not know it before `open`.
 
         Args:
-            hub: with the windows of the streams.
-            questions: for what the windows can't tell.
-            sink: to the client.
-            serve: what the client wants, and where it begins.
-            retry_ms: reconnection time.
+            hub: holds the windows of the streams.
+            questions: asks the log for what the windows do not hold.
+            sink: sends bytes to the client.
+            serve: what the client subscribes to, and where it begins.
+            retry_ms: reconnection time, in milliseconds.
         """
         self._hub = hub
         self._questions = questions
         self._sink = sink
         self._begin: tuple[Serve, Greeting] | None = serve, Greeting(retry_ms, serve.unreadable)
-        self._asking: dict[str, Asking] | None = None  # the last one of each stream
+        self._asking: dict[str, Asking] | None = None  # the newest question of each stream
         self.subscriber = Subscriber(
             serve.subscription,
             write=sink.write,
@@ -83,20 +86,24 @@ class Connection:
         self._sink.wake()
 
     def open(self) -> None:
-        """Let the hub know the subscriber."""
+        """Add the subscriber to the hub."""
         assert self._begin is not None
         (serve, greeting), self._begin = self._begin, None
         self._hub.add(self.subscriber, serve.positions, greeting, resumed=serve.resumed)
 
     def close(self) -> None:
-        """Let the hub forget the subscriber, and ask nothing more. May be called twice."""
+        """Remove the subscriber from the hub and drop open questions. May be called twice."""
         self._hub.remove(self.subscriber)
         self._stop_asking()
 
     def next(self) -> bytes | None:
-        """What to send now, at once; `b""` to be called again soon; None to wait until woken."""
+        """Return the next bytes to send.
+
+        Returns:
+            `b""` if the caller should soon call again; None if it should wait until it is woken.
+        """
         data = b""
-        # Small pieces are sent together: each write costs as much as all else about a newcomer.
+        # Small pieces are sent together. One write costs as much as all other work for a newcomer.
         while self.subscriber.state is State.LAGGING and len(data) < _SMALL_BYTES:
             step = self._hub.advance(self.subscriber, PAGE_BYTES)
             if isinstance(step, Ask):
@@ -104,7 +111,7 @@ class Connection:
             elif isinstance(step, Send):
                 for part in step.parts:
                     data += part.data
-                if not step.parts and not step.joins:  # a filter has left out all of a part
+                if not step.parts and not step.joins:  # the filter left out every event of a page
                     return data
             else:
                 return data or None
@@ -123,15 +130,15 @@ class Connection:
         self._asking = None
 
     async def run(self, send_timeout_s: float) -> Ending:
-        """Serve the client until it is gone or its response is over.
+        """Serve the client until it disconnects or its response is over.
 
-        Cancelling ends it at once; the hub forgets the subscriber in any case.
+        Cancelling ends it at once. The subscriber is removed from the hub in any case.
 
         Args:
-            send_timeout_s: seconds without progress after which the client is cut.
+            send_timeout_s: seconds without write progress after which the client is disconnected.
 
         Returns:
-            Why it ended.
+            Why the response ended.
         """
         subscriber, sink = self.subscriber, self._sink
         self.open()
@@ -143,7 +150,7 @@ class Connection:
                     if data:
                         await sink.send(data)
                     if subscriber.state is State.LAGGING:
-                        await asyncio.sleep(0)  # a long replay must not hold up the others
+                        await asyncio.sleep(0)  # a long replay must not delay other clients
                 elif subscriber.state is State.ENDED:
                     break
                 else:
@@ -161,7 +168,7 @@ class Connection:
     async def _wait_for_progress(self, timeout_s: float) -> None:
         unsent = self._sink.unsent_bytes()
         leaving = self.subscriber.ending is Ending.DRAIN
-        if leaving:  # the node stops, and the server waits for its tasks no longer than 5 s
+        if leaving:  # the node drains, and the server waits at most 5 s for its tasks
             timeout_s = min(timeout_s, _FAREWELL_S)
         try:
             async with asyncio.timeout(timeout_s):

@@ -1,4 +1,4 @@
-"""The event stream endpoint: from a request to a subscriber at its first position."""
+"""The event stream endpoint: admits a request, then serves it as a subscriber."""
 
 from __future__ import annotations
 
@@ -47,7 +47,10 @@ _OPEN_TIMEOUT_S = 10.0
 
 
 class StreamingNode(Protocol):
-    """What the endpoint needs of the node. Its waiting methods raise `BroadcasterError`s."""
+    """The part of a node that the endpoint uses.
+
+    Its async methods raise subclasses of `BroadcasterError`.
+    """
 
     settings: Settings
     hub: Hub
@@ -58,20 +61,20 @@ class StreamingNode(Protocol):
 
     @property
     def questions(self) -> Asker:
-        """The way of subscribers to the log."""
+        """Asks the log for subscribers."""
 
     def end(self, subscribers: Iterable[Subscriber]) -> None:
         """End responses, each with its own `retry:`."""
 
     def door(self, streams: Iterable[str]) -> Shed | None:
-        """Why a newcomer to these can't be served now; None if it can."""
+        """Return why a newcomer to these streams can't be served now; None if it can."""
 
     async def loaded(self, streams: Iterable[str]) -> bool:
-        """Wait a moment for windows that are still being read; whether they are there."""
+        """Wait a moment for windows that are still loading. Return True if all are loaded."""
 
 
 class EventStream:
-    """The ASGI endpoint of one channel's own path, or of `/v1/events` for several channels."""
+    """The ASGI endpoint of one channel's path, or of `/v1/events` for several channels."""
 
     def __init__(self, node: StreamingNode, channel: Channel | None = None) -> None:
         self._node = node
@@ -83,21 +86,21 @@ class EventStream:
         """Answer a request with an event stream, 204, or a problem.
 
         Args:
-            scope: of the request.
-            receive: as ASGI has it.
-            send: as ASGI has it.
-            key: the one in the path, if the channel's path has one.
+            scope: the request's ASGI scope.
+            receive: ASGI's `receive`.
+            send: ASGI's `send`.
+            key: the key in the path, if the channel's path has one.
         """
         attachable = _is_attachable(scope)
         answer = await self._answer(scope, key)
         if isinstance(answer, Response):
             answer.raw_headers += head.cors_headers(self._node.settings, scope)
             await answer(scope, receive, send)
-        elif not attachable or _is_attachable(scope):  # else the client has gone meanwhile
+        elif not attachable or _is_attachable(scope):  # else the client has disconnected meanwhile
             await self._serve(answer, scope, receive, send)
 
     async def _answer(self, scope: Scope, key: str | None) -> Serve | Response:
-        """Find out where a client begins, or how else it is answered."""
+        """Return where a client begins, or the response that it gets instead of a stream."""
         if scope["method"] not in ("GET", "HEAD"):
             return problem(405, "an event stream is read with GET", {"allow": "GET, HEAD"})
         try:
@@ -110,13 +113,16 @@ class EventStream:
             refusal = await access.refusal_of_stream(self._node.policy, scope, wanted)
             if refusal:
                 return refusal
-        if scope["method"] == "HEAD":  # opens nothing, and asks no worker for anything
+        if scope["method"] == "HEAD":  # opens no stream, and starts no run
             return event_stream(b"")
         admitted = await self._admit(wanted)
         return admitted if isinstance(admitted, Serve) else self._refusal(admitted)
 
     async def _admit(self, wanted: Wanted) -> Refused | Shed | NoContent | Serve:
-        """Find out whether a client can be served. Only what no window can tell is waited for."""
+        """Decide whether a client is served.
+
+        Awaits only if the windows do not hold the answer.
+        """
         node = self._node
         opening = Opening(node.hub.context, node.door, wanted, _now_ms())
         step = opening.step()
@@ -124,8 +130,8 @@ class EventStream:
             return step
         load = partial(node.loaded, wanted.subscription.streams)
         try:
-            # Nothing is sent before this is done, and a proxy between us and the client may answer
-            # 504, which ends an EventSource for good.
+            # Nothing is sent before this is done. If it takes too long, a proxy in between may
+            # answer 504, which ends an EventSource for good.
             async with asyncio.timeout(_OPEN_TIMEOUT_S):
                 return await node.questions.open(opening, step, load)
         except (BroadcasterError, TimeoutError) as error:
@@ -155,7 +161,7 @@ class EventStream:
         connection = Connection(node.hub, node.questions, sink, serve, retry_ms)
         try:
             await sink.start(headers)
-            if node.draining:  # it began while this client was being looked after
+            if node.draining:  # the drain began after this client was admitted
                 node.end([connection.subscriber])
             reason = await connection.run(settings.send_timeout_s)
         finally:
@@ -165,7 +171,7 @@ class EventStream:
             await sink.finish()
 
     def _log(self, text: str, scope: Scope, serve: Serve, **fields: object) -> None:
-        # The path without the query: that is where tokens are.
+        # The path without the query, because the query may carry tokens.
         if self._node.settings.access_log and logger.isEnabledFor(logging.INFO):
             client = head.client_address(scope)
             channels = ",".join(serve.subscription.streams)
@@ -191,7 +197,7 @@ class EventStream:
 
 
 def _is_attachable(scope: Scope) -> bool:
-    """Whether our protocol offers its connection; it withdraws that when the client goes."""
+    """Return True if our protocol offers its transport. It takes the offer back on disconnect."""
     return EXTENSION in scope.get("extensions", {})
 
 
@@ -200,7 +206,7 @@ def _now_ms() -> int:
 
 
 def endpoints(node: StreamingNode, channels: Iterable[Channel]) -> dict[str, EventStream]:
-    """The endpoint for each path."""
+    """Return the endpoint of each path."""
     return {
         **{channel.path: EventStream(node, channel) for channel in channels},
         "/v1/events": EventStream(node),

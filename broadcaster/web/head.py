@@ -1,7 +1,7 @@
-"""What every answer needs of a request's head: path, client address, CORS. Pure.
+"""Reads a request's head: path, client address, CORS. Pure.
 
-Functions of the ASGI scope, not middleware. A middleware would stand between an event stream and
-its server for as long as the client is connected, and keep the stream from the transport.
+These are functions of the ASGI scope, not middleware. A middleware would stay between an event
+stream and its server while the client is connected, and the stream could not use the transport.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Headers = list[tuple[bytes, bytes]]
 
 _DAY_S = 86_400
 _ALLOWED_METHODS = b"GET"
-# All but the last one need no permission, and browsers may list them all the same.
+# The safelisted ones need no permission, but a browser may ask for them too.
 # https://fetch.spec.whatwg.org/#cors-safelisted-request-header
 _ALLOWED_HEADERS = (
     "Accept", "Accept-Language", "Cache-Control", "Content-Language", "Content-Type",
@@ -27,7 +27,7 @@ _ALLOWED = frozenset(name.lower() for name in _ALLOWED_HEADERS)
 
 
 def header(scope: Any, name: bytes) -> bytes | None:
-    """The first value of a header, whose name is given in lower case; None without one."""
+    """Return the first value of a header, None without one. `name` must be in lower case."""
     for key, value in scope["headers"]:
         if key == name:
             return bytes(value)
@@ -35,15 +35,15 @@ def header(scope: Any, name: bytes) -> bytes | None:
 
 
 def client_address(scope: Any) -> str:
-    """The client's address and port, `127.0.0.1:40000`; empty where the server knows none.
+    """Return the client's address and port, `127.0.0.1:40000`; empty if the server knows none.
 
-    The server has already put in what a trusted proxy says in `X-Forwarded-For`.
+    Where a trusted proxy sent `X-Forwarded-For`, the server has already put its value there.
     """
     return ":".join(map(str, scope.get("client") or ()))
 
 
 def segments(scope: Any) -> list[str]:
-    """The segments of the path, decoded, after the prefix that the hub is mounted under.
+    """Return the decoded segments of the path, without the prefix that the hub is mounted under.
 
     "URIs that differ in the replacement of a reserved character with its corresponding
     percent-encoded octet are not equivalent": `/a%2Fb` is one segment, `a/b`, and `/a/b` are two.
@@ -53,7 +53,7 @@ def segments(scope: Any) -> list[str]:
         InvalidRequestError: the path is not UTF-8.
     """
     path, raw = scope["path"], scope.get("raw_path") or b""
-    # Where a middleware has changed the path, and not this one, the path is right.
+    # If a middleware has changed `path` but not `raw_path`, `path` is right.
     if b"%" in raw and unquote(raw.decode("latin-1")) == path:
         try:
             found = [unquote_to_bytes(part).decode() for part in raw.split(b"/")[1:]]
@@ -64,13 +64,16 @@ def segments(scope: Any) -> list[str]:
     prefix = scope.get("root_path", "").strip("/")
     if prefix:
         above = prefix.split("/")
-        if found[: len(above)] == above:  # else the server has taken it away
+        if found[: len(above)] == above:  # else the server has removed the prefix already
             return found[len(above) :]
     return found
 
 
 def cors_headers(settings: Settings, scope: Any) -> Headers:
-    """Headers that let pages of the configured origins read an answer. Empty if there are none."""
+    """Return the headers that let pages of the configured origins read an answer.
+
+    Empty if no origin is configured.
+    """
     if not settings.cors_origins:
         return []
     allowed = _allowed_origin(settings, header(scope, b"origin"))

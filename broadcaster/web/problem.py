@@ -1,4 +1,4 @@
-"""Answers that are not event streams: problems, and "come back later"."""
+"""Answers to requests that are not served: problems, and "come back later"."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ EVENT_STREAM = (
 
 
 def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
-    """A request that would fail again, told as RFC 9457 wants it.
+    """Return a problem document (RFC 9457) for a request that would fail again.
 
-    Only for those: any status but 200 ends an `EventSource` for good.
+    Use it only for such requests: any status but 200 ends an `EventSource` for good.
     """
     body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
     return Response(
@@ -42,17 +42,17 @@ def unknown_channel(error: UnknownChannelError, policy: Policy) -> Response:
 
 
 def come_back(retry_ms: int, reason: Shed) -> Response:
-    """Trouble that passes: an event stream that ends at once and tells when to come back.
+    """Return an event stream that ends at once and says when to come back.
 
-    "Any other HTTP response code […] must cause the user agent to fail the connection", while a
-    stream that ends is reconnected to.
+    For trouble that passes. "Any other HTTP response code […] must cause the user agent to fail the
+    connection", while a client reconnects to a stream that ends.
     https://html.spec.whatwg.org/multipage/server-sent-events.html#sse-processing-model
     """
     return event_stream(b": %b\nretry: %d\n\n" % (reason.text.encode(), retry_ms))
 
 
 def event_stream(body: bytes) -> Response:
-    """An event stream that ends with its body."""
+    """Return an event stream of this body and nothing more."""
     response = Response(body)
     response.raw_headers = [*EVENT_STREAM, (b"content-length", b"%d" % len(body))]
     return response

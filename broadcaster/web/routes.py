@@ -1,8 +1,8 @@
 """The one table of routes, and the two applications that are made from it.
 
-Clients' application has the event streams. Operators' application tells how the node is. With
-`metrics_port` set, each has a port of its own. Else clients' application has operators' routes as
-well, without details: no addresses, hosts' names, versions, or texts of errors.
+The clients' application has the event streams. The operators' application reports on the node. If
+`metrics_port` is set, each has a port of its own. Otherwise the clients' application has the
+operators' routes too, but without details: no addresses, host names, versions or error texts.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class TableRow(NamedTuple):
     """One route.
 
     Attributes:
-        path: with `{name}` for what varies.
+        path: the path, with `{name}` for a variable segment.
         applications: `CLIENTS`, `OPERATORS`, or both.
-        methods: those that are answered.
-        answer: what answers; None for an event stream.
+        methods: the methods that are allowed.
+        answer: the method that answers; None for an event stream.
     """
 
     path: str
@@ -62,13 +62,13 @@ TABLE = (
     _row("/v1/nodes", [OPERATORS], Answers.nodes),
     _row("/v1/health", [OPERATORS], Answers.health),
 )
-"""All routes but the paths of the channels, which are event streams of clients."""
+"""All routes except the channels' own paths, which are event streams for clients."""
 
 
 class Paths:
-    """Which event stream is at a path.
+    """Finds the event stream at a path.
 
-    The segments are compared as they were sent, so that a key may have a slash in it, as `%2F`.
+    The path is split before it is decoded, so a key may contain a slash, sent as `%2F`.
     """
 
     def __init__(self, streams: Mapping[str, endpoint.EventStream]) -> None:
@@ -85,7 +85,7 @@ class Paths:
     def find(self, segments: list[str]) -> tuple[endpoint.EventStream, str | None] | None:
         """Return the event stream at a path, and the key in it; None if there is none.
 
-        A slash at the end is one too many, and does no harm.
+        A slash at the end of the path is ignored.
         """
         return self._at(segments) or (self._at(segments[:-1]) if segments[-1:] == [""] else None)
 
@@ -101,7 +101,7 @@ class Paths:
 
 
 def _between(segment: str, before: str, after: str) -> str:
-    """The key in a segment; empty if there is none."""
+    """Return the key in a segment; empty if there is none."""
     if segment.startswith(before) and segment.endswith(after):
         return segment[len(before) : len(segment) - len(after)]
     return ""
@@ -137,7 +137,7 @@ class ClientsApplication(Starlette):
         streams = endpoint.endpoints(node, node.channels.values())
         self._paths = Paths(streams)
         self._exact = {path: stream for path, stream in streams.items() if KEY_IN_PATH not in path}
-        # A redirect would name the scheme that a proxy has used, and not the client's.
+        # A redirect would name the scheme that the proxy used, not the client's.
         self.router.redirect_slashes = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -154,13 +154,13 @@ class ClientsApplication(Starlette):
             await super().__call__(scope, receive, _with_headers(cors, send) if cors else send)
 
     def _find(self, scope: Scope) -> tuple[endpoint.EventStream, str | None] | None:
-        # The usual way: nothing is encoded, and the whole path is ours.
+        # The usual case: nothing is encoded, and the hub is not mounted under a prefix.
         is_plain = b"%" not in (scope.get("raw_path") or b"%") and not scope.get("root_path")
         if is_plain and (stream := self._exact.get(scope["path"])):
             return stream, None
         try:
             return self._paths.find(head.segments(scope))
-        except InvalidRequestError:  # nothing of ours is there
+        except InvalidRequestError:  # not UTF-8, so no stream has this path
             return None
 
 
@@ -182,7 +182,7 @@ def _preflight(settings: Settings, scope: Scope) -> Response:
 
 
 def operators(node: RoutedNode) -> Starlette:
-    """Make operators' application, with all details. It must not be public."""
+    """Make the operators' application, with all details. It must not be public."""
     app = Starlette(
         routes=list(_routes(Answers(node, details=True), {OPERATORS})),
         exception_handlers={404: _not_of_operators, 405: _not_allowed},

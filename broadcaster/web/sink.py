@@ -1,7 +1,8 @@
-"""How bytes reach a client: two sinks with one interface.
+"""Sinks: how bytes reach a client. There are two, with one interface.
 
-The transport sink is written to by the hub, straight into uvicorn's transport; its task sleeps
-until it is needed. The ASGI sink works on any server: its task is woken, and sends by itself.
+The hub writes to the transport sink, which writes straight into uvicorn's transport. The client's
+task sleeps meanwhile. The ASGI sink works on any server. There the hub wakes the client's task, and
+that task sends.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ from broadcaster.web.uvicorn.offer import Attach
 
 
 class Sink(Protocol):
-    """Where a subscriber's bytes go.
+    """Sends bytes to one client.
 
     Attributes:
-        pushed: the hub may call `write` with frames; else only with heartbeats.
-        framing: makes of bytes what `write` wants.
-        blocked: the client does not read fast enough; nothing should be sent.
-        closed: the client is gone.
-        timed_out: it is gone because it did not take what was sent in time.
+        pushed: True if the hub may call `write` with frames; otherwise only with heartbeats.
+        framing: turns bytes into what `write` takes.
+        blocked: the client does not read fast enough, so nothing should be sent.
+        closed: the client has disconnected or was disconnected.
+        timed_out: it was disconnected because it did not read what was sent in time.
         on_blocked: called when `blocked` becomes true.
-        on_closed: called when the client goes by itself, before anything else can write.
+        on_closed: called when the client disconnects, before anything else can write.
     """
 
     pushed: bool
@@ -40,32 +41,35 @@ class Sink(Protocol):
     on_closed: Callable[[], object]
 
     def write(self, data: bytes) -> None:
-        """Take bytes without waiting."""
+        """Send framed bytes without waiting."""
 
     def wake(self) -> None:
         """Let `wait` return."""
 
     async def wait(self) -> None:
-        """Return when woken, unblocked or closed, or because that happened since the last call."""
+        """Wait until woken, unblocked or closed.
+
+        Returns at once if one of these happened since the last call.
+        """
 
     async def send(self, data: bytes) -> None:
         """Send unframed bytes; may wait for the client."""
 
     async def start(self, headers: list[tuple[bytes, bytes]]) -> None:
-        """Begin the response, with status 200; it may go out with the first `send`."""
+        """Begin the response, with status 200. Its head may leave with the first `send`."""
 
     async def finish(self) -> None:
-        """End the response and leave the connection to the server."""
+        """End the response and give the connection back to the server."""
 
     def unsent_bytes(self) -> int:
-        """How much waits to be read by the client; falls while it reads."""
+        """Return the number of bytes that the client has yet to read. It falls while it reads."""
 
     def abort(self) -> None:
-        """Cut the connection: the client has not taken what was sent in time."""
+        """Cut the connection, because the client did not read what was sent in time."""
 
 
 class _Bell:
-    """Something to wait for: one future, made only while somebody waits."""
+    """An event for one waiter. Its future exists only while `wait` waits, which saves memory."""
 
     __slots__ = ("_future", "_rung")
 
@@ -92,25 +96,32 @@ def _start(headers: list[tuple[bytes, bytes]]) -> Message:
     return {"type": "http.response.start", "status": 200, "headers": headers}
 
 
-# The client is gone, as ASGI's servers say it (OSError, also for one that does not read), and as
-# uvloop does when it is written to all the same.
+# Errors of a write to a client that has disconnected. ASGI servers raise OSError (also for a client
+# that does not read). uvloop raises RuntimeError.
 _GONE = (OSError, RuntimeError)
 
 _END: Message = {"type": "http.response.body", "body": b"", "more_body": False}
 
 
 class TransportSink:
-    """Writes into uvicorn's transport. See `Sink`."""
+    """A sink that writes into uvicorn's transport. See `Sink`."""
 
     pushed = True
 
     def __init__(
         self, attach: Attach, scope: Scope, send: Send, high_water: int, send_timeout_s: float
     ) -> None:
-        """Take over the connection, with what our protocol offers.
+        """Take over the connection by the `attach` that our protocol offers.
+
+        Args:
+            attach: from the scope's extensions.
+            scope: the request's ASGI scope.
+            send: ASGI's `send`.
+            high_water: unsent bytes above which the client is blocked.
+            send_timeout_s: seconds after which the kernel cuts a silent client.
 
         Raises:
-            TransportRefusedError: use the ASGI sink.
+            TransportRefusedError: this response needs the ASGI sink.
         """
         self._bell = _Bell()
         self._protocol, self._transport = attach(send, self, high_water, send_timeout_s)
@@ -120,25 +131,25 @@ class TransportSink:
         self.wake = self._bell.ring
         self.wait = self._bell.wait
         self.framing: Framing = unframed if scope["http_version"] == "1.0" else chunked
-        # What is left of an earlier, pipelined response may be more than there should be.
+        # An earlier, pipelined response may have left more unsent bytes than the high-water mark.
         self.blocked = self._transport.get_write_buffer_size() > high_water
-        self.closed = self._transport.is_closing()  # gone before we were told of anything
+        self.closed = self._transport.is_closing()  # it may have closed before we attached
         self.timed_out = False
         self.on_blocked: Callable[[], object] = _nothing
         self.on_closed: Callable[[], object] = _nothing
 
     def pause_writing(self) -> None:
-        """From the transport: above the high-water mark."""
+        """Called by the transport when its buffer is above the high-water mark."""
         self.blocked = True
         self.on_blocked()
 
     def resume_writing(self) -> None:
-        """From the transport: drained."""
+        """Called by the transport when its buffer has drained."""
         self.blocked = False
         self._bell.ring()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """From the transport: gone; it must not be written to any more."""
+        """Called by the transport when the connection is lost. No write may follow."""
         self.closed = True
         self.timed_out = self.timed_out or isinstance(error, TimeoutError)
         self.on_closed()
@@ -159,7 +170,8 @@ class TransportSink:
         if self._head and not self.closed:
             self.write(self._head)
         self._protocol.detach()
-        self.on_blocked = self.on_closed = _nothing  # they hold who holds us
+        # Break the reference cycle: connection -> sink -> callback -> connection.
+        self.on_blocked = self.on_closed = _nothing
         if not self.closed:
             await self._send(_END)
 
@@ -172,7 +184,7 @@ class TransportSink:
 
 
 class AsgiSink:
-    """Sends ASGI messages from the connection's own task. See `Sink`."""
+    """A sink that sends ASGI messages from the client's task. See `Sink`."""
 
     pushed = False
     blocked = False  # the server makes `send` wait
@@ -205,7 +217,7 @@ class AsgiSink:
         await self._send(_start(headers))
 
     async def send(self, data: bytes) -> None:
-        self._heartbeat = b""  # one that still waits names a position before this data
+        self._heartbeat = b""  # a heartbeat that still waits carries a position before this data
         try:
             async with asyncio.timeout(self._send_timeout_s):
                 await self._send({"type": "http.response.body", "body": data, "more_body": True})
@@ -215,7 +227,8 @@ class AsgiSink:
             self.closed = True
 
     async def finish(self) -> None:
-        self.on_blocked = self.on_closed = _nothing  # they hold who holds us
+        # Break the reference cycle: connection -> sink -> callback -> connection.
+        self.on_blocked = self.on_closed = _nothing
         if self._watcher is not None:
             self._watcher.cancel()
             with contextlib.suppress(asyncio.CancelledError):

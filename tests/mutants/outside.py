@@ -36,7 +36,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "peers: a process that died fails the scrape",
         "broadcaster/node/peers.py",
-        "    except OSError as error:  # it has died, and is about to be replaced",
+        "    except OSError as error:  # the process has died, and will be replaced",
         "    except ZeroDivisionError as error:",
         ("tests/node/test_peers.py::test_processes_answer_for_each_other",),
     ),

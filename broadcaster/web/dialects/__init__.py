@@ -1,1 +1,1 @@
-"""Dialects: how a client says what it wants. Each reads a request's head into a `Wanted`."""
+"""Dialects: how a client says what it wants. Each turns a request's head into a `Wanted`."""

@@ -1,7 +1,7 @@
-"""The hub's own dialect: channels by path or name, filters and a beginning in the query. Pure.
+"""The hub's own dialect: channels by path or name, filters and start in the query. Pure.
 
-It only reads. Where a client begins that names no position, and whether it is served at all, is
-decided by the endpoint, which asks the node.
+It only reads the request. The endpoint decides, with the node, whether the client is served, and
+where a client without a position begins.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from broadcaster.core.subscription import ReshardedError, Subscription, restore
 from broadcaster.errors import InvalidCursorError, InvalidRequestError, UnknownChannelError
 
 CURSOR_PARAMS = ("lastEventId", "lastEventID", "Last-Event-ID", "last_event_id")
-"""Query parameters that mean what the header `Last-Event-ID` means, the first of them first.
+"""Query parameters that mean the same as the header `Last-Event-ID`, in order of precedence.
 
-Some clients send their cursor only there: an `EventSource` can't set headers, and a header of a
-page of another origin may need a preflight.
+Some clients send their cursor only there. An `EventSource` can't set headers, and on a page of
+another origin a header may need a preflight.
 """
 
 _MAX_FIELDS = 100
 
-# Clients of a channel want few different things, and those with equal wishes share one object.
+# Clients of a channel ask for few different things. Equal requests share one subscription.
 _subscription = lru_cache(maxsize=1024)(Subscription.to)
 
 
@@ -36,18 +36,22 @@ def read(
     """Read what a request asks for.
 
     Args:
-        scope: of the request, as ASGI has it.
-        channels: all that there are, by name.
-        channel: the one whose path was requested; None for `/v1/events`, which names its channels.
-        key: the one in the path; empty if there is none.
-        now_ms: milliseconds since 1970, which durations count back from.
+        scope: the request's ASGI scope.
+        channels: all channels, by name.
+        channel: the channel at the requested path; None for `/v1/events`, where the query names
+            the channels.
+        key: the key in the path; empty if there is none.
+        now_ms: milliseconds since 1970. A duration in `from` counts back from it.
+
+    Returns:
+        What the client wants. A cursor that can't be read is returned as `unreadable`, not raised,
+        because the answer to an error, 400, would end an `EventSource` for good.
 
     Raises:
-        InvalidRequestError: a key or a channel is missing or one too many, or the query is not
-            UTF-8.
-        InvalidCursorError: `from` can't be read. A cursor that can't be read is no error, but
-            `unreadable`: to a browser, 400 would be the end.
-        UnknownChannelError: it names a channel that there is not.
+        InvalidRequestError: a key or a channel is missing, there is one too many, or the query is
+            not UTF-8.
+        InvalidCursorError: `from` can't be read.
+        UnknownChannelError: the query names a channel that does not exist.
     """
     query = _query(scope)
     chosen = (channel,) if channel else tuple(_named(query, channels))
@@ -61,7 +65,7 @@ def read(
 
 
 def _query(scope: Any) -> dict[str, list[str]]:
-    """The query's parameters; those without a value are left out."""
+    """Return the query's parameters, without those that have no value."""
     if not scope["query_string"]:
         return {}
     try:
@@ -82,13 +86,13 @@ def _named(query: dict[str, list[str]], channels: Mapping[str, Channel]) -> list
 
 
 def _cursor(scope: Any, query: dict[str, list[str]]) -> str | None:
-    """The text of the client's cursor; None if it has come without one."""
+    """Return the text of the client's cursor; None if the request has none."""
     for name, value in scope["headers"]:
         if name == b"last-event-id":
             return str(value, "latin-1")
     for param in CURSOR_PARAMS:
         if param in query:
-            return query[param][-1]  # a client that adds it to its URL each time adds the newest
+            return query[param][-1]  # some clients append one per reconnect: the last is the newest
     return None
 
 
@@ -102,12 +106,12 @@ def _at_cursor(text: str, channels: tuple[Channel, ...], subscription: Subscript
 def _from(
     text: str, channels: tuple[Channel, ...], subscription: Subscription, now_ms: int
 ) -> Wanted:
-    # An event id and a time have nothing in common but digits and hyphens; a time has a T.
+    # Ids consist of digits and hyphens, or have an equals sign. A time has a T as well.
     if "=" not in text and not text.replace("-", "").isdigit():
         return Wanted(channels, subscription, start=parse_start(text, now_ms))
     try:
         return _restored(text, channels, subscription)
-    except ReshardedError:  # it was right when it was given out
+    except ReshardedError:  # the id was valid before the number of shards changed
         return Wanted(channels, subscription, unreadable=text)
 
 

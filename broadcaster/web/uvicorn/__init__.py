@@ -1,4 +1,4 @@
-"""uvicorn made fit for event streams: the two modules that know its insides."""
+"""uvicorn for event streams. No other package knows uvicorn's internals."""
 
 BACKLOG = 4096
-"""Connections that the kernel holds until they are accepted: a herd comes at once."""
+"""Connections that the kernel queues until they are accepted, because a herd comes at once."""

@@ -1,4 +1,7 @@
-"""What our protocol offers to the endpoint. It imports nothing of uvicorn, which may change."""
+"""The interface that our protocol offers to the endpoint.
+
+This module does not import uvicorn, so no change in uvicorn can break it.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,11 @@ EXTENSION = "broadcaster.transport"
 
 
 class TransportRefusedError(Exception):
-    """The response has to go through ASGI. `str(error)` says why."""
+    """The response must go through ASGI. `str(error)` says why."""
 
 
 class TransportEvents(Protocol):
-    """Is called when the state of a connection's transport changes."""
+    """Callbacks for changes of a connection's transport."""
 
     def pause_writing(self) -> None:
         """The buffer is above the high-water mark."""
@@ -28,17 +31,17 @@ class TransportEvents(Protocol):
 
 
 class Offered(Protocol):
-    """A connection that was taken over for one response."""
+    """A connection that the endpoint has taken over for one response."""
 
     def start(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-        """Tell the server that the response has started, with status 200.
+        """Mark the response as started in the server's state, with status 200.
 
         Returns:
             The head, to be written before the first bytes of the body.
         """
 
     def detach(self) -> None:
-        """Leave the connection to the server again."""
+        """Give the connection back to the server."""
 
 
 Attach = Callable[[Any, TransportEvents, int, float], tuple[Offered, asyncio.Transport]]

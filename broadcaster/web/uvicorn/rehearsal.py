@@ -1,9 +1,10 @@
-"""Try all that is used of uvicorn's insides, before a server takes its first connection.
+"""Tries every uvicorn internal that we use, before a server accepts its first connection.
 
-The same requests are played to uvicorn's own protocol, which answers through ASGI, and to ours,
-which writes to the transport. Both must leave the same bytes, the same state of uvicorn's cycle,
-and the same work to do. A change in uvicorn, even a harmless one, then costs the transport sink. It
-never costs a response: an `EventSource` that is answered 500 does not come back.
+It plays the same requests to uvicorn's own protocol, which answers through ASGI, and to ours,
+which writes to the transport. Both must write the same bytes, leave uvicorn's cycle in the same
+state, and schedule the same work. If they differ, event streams use the ASGI sink. So a change in
+uvicorn, even a harmless one, makes streams slower but breaks no response. That matters because an
+`EventSource` that is answered 500 does not come back.
 """
 
 from __future__ import annotations
@@ -35,16 +36,16 @@ _PLAIN = (bool, int, bytes, str, type(None))
 
 
 def rehearse() -> str:
-    """Allow the transport sink if uvicorn is as we know it.
+    """Allow the transport sink if uvicorn behaves as expected.
 
     Returns:
-        What differs; empty if nothing does.
+        A description of the first difference; empty if there is none.
     """
     StreamProtocol.rehearsed = RequestResponseCycle.send
     try:
         for name, requests in _REQUESTS.items():
             _compare(name, requests, lost=False)
-        # Of a pipeline, uvicorn tells only the newest request of the loss.
+        # Not for the pipeline: of those requests uvicorn marks only the newest as disconnected.
         _compare("HTTP/1.1, lost", _REQUESTS["HTTP/1.1"], lost=True)
     except Exception as error:  # uvicorn may have changed in any way
         StreamProtocol.rehearsed = None
@@ -61,7 +62,7 @@ def _compare(name: str, requests: list[bytes], *, lost: bool) -> None:
 
 
 class _DiffersError(Exception):
-    """The two ways have not left the same."""
+    """The two protocols left different results."""
 
 
 Way = Callable[[Any, "_Transport"], dict[str, object]]
@@ -73,13 +74,13 @@ def _played(
     """Answer the first request, without a socket and without an event loop.
 
     Args:
-        protocol_class: uvicorn's, or ours.
-        requests: come one after the other, before the first is answered.
-        answer: starts the response, and sends a piece of its body.
-        lost: the connection is lost before the response is over.
+        protocol_class: uvicorn's protocol, or ours.
+        requests: the requests to receive before the first one is answered.
+        answer: starts the response and sends a piece of its body.
+        lost: True loses the connection before the response is over.
 
     Returns:
-        What has to be equal, whichever way is taken.
+        The results to compare, by name. They must be equal for both protocols.
     """
     loop, transport = _Loop(), _Transport()
     protocol = _connected(protocol_class, loop, transport)
@@ -126,12 +127,12 @@ def _connected(
 
 def _through_asgi(cycle: Any, transport: _Transport) -> dict[str, object]:
     if cycle.scope["http_version"] == "1.0":
-        # uvicorn would use the chunked coding, which HTTP/1.0 does not have.
+        # Without this, uvicorn would use the chunked coding, which HTTP/1.0 does not have.
         cycle.chunked_encoding, cycle.expected_content_length = False, len(_PIECE)
     transport.calls.clear()
     _run(cycle.send(_START))
     _run(cycle.send(_BODY))
-    # A stream leaves out these two: they must do nothing but write.
+    # An event stream skips these two calls, so they must do nothing but write.
     return {"calls of the transport": list(transport.calls)}
 
 
@@ -162,7 +163,7 @@ async def _no_application(scope: Any, receive: Any, send: Any) -> None:
 
 
 class _Events:
-    """Of a stream that does nothing about them."""
+    """Transport callbacks that do nothing."""
 
     def pause_writing(self) -> None:
         return
@@ -175,7 +176,7 @@ class _Events:
 
 
 class _Loop:
-    """Notes what uvicorn begins."""
+    """An event loop that records the tasks and timers that uvicorn begins."""
 
     def __init__(self) -> None:
         self.begun: list[str] = []
@@ -199,7 +200,7 @@ class _Begun:
 
 
 class _Transport:
-    """Notes what is done to it. A call that it does not know is a change in uvicorn."""
+    """A transport that records calls. A call that it lacks shows a change in uvicorn."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []

@@ -1,7 +1,7 @@
-"""Running a node under uvicorn: our protocol, and a drain before uvicorn's own shutdown.
+"""Runs a node under uvicorn, with our protocol, and drains it before uvicorn shuts down.
 
-uvicorn waits for open responses *before* it ends the lifespan, and an event stream never ends by
-itself. So the responses are ended first; the rest of a node's end comes with that of the lifespan.
+uvicorn waits for open responses *before* it ends the lifespan, but an event stream never ends by
+itself. So the responses are ended first. The end of the lifespan then closes the node.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _TICK_S = 0.1
 
 
 class Server(uvicorn.Server):
-    """uvicorn, which drains the node before it shuts down, and then exits with status 0."""
+    """A uvicorn server that drains the node before it shuts down, and then exits with status 0."""
 
     def __init__(self, config: uvicorn.Config, drain: Callable[[], Awaitable[None]]) -> None:
         super().__init__(config)
@@ -43,8 +43,10 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """As uvicorn's, but a signal that asks for a clean exit is not raised again afterwards:
-        the exit was clean, and status 0 says so. A hangup asks for the same."""
+        """Handle signals as uvicorn does, but do not raise them again after a clean exit.
+
+        So the process ends with status 0. SIGHUP asks for a clean exit too.
+        """
         with super().capture_signals(), _on_hangup(self.handle_exit):
             yield
             self._captured_signals.clear()
@@ -52,7 +54,10 @@ class Server(uvicorn.Server):
 
 @contextmanager
 def _on_hangup(handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
-    """Call a handler on SIGHUP, unless it is ignored: then `nohup` wants the process to stay."""
+    """Call a handler on SIGHUP.
+
+    If SIGHUP is ignored, it stays ignored: the process runs under `nohup` and must go on.
+    """
     number = getattr(signal, "SIGHUP", None)
     in_main = threading.current_thread() is threading.main_thread()
     if number is None or not in_main or signal.getsignal(number) is signal.SIG_IGN:
@@ -66,9 +71,9 @@ def _on_hangup(handler: Callable[[int, FrameType | None], Any]) -> Iterator[None
 
 
 class ByPort:
-    """An ASGI application that hands each request to that of the port it came to.
+    """An ASGI application that chooses the application by the port of the connection.
 
-    The server tells the port of its own socket, which no client can choose.
+    The port is that of the server's own socket, so a client can't fake it.
     """
 
     def __init__(self, clients: ASGIApp, operators: ASGIApp, operators_port: int) -> None:
@@ -77,7 +82,10 @@ class ByPort:
         self._port = operators_port
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Answer a request. No coroutine of its own: one would wait for as long as a client."""
+        """Answer a request.
+
+        Not `async`, because a coroutine would stay suspended while a client is connected.
+        """
         server = scope.get("server") or ("", None)
         app = self._operators if server[1] == self._port else self._clients
         return app(scope, receive, send)
@@ -89,11 +97,11 @@ def make_server(
     """Make a server for a node's application.
 
     Args:
-        app: with clients' and operators' applications on two ports, a `ByPort`.
-        drain: ends the node's responses.
-        host: as in uvicorn's configuration, if it is given no sockets.
-        port: the same.
-        log_level: of uvicorn's own lines.
+        app: the application; a `ByPort` if there are two ports.
+        drain: ends the node's responses, and returns when all have ended.
+        host: address to listen on, unless `serve` is given sockets.
+        port: port to listen on, unless `serve` is given sockets.
+        log_level: level of uvicorn's own log lines.
     """
     config = uvicorn.Config(
         app,
@@ -119,7 +127,7 @@ def _http() -> Any:
         from broadcaster.web.uvicorn.rehearsal import rehearse
 
         changed = rehearse()
-    except Exception as error:  # at import, too, uvicorn may have changed in any way
+    except Exception as error:  # at import too, because uvicorn may have changed in any way
         changed = repr(error)
     if changed:
         logger.warning("uvicorn is not as we know it, so streams go through ASGI: %s", changed)
@@ -131,14 +139,14 @@ def _http() -> Any:
 def ending_responses_on_signals(end_responses: Callable[[], object]) -> Iterator[None]:
     """End the responses when the process is asked to exit, before the server acts on it.
 
-    For servers that are not ours: uvicorn, for one, would wait for open responses for ever. Outside
-    the main thread, where no signal handler can be set, it does nothing.
+    This is for servers that are not ours. Plain uvicorn, for example, would wait for open responses
+    for ever. Outside the main thread no signal handler can be set, and this does nothing.
     """
     loop = asyncio.get_running_loop()
     previous: dict[int, Callable[[int, FrameType | None], Any]] = {}
 
     def handle(number: int, frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(end_responses)  # not in the middle of whatever is running
+        loop.call_soon_threadsafe(end_responses)  # not in the middle of other code
         previous[number](number, frame)
 
     if threading.current_thread() is threading.main_thread():
@@ -157,7 +165,7 @@ def _handlers_of_other_servers() -> dict[int, Callable[[int, FrameType | None], 
     found: dict[int, Callable[[int, FrameType | None], Any]] = {}
     for number in (signal.SIGINT, signal.SIGTERM):
         handler = signal.getsignal(number)
-        # Without a server's handler the default action must stay what it is.
+        # If no server has set a handler, keep the default action.
         if callable(handler) and not isinstance(getattr(handler, "__self__", None), Server):
             found[number] = handler
     return found
