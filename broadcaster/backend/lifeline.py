@@ -1,9 +1,9 @@
-"""Child processes that end when this one ends, however it ends.
+"""Child processes that end when this one ends, even if it is killed.
 
-On Linux a child can ask the kernel for a SIGTERM when its parent dies, even of SIGKILL: prctl(2),
-PR_SET_PDEATHSIG, which is 1. The request outlives an execve(2). So a small program asks, and then
-becomes the command. `preexec_fn` would do the same in the parent, but is not safe where threads
-run. On other systems a child outlives a parent that is killed.
+On Linux a child can ask the kernel for a SIGTERM when its parent dies: prctl(2), PR_SET_PDEATHSIG,
+which is 1. The request stays valid after an execve(2). So a small program makes the request, and
+then becomes the command. `preexec_fn` would do without that program, but it is not safe if the
+parent has threads. On other systems a child survives a parent that is killed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _PROGRAM = (
 
 
 def bound_to_us(command: Sequence[str]) -> list[str]:
-    """Return the command that runs this one and ends it with us.
+    """Return a command that runs the given one, and ends it when this process ends.
 
     Args:
         command: the path of a program, and its arguments.

@@ -1,7 +1,7 @@
-"""The log of streams that a node serves: its interface, and the one in Redis.
+"""The log of the streams that a node serves: its interface, and its implementation in Redis.
 
-A log has two halves. `changes` is the live one: it follows a stream and tells each change of it.
-`ask` is the past one: it answers a question about a stream. `backend.memory` has another log.
+A log has two halves. The live half is `changes`: it follows a stream and yields each change. The
+past half is `ask`: it answers a question about a stream. `backend.memory` has another log.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _READ_TIMEOUT_S = 5.0
 
 
 class Status(NamedTuple):
-    """How following one stream goes.
+    """The state of following one stream.
 
     Attributes:
         problem: why it can't be read now; empty if it can.
         lag_s: seconds since everything in the stream had been read, beyond what is usual.
-        reconnects: how often it could be read again after it could not.
-        frames: events made, each once.
-        malformed: entries that can't be sent and were passed over.
+        reconnects: the number of times that reading succeeded again after a failure.
+        frames: the events that were decoded, each counted once.
+        malformed: the entries that can't be sent and were skipped.
     """
 
     problem: str = ""
@@ -40,11 +40,11 @@ class Status(NamedTuple):
 
 
 class Retained(NamedTuple):
-    """How much of a stream the log has.
+    """The number of entries of a stream in the log.
 
     Attributes:
-        length: entries.
-        unread: of these, entries that `changes` has still to tell; None if that is not known.
+        length: all entries.
+        unread: the entries that `changes` has not yielded yet; None if that is not known.
     """
 
     length: int
@@ -52,77 +52,82 @@ class Retained(NamedTuple):
 
 
 class Log(Protocol):
-    """Where a node's streams are. All methods may be called by any task of one event loop."""
+    """The streams of a node. Any task of one event loop may call the methods."""
 
     @property
     def reads(self) -> int:
-        """How often `ask` has read, for the figures."""
+        """Return the number of reads that `ask` has made, for the metrics."""
 
     def changes(self, stream: str, window: Window) -> AsyncGenerator[Change, None]:
-        """Follow a stream for ever. The first change is a `Restart`. Trouble is waited out.
+        """Follow a stream for ever. The first change is a `Restart`.
+
+        While the stream can't be read, the generator waits and tries again. To stop it, cancel the
+        task or close the generator.
 
         Args:
             stream: its name.
-            window: what has been told so far. It is only read here.
+            window: has all changes so far. It is only read here.
 
         Yields:
-            What to do to the window. The caller does it before it asks for the next one. To stop,
-            cancel the task, or close the generator.
+            The next change of the window. The caller applies it before it asks for another one.
         """
 
     async def ask(self, stream: str, question: Question) -> Answer:
-        """Answer a question about a stream; `core.log` says what each one means.
+        """Answer a question about a stream; `core.log` has the meaning of each one.
 
-        Callers that ask the same at the same time may share one answer. May be cancelled.
+        Concurrent callers with the same question may share one answer. A call may be cancelled.
 
         Raises:
-            BackendUnavailableError: it can't be told for now.
+            BackendUnavailableError: the log can't answer for now.
         """
 
     def status(self, stream: str) -> Status:
-        """How following a stream goes."""
+        """Return the state of following a stream."""
 
     async def retained(self, stream: str) -> Retained:
-        """How much of a stream there is.
+        """Return the number of entries of a stream.
 
         Raises:
-            BackendUnavailableError: it can't be told for now.
+            BackendUnavailableError: the log can't answer for now.
         """
 
     async def aclose(self) -> None:
-        """Answer nothing more, and close all connections."""
+        """Cancel open questions, and close all connections."""
 
 
 @runtime_checkable
 class Requests(Protocol):
-    """Where requests for what is made on demand go. Unlike a log, it writes."""
+    """Takes the requests of channels made on demand. Unlike a log, it writes."""
 
     async def request(self, requests: str, key: str) -> EventId:
         """Add a request.
 
         Args:
             requests: the name of the stream of requests.
-            key: what is asked for.
+            key: the key that the workers are to answer, such as a user id.
 
         Returns:
             The id of the request, which names the run.
 
         Raises:
-            BackendUnavailableError: it can't be added for now, or it is unknown whether it was.
-            ConfigurationError: it is refused for good.
+            BackendUnavailableError: the request can't be added for now, or may have been added.
+            ConfigurationError: the request is refused for good.
         """
 
 
 class RedisLog:
-    """The log in Redis. No connection is opened before it is used. See `Log`."""
+    """The log in Redis; see `Log`. Connections are opened at the first use."""
 
     def __init__(self, url: str, keys: Mapping[str, str], *, max_event_bytes: int) -> None:
-        """Prepare.
+        """Make a log of some streams. Nothing is sent yet.
 
         Args:
-            url: of Redis.
+            url: the url of Redis.
             keys: the Redis key of each stream, by its name.
-            max_event_bytes: larger events are passed over.
+            max_event_bytes: larger events are skipped.
+
+        Raises:
+            ConfigurationError: the url can't be used.
         """
         self._url = url
         self._keys = keys
@@ -140,22 +145,22 @@ class RedisLog:
 
     @property
     def reads(self) -> int:
-        """How many reads of the past were sent to Redis."""
+        """Return the number of reads of the past that were sent to Redis."""
         return self._replayer.reads
 
     def changes(self, stream: str, window: Window) -> AsyncGenerator[Change, None]:
-        """Follow a stream, over a connection of its own."""
+        """Follow a stream over a connection of its own; see `Log.changes`."""
         source = RedisStream(self._connect(_TAIL_TIMEOUT_S), self._keys[stream])
         tailer = Tailer(source, window, max_event_bytes=self._max_event_bytes)
         self._tailers[stream] = tailer
         return tailer.changes()
 
     async def ask(self, stream: str, question: Question) -> Answer:
-        """Answer a question; the same question of several callers is one read."""
+        """Answer a question. Concurrent callers with the same question share one read."""
         return await self._replayer.ask(stream, question)
 
     def status(self, stream: str) -> Status:
-        """How a tailer does."""
+        """Return the state of a stream's tailer."""
         tailer = self._tailers.get(stream)
         if tailer is None:
             return Status("not started")
@@ -164,7 +169,7 @@ class RedisLog:
         return Status(tailer.problem, tailer.lag_s, *counts)
 
     async def retained(self, stream: str) -> Retained:
-        """What Redis counts."""
+        """Return the counts that Redis has."""
         info = await self._replayer.info(stream)
         tailer = self._tailers.get(stream)
         return Retained(info.length, tailer.unread(info) if tailer else None)

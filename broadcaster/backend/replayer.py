@@ -1,8 +1,8 @@
-"""Reads pages of the past, for cursors that no window covers.
+"""Reads pages of the past, for cursors that no window covers. Part of `backend`.
 
-`XRANGE stream <cursor> + COUNT n+1`, inclusive, checks and reads in one atomic step: continuity is
-proven if and only if the first row is the cursor itself. A few reads run at a time on a node, and
-clients that ask the same share one. Part of `backend`.
+`XRANGE stream <cursor> + COUNT n+1` is inclusive, so it checks and reads in one atomic step.
+Continuity is proven if the first row is the cursor itself, or the next possible id after it. A node
+runs at most four reads at a time, and clients with the same question share one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from broadcaster.core.log import (
 
 PAGE_COUNT = 1000
 PAGE_BYTES = 1024 * 1024
-"""About how much a page has: of large events it has fewer."""
+"""About the most bytes of a page. A page of large events has fewer of them."""
 CONCURRENT_READS = 4
 
 T = TypeVar("T")
@@ -38,19 +38,19 @@ T = TypeVar("T")
 class Replayer:
     """Reads pages of the streams of one node.
 
-    All methods raise `BackendUnavailableError` while Redis can't be reached. They may be cancelled:
-    a read that nobody waits for any more ends.
+    All methods raise `BackendUnavailableError` while Redis can't be reached. A call may be
+    cancelled. The read itself is cancelled when its last caller is.
 
     Attributes:
-        reads: how many were sent to Redis, without `info`.
+        reads: the number of reads that were sent to Redis, without `info`.
     """
 
     def __init__(self, streams: Mapping[str, RedisStream], *, max_event_bytes: int) -> None:
-        """Prepare.
+        """Make a replayer of some streams. Nothing is sent yet.
 
         Args:
-            streams: by name; with a client that nobody else uses.
-            max_event_bytes: larger events are passed over.
+            streams: by name. Their client is used for nothing else.
+            max_event_bytes: larger events are skipped.
         """
         self._streams = streams
         self._decoders = {
@@ -62,7 +62,11 @@ class Replayer:
         self.reads = 0
 
     async def ask(self, stream: str, question: Question) -> Answer:
-        """Answer a question about a stream; callers that ask the same share one read."""
+        """Answer a question about a stream. Concurrent callers with the same one share a read.
+
+        Raises:
+            TypeError: the question is a `Request`, which needs a write.
+        """
         return await self._read((stream, question), lambda: self._answer(stream, question))
 
     async def _answer(self, stream: str, question: Question) -> Answer:
@@ -84,7 +88,7 @@ class Replayer:
         raise TypeError(f"the log does not answer {question!r}")
 
     async def info(self, stream: str) -> Info:
-        """What Redis counts."""
+        """Return what `XINFO STREAM` says of a stream."""
         return await self._read(("info", stream), self._streams[stream].info, counted=False)
 
     async def _page(self, stream: str, after: EventId) -> Past:
@@ -118,5 +122,5 @@ class Replayer:
         return await self._shared.of(key, in_turn)
 
     async def aclose(self) -> None:
-        """Cancel what is being read."""
+        """Cancel the reads that are on their way."""
         await self._shared.aclose()

@@ -1,4 +1,4 @@
-"""Adds requests to streams, for channels that are made on demand. Part of `backend`."""
+"""Adds requests to streams, for channels made on demand. Part of `backend`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from broadcaster.backend.driver.errors import TROUBLE, translated
 from broadcaster.core.channel import MAXLEN
 from broadcaster.core.event import EventId
 
-_CONCURRENT = 4  # each has a connection, and a herd asks at once
+_CONCURRENT = 4  # a bound, because each has a connection and thousands of clients may ask at once
 
 
 class Requester:
-    """Asks the workers of a consumer group to produce something."""
+    """Adds requests, which the workers of a consumer group answer with a run."""
 
     def __init__(self, client: AsyncClient) -> None:
-        """Take a client that sends nothing twice."""
+        """Use a client without retries, since a command sent twice would be two requests."""
         self._client: Any = client
         self._places = asyncio.Semaphore(_CONCURRENT)
 
@@ -25,8 +25,8 @@ class Requester:
         """Add a request and return its id, which names the run.
 
         Raises:
-            BackendUnavailableError: Redis is away. The request may have been added all the same;
-                nobody follows that run then.
+            BackendUnavailableError: Redis is away. The request may have been added all the same.
+                In that case no client follows its run.
             ConfigurationError: Redis refuses for good (rights, a key that is no stream).
         """
         try:

@@ -1,8 +1,7 @@
-"""Who is there: each node writes a line about itself into one Redis hash, and any node reads it.
+"""Registry of live nodes in one Redis hash, for display only. Part of `backend`.
 
-Nobody is told what to do by it; it is for people who look. The hash expires when nobody writes, and
-who writes strikes out those who have not for long. One hash and no search for keys, so that it
-works on a Cluster as it is. Part of `backend`.
+Each node refreshes its line every 3 s and removes lines older than 60 s. The hash expires if no
+node writes for 60 s. It is one hash, without a search for keys, so that it also works on a Cluster.
 """
 
 from __future__ import annotations
@@ -18,26 +17,26 @@ from broadcaster.backend.driver.errors import TROUBLE, translated
 from broadcaster.backend.sharing import SharedReads
 
 ANNOUNCE_S = 3.0
-"""How often a node should write."""
+"""Seconds between two writes of a node."""
 
 _GONE_S = 3 * ANNOUNCE_S
 _EXPIRE_S = 60
 
 
 class Roster:
-    """One node's line in the hash, and everybody's.
+    """Writes one node's line in the hash, and reads the lines of all nodes.
 
-    All methods raise `BackendUnavailableError` while Redis is away, and `ConfigurationError` if the
-    rights do not suffice (`HSET`, `HGETALL`, `HDEL`, `EXPIRE` on that one key).
+    All methods raise `BackendUnavailableError` while Redis is away. They raise `ConfigurationError`
+    if the user lacks a right (`HSET`, `HGETALL`, `HDEL`, `EXPIRE` on that one key).
     """
 
     def __init__(self, client: AsyncClient, redis_key: str, name: str) -> None:
         """Name a node and the hash of nodes; nothing is sent yet.
 
         Args:
-            client: stays the caller's.
-            redis_key: of the hash.
-            name: of this node; no other may have it.
+            client: the caller closes it.
+            redis_key: the key of the hash.
+            name: the name of this node. No other node may have it.
         """
         self._client: Any = client
         self._key = redis_key
@@ -45,7 +44,11 @@ class Roster:
         self._shared = SharedReads()
 
     async def announce(self, about: Mapping[str, Any]) -> None:
-        """Write this node's line: what JSON can hold."""
+        """Write this node's line, and remove lines older than 60 s.
+
+        Args:
+            about: values that JSON can hold.
+        """
         line = orjson.dumps({**about, "at_ms": _now_ms()})
         try:
             await self._client.hset(self._key, self._name, line)
@@ -58,14 +61,14 @@ class Roster:
             raise translated(error, f"announce this node in {self._key}") from error
 
     async def leave(self) -> None:
-        """Strike out this node's line."""
+        """Remove this node's line."""
         try:
             await self._client.hdel(self._key, self._name)
         except TROUBLE as error:
             raise translated(error, f"strike this node out of {self._key}") from error
 
     async def nodes(self) -> dict[str, dict[str, Any]]:
-        """The lines of all nodes that have written of late, by name; one read for all who ask."""
+        """Return the lines written in the last 9 s, by node. Concurrent callers share one read."""
         lines = await self._shared.of("lines", self._lines)
         recent = {
             name.decode(): orjson.loads(line)
@@ -92,5 +95,5 @@ def _age_s(line: bytes) -> float:
     try:
         written_ms = orjson.loads(line)["at_ms"]
         return float(_now_ms() - written_ms) / 1000
-    except (ValueError, TypeError, KeyError):  # not written by a node: whoever did may remove it
+    except (ValueError, TypeError, KeyError):  # no node has written this line, so it is removed
         return float("inf")

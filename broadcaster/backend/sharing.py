@@ -1,4 +1,4 @@
-"""Reads that are on their way, each for all who want the same. Part of `backend`."""
+"""Shares one read among all callers that need it at the same time. Part of `backend`."""
 
 from __future__ import annotations
 
@@ -17,16 +17,21 @@ class _Read:
 
 
 class SharedReads:
-    """Joins callers that want the same at the same time.
+    """Runs one read for all concurrent callers with the same key.
 
-    Cancelling one of several callers leaves the read to the others; it ends with the last of them.
+    If a caller is cancelled, the read goes on for the others. It is cancelled with the last one.
     """
 
     def __init__(self) -> None:
         self._reads: dict[Hashable, _Read] = {}
 
     async def of(self, key: Hashable, read: Callable[[], Awaitable[T]]) -> T:
-        """Wait for what is read under a key, and begin to read it if nobody does."""
+        """Return the result of the read under a key, and start the read if none is running.
+
+        Args:
+            key: equal keys share a read.
+            read: makes the read; called only if none is running. Its errors reach every caller.
+        """
         found = self._reads.get(key)
         if found is None or found.task.done():
             found = self._reads[key] = _Read(asyncio.ensure_future(read()))
@@ -42,7 +47,7 @@ class SharedReads:
                 found.task.cancel()
 
     async def aclose(self) -> None:
-        """Cancel what is being read."""
+        """Cancel the reads that are on their way, and wait for their end."""
         tasks = [found.task for found in self._reads.values()]
         for task in tasks:
             task.cancel()

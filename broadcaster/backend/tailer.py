@@ -1,11 +1,12 @@
 """Follows one Redis stream and proves, read by read, that nothing was missed.
 
-`XTRIM` leaves no tombstone and `XREAD` passes over a trimmed range without a word, so after each
-read the tailer asks whether the entry that it stood at still exists: if it does, all that followed
-it has been read. If it does not, Redis's count of entries ever added may prove the same. Else the
-history is another one, and the tailer goes back to where both still agree.
+`XTRIM` leaves no tombstone, and `XREAD` skips a trimmed range silently. So after each read the
+tailer asks whether the entry at its position still exists. If it does, the tailer has read all
+entries after it. If it does not, Redis's count of entries ever added may prove the same. Otherwise
+the history has changed, and the tailer goes back to the newest entry that both histories have.
 
-One stream per tailer: a broken stream harms only itself. Part of `backend`; windows are only read.
+Each stream has a tailer of its own, so that a broken stream harms only itself. A tailer reads its
+window and never changes it. Part of `backend`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from broadcaster.core.window import Window
 logger = logging.getLogger(__name__)
 
 READ_COUNT = 1000
-"""Entries to read at once; fewer for some time where so many take too long."""
+"""Entries of one read. After a read that took too long, the next ones ask for fewer."""
 BLOCK_S = 1.0
 _BACKOFF_S = (0.1, 2.0)
 
@@ -40,18 +41,18 @@ class Tailer:
     """Follows one stream.
 
     Attributes:
-        problem: why it is not reading now; empty if it is.
-        reconnects: how often it could read again after it could not.
-        decoder: counts what was decoded.
+        problem: why it can't read now; empty if it can.
+        reconnects: the number of times that reading succeeded again after a failure.
+        decoder: decodes the entries, and counts them.
     """
 
     def __init__(self, stream: RedisStream, window: Window, *, max_event_bytes: int) -> None:
-        """Prepare; nothing is read before `changes`.
+        """Make a tailer of one stream. Nothing is read before `changes`.
 
         Args:
-            stream: with a client of its own, whose `socket_timeout` is above `BLOCK_S`.
-            window: what has been read so far; the caller applies the changes to it.
-            max_event_bytes: larger events are passed over.
+            stream: has a client of its own, whose `socket_timeout` is above `BLOCK_S`.
+            window: has everything that was read so far. The caller applies the changes to it.
+            max_event_bytes: larger events are skipped.
         """
         self._stream = stream
         self._name = stream.redis_key
@@ -67,23 +68,24 @@ class Tailer:
 
     @property
     def lag_s(self) -> float:
-        """Seconds since everything in the stream had been read, beyond one `BLOCK_S`."""
+        """Return the seconds since everything in the stream had been read, less one `BLOCK_S`."""
         return max(0.0, time.monotonic() - self._at_end_at - BLOCK_S)
 
     def unread(self, info: Info) -> int | None:
-        """Entries that were added after the head, by Redis's count; None if it does not count."""
+        """Return the number of entries added after the head; None if Redis does not count them."""
         return max(0, info.added - self._added) if info.added >= 0 else None
 
     def _may_be_elsewhere(self) -> bool:
-        """Whether the server may be another one than that of the last proof."""
+        """Return True if the server may be another one than that of the last proof."""
         return self._proven_over != self._stream.connections
 
     async def changes(self) -> AsyncGenerator[Change, None]:
-        """Follow the stream for ever. Trouble with Redis is waited out.
+        """Follow the stream for ever. While Redis is away, wait and try again.
+
+        To stop, cancel the task.
 
         Yields:
-            What to do to the window. It must be done before the next one is asked for. To stop,
-            cancel the task.
+            The next change of the window. The caller applies it before it asks for another one.
         """
         failures = 0
         while True:
@@ -157,12 +159,12 @@ class Tailer:
             yield Batch(self.decoder.decode(rows))
 
     async def _count_up(self, head: EventId, rows: Sequence[Row]) -> list[Row] | None:
-        """Prove by Redis's own count that the rows are all that was added after the head.
+        """Prove by Redis's own count that the rows are all entries added after the head.
 
-        That helps where the entry at the head has been removed, but nothing that we had not read.
+        This proof is for a head whose entry was removed, while all later entries still exist.
 
         Returns:
-            Rows to add to complete the proof, or None if there is none.
+            More rows, which belong after the given ones; None if nothing is proven.
         """
         info = await self._stream.info()
         last = id_of(rows[-1]) if rows else head
@@ -175,7 +177,7 @@ class Tailer:
         return more if complete else None
 
     async def _reorient(self, head: EventId) -> AsyncGenerator[Change, None]:
-        """Go back to where the window and Redis part, if they do, or begin again."""
+        """Go back to the newest common entry of the window and Redis, or begin again."""
         made = self._stream.connections
         common = await self._newest_common(head)
         if common is not None:
@@ -194,7 +196,7 @@ class Tailer:
             yield change
 
     async def _pages(self, after: EventId, last: EventId) -> AsyncGenerator[list[Row], None]:
-        """The entries after a position, up to another one."""
+        """Yield the entries after a position, up to another one."""
         while after < last:
             rows = await self._stream.from_on(after.after(), last, self._count)
             if rows:
@@ -202,11 +204,11 @@ class Tailer:
             after = id_of(rows[-1]) if len(rows) == self._count else last
 
     async def _newest_common(self, head: EventId) -> EventId | None:
-        """The newest entry up to which both the window and Redis have the same history.
+        """Return the newest entry up to which the window and Redis have the same history.
 
-        Two masters that take entries at the same time give the same ids to different ones, so an
-        id that both have proves little. What was copied from one to the other is equal entry by
-        entry, so this looks for `READ_COUNT` equal ones, or as many as both have.
+        An equal id proves little: two masters that accept entries at the same time may give one id
+        to different entries. A replicated history is equal entry by entry. So this looks for
+        `READ_COUNT` equal entries in a row, or as many as both have.
         """
         common, equal = None, 0
         async with contextlib.aclosing(self._backwards(head)) as theirs:
@@ -226,7 +228,7 @@ class Tailer:
         return common
 
     async def _backwards(self, start: EventId) -> AsyncGenerator[Frame, None]:
-        """What Redis has up to a position, newest first."""
+        """Yield the frames that Redis has up to a position, newest first."""
         decoder = Decoder(self._name, self.decoder.max_event_bytes)  # these are not counted
         rows = await self._stream.back_from(start, self._count)
         while rows:

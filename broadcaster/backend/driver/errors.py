@@ -1,4 +1,4 @@
-"""What redis-py raises, and the one notion of "Redis is away for now". Part of `backend.driver`."""
+"""redis-py's errors, and the one notion of "Redis is away for now". Part of `backend.driver`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ UNAVAILABLE: tuple[type[Exception], ...] = (
     exceptions.RedisClusterException,
     OSError,  # and with it the TimeoutError of asyncio
 )
-"""What code that waits and tries again has to catch: Redis is away, starting, or failing over."""
+"""Errors that pass: Redis is away, starting, or failing over. Trying again later may help."""
 
 # Refusals that pass but have no exception class of their own in redis-py: a full disk, replicas
 # that are missing, memory that is used up, a blocked read on a master that is demoted.
@@ -40,21 +40,21 @@ _REFUSALS_THAT_PASS = (
 )
 
 TROUBLE: tuple[type[Exception], ...] = (exceptions.RedisError, *UNAVAILABLE)
-"""Whatever a client of redis-py raises."""
+"""All errors that a client of redis-py raises because of Redis or the network."""
 
 OF_REDIS_PY: tuple[type[Exception], ...] = (
     exceptions.RedisError,
     exceptions.RedisClusterException,
 )
-"""What redis-py alone raises, for blocks of a caller's code: an OSError there is the caller's."""
+"""Errors that only redis-py raises. A caller's own code in a block may raise an OSError, too."""
 
 
 class NotSentError(Exception):
-    """No connection could be had; nothing was sent. `__cause__` is redis-py's error."""
+    """No connection could be opened, so nothing was sent. `__cause__` is redis-py's error."""
 
 
 def is_unavailable(error: BaseException | None) -> bool:
-    """Whether trying again later may help."""
+    """Return True if trying again later may help."""
     if isinstance(error, UNAVAILABLE):
         return True
     return isinstance(error, exceptions.ResponseError) and str(error).startswith(
@@ -63,11 +63,11 @@ def is_unavailable(error: BaseException | None) -> bool:
 
 
 def translated(error: BaseException | None, doing: str) -> BroadcasterError:
-    """The error of ours that tells a user what redis-py's error means.
+    """Return the public error for an error of redis-py's.
 
     Args:
-        error: what redis-py raised.
-        doing: what was being tried, for the message: "publish to inventory".
+        error: the error of redis-py's.
+        doing: the action that failed, for the message: "publish to inventory".
     """
     said = str(error) or type(error).__name__
     if is_unavailable(error):
@@ -77,14 +77,18 @@ def translated(error: BaseException | None, doing: str) -> BroadcasterError:
 
 @contextmanager
 def translating(doing: str, errors: tuple[type[Exception], ...] = TROUBLE) -> Iterator[None]:
-    """Turn redis-py's errors into ours.
+    """Turn redis-py's errors in a block into public ones.
 
-    Errors of the caller's own making (several slots in one MULTI, a pipeline used wrongly) stay as
-    they are.
+    Mistakes of the caller (several slots in one MULTI, a pipeline used wrongly) stay as they are.
 
     Args:
-        doing: what is tried, for the message: "publish to inventory".
-        errors: those to turn into ours.
+        doing: the action of the block, for the message: "publish to inventory".
+        errors: the classes to turn into public ones.
+
+    Raises:
+        BackendUnavailableError: Redis is away; trying again later may help.
+        ConflictError: a watched key was changed.
+        ConfigurationError: Redis refuses for good.
     """
     try:
         yield
