@@ -1,7 +1,7 @@
-"""Measurements: commands, not tests. Nothing here is installed with the package. Linux only.
+"""Benchmarks, as commands. They are not installed with the package, and need Linux.
 
-`python -m bench` runs the workloads (`workloads`, `arrivals`, `costs`) against the servers
-(`servers`: ours, its peers, and the floor, which is nothing but `socket.send`). Each server is a
-process of its own, and so are the clients (`load`). `measure` takes the figures, `report` and
-`plots` write them down. `python -m bench.reads` is for many nodes and one Redis.
+`python -m bench` runs the workloads (`fanout`, `arrivals`, `costs`) against the servers
+(`servers`). These are the hub, its peers, and the floor, which only calls `socket.send`. Servers
+and clients (`load`) run in processes of their own. `measure` takes the figures, and `report` and
+`plots` write them to files. `python -m bench.reads` measures many nodes with one Redis.
 """

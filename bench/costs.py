@@ -1,4 +1,4 @@
-"""Workloads without clients: what publishing costs, and what an event costs that nobody wants."""
+"""Workloads without clients: the cost of publishing, and of an event without subscribers."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def stamped(size: int) -> bytes:
 
 
 def paced(rate: float, seconds: float) -> Iterator[int]:
-    """Sleep, and tell how many events are due, again and again.
+    """Sleep, and yield how many events are due, again and again.
 
     Args:
         rate: events per second; up to 1 / `TICK_S` they are due one by one, above in batches.

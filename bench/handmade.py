@@ -1,7 +1,7 @@
-"""The endpoint that people write by hand: sse-starlette, a queue per client, one reader of Redis.
+"""A typical handwritten endpoint: sse-starlette, a queue per client, one reader of Redis.
 
-It prints its port. Events come and go as ours do; nothing is resumed, and nobody who is slow is
-cut. Starlette and uvicorn are the same versions as the hub's.
+It prints its port. It sends the same events as the hub. It does not resume, and it does not
+disconnect slow clients. Starlette and uvicorn are the same versions as the hub's.
 """
 
 from __future__ import annotations

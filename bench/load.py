@@ -1,11 +1,11 @@
-"""Many clients in one process, as cheap as Python makes them: raw sockets and one epoll.
+"""Many clients in one process. They use raw sockets and one epoll, to cost as little as possible.
 
 Arguments are the server's address and the number of this process among several. It takes commands,
 a line of JSON each, and answers each with a line of JSON:
 
     {"open": 1000, "requests": ["GET …"], "ready": "event: stream.live"}   have so many clients
     {"expect": 30, "timeout_s": 10}          read until each client has got so many events
-    {"listen": 5}                            wait so long, and tell when clients were first sent to
+    {"listen": 5}                            wait so long, and return when first bytes came
     {"close": true}                          have none
 
 Clients are numbered through all processes: number n sends request n modulo how many there are, with
@@ -30,7 +30,7 @@ _OPEN_TIMEOUT_S = 60.0
 _SURPLUS_S = 0.05
 _SOURCES = 50
 _QUANTILES = 1000
-# A process that waits in epoll makes who sends to it pay for waking it, once per event and client.
+# The sender pays for waking a process that waits in epoll, once per event and client.
 # No client on another machine does. So we sleep instead, which adds up to this to each latency.
 _NAP_S = 0.001
 
@@ -58,7 +58,7 @@ class Clients:
     def open(
         self, count: int, requests: list[str], ready: str, first: int, at_once: int, events: int = 0
     ) -> dict[str, Any]:
-        """Have so many clients that were told that they are live, or have got so many events.
+        """Connect clients, and wait until each is live or has received so many events.
 
         Args:
             count: how many, with those that are here.
@@ -110,10 +110,10 @@ class Clients:
         return sock.fileno()
 
     def expect(self, events: int, timeout_s: float) -> dict[str, Any]:
-        """Read until each client has got so many events, and tell how it went.
+        """Read until each client has received so many events, and return the figures.
 
-        Latencies are one per read, of the oldest event in it: where each read has one event, that
-        is every event; where it has several, it errs to the high side.
+        There is one latency per read, that of its oldest event. If a read has one event, every
+        event is measured. If it has several, the figure is too high rather than too low.
         """
         self._counts = [0] * len(self._counts)
         cpu_s, deadline_s = time.process_time(), time.monotonic() + timeout_s
@@ -152,7 +152,7 @@ class Clients:
         return found
 
     def listen(self, seconds: float) -> dict[str, Any]:
-        """Wait, and tell after how long the first and the last client were first sent something."""
+        """Wait, and return when the first and the last client received their first bytes."""
         start_s, first_s = time.monotonic(), dict.fromkeys(self._sockets, 0.0)
         while (now_s := time.monotonic() - start_s) < seconds:
             for fd, _ in self._epoll.poll(min(0.01, seconds - now_s)):

@@ -82,7 +82,7 @@ class Load:
             process.tell(expect=events, timeout_s=timeout_s)
 
     def read(self) -> Row:
-        """What `expect` has come to."""
+        """The result of `expect`."""
         answers = self._answers()
         ages = sorted(
             (age, answer["reads"] / len(answer["ages_ms"]))
@@ -102,7 +102,7 @@ class Load:
         }
 
     def listen(self, seconds: float) -> Row:
-        """Wait, and tell how many clients were sent something, first and last."""
+        """Wait, and return when the first and the last client received something."""
         for process in self._processes:
             process.tell(listen=seconds)
         answers = self._answers()

@@ -1,7 +1,7 @@
-"""Runs the node that is measured, with either sink; otherwise as `broadcaster serve` does.
+"""Runs the node that is measured, with either sink. It is otherwise as `broadcaster serve`.
 
-Arguments are the sink, and settings as JSON. It prints its port, and after SIGTERM which sinks it
-has used, so that nobody measures a fallback.
+Its arguments are the sink, and settings as JSON. It prints its port. After SIGTERM it prints the
+sinks that it used, so that a fallback is noticed.
 """
 
 from __future__ import annotations

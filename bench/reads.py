@@ -1,8 +1,8 @@
-"""What nodes cost Redis, and themselves, without a client: `python -m bench.reads`.
+"""The cost of nodes without clients, for Redis and for themselves: `python -m bench.reads`.
 
-Redis is read once by every node, whatever the number of clients, so that many nodes are a load of
-their own. Several nodes follow one server while events are published at a rate; CPU time is that of
-the server and the mean of the nodes. Linux only.
+Each node reads Redis once, however many clients it has. The load on Redis therefore grows with the
+number of nodes. Here several nodes follow one server while events are published at a fixed rate.
+The CPU time is that of the server, and the mean of the nodes. Linux only.
 """
 
 from __future__ import annotations

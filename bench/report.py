@@ -19,7 +19,7 @@ _PEERS = {"nginx": "nginx", "nchan": "libnginx-mod-nchan"}
 
 
 def machine() -> Row:
-    """What the figures depend on."""
+    """The machine and the versions that the figures depend on."""
     cpu = next(
         (line for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "?: unknown"
     )
@@ -51,7 +51,7 @@ def _server(row: Row, name: str) -> str:
     return NAMES.get(server, server) + (f": {row['what']}" if "what" in row else "")
 
 
-# What a row may have, in the order of the columns: the title, and how it is written.
+# The possible columns of a row, in order: the title, and the format.
 _COLUMNS: dict[str, tuple[str, Callable[[Row, str], str]]] = {
     "server": ("", _server),
     "clients": ("clients", _number(0)),

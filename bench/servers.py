@@ -248,7 +248,7 @@ class Nchan(OverHttp):
 
     def publish(self, data: Sequence[bytes]) -> None:
         """Post each event."""
-        for start in range(0, len(data), 100):  # answers must not fill a buffer nobody reads
+        for start in range(0, len(data), 100):  # replies must not fill a buffer that is not read
             self.post(data[start : start + 100], f"X-EventSource-Event: {TYPE}\r\n")
 
 
@@ -288,10 +288,10 @@ def missing() -> dict[str, str]:
 
 
 def wait_for_port(port: int, timeout_s: float = 10.0) -> None:
-    """Wait until somebody listens.
+    """Wait until a server listens.
 
     Raises:
-        TimeoutError: nobody does.
+        TimeoutError: no server does in time.
     """
     deadline_s = time.monotonic() + timeout_s
     while time.monotonic() < deadline_s:

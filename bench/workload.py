@@ -1,4 +1,4 @@
-"""What all workloads share: what they find, against what was aimed at."""
+"""The parts that all workloads share: their results, compared with targets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BYTES = 180
 """Size of an event's data."""
 
 Step = Callable[[str], object]
-"""Told what is being done, for who waits."""
+"""Is called with the step that begins, to show progress."""
 
 
 class Scale(NamedTuple):
@@ -62,7 +62,7 @@ class Target(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a workload has found: rows of figures, with a `server` each, and the targets."""
+    """The result of a workload: rows of figures, each with a `server`, and the targets."""
 
     rows: list[Row]
     targets: list[Target]
@@ -78,7 +78,7 @@ class Bench:
             kinds: of `SERVERS`.
             clients: of each.
             stack: leaving it ends them.
-            step: is told.
+            step: is called with each step.
         """
         self.step = step
         self.loads: dict[str, Load] = {}

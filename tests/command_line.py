@@ -129,10 +129,10 @@ def alive(pids: Iterable[int]) -> list[int]:
 
 
 def none_alive(pids: Iterable[int]) -> bool:
-    """Whether all have ended, on Linux."""
+    """Return True if all have ended, on Linux."""
     return not alive(pids)
 
 
 def at_least(lines: list[str], count: int) -> bool:
-    """Whether so many lines have come."""
+    """Return True if so many lines have come."""
     return len(lines) >= count

@@ -1,10 +1,10 @@
-"""What all tests share: a real Valkey, emptied for each test; and what each folder's tests need.
+"""The fixtures that all tests share: a real Valkey that is emptied for each test.
 
-Three kinds of tests, by where they are and what they use:
+There are three kinds of tests. The folder and the fixtures of a test decide which kind it is.
 
-* `quick` (`make quick`): they start no process; one that does all the same is refused.
-* `alone`: they measure, or need more of the machine than a test that runs beside others gets.
-* all others may run beside others, since each process of pytest-xdist has its own Valkey.
+* `quick` tests start no process. `make quick` runs them. One that starts a process fails.
+* `alone` tests measure something, or need more of the machine than a test beside others gets.
+* All others may run in parallel, since each process of pytest-xdist has its own Valkey.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ _SENTINEL = ("--user", "default", "off", "--masteruser", "watcher", "--masteraut
 
 
 def ask(server: EmbeddedRedis, *command: Any) -> Any:
-    """Send one command to one server, whoever it is.
+    """Send one command to one server, in any role.
 
     Raises:
         RedisError: it refused, or is down.
@@ -107,7 +107,7 @@ class SentinelSet:
         ask(server, "ACL", "SETUSER", "watcher", "on")
 
     def settled(self) -> bool:
-        """Whether every sentinel knows a healthy replica and the other two sentinels."""
+        """Return True if every sentinel knows a healthy replica and the other two sentinels."""
         return all(
             state["num-other-sentinels"] == 2 and state["num-slaves"] == len(self.servers) - 1
             for state in map(self._state_of, self.sentinels)
@@ -181,7 +181,7 @@ class Cluster:
         ask(self.replica_of(master), "CLUSTER", "FAILOVER")
 
     def settled(self) -> bool:
-        """Whether all running servers agree on the slots, and all replicas are in step."""
+        """Return True if all running servers agree on the slots, and all replicas are in step."""
         running = list(self._running())
         layouts = {repr(sorted(_layout(server))) for server in running}
         return len(layouts) == 1 and all(
@@ -246,7 +246,7 @@ def _nodes(server: EmbeddedRedis) -> dict[str, Any]:
 
 
 def _layout(server: EmbeddedRedis) -> list[Any]:
-    """What a server takes for the masters, their slots and their replicas."""
+    """The masters, their slots and their replicas, as one server sees them."""
     nodes = _nodes(server).values()
     return [(n["node_id"], n["master_id"], n["slots"]) for n in nodes if "fail" not in n["flags"]]
 

@@ -1,6 +1,6 @@
-"""What `import broadcaster` offers: what a user can use, and nothing else.
+"""`import broadcaster` offers the public names, and no others.
 
-That the API reference has the same names is a test of the documents.
+A test of the documents compares the API reference with these names.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ KEYS = ("", "k", "l")
 
 @types.coroutine
 def suspend(reason: str | None = None) -> Generator[str | None, None, None]:
-    """What `await` on something that has not happened yet comes down to."""
+    """An awaitable for something that has not happened yet."""
     yield reason
 
 
@@ -154,7 +154,7 @@ class Link(Store):
 
 
 class DirectReplayer(Replayer):
-    """Reads when it is asked, and tells what it has read at once or later."""
+    """Reads when it is asked, and answers at once or later."""
 
     slow = False
 
@@ -176,7 +176,7 @@ class DirectLog(RedisLog):
 
 
 class World(Node):
-    """A node whose tailers take a step when they are told to."""
+    """A node whose tailers take one step at a time."""
 
     def __init__(self, stores: dict[str, Store], window_events: int) -> None:
         channels = {
@@ -274,7 +274,7 @@ class Asked:
 
 
 class Socket:
-    """A sink that takes everything, and becomes full when it is told to."""
+    """A sink that takes all bytes, unless the test makes it full."""
 
     closed = timed_out = blocked = False
     framing = staticmethod(unframed)
@@ -298,7 +298,7 @@ class Socket:
 
 
 class Client:
-    """An EventSource: it knows its last id, and what it has been told."""
+    """An EventSource. It knows its last id and all blocks that it has received."""
 
     def __init__(self, subscription: Subscription, start: Start, pushed: bool) -> None:
         self.subscription = subscription
@@ -486,7 +486,7 @@ class Interleavings(RuleBasedStateMachine):
         store.added -= lost
         store.last = kept[-1][0] if kept else ZERO
         if back:
-            # An older clock, but no id that has been before: nobody could tell the two apart. Nor
+            # An older clock, but no id that has been before, since the two would be the same. Nor
             # one just after: it proves that nothing lies between, not that the other is there.
             self.lost += 2
             store.add(EventId(store.last.ms, store.last.seq + self.lost), "k", name + "1")
@@ -496,8 +496,10 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(STREAMS))
     def delete(self, name: str) -> None:
-        """`DEL`, `FLUSHALL`, a TTL. Redis counts from 0 again; here from another number, because
-        two streams that happen to have counted the same can't be told apart."""
+        """`DEL`, `FLUSHALL`, a TTL. Redis counts from 0 again.
+
+        Here it counts from another number. A node can't distinguish two streams with equal counts.
+        """
         store = self.stores[name]
         store.rows, store.last, store.added = [], ZERO, store.added - 1000
         self.everything[name].clear()
@@ -574,7 +576,7 @@ class Interleavings(RuleBasedStateMachine):
             client.run(steps, slow=slow)
 
     def teardown(self) -> None:
-        """Let everything come to rest; then nobody may have missed or doubled anything."""
+        """Let all work end. Then no client may have missed an event or received one twice."""
         self.patch.undo()
         if not hasattr(self, "clients"):
             return

@@ -23,7 +23,7 @@ def copy(tmp_path: Path) -> Path:
 
 
 def broken(copy: Path) -> str:
-    """What import-linter says about the copy; empty if it finds nothing."""
+    """Return import-linter's findings in the copy, or an empty text."""
     command = [str(LINT), "--no-cache"]
     # From inside of the copy, whose packages come before the installed ones.
     run = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)

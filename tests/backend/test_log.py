@@ -1,4 +1,4 @@
-"""What any log must do: the one in Redis and the one in memory answer alike."""
+"""The contract of a log. The one in Redis and the one in memory give the same answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can happen to a stream in memory, as a node that follows it learns."""
+"""Changes of a stream in memory, as a node that follows it sees them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def ids(frames: list[Frame]) -> list[EventId]:
 
 
 class Follower:
-    """Applies what the log tells, as a node does."""
+    """Applies the changes of a log, as a node does."""
 
     def __init__(self, log: MemoryLog) -> None:
         self.window = Window(3, 1 << 20)

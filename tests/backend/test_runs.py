@@ -141,7 +141,7 @@ async def test_a_worker_that_stalls_just_before_it_writes(worker: Publisher) -> 
     with pytest.raises(RunLostError):
         await mine.publish("a", type="piece", data="mine")
     assert [event[2] for event in await published(worker)] == [b"other's"]
-    # The other way round: who takes over must learn of what is published meanwhile.
+    # The other order: the new worker must see events that are published meanwhile.
     stalling.meanwhile = partial(other.publish, "b", type="piece", data="other's")
     await mine.begin()
     assert mine.pieces == ["a", "b"]

@@ -1,4 +1,4 @@
-"""Where two histories part. What clients are told of it is in `e2e/test_nodes.py`."""
+"""The place where two histories part. The clients' view is tested in `e2e/test_nodes.py`."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def table_of(results: list[Result]) -> Table:
 
 
 def tell_failure(console: Console, result: Result, directory: Path) -> None:
-    """What is needed to look into it."""
+    """Print the findings and errors of a scenario."""
     console.print(f"[red]scenario {result.scenario.number} failed[/red]; logs: {directory}")
     for finding in result.report.findings[:_FINDINGS_SHOWN]:
         id_ = text_of(finding.id) if finding.id else ""

@@ -143,8 +143,10 @@ class Outage(NamedTuple):
 
 
 def outages(recording: Recording, wanted: Wanted = everyone) -> Iterator[Outage]:
-    """From each loss of a connection until events come again, or the client is told that there are
-    none; with the retry that was told."""
+    """Yield each time from the loss of a connection until an event or `stream.live` comes.
+
+    `retry_s` is the retry time that was in force.
+    """
     for chain in filter(wanted, recording.chains):
         lost_s, retry_ms = 0.0, 3000
         for number, at_s in zip(chain.log, chain.times, strict=True):
@@ -168,8 +170,8 @@ def peak_to_mean(times_s: Iterable[float], spread_s: float) -> tuple[int, float]
 
     Args:
         times_s: when something happened.
-        spread_s: over how long it should happen. What they really take would not do: the mean of
-            all that come within a second is the peak.
+        spread_s: the time over which it should happen. The time that it really took is no measure:
+            if all come within a second, their mean is also their peak.
 
     Raises:
         ValueError: there are none.

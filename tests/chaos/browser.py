@@ -34,11 +34,11 @@ class Tabs:
         self._pages = pages
 
     async def seen(self) -> list[dict[str, int]]:
-        """What each of them has seen: how many `closed`, `opened`, `errors` and `events`."""
+        """The counts of each of them: `closed`, `opened`, `errors` and `events`."""
         return [await page.evaluate("window.seen") for page in self._pages]
 
     async def all_open(self) -> bool:
-        """Whether each has been connected at least once."""
+        """Return True if each has been connected at least once."""
         found = [await page.evaluate("window.seen.opened") for page in self._pages]
         return all(found)
 

@@ -31,7 +31,7 @@ _NONE = -1  # no block
 
 
 class Fault(Enum):
-    """What can be wrong with a delivery."""
+    """The faults of a delivery."""
 
     LOST = "lost"
     DUPLICATE = "duplicate"
@@ -56,12 +56,13 @@ class Finding:
 
 @dataclass
 class Report:
-    """What was checked, and what was found.
+    """The result of a check.
 
     Attributes:
         deliveries: events that clients got, each counted once per client.
         resets: by reason.
-        needless: resets whose cursor was there all the time, or was said to be unreadable: none is.
+        needless: resets of a cursor that was valid all the time. A reset for an unreadable cursor
+            counts too, since no client sends one.
         counts: findings by fault; `findings` keeps the first of them.
     """
 
@@ -75,7 +76,7 @@ class Report:
 
     @property
     def clean(self) -> bool:
-        """Whether nothing was found."""
+        """True if nothing was found."""
         return not self.counts
 
     def add(self, finding: Finding) -> None:
@@ -102,12 +103,12 @@ def check(recording: Recording, ledger: Ledger) -> Report:
 
 
 class _Plan:
-    """What the clients of one subscription must get, and how each block is judged for them.
+    """Judges each block for the clients of one subscription.
 
     Attributes:
-        follows: for each block an event that was found to be right after it, for a client that was
-            where its id says and lacked nothing. That holds for all such clients, so it is looked
-            at once. The last is for no block.
+        follows: for each block, an event that may come right after it. It was found for a client
+            that was at the block's id and lacked nothing. It is valid for all such clients, so it
+            is looked up only once. The last item is for the time before any block.
     """
 
     def __init__(self, subscription: Subscription, truth: Truth, blocks: list[Block]) -> None:
@@ -291,13 +292,13 @@ class _Walk:
         position.at = id_
 
     def _stand_at(self, stream: str, id_: Id) -> None:
-        """What is seen or stood at must be there to the end, or a reset must come."""
+        """Note an entry that a client has reached. If it is lost, a reset is due."""
         entry = self._plan.truth.streams.get(stream, {}).get(id_)
         if entry is not None and entry.last < self._plan.truth.era[stream]:
             self._positions[stream].doomed.append(entry)
 
     def _between(self, stream: str, after: Id | None, to: Id, era: int) -> list[Entry]:
-        """What a client must get between two positions; what was gone by then is not of it."""
+        """The events that a client must get between two positions, without those gone by then."""
         ids, entries = self._plan.ids[stream], self._plan.entries[stream]
         if after is not None:
             found = entries[bisect_right(ids, after) : bisect_right(ids, to)]

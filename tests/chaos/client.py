@@ -21,7 +21,7 @@ _CONNECT_TIMEOUT_S = 10.0
 
 @dataclass
 class Memory:
-    """What all clients share: the blocks that any of them has seen, each read once.
+    """The state that all clients share. Each distinct block is parsed once.
 
     Attributes:
         numbers: of blocks, by their bytes.
@@ -38,7 +38,7 @@ class Memory:
     random: random.Random = field(default_factory=random.Random)
 
     def learn(self, raw: bytes) -> int:
-        """Read a block that nobody has seen before."""
+        """Parse a block that no client has seen before."""
         block, number = read(raw), len(self.recording.blocks)
         self.recording.blocks.append(block)
         self.numbers[raw] = number
@@ -53,7 +53,7 @@ class Client(asyncio.Protocol):
     Attributes:
         chain: what it has seen.
         group: which clients it belongs to.
-        live: it has been told so on this connection.
+        live: it has received `stream.live` on this connection.
         arrived: it has been live once.
         stopped: it will not come back: the stream is over, or an answer has ended it.
         source: the address that it connects from.
@@ -89,7 +89,7 @@ class Client(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._head: bytes | None = b""
         self._unchunker: Unchunker | None = None
-        self._left: int | None = None  # bytes, where the answer has told its length
+        self._left: int | None = None  # bytes, if the response has a length
         self._splitter = Splitter()
         self._cause = ""
         self._timers: list[asyncio.TimerHandle] = []
@@ -126,7 +126,7 @@ class Client(asyncio.Protocol):
 
     @property
     def last_id(self) -> str:
-        """What it would send as `Last-Event-ID`."""
+        """The `Last-Event-ID` that it would send."""
         blocks = self._memory.recording.blocks
         for number in reversed(self.chain.log):
             if number >= 0 and (id_ := blocks[number].id) is not None:

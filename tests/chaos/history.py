@@ -1,7 +1,7 @@
-"""What producers and clients log: compact in memory, NDJSON on disk.
+"""The logs of producers and clients. They are compact in memory, and NDJSON on disk.
 
-Clients get the same bytes many times over, so each distinct block of an event stream is kept and
-parsed once, and a client's log is an array of numbers of blocks.
+Many clients get the same bytes. Each distinct block of an event stream is therefore kept and parsed
+once. The log of a client is an array of numbers of blocks.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ def text_of(id_: Id) -> str:
 
 
 def digest_of(data: bytes) -> str:
-    """What tells one event's data from all others."""
+    """Identifies the data of one event."""
     return hashlib.sha256(data).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """What a client asked for, as a scenario means it; the hub is not asked.
+    """The subscription of a client, as the scenario means it. It is not read from the hub.
 
     Attributes:
         streams: names of channels; their streams have the same names here.
@@ -81,12 +81,12 @@ class Added:
 
 @dataclass(slots=True)
 class Cut:
-    """A change of a stream's history: what is not in `kept` is gone.
+    """A change of a stream's history. Entries that are not in `kept` are gone.
 
     Attributes:
-        at_s: when; what is sent later belongs to the new history.
-        kept: the ids that have survived. What is older than the oldest of them was trimmed before,
-            and survives as trimmed entries do; nothing survives where there are none.
+        at_s: when it happened. Events that are sent later belong to the new history.
+        kept: the ids that survived. Entries older than the oldest of them were trimmed before, and
+            count as trimmed. If there are no ids, no entry survived.
     """
 
     stream: str
@@ -122,7 +122,7 @@ class Ledger:
 
 
 def accepts(subscription: Subscription, stream: str, key: str, type_: str) -> bool:
-    """Whether an event is part of a subscription."""
+    """Return True if an event is part of a subscription."""
     return (
         stream in subscription.streams
         and (not subscription.keys or key in subscription.keys)
@@ -131,7 +131,7 @@ def accepts(subscription: Subscription, stream: str, key: str, type_: str) -> bo
 
 
 class Kind(Enum):
-    """What a block is to a client."""
+    """The meaning of a block for a client."""
 
     EVENT = "event"
     LIVE = "live"
@@ -142,12 +142,12 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """What a client understands of the bytes up to a blank line.
+    """A block, parsed as a client does: the bytes up to a blank line.
 
     Attributes:
         id: None where it has no `id:`.
         retry_ms: None where it has no `retry:`.
-        data: of the hub's own events only; of all others the digest is enough.
+        data: of the hub's own events only. For all others the digest is enough.
     """
 
     kind: Kind
@@ -170,15 +170,15 @@ class Block:
 
 
 class Chain:
-    """All that one client saw, in order.
+    """The log of one client, in order.
 
     Attributes:
-        name: tells which client it is.
-        subscription: what it asked for.
+        name: identifies the client.
+        subscription: the events that it asked for.
         log: a block's number, or -1 - the number of a note.
         times: the monotonic time of each.
-        notes: pairs of what happened (`connect`, `disconnect`, `status`, `fatal`) and with what.
-        complete: the client stayed to the end, so that it must have got everything.
+        notes: pairs of a kind (`connect`, `disconnect`, `status`, `fatal`) and its details.
+        complete: the client stayed to the end, so it must have received every event.
     """
 
     __slots__ = ("complete", "log", "name", "notes", "subscription", "times")
@@ -205,7 +205,7 @@ class Chain:
 
 @dataclass
 class Recording:
-    """What all clients saw."""
+    """The logs of all clients."""
 
     blocks: list[Block] = field(default_factory=list)
     chains: list[Chain] = field(default_factory=list)

@@ -156,7 +156,7 @@ async def _do(load: Load, command: dict[str, Any]) -> None:
     number, method = command.pop("n"), getattr(load, command.pop("do"))
     try:
         answer = await method(**command)
-    except Exception as error:  # whoever asked must not wait for ever
+    except Exception as error:  # the caller must not wait for ever
         answer = {"error": repr(error)}
     sys.stdout.buffer.write(orjson.dumps({"n": number, **answer}) + b"\n")
     sys.stdout.buffer.flush()

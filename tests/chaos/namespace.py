@@ -1,4 +1,4 @@
-"""A network of our own, to drop packets in without touching anybody else's. Linux, root."""
+"""A private network namespace, to drop packets without harm to others. Needs Linux and root."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NEW_NETWORK = 0x40000000  # CLONE_NEWNET, unshare(2)
 
 
 def missing() -> str:
-    """What this machine lacks for it; empty if nothing."""
+    """Return what this machine lacks for a namespace, or an empty text."""
     if os.geteuid() != 0:
         return "a network namespace needs root"
     tools = [tool for tool in ("ip", "iptables") if shutil.which(tool) is None]
@@ -23,7 +23,7 @@ def missing() -> str:
 
 @contextmanager
 def own_network() -> Iterator[None]:
-    """What this thread opens and starts from here on is in a network with a loopback only.
+    """Move this thread into a new network that has only a loopback.
 
     Raises:
         OSError: the kernel refuses.

@@ -39,17 +39,17 @@ class Result:
 
     @property
     def right(self) -> bool:
-        """Whether nothing is wrong with it; only a short run may skip something."""
+        """True if nothing is wrong with it; only a short run may skip something."""
         return self._is_sound and not self.missed and (self.quick or not self.skipped)
 
     @property
     def missed(self) -> list[Shown]:
-        """What it had to show, and did not."""
+        """The expected observations that are missing."""
         return [shown for shown in self.shown if not shown.right]
 
     @property
     def may_be_busy(self) -> bool:
-        """Whether all that is wrong is what a busy machine may miss: no delivery, for one, is."""
+        """True if all that is wrong is what a busy machine may miss: no delivery, for one, is."""
         missed = self.missed
         return self._is_sound and bool(missed) and all(shown.busy for shown in missed)
 

@@ -69,7 +69,7 @@ class Node:
 
     @property
     def running(self) -> bool:
-        """Whether it has neither been ended nor ended by itself."""
+        """True if it has neither been ended nor ended by itself."""
         return self._process is not None and self._process.returncode is None
 
     async def start(self, *, ready: bool = True) -> None:
@@ -91,7 +91,7 @@ class Node:
         return await self.client.get(path)
 
     async def samples(self, name: str) -> list[Sample]:
-        """What `/metrics` has under a name; nothing if it is not there."""
+        """Return the samples of a metric in `/metrics`. There are none if the metric is missing."""
         families = text_string_to_metric_families((await self.get("/metrics")).text)
         return [sample for f in families for sample in f.samples if sample.name == name]
 
@@ -116,7 +116,7 @@ class Node:
         return counts["+Inf"] - counts["0.1"]
 
     async def is_ready(self) -> bool:
-        """Whether `/readyz` says so."""
+        """Return True if `/readyz` says so."""
         with suppress(httpx.TransportError):
             return (await self.get("/readyz")).status_code == 200
         return False

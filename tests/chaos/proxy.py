@@ -10,12 +10,12 @@ _PIECE = 65536
 
 
 class Proxy:
-    """Passes bytes on to a target, until it is told otherwise.
+    """Passes bytes on to a target, until `dead` is set.
 
     Attributes:
-        delay_s: how long each piece takes, either way.
-        dead: swallow everything, either way; nobody is told, and new connections are taken and
-            never answered. What was swallowed stays lost: such connections never come back.
+        delay_s: the delay of each piece, in both directions.
+        dead: drop all bytes, in both directions, without closing anything. New connections are
+            accepted and get no bytes. Dropped bytes stay lost, so such connections never recover.
     """
 
     def __init__(self, target: tuple[str, int]) -> None:

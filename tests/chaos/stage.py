@@ -227,7 +227,7 @@ class Stage:
         self.show(what, f"{times} times, of 20 looks a second", not times, busy=True)
 
     def show_reasons(self, *expected: str) -> None:
-        """Note which reasons were told with resets, and that none was needless."""
+        """Note the reasons of resets, and that no reset was needless."""
         told, needless = self.report.resets, self.report.needless
         measured = f"{dict(told)}" + (f", {needless} of them needless" if needless else "")
         what = f"resets say {' or '.join(expected)}"

@@ -124,7 +124,7 @@ def test_faults_are_found_where_streams_are_merged(
     assert set(scribe.found()) == {fault}
 
 
-# What ids claim
+# Claims of ids
 
 
 def test_a_checkpoint_must_not_pass_over_an_event() -> None:
@@ -267,7 +267,7 @@ def test_an_event_that_a_failover_lost_is_a_phantom_without_a_reset() -> None:
     scribe = Scribe(failed_over()).begin(ONE, a=(1060, 0))
     for added in scribe.ledger.added[7:9]:
         scribe.event(added)
-    assert scribe.found() == {Fault.PHANTOM: 2}  # it is the end, and nobody has said so
+    assert scribe.found() == {Fault.PHANTOM: 2}  # its history ended, and no reset came
     scribe.reset("a", (1060, 0), "rollback")
     for added in scribe.ledger.added[-3:]:
         scribe.event(added)

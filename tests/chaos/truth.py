@@ -1,4 +1,4 @@
-"""What really was in the streams, and until when: made from the ledger, asked by the checker."""
+"""The entries that really existed, and how long. Made from the ledger, used by the checker."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class Entry:
     """An entry that existed.
 
     Attributes:
-        first, last: the eras, counted by cuts of its stream, that it was part of; to be trimmed is
-            no end of that.
-        retained: it is in the stream at the end. What a reset may go past is judged by that, so
-            nothing must be trimmed after the reset that a scenario is about.
-        certain: Redis has confirmed it. Others are known only because somebody got them.
+        first, last: the eras in which it existed. A cut of its stream begins a new era. Trimming
+            does not end an entry's existence.
+        retained: it is in the stream at the end. This decides which entries a reset may go past,
+            so a scenario must not trim after the reset that it is about.
+        certain: Redis has confirmed it. Other entries are known only because a client got them.
     """
 
     stream: str
@@ -41,10 +41,11 @@ class Truth:
     """
 
     def __init__(self, ledger: Ledger, blocks: Iterable[Block] = ()) -> None:
-        """Join what was answered, what is there, and what clients saw of the rest.
+        """Join the ids that Redis replied, the entries in the streams, and the events of clients.
 
         Raises:
-            ValueError: two entries have one id, or somebody else has published: a scenario's fault.
+            ValueError: two entries have one id, or an entry has an unknown producer. This is an
+                error of the scenario.
         """
         self.streams: dict[str, dict[Id, Entry]] = {}
         self.by_digest: dict[str, Entry] = {}
@@ -65,7 +66,7 @@ class Truth:
         return sum(cut.at_s < at_s for cut in self._cuts.get(stream, ()))
 
     def _find(self, unanswered: list[Added], blocks: Iterable[Block]) -> None:
-        """Where no answer came, the entry exists if the stream has it or somebody got it."""
+        """Without a reply, the entry exists if the stream has it or a client got it."""
         if not unanswered:
             return
         there = {d: id_ for stream in self._final.values() for id_, d in stream.items()}

@@ -1,4 +1,4 @@
-"""What a serving process asks of the machine: a port, open files, fewer garbage collections."""
+"""The demands of a serving process: a port, open files, fewer garbage collections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands log: nothing in it moves a terminal's cursor."""
+"""The log of the commands has no control characters for a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Child processes are stopped whatever they do, and their ends are told in words."""
+"""Child processes are stopped in any state, and their ends are described in words."""
 
 from __future__ import annotations
 

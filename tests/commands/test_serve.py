@@ -1,4 +1,4 @@
-"""What ends a command that serves: a hangup as SIGTERM does, unless it is to be ignored."""
+"""SIGHUP ends a command that serves, as SIGTERM does, unless it is ignored."""
 
 from __future__ import annotations
 

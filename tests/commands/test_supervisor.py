@@ -168,7 +168,7 @@ async def test_several_processes_serve_one_port_and_are_replaced(
     after = await until(lambda: two_children(node.process.pid))
     assert len({*before, *after}) == 3
     await until(lambda: opened[""] >= 24 + broken)
-    # The new process may still be starting: those who had been with the old one are all with the
+    # The new process may still be starting. The clients of the old one are all with the
     # other one then.
     await until(partial(both_have, url, 24))
     id_ = await publisher.publish("inventory", data=1)
@@ -192,7 +192,7 @@ async def test_a_process_that_can_not_be_started_is_tried_again(
 
 
 async def both_have(url: str, count: int) -> bool:
-    """Whether the processes have so many open streams, as either of the two says of both."""
+    """Return True if the processes have so many open streams, as either of the two says of both."""
     async with http_client() as http:
         text = (await http.get(f"{url}/metrics")).text
     states = re.findall(r'_connections\{process="(\d)",state="\w+"\} (\S+)', text)

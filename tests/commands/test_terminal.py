@@ -30,7 +30,7 @@ class Terminal:
         self._seen += os.read(self._ours, 65536)
 
     def text(self) -> str:
-        """What was written until now, without colors and movements of the cursor."""
+        """The output until now, without colors and movements of the cursor."""
         return _STYLE.sub("", self._seen.decode())
 
     def close(self) -> None:

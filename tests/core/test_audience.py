@@ -1,4 +1,4 @@
-"""The index of who is live, by stream and key."""
+"""The index of live subscribers, by stream and key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known about each stream, and which questions are open."""
+"""The situation of each stream, and its open questions."""
 
 from __future__ import annotations
 

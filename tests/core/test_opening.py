@@ -25,7 +25,7 @@ MADE = Channel(name="a", path="/a", requests="a.requests", key_required=True)
 
 
 class Request_:
-    """A request, at a node whose door says what it is told to."""
+    """A request to a node that admits or refuses it as the test says."""
 
     def __init__(
         self,

@@ -229,7 +229,7 @@ def test_a_heartbeat_repeats_the_question_that_is_waited_for() -> None:
     assert reader.question() == Exists(at(5))
 
 
-# What happens meanwhile
+# Changes while a subscriber catches up
 
 
 def test_no_answer_asks_again_after_a_pause() -> None:

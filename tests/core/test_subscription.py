@@ -152,7 +152,7 @@ def test_a_key_that_has_moved_to_another_shard_may_have_left_events_behind() -> 
     with pytest.raises(ReshardedError):  # it may be that it does not want "a" any more
         restored("s.1=5-0,s.3=6-0", SHARDED, keys=("b",))
     assert restored("s.3=5-0", eight, keys=("a",)) == {"s.3": "5-0"}  # which is where it was
-    # Who follows a key of the old shard besides gets what is left there of the other one, too.
+    # A client that also follows a key of the old shard gets the events that are left there.
     assert restored("s.0=5-0", eight, keys=("d", "f")) == {"s.0": "5-0", "s.4": "0-0"}
 
 

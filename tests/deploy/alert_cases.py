@@ -1,8 +1,8 @@
-"""What each alert must notice, and what it must not: series in promtool's notation.
+"""Series for which each alert must fire, and others for which it must not.
 
-A case is told by what differs from two healthy nodes with one stream. A minute lies between two
-samples: `0+60x120` is a counter that grows by 60 a minute for two hours, `5x120` a gauge that
-stays.
+They are in promtool's notation. A case names the differences from two healthy nodes with one
+stream. There is one sample a minute. `0+60x120` is a counter that grows by 60 a minute for two
+hours. `5x120` is a gauge that stays at 5.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def of(name: str, instance: str = A, **labels: str) -> str:
 
 
 def up(instance: str) -> str:
-    """Whether Prometheus can read a node's metrics."""
+    """Return True if Prometheus can read a node's metrics."""
     return f'up{{job="broadcaster",instance="{instance}"}}'
 
 

@@ -154,11 +154,11 @@ class Balancer:
 
 
 def listens(port: int) -> bool:
-    """Whether somebody listens on this port of 127.0.0.1."""
+    """Return True if a server listens on this port of 127.0.0.1."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def missing(name: str) -> bool:
-    """Whether a program is not installed."""
+    """Return True if a program is not installed."""
     return not (shutil.which(name) or Path(f"/usr/sbin/{name}").exists())

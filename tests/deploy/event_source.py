@@ -64,7 +64,7 @@ class EventSource:
             writer.transport.abort()
 
     async def _read(self, reader: asyncio.StreamReader, *, chunked: bool) -> None:
-        unfinished = b""  # which a response that is cut leaves, and nobody gets
+        unfinished = b""  # the rest of a response that was cut, which is no event
         while True:
             async with asyncio.timeout(_SILENCE_S):
                 piece = await (_chunk(reader) if chunked else reader.read(65536))

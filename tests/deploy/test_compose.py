@@ -172,9 +172,9 @@ async def come_to_rest(services: Stack, clients: Crowd) -> dict[str, list[Entry]
 
 
 async def evenly_spread(services: Stack) -> bool:
-    """Whether the balancer has all nodes for up, and about as many streams open to each of them.
+    """Return True if all nodes are up for the balancer, with about as many responses open to each.
 
-    Not at once where Redis was away: the balancer asks a node anew before it takes it back.
+    This takes a while after Redis was away. The balancer checks a node before it uses it again.
     """
     counts = await services.connections()
     if not counts:

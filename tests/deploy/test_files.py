@@ -1,4 +1,4 @@
-"""What must agree between the compose file, the balancers' files and the hub."""
+"""The compose file, the balancers' files and the hub agree."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ DIRECTORY = Path(__file__).parents[2] / "deploy" / "kubernetes"
 OLDEST, NEWEST = "1.30", kubernetes_validate.latest_version()
 # No part of Kubernetes itself: kustomize's own files, and what an operator's definitions add.
 FOREIGN = ("kustomize.config.k8s.io/", "monitoring.coreos.com/")
-# What a node has for closing connections after its drain (`--workers` allows its processes this).
+# The time for closing connections after a drain. `--workers` allows its processes the same.
 CLOSING_S = 10
 # Measured: an idle node, and an idle client.
 NODE_BYTES, CLIENT_BYTES, EVENT_BYTES = 42_000_000, 12_000, 320  # beside its frame
@@ -72,7 +72,7 @@ def selected(labels: dict[str, str]) -> set[str]:
 
 @pytest.fixture(scope="module")
 def settings() -> Settings:
-    """What a node gets from the ConfigMap."""
+    """The settings that a node gets from the ConfigMap."""
     return load_settings(DIRECTORY / "hub.toml")
 
 

@@ -133,7 +133,7 @@ def check(differing: Series, firing: set[str], directory: Path) -> None:
 
 
 def test_every_metric_is_on_the_dashboard() -> None:
-    """What is worth counting is worth a look."""
+    """Each metric of a node appears on the dashboard."""
     shown = {name for panel in PANELS for t in panel["targets"] for name in metrics_of(t["expr"])}
     assert documented() - shown == set()
 

@@ -1,4 +1,4 @@
-"""What a balancer must not do to event streams, tried with the deployed files."""
+"""Balancers with the deployed files do no harm to event streams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a release consists of agrees: version, changelog, lock files, and the files for a host."""
+"""The parts of a release agree: version, changelog, lock files and workflows."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def mounted(hub: Starlette, prefix: str) -> ASGIApp:
 
 
 def main(redis_url: str, port: str, prefix: str = "") -> None:
-    """Serve until SIGTERM; browsers are told to come back almost at once."""
+    """Serve until SIGTERM, with a retry time near zero."""
     logging.basicConfig(level=logging.WARNING)
     settings = load_settings(
         redis_url=redis_url, retry_min_ms=50, retry_max_ms=100, shed_retry_ms=50, drain_s=0.1

@@ -44,7 +44,7 @@ def topology(request: pytest.FixtureRequest) -> Iterator[Topology]:
 
 
 class Load:
-    """Producers and a worker that go on until they are told to stop, whatever happens.
+    """Producers and a worker that go on until they are stopped, in spite of errors.
 
     Attributes:
         stored: the acknowledged ids, in order, of each kind of producer.
@@ -184,7 +184,7 @@ def check_history(body: bytes, final: list[str], cursor: str = "") -> list[str]:
 
 
 def fact(entry_id: str, data: str) -> str:
-    """What makes an event the same one."""
+    """Identifies an event."""
     return f"{entry_id} {data}"
 
 
@@ -271,7 +271,7 @@ async def ready(node: Running) -> None:
 
 
 async def newcomer(node: Running) -> None:
-    """Somebody who comes now is answered with 200 and gets the stream."""
+    """Check that a newcomer gets 200 and the event stream."""
     stream = await Raw.get(node.port, PATH)
     assert stream.head.startswith(b"HTTP/1.1 200")
     await stream.until(b"stream.live")

@@ -140,7 +140,7 @@ async def test_an_id_that_was_given_twice_is_a_rollback(
     assert reset["resumed"] == "1-0"
     for hub in pair:
         await until(partial(newest_is, hub, b"new"))
-        again = await resume(hub, INVENTORY, "1-1")  # whose? It can't be told
+        again = await resume(hub, INVENTORY, "1-1")  # of which history? It is unknown
         await again.until(LIVE)
         assert [reset["reason"] for reset in resets(again.body)] == ["rollback"]
 

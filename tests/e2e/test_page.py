@@ -124,7 +124,7 @@ class Watched:
             raise AssertionError(f"never: {condition}; {await self.page.evaluate('hub')}") from None
 
     async def hub(self, stream: str) -> dict[str, Any]:
-        """What the page has counted of a stream."""
+        """The page's counts for a stream."""
         counted: dict[str, Any] = await self.page.evaluate(f"hub.{stream}")
         return counted
 
@@ -258,7 +258,7 @@ async def test_a_node_that_goes_and_comes_back_loses_nothing(
     inventory = await page.hub("inventory")
     assert inventory == {**inventory, "events": shop.published, "broken": 0, "disorder": 0}
     assert inventory["resets"] == 0 < inventory["reconnects"]
-    # The browser tells that nobody answered; it must have nothing else to tell.
+    # The browser reports failed connections. There must be no other error.
     page.complaints = [text for text in page.complaints if "net::ERR_" not in text]
 
 

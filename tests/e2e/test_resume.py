@@ -1,4 +1,4 @@
-"""Cursors that only Redis can tell about: while it is away, and at the end of a stream."""
+"""Cursors before the window, while Redis is away and at the end of a stream."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ class Stage:
         return {stream: events_of(self.store, stream)[-1].id for stream in STREAMS}
 
     def stored(self, client: Client) -> Events:
-        """What Redis has of the client's events, as `Client.seen` gives it."""
+        """The client's events that are in Redis, in the form of `Client.seen`."""
         return {
             stream: [
                 (str(event.id), event.type, json.loads(event.data))

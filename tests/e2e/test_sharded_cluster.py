@@ -33,7 +33,7 @@ class Producer:
         return all(await asyncio.gather(*(self._publish(key) for key in KEYS)))
 
     def acknowledged_in(self, seen: dict[str, list[int]]) -> bool:
-        """Whether all that was acknowledged has been seen."""
+        """Return True if all that was acknowledged has been seen."""
         return all(set(numbers) <= set(seen[key]) for key, numbers in self.stored.items())
 
     async def _publish(self, key: str) -> bool:
@@ -73,7 +73,7 @@ async def test_a_killed_master_of_some_shards_keeps_the_order_of_each_key() -> N
             await until(producer.round)
             await until(lambda: not hub.node.problems())
             assert await producer.round()
-            # What was not acknowledged may be stored all the same, so counting is not enough.
+            # An event may be stored without an acknowledgement, so counting is not enough.
             while not producer.acknowledged_in(seen := by_key(told(client.body))):
                 await client.told(len(told(client.body)) + 1)
             assert not [e for e in events(client.body) if e.event == "stream.reset"]

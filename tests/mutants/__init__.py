@@ -1,7 +1,7 @@
-"""What the tests must notice: small mistakes that somebody could make, each in one place.
+"""Small mistakes that the tests must notice. Each is in one place.
 
-A mutant is a promise broken on purpose. Its tests are the ones that keep that promise: at least one
-of them must fail. A mutant that survives shows a promise that nothing keeps.
+A mutant breaks a promise on purpose. It names the tests that guard this promise, and at least one
+of them must fail. A mutant that survives shows a promise that no test guards.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ class Mutant:
     """One mistake.
 
     Attributes:
-        name: says what is broken.
-        file: the one that is changed, from the root of the repository.
-        before: text that is in it exactly once.
-        after: what stands there instead.
-        tests: those that must notice, as pytest names them; the quickest ones that do.
+        name: the module, and the behaviour with the mistake in it.
+        file: the file that is changed, from the root of the repository.
+        before: a text that is in the file exactly once.
+        after: the text that replaces it.
+        tests: the quickest tests that must notice, as pytest names them.
     """
 
     name: str

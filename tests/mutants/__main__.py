@@ -1,9 +1,9 @@
-"""Tests of the tests: breaks the product in one place at a time, and shows which test notices.
+"""Break the product in one place at a time, and show which test notices.
 
 python -m tests.mutants [--only NAME]
 
-It works on a copy of the files that git tracks, as they are now. Status 1: a mutant survives, its
-text is not there exactly once, or its tests fail without it.
+It works on a copy of the files that git tracks, as they are now. The status is 1 if a mutant
+survives, if its text is not there exactly once, or if its tests fail without it.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ _TESTS_FAILED = 1  # pytest's exit status; others are for errors, such as a test
 
 
 class Run(NamedTuple):
-    """What pytest found.
+    """The result of pytest.
 
     Attributes:
-        status: its exit status; None if it did not end.
+        status: its exit status, or None if it did not end.
         failed: the first test that failed.
         output: what it wrote.
         seconds: how long it took.
@@ -65,7 +65,7 @@ class Run(NamedTuple):
 
     @property
     def killed(self) -> bool:
-        """Whether a test has failed, and not the run as a whole: a typing error is no mutant."""
+        """True if a test has failed. An error of the run as a whole does not count."""
         return self.status == _TESTS_FAILED and bool(self.failed)
 
 

@@ -1,4 +1,4 @@
-"""Mutants of `core`: what a position proves, what is written to whom, and what a cursor says."""
+"""Mutants of `core`: positions and proofs, writes to subscribers, and cursors."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "if not usual:",
         ("tests/core/test_entry.py",),
     ),
-    # What a window proves
+    # Positions and the window
     Mutant(
         "window: an id after the head counts as covered",
         "broadcaster/core/window.py",
@@ -203,7 +203,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "concerned = []\n        self.windows[stream].restart(",
         (_HUB + "test_an_id_that_was_confirmed_is_asked_about_again_after_a_rewind",),
     ),
-    # From one hand to the other: a batch, and who joins or lags meanwhile
+    # A round, and subscribers that join or lag meanwhile
     *(
         Mutant(
             f"page: a shared page is kept after {name}",

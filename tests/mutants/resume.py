@@ -1,4 +1,4 @@
-"""Mutants of resuming: where a client begins, where it goes on, and what it is told of a loss."""
+"""Mutants of resuming: where a client begins, where it goes on, and when it is reset."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ MUTANTS: tuple[Mutant, ...] = (
         'if detail := "":',
         (_NODES + "test_an_id_far_in_the_future_is_reported_and_start_times_are_refused",),
     ),
-    # What the log says
+    # Answers of the log
     Mutant(
         "resume: an unproven page is sent",
         _RULES,
@@ -121,7 +121,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "        except ZeroDivisionError as error:",
         ("tests/e2e/test_resume.py::test_a_replay_waits_for_redis",),
     ),
-    # Who is told of a lost tail
+    # Resets after a dropped tail
     Mutant(
         "resume: a client that saw a dropped tail gets no reset",
         "broadcaster/core/inquiry.py",

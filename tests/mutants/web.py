@@ -536,7 +536,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "        # not in the middle",
         ("tests/web/test_mounted.py::test_plain_servers[uvicorn]",),
     ),
-    # What is of operators
+    # Operators' routes
     Mutant(
         "routes: operators' routes are on the clients' port too",
         "broadcaster/web/routes.py",

@@ -1,4 +1,4 @@
-"""Whether a node is well, told in two ways: to anybody, and to operators."""
+"""The health of a node, as the public and as operators see it."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ async def test_the_document_has_every_metric_with_its_labels(
 
 
 async def test_counters_have_their_series_from_the_start(redis_url: str) -> None:
-    """A series that appears with a value has not grown, to Prometheus: nobody would be alerted."""
+    """For Prometheus, a series that appears with a value has not grown, so no alert would fire."""
     async with running(redis_url) as hub:
         values = await scraped(hub)
     streams = ("inventory", "orders", "recommendations")

@@ -62,7 +62,7 @@ def batch(stream: str, ms: int) -> Batch:
 
 
 class Told:
-    """In a tailer's place: tells of changes as fast as they are taken."""
+    """Stands in for a tailer, and yields changes as fast as they are taken."""
 
     def __init__(self, *changes: Change) -> None:
         self._changes = changes
@@ -73,7 +73,7 @@ class Told:
 
 
 class Scripted(MemoryLog):
-    """A log that tells what a test has written down for each stream."""
+    """A log that yields the changes that a test has prepared for each stream."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -157,7 +157,9 @@ async def test_a_changed_history_wakes_all_subscribers_in_slices(
         before = len(woken)
         await asyncio.sleep(0)
         most = max(most, len(woken) - before)
-        if woken:  # another stream has its turn meanwhile, and nobody is live on the old history
+        if (
+            woken
+        ):  # another stream has its turn meanwhile, and no subscriber is live on the old history
             assert not node.pump.turn.locked()
             assert not node.hub.live
     await tailing

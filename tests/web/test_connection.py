@@ -33,7 +33,7 @@ INVENTORY = "/v1/inventory/stream"
 
 
 class FakeSink:
-    """A socket that nobody else has: its buffer is as full as it is told to be."""
+    """A socket whose buffer is as full as the test says."""
 
     pushed = True
     closed = timed_out = False
@@ -181,7 +181,7 @@ async def test_a_subscriber_that_waits_for_redis_is_released_at_once(gone: bool)
     else:
         hub.end(connection.subscriber, Ending.DRAIN, b"retry: 2\n\n")
     await asyncio.sleep(0)
-    connection.subscriber.wake()  # whoever wakes many does not ask who has ended meanwhile
+    connection.subscriber.wake()  # a loop that wakes many does not check which have ended
     async with asyncio.timeout(PATIENCE_S):
         assert await task == ("client" if gone else "drain")
     assert sink.written == [b"retry: 1\n\n"] + ([] if gone else [b"retry: 2\n\n"])

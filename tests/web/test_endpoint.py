@@ -343,7 +343,7 @@ async def test_a_newcomer_above_the_limit_gets_a_retry_time(redis_url: str) -> N
 
 
 def asks_first(hub: Running) -> Callable[[str, Question], Awaitable[Answer]]:
-    """What answers a client that wants to begin at the `earliest`: not the window."""
+    """Let a client that begins at `earliest` ask the log. Return the function that asks."""
     hub.node.hub.windows["inventory"].complete = False
     return hub.node.ask
 
@@ -472,7 +472,7 @@ async def test_a_run_is_requested_once_and_continued(hub: Running, publisher: Pu
     over = await opened(hub, path, f"recommendations={end},run={mine}")
     assert over.head.startswith(b"HTTP/1.1 204")
     assert await redis.xlen("recommendations.requests") == 2
-    # Somebody else's run is not to be had with its name alone.
+    # The name of another client's run is not enough to get its events.
     other = await opened(hub, "/v1/pets/recommendations/stream?userId=v", last.id)
     await other.until(LIVE)
     assert told(other.body) == []
@@ -552,7 +552,7 @@ async def test_a_client_that_leaves_at_once_leaves_nothing_behind(
 ) -> None:
     head = "GET /v1/inventory/stream{} HTTP/1.1\r\nHost: x\r\n{}\r\n"
     asks = head.format("", "Last-Event-ID: 9-9\r\n")  # Redis is asked before it is answered
-    # uvicorn reads no further after a second request, so only a heartbeat notices who has left.
+    # uvicorn reads no further after a second request, so only a heartbeat notices the disconnect.
     pipelined = head.format("", "") + head.format("?from=earliest", "")
     async with running(redis_url, heartbeat_s=0.3) as hub:
         for number in range(200):

@@ -1,4 +1,4 @@
-"""What is read from a request's head, whichever way it is answered."""
+"""The path, the client address and CORS, read from a request's head."""
 
 from __future__ import annotations
 

@@ -62,10 +62,10 @@ async def test_mounted_under_a_prefix(
             assert (await browser.get(f"{url}/readyz")).status_code == 200
             assert (await browser.get(f"{url}/")).status_code == 200
             assert (await browser.get(f"{url}/v1/channels/orders")).json()["length"] == 0
-            # What stands between the hub and the server may want to see each message.
+            # An application between the hub and the server may want to see each message.
             assert hub.state.node.meters.opened["asgi"] == 1
         stream.close()
-    await hub.state.node.aclose()  # without a lifespan nobody else does
+    await hub.state.node.aclose()  # without a lifespan, only the test closes it
 
 
 async def test_a_middleware_sees_the_whole_response(redis_url: str) -> None:

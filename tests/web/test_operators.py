@@ -55,7 +55,7 @@ async def test_a_clients_headers_do_not_choose_the_application(redis_url: str) -
 
 
 async def told(hub: Running, url: str) -> dict[str, str]:
-    """What is said on a port to whoever asks."""
+    """All bodies that a port serves without authentication."""
     async with http_client() as http:
         return {path: (await http.get(url + path)).text for path in (*OPERATORS, *BOTH)}
 

@@ -17,7 +17,7 @@ ORDER = "/v1/orders/{}/status/stream"
 
 
 async def order(port: int, key: str, prefix: str = "") -> list[str]:
-    """What the stream of an order that is over tells; its key is as it is sent."""
+    """Return the data of the event stream of an order that is over. The key is sent as it is."""
     stream = await Raw.get(port, prefix + ORDER.format(key))
     await stream.rest()
     assert stream.head.startswith(b"HTTP/1.1 200"), stream.head

@@ -1,4 +1,4 @@
-"""Answers that are no event streams, and those that only tell when to come back."""
+"""Responses that are no event streams, and event streams with a retry time only."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def test_each_application_has_its_routes(metrics_port: int) -> None:
 
 
 def in_haproxy(name: str, path: str) -> bool:
-    """Whether an `acl` of the file is true for a path."""
+    """Return True if an `acl` of the file is true for a path."""
     for line in re.findall(rf"^ *acl {name} (.*)$", HAPROXY, re.MULTILINE):
         fetch, *words = line.split()
         how = "beg" if fetch == "path_beg" else "str"
@@ -60,7 +60,7 @@ def in_haproxy(name: str, path: str) -> bool:
 
 
 def of_nginx(path: str) -> str:
-    """What the location of a path does: the first line in its braces."""
+    """The directive for a path: the first line in the braces of its location."""
     found = re.findall(r"location (\S+(?: \S+)?) \{\n((?:.*\n)*?) *\}", NGINX)
     exact = [body for where, body in found if where == f"= {path}"]
     best = [body for where, body in found if where[:3] == "^~ " and path.startswith(where[3:])]

@@ -53,7 +53,7 @@ async def publish(publisher: Publisher, rounds: range, hub: Running | None = Non
 
 
 def in_order(lines: list[str], rounds: range) -> bool:
-    """Whether each key has each round once, in order."""
+    """Return True if each key has each round once, in order."""
     return len(lines) == len(KEYS) * len(rounds) and all(
         [line for line in lines if line.startswith(f"{key} ")] == [f"{key} {n}" for n in rounds]
         for key in KEYS

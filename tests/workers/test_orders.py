@@ -43,7 +43,7 @@ def check_orders(client: Any) -> tuple[int, int]:
 
 
 def check_stock(client: Any, shipped: int) -> None:
-    """What is missing from the shelves is what was shipped, and what open orders hold."""
+    """The pets missing from the stock are those that were shipped or that open orders hold."""
     changes = [orjson.loads(event.data) for event in events_of(client, "inventory")]
     taken = sum(change["oldStock"] - change["newStock"] for change in changes)
     held = sum(client.get(key) == b"held" for key in client.keys("{inventory}:hold:*"))

@@ -95,7 +95,7 @@ def test_a_slow_worker_is_left_in_peace(
     await_events(store, "recommendations", 2)  # two seconds later, more than --takeover-s
     (pending,) = store.xpending_range(REQUESTS, "workers", "-", "+", 10)
     assert pending["times_delivered"] == 1
-    # A clean stop gives the request back, so that nobody waits for a takeover.
+    # A clean stop gives the request back, so that no client waits for a takeover.
     assert slow.stop() == 0
     await_answer(store, key)
     assert other.stop() == 0

@@ -1,4 +1,4 @@
-"""What our Cluster client does better. Whole failovers are in `e2e/test_failover.py`."""
+"""The hub's additions to the Cluster client. Failovers are in `e2e/test_failover.py`."""
 
 from __future__ import annotations
 

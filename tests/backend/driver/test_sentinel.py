@@ -62,7 +62,7 @@ async def test_sentinels_that_do_not_answer_cost_a_tenth_of_the_time_at_most() -
 
 
 class Told:
-    """In the sentinels' place: names the master that it is told of."""
+    """Stands in for sentinels, and names the master that it was given."""
 
     def __init__(self, master: EmbeddedRedis) -> None:
         self.master = master

@@ -1,4 +1,4 @@
-"""What is done to the hub. Each module has the scenarios of one kind of trouble."""
+"""The faults that the hub is exposed to. Each module has the scenarios of one kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Input that nobody should send, and a long time with input that everybody sends."""
+"""Input that is malformed or hostile, and a long run with ordinary input."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ async def _odd_events(stage: Stage, count: int) -> None:
 
 
 async def _goes_on(stage: Stage) -> bool:
-    """Whether an event gets through the stream with the odd entries."""
+    """Return True if an event gets through the stream with the odd entries."""
     await stage.client.xadd("d", {"type": "t", "key": "last", "data": "after all of them"})
     path = "/d/last?from=earliest"
     with suppress(TimeoutError):

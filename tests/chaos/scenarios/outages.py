@@ -100,10 +100,10 @@ def _show_delivery(
 
 
 def _show_newcomers(stage: Stage, what: str, span: Span, least_share: float) -> None:
-    """Note how many of those who lost their connection were live again before it was over.
+    """Note how many of the clients that lost their connection were live before the outage ended.
 
-    Not all need be: one node may have read an event that the other had not when Redis went away,
-    and who has seen it waits there.
+    Some may not be live. When Redis went away, one node may have read an event that the other had
+    not. A client that saw this event waits at the other node.
     """
     lost = [o for o in outages(stage.recording) if span[0] <= o.start_s <= span[1]]
     served = sum(o.start_s + o.seconds < span[1] for o in lost)
@@ -125,7 +125,7 @@ async def _timed(trouble: Callable[[], Awaitable[None]]) -> Span:
 
 
 async def black_hole(stage: Stage) -> None:
-    """Everything between one node and Redis is swallowed for 30 s; nobody is told."""
+    """All bytes between one node and Redis are dropped for 30 s, and connections stay open."""
     proxy = await stage.proxy(("127.0.0.1", stage.redis.port))
     host, port = proxy.address
     (node,) = await stage.start_nodes(1, url=f"redis://{host}:{port}/0")

@@ -51,7 +51,7 @@ async def stalled(stage: Stage) -> None:
     await stage.load.ask("read_on", group="for a while", wanted=True)
     cut = 0
 
-    # They are not told before they have read what the kernel has, so the node is asked.
+    # They notice only after they have read the kernel's buffer, so the node is asked.
     async def all_are_cut() -> bool:
         nonlocal cut
         await asyncio.sleep(_POLL_S)
@@ -105,7 +105,7 @@ async def half_open(stage: Stage) -> None:
     base, living, dying = node.open_files(), 50, stage.count(500, 100)
     await stage.open("living", living, "/a", _ONE)
     await stage.open("dying", dying // 2, "/a", _ONE, source=_DEAD_ADDRESS)
-    # Where nothing is sent but heartbeats, only these can show that nobody is there.
+    # If only heartbeats are sent, only they can show that the client is gone.
     quiet = Subscription(("b",))
     await stage.open("dying quietly", dying - dying // 2, "/b", quiet, source=_DEAD_ADDRESS)
     stage.background(stage.producer().run(20))

@@ -1,4 +1,4 @@
-"""What is read from the head of a request in the hub's own dialect."""
+"""Requests in the hub's own dialect, read from their heads."""
 
 from __future__ import annotations
 

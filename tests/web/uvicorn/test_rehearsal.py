@@ -30,7 +30,7 @@ _SLOTS = (
     " 'waiting_for_100_continue')\n"
 )
 
-# What a later uvicorn may be like. Each of them goes on working by itself.
+# Possible changes of a later uvicorn. Each works by itself.
 _RENAMED = (
     "response_started", "chunked_encoding", "keep_alive", "default_headers", "message_event",
     "disconnected", "scope", "cycle", "transport",
@@ -129,7 +129,7 @@ async def test_a_send_that_is_replaced_while_a_node_runs_is_used(
 async def test_the_next_request_on_a_connection_is_answered(
     redis_url: str, publisher: Publisher
 ) -> None:
-    """Whether it comes after the end of an event stream, or was there before."""
+    """Return True if it comes after the end of an event stream, or was there before."""
     await publisher.publish("orders", type="complete", key="7", data="shipped")
     request = "GET {} HTTP/1.1\r\nHost: x\r\n\r\n"
     stream, health = request.format("/v1/orders/7/status/stream"), request.format("/healthz")
