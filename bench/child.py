@@ -59,7 +59,7 @@ class Process:
         return sum(time.clock_gettime((~pid << 3) | 2) for pid in self.pids)
 
     def pss_bytes(self) -> int:
-        """Memory of all its processes. A page that several processes share is divided among them."""
+        """Memory of all its processes. A page that several of them share counts once."""
         return sum(_pss_bytes(pid) for pid in self.pids)
 
     def line(self) -> str:
