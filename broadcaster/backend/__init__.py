@@ -1,4 +1,4 @@
-"""Redis: clients, publishing, tailing, replaying, an embedded server. The only importer of redis.
+"""Redis: clients, publishing, tailing, replaying, an embedded server. Only this room imports redis.
 
 `web` and `backend` never import each other; `app` joins them.
 """

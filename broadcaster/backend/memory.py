@@ -40,11 +40,11 @@ class _Stream:
     """One stream.
 
     Attributes:
-        frames: that are retained, in order.
+        frames: the retained frames, in order.
         last: the greatest id that was ever added and not taken back.
-        whole: nothing was ever removed.
-        rewinds: the positions that it went back to, in order.
-        changed: set, and replaced, at each change.
+        whole: True if no entry was ever removed.
+        rewinds: the positions of all rewinds, in order.
+        changed: set, and replaced by a new event, at each change.
     """
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class _Stream:
         return found[0] if found and found[0].id == position else None
 
     def proves(self, position: EventId) -> bool:
-        """Whether all that was added after a position is here."""
+        """Return True if every entry added after a position is still here."""
         if position == ZERO:
             return self.whole
         if position == self.last:
@@ -83,10 +83,11 @@ class _Stream:
 class MemoryLog:
     """Streams in memory; see `Log`. It also takes requests; see `Requests`.
 
-    For one event loop. `add`, `trim`, `rewind` and `clear` are what can happen to a stream there.
+    It belongs to one event loop. `add`, `trim`, `rewind` and `clear` change a stream, as producers,
+    trims and failovers change one in Redis.
 
     Attributes:
-        reads: how often `ask` was called.
+        reads: the number of calls of `ask`.
     """
 
     def __init__(self) -> None:
@@ -107,13 +108,13 @@ class MemoryLog:
         Args:
             stream: the name of the stream.
             type: the SSE event name.
-            key: what the event is about.
+            key: what the event is about; `""` for the whole channel.
             data: a str or bytes goes out as it is, any other value as compact JSON.
-            id: greater than all before; made from the clock if None.
+            id: greater than all earlier ids; made from the clock if None.
 
         Raises:
             InvalidEventError: no node could deliver it.
-            ValueError: the id is not greater than all before.
+            ValueError: the id is not greater than all earlier ids.
         """
         of = self._streams[stream]
         given = id or max(EventId(time.time_ns() // 1_000_000, 0), of.last.after())
@@ -126,7 +127,7 @@ class MemoryLog:
         return given
 
     def trim(self, stream: str, length: int) -> None:
-        """Remove the oldest entries, but `length` of them."""
+        """Remove the oldest entries, so that `length` of them remain."""
         of = self._streams[stream]
         removed = len(of.frames) - length
         if removed > 0:
@@ -143,17 +144,17 @@ class MemoryLog:
         of.notify()
 
     def clear(self, stream: str) -> None:
-        """Remove a stream and all that is known about it."""
+        """Remove a stream, its entries and its greatest id."""
         gone = self._streams.pop(stream, None)
         if gone:
             gone.notify()
 
     async def request(self, requests: str, key: str) -> EventId:
-        """Add a request to the stream of that name."""
+        """Add a request to the stream of that name, and return its id."""
         return self.add(requests, type="request", key=key)
 
     async def changes(self, stream: str, window: Window) -> AsyncGenerator[Change, None]:
-        """Follow a stream for ever."""
+        """Follow a stream for ever; see `Log.changes`."""
         while True:
             of = self._streams[stream]
             seen = len(of.rewinds)
@@ -175,7 +176,11 @@ class MemoryLog:
                     await changed.wait()
 
     async def ask(self, stream: str, question: Question) -> Answer:
-        """Answer a question about a stream."""
+        """Answer a question about a stream.
+
+        Raises:
+            TypeError: the question is a `Request`, which needs a write.
+        """
         self.reads += 1
         of = self._streams[stream]
         match question:
@@ -194,12 +199,12 @@ class MemoryLog:
         raise TypeError(f"the log does not answer {question!r}")
 
     def status(self, stream: str) -> Status:
-        """It is always at the end."""
+        """Return the state of following a stream. It is never behind."""
         return Status(frames=len(self._streams[stream].frames))
 
     async def retained(self, stream: str) -> Retained:
-        """How much of a stream there is."""
+        """Return the number of entries of a stream."""
         return Retained(len(self._streams[stream].frames), 0)
 
     async def aclose(self) -> None:
-        """There is nothing to close."""
+        """Do nothing: a log in memory has no connections."""

@@ -1,7 +1,8 @@
-"""Publishing: events to stream entries, one `XADD` each, in the packed form. Part of `backend`.
+"""Publishers: they store each event with one `XADD`, in the packed form. Part of `backend`.
 
-A publisher announces an event by returning its id, and never sends a command twice: what was
-announced is in the stream once. Where an answer is lost, it says so and lets the caller decide.
+A publisher never sends a command twice, so an event whose id it has returned is in the stream once.
+If an answer is lost, the event may be stored or not. The publisher raises then, and the caller
+decides.
 """
 
 from __future__ import annotations
@@ -33,18 +34,18 @@ _CONCURRENT = 50  # each write has a connection, and redis-py's pool refuses mor
 
 
 class _Addressed:
-    """What both publishers know of their channels."""
+    """The channels of a publisher: the part that both publishers share."""
 
     def __init__(self, channels: Channels | None, maxlen: Maxlen) -> None:
         self._commands = Commands(channels, maxlen)
 
     @property
     def channels(self) -> Catalogue:
-        """The channels that can be published to, by name."""
+        """Return the channels that can be published to, by name."""
         return self._commands.channels
 
     def stream_of(self, channel: str, key: str = "") -> str:
-        """The Redis key of the stream that a channel's events about a key are in.
+        """Return the Redis key of the stream that holds a channel's events about a key.
 
         Raises:
             UnknownChannelError: there is no such channel.
@@ -55,9 +56,9 @@ class _Addressed:
 class Publisher(_Addressed):
     """Publishes events from asynchronous code.
 
-    Safe for any number of tasks at a time, of which 50 write and the others wait; each transaction
-    has a connection while its block runs. Cancelling a call closes its connection; whether its
-    events were stored is then unknown.
+    Any number of tasks may use it at a time: 50 write, and the others wait. Each transaction has a
+    connection of its own while its block runs. A cancelled call closes its connection, and its
+    events may be stored or not.
 
     Attributes:
         redis: the client. For commands of your own `commands()` gives it with our errors.
@@ -73,13 +74,13 @@ class Publisher(_Addressed):
         """Make a publisher; no connection is opened before the first event.
 
         Args:
-            redis_url_or_client: a url (the client is then ours and closed with us) or a client.
-            channels: what can be published to: the nodes' `Settings.channels`, channels by name,
-                or an iterable of channels. None reads the environment's settings, as a node does:
-                `BROADCASTER_CHANNELS`, the file that `BROADCASTER_CONFIG` names, else the pet
-                store's channels.
-            maxlen: entries that each stream retains, about: `"channel"` is what its channel says;
-                None never trims.
+            redis_url_or_client: a url or a client. `aclose` closes only a client made from a url.
+            channels: the channels that can be published to: the nodes' `Settings.channels`,
+                channels by name, or an iterable of channels. None reads the settings as a node
+                does: `BROADCASTER_CHANNELS`, else the file that `BROADCASTER_CONFIG` names, else
+                the pet store's channels.
+            maxlen: about how many entries each stream retains. `"channel"` takes the channel's
+                `maxlen`; None never trims.
 
         Raises:
             ConfigurationError: the url, the channels or the settings can't be used.
@@ -129,16 +130,16 @@ class Publisher(_Addressed):
     ) -> list[EventId]:
         """Publish events in order, many to a write, and return their ids.
 
-        Not one transaction: other producers' events may come between. At most one batch is held
-        in memory, so that `events` may be slow to make or more than memory holds.
+        This is no transaction: events of other producers may lie between them. Only one batch is
+        held in memory, so `events` may be an iterator that is slow or larger than memory.
 
         Args:
-            events: `(channel, type, key, data)` each.
-            batch: events of one write.
+            events: a `(channel, type, key, data)` for each event.
+            batch: the number of events in one write.
 
         Raises:
             UnknownChannelError, InvalidEventError, BackendUnavailableError: nothing was sent.
-            PartialPublishError: some events were sent; it says which were stored.
+            PartialPublishError: some events were sent. Its `ids` say which of them were stored.
         """
         ids: list[EventId | None] = []
         for commands in self._commands.batches(events, batch, ids):
@@ -154,19 +155,19 @@ class Publisher(_Addressed):
         return cast("list[EventId]", ids)
 
     def transaction(self, *watch: str) -> AbstractAsyncContextManager[Transaction]:
-        """Write events and a state of the caller's own in one `MULTI`: all or nothing.
+        """Write events and the caller's own state in one `MULTI`: all of it, or nothing.
 
         On Cluster all keys must share one slot: `inventory` and `{inventory}:pets` do.
 
         Args:
-            watch: keys that must not change meanwhile. Given any, commands on
+            watch: keys that must not change meanwhile. With such keys, commands on
                 `Transaction.redis` are executed at once (`await` them) until the first `publish`
-                or `multi()`, and queued from there on.
+                or `multi()`, and queued after it.
 
         Raises:
             ConflictError: a watched key was changed; nothing was written.
-            BackendUnavailableError: Redis is away. If it went away while the block was left, all
-                or nothing was written: read the state to know.
+            BackendUnavailableError: Redis is away. If the connection broke at the end of the block,
+                either all or nothing was written. Read the state to find out.
             ConfigurationError: Redis refuses for good.
         """
         return transaction(self.redis, self._commands, watch)
@@ -175,11 +176,11 @@ class Publisher(_Addressed):
     def commands(self) -> Iterator[Any]:
         """Give the client for a block of the caller's own commands, with our errors.
 
-        `redis` itself raises redis-py's errors, of which many classes mean that Redis is away. Only
-        commands belong in the block: an OSError in it counts as Redis's.
+        `redis` itself raises redis-py's errors, and many of their classes mean that Redis is away.
+        The block should hold commands only: an OSError in it counts as an error of Redis.
 
         Yields:
-            The client, as Any: redis-py's types name every shape that a reply can have.
+            The client, typed as Any, since redis-py's types name every possible shape of a reply.
 
         Raises:
             BackendUnavailableError: Redis is away; a command may have been executed if its answer

@@ -1,8 +1,8 @@
-"""One run, as the worker that answers it sees it: pieces, each published once. Part of `backend`.
+"""A run for the worker that answers it: its pieces are published once each. Part of `backend`.
 
-What a run has published is kept beside the stream and written in one `MULTI` with each piece,
-together with the name of the worker that owns the run: a worker that takes over goes on exactly
-where the dead one stopped, and a stalled one that wakes up can publish nothing.
+The progress of a run is kept in a key beside the stream: the names of its published pieces, and its
+owner. Each piece and the new progress are written in one `MULTI`. So a worker that takes over goes
+on exactly where the dead one stopped, and a stalled worker that wakes up can't publish.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ KEPT_S = 3_600
 
 
 class Run:
-    """A request that this worker has taken. Made by `RunQueue.take`.
+    """A request that this worker has taken. `RunQueue.take` makes it.
 
-    Its methods may be called again after a `BackendUnavailableError`, whether Redis had executed
-    them or not. One task at a time.
+    Only one task at a time may use it. After a `BackendUnavailableError` a method may be called
+    again, even if Redis has executed the first call.
 
     Attributes:
-        id: the name of the run: the id of its request.
-        key: what was asked for, such as a user id.
-        pieces: the names of the pieces that are published, by whichever worker.
-        finished: whether the last event is published.
+        id: the name of the run, which is the id of its request.
+        key: the key of the request, such as a user id.
+        pieces: the names of the published pieces, of this worker and earlier ones.
+        finished: True if the last event is published.
     """
 
     def __init__(
@@ -47,12 +47,12 @@ class Run:
         """Describe a run; nothing is sent before `begin`.
 
         Args:
-            id: of its request.
-            key: what was asked for.
-            publisher: what to publish with.
-            channel: where to.
+            id: the id of its request.
+            key: the key of the request.
+            publisher: publishes the pieces.
+            channel: the channel of the pieces.
             worker: the name of this worker.
-            drop: takes the request off the queue.
+            drop: removes the request from the queue.
         """
         self.id = id
         self.key = key
@@ -70,11 +70,11 @@ class Run:
 
     @property
     def age_s(self) -> float:
-        """Seconds since a worker first took it; by wall clocks, as workers share no other."""
+        """Return the seconds since a worker first took it, by the workers' wall clocks."""
         return max(0.0, time.time() - self._since_s)
 
     async def begin(self) -> None:
-        """Become the owner, and learn what is published already.
+        """Become the owner, and read the names of the pieces that are published already.
 
         Raises:
             BackendUnavailableError: Redis is away.
@@ -90,7 +90,7 @@ class Run:
                 continue  # the former owner has just published a piece: read again
 
     async def publish(self, piece: str, *, type: str, data: Any) -> bool:
-        """Publish a piece; returns False and does nothing if it is published already.
+        """Publish a piece. Return False, without an effect, if it was published before.
 
         Args:
             piece: a name that is unique in the run.
@@ -104,9 +104,9 @@ class Run:
         return await self._write(piece, type, data)
 
     async def complete(self, *, type: str = "complete", data: Any) -> bool:
-        """Publish the last event, and take the request off the queue.
+        """Publish the last event, and remove the request from the queue.
 
-        Returns False if the event was published already; the queue is tidied in any case.
+        Return False if the event was published before. The request is removed in any case.
 
         Raises:
             RunLostError, BackendUnavailableError: as for `publish`.
@@ -132,10 +132,10 @@ class Run:
                 self.pieces, self.finished = done, piece is None
                 return True
             except ConflictError:
-                continue  # somebody has just become the owner: the next look says so
+                continue  # another worker has just become the owner: read again, and raise
 
     def _learn(self, state: bytes | None) -> None:
-        if state is None:  # a new run, or one that is forgotten: then nobody owns it
+        if state is None:  # a new run, or one whose progress has expired; it has no owner
             self._owner, self.pieces, self.finished = "", [], False
         else:
             self._owner, self.pieces, self.finished, self._since_s = orjson.loads(state)

@@ -19,20 +19,20 @@ from broadcaster.backend.driver.errors import TROUBLE, translated
 from broadcaster.backend.publisher import Publisher
 from broadcaster.backend.run import Run
 
-_PENDING = 1_000  # more requests than one worker has at a time
+_PENDING = 1_000  # above the number of requests that one worker has at a time
 _T = TypeVar("_T")
-# Idle longer than any worker waits: whoever looks for abandoned requests next takes it.
+# Longer than any `takeover_s`, so that the next worker that looks for abandoned requests takes it.
 _GIVEN_BACK_MS = 7 * 24 * 3_600 * 1_000
 
 
 class RunQueue:
-    """The requests of a channel that is made on demand, as one of its workers sees them.
+    """Takes the requests of a channel made on demand, for one of its workers.
 
-    Makes the publisher's client return raw replies to `XREADGROUP` and `XAUTOCLAIM`.
+    It makes the publisher's client return raw replies to `XREADGROUP` and `XAUTOCLAIM`.
 
     Attributes:
-        publisher: what the pieces are published with.
-        channel: the channel that they go to.
+        publisher: publishes the pieces.
+        channel: the channel of the pieces.
         consumer: this worker's name in the group.
     """
 
@@ -47,8 +47,8 @@ class RunQueue:
         """Join the workers of a channel; nothing is sent to Redis yet.
 
         Args:
-            publisher: what to publish with.
-            channel: the channel of the answers, whose `requests` are taken.
+            publisher: publishes the pieces.
+            channel: the channel of the pieces. Its `requests` are taken.
             group: the consumer group; workers of one group share the requests.
             takeover_s: seconds after which a request whose worker is silent goes to another one.
 
@@ -69,13 +69,17 @@ class RunQueue:
         self._redis.set_response_callback("XAUTOCLAIM", lambda response, **_: response)
 
     async def take(self, limit: int, *, wait_s: float = 0.0) -> list[Run]:
-        """Take requests: those that another worker left behind first, then new ones.
+        """Take requests. Requests that another worker has abandoned come first, then new ones.
 
-        If this is cancelled or raises, what was taken meanwhile is found again after `takeover_s`.
+        If this is cancelled or raises, the requests that it had taken become abandoned, and are
+        found again after `takeover_s`.
 
         Args:
             limit: the most to take, at least 1.
             wait_s: seconds to wait for a new request; less than the client's timeout.
+
+        Returns:
+            The runs, begun; none if there was no request in time.
 
         Raises:
             BackendUnavailableError: Redis is away.
@@ -90,15 +94,16 @@ class RunQueue:
                 if run := await self._begun(id, fields):
                     runs.append(run)
         except BaseException:
-            for run in runs:  # or `keep` would hold what nobody works on
+            for run in runs:  # otherwise `keep` would hold runs that this worker does not answer
                 self.release(run)
             raise
         return runs
 
     async def keep(self) -> None:
-        """Say that this worker lives: call it at least three times in `takeover_s`.
+        """Keep this worker's requests from being taken over. Call it three times in `takeover_s`.
 
-        Only what is still ours is claimed, so that a run that was taken over stays where it is.
+        It claims only requests that this worker still has. A run that was taken over stays with its
+        new worker.
 
         Raises:
             BackendUnavailableError, ConfigurationError: as for `take`.
@@ -109,7 +114,7 @@ class RunQueue:
             await self._asking(lambda: self._claim(ids))
 
     async def drop(self, run: Run) -> None:
-        """Take a request off the queue.
+        """Remove the request of a run from the queue.
 
         Raises:
             BackendUnavailableError, ConfigurationError: as for `take`; call again.
@@ -118,14 +123,15 @@ class RunQueue:
         self.release(run)
 
     def release(self, run: Run) -> None:
-        """Work on a run no more (it was lost, or can't be finished); somebody else may."""
+        """Stop working on a run that was lost or can't be finished. Another worker may take it."""
         self._active.pop(run.id, None)
 
     async def aclose(self) -> None:
         """Give unfinished requests back, so that other workers take them at once.
 
         Raises:
-            BackendUnavailableError, ConfigurationError: as for `take`; they take them later.
+            BackendUnavailableError, ConfigurationError: as for `take`. The other workers take the
+                requests after `takeover_s` then.
         """
         self._active.clear()
         mine = await self._asking(self._pending)
@@ -190,12 +196,12 @@ class RunQueue:
     async def _delete(self, id: str) -> None:
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.xack(self._requests, self._group, id)
-            # Nobody reads a request again, so the stream stays as short as the work that is left.
+            # A finished request is not read again, so it is deleted to keep the stream short.
             pipe.xdel(self._requests, id)
             await pipe.execute()
 
     async def _asking(self, ask: Callable[[], Awaitable[_T]]) -> _T:
-        """Ask Redis; make the group if there is none (at first, or after everything was lost)."""
+        """Ask Redis. If the consumer group does not exist, make it and ask again."""
         try:
             try:
                 return await ask()
@@ -209,7 +215,7 @@ class RunQueue:
 
     async def _make_group(self) -> None:
         try:
-            # From 0, not from the end: what was asked for before the first worker came is answered.
+            # From 0, not from the end: requests older than the first worker are answered, too.
             await self._redis.xgroup_create(self._requests, self._group, id="0", mkstream=True)
         except ResponseError as error:
             if not str(error).startswith("BUSYGROUP"):  # another worker was faster

@@ -42,7 +42,7 @@ class SharedReads:
         finally:
             found.waiting -= 1
             if found.task.done() or not found.waiting:
-                if self._reads.get(key) is found:  # whoever comes now reads anew
+                if self._reads.get(key) is found:  # a later caller must read again
                     del self._reads[key]
                 found.task.cancel()
 

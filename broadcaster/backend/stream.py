@@ -1,7 +1,4 @@
-"""One Redis stream, as the tailer and the replayer read it: four questions and a decoder.
-
-Part of `backend`.
-"""
+"""Reads of one Redis stream for the tailer and the replayer, and a decoder. Part of `backend`."""
 
 from __future__ import annotations
 
@@ -32,17 +29,17 @@ _LOG_EVERY_S = 5.0
 
 
 def id_of(row: Row) -> EventId:
-    """The id of an entry."""
+    """Return the id of an entry."""
     return EventId.of_entry(row[0])
 
 
 class Info(NamedTuple):
-    """What matters of `XINFO STREAM`; all zero for a stream that does not exist.
+    """Some fields of `XINFO STREAM`; all zero for a stream that does not exist.
 
     Attributes:
         last: the greatest id that was ever added.
-        added: how many entries were ever added; -1 where Redis (before 7.0) does not count them.
-        length: how many entries there are.
+        added: the number of entries ever added; -1 if Redis (before 7.0) does not count them.
+        length: the number of entries now.
     """
 
     last: EventId = ZERO
@@ -51,15 +48,15 @@ class Info(NamedTuple):
 
     @property
     def whole(self) -> bool:
-        """Nothing was ever removed."""
+        """Return True if no entry was ever removed."""
         return self.added == self.length
 
 
 class RedisStream:
     """Reads one stream. All methods raise redis-py's errors.
 
-    Where something else is under its key, ranges are empty, as they are if there is nothing: its
-    entries are gone. `wait_after` and `info` tell what is the matter.
+    If its key holds a value of another type, ranges are empty, as for a key that does not exist.
+    `wait_after`, `read_on` and `info` raise the error of Redis then.
     """
 
     def __init__(self, client: AsyncClient, redis_key: str) -> None:
@@ -71,21 +68,21 @@ class RedisStream:
 
     @property
     def connections(self) -> int:
-        """How many connections have been made; redis-py replaces a closed one without a word."""
+        """Return the number of connections made so far. redis-py replaces closed ones silently."""
         made: int = self._connection_class.made
         return made
 
     async def wait_after(self, position: EventId, count: int, block_s: float) -> list[Row]:
-        """The entries after a position; waits up to `block_s` for the first one."""
+        """Return the entries after a position; wait up to `block_s` for the first one."""
         streams = {self.redis_key: str(position)}
         rows: list[Row] = await self._client.xread(streams, count=count, block=int(block_s * 1000))
         return rows
 
     async def read_on(self, head: EventId, count: int, block_s: float) -> tuple[list[Row], bool]:
-        """The entries after one, as `wait_after`, and whether that one was still there then.
+        """Return the entries after the head, as `wait_after`, and True if the head still exists.
 
-        Both questions go in one write: Redis answers a connection's commands in order, the second
-        one not before the first has unblocked. That halves the cost of following a stream.
+        Both commands go in one write, which halves the cost of following a stream. Redis answers a
+        connection's commands in order, so the second one is executed after the first has unblocked.
         """
         if isinstance(self._client, redis.asyncio.cluster.RedisCluster):
             # Its pipelines cost more than the round trip that they save.
@@ -107,22 +104,22 @@ class RedisStream:
     async def from_on(
         self, position: EventId, last: EventId | None = None, count: int | None = None
     ) -> list[Row]:
-        """The entries from a position on, that of the position itself included."""
+        """Return the entries from a position on, oldest first, with that of the position."""
         end = "+" if last is None else str(last)
         return await _rows(self._client.xrange(self.redis_key, str(position), end, count=count))
 
     async def back_from(self, position: EventId, count: int) -> list[Row]:
-        """The entries from a position back, newest first, that of the position included."""
+        """Return the entries from a position back, newest first, with that of the position."""
         return await _rows(self._client.xrevrange(self.redis_key, str(position), "-", count=count))
 
     async def info(self) -> Info:
-        """What Redis counts."""
+        """Return the counts of Redis; all zero if the stream does not exist."""
         try:
             info = await self._client.xinfo_stream(self.redis_key)
         except ResponseError as error:
             if "no such key" in str(error):
-                # Its traceback has a frame of redis-py's that has it: a tailer asks every second,
-                # and all of it would wait for the garbage collector.
+                # Break the reference cycle: error → traceback → frame of redis-py's → error. A
+                # tailer asks every second, so many would wait for the garbage collector.
                 error.__traceback__ = None
                 return Info()
             raise
@@ -140,11 +137,11 @@ async def _rows(reply: Awaitable[list[Row]]) -> list[Row]:
 
 
 class Decoder:
-    """Rows to frames; what can't be sent is counted, logged at a bounded rate and passed over.
+    """Makes frames of rows. Entries that can't be sent are counted, and logged at a bounded rate.
 
     Attributes:
-        frames: events encoded, each once.
-        malformed: entries passed over.
+        frames: the number of encoded events, each counted once.
+        malformed: the number of entries that can't be sent.
     """
 
     def __init__(self, redis_key: str, max_event_bytes: int) -> None:
@@ -155,7 +152,7 @@ class Decoder:
         self._logged_at = -_LOG_EVERY_S
 
     def decode(self, rows: Sequence[Row]) -> list[Frame]:
-        """Make the frames of rows, in their order, one for each."""
+        """Return one frame for each row, in order. A malformed entry's frame has no bytes."""
         malformed = self.malformed
         frames = frames_of(rows, self.max_event_bytes, self._note)
         self.frames += len(frames) - (self.malformed - malformed)

@@ -1,4 +1,4 @@
-"""Events and a state of the caller's own, written in one `MULTI`. Part of `backend`."""
+"""Transactions: events and the caller's own state in one `MULTI`. Part of `backend`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from broadcaster.core.event import EventId
 
 
 class Transaction:
-    """What `Publisher.transaction` gives: events and commands that are executed together.
+    """Events and commands that are executed together; see `Publisher.transaction`.
 
     Attributes:
         redis: the pipeline, for the caller's own commands.
@@ -21,7 +21,13 @@ class Transaction:
     """
 
     def __init__(self, commands: Commands, pipe: Any, *, queues: bool) -> None:
-        """Wrap a pipeline that is in its `MULTI` already (`queues`), or watches keys."""
+        """Wrap a pipeline.
+
+        Args:
+            commands: makes the command of an event.
+            pipe: the pipeline of redis-py.
+            queues: True if it queues commands already; False while it watches keys.
+        """
         self.redis = pipe
         self.ids: list[EventId] = []
         self._commands = commands
@@ -29,7 +35,7 @@ class Transaction:
         self._positions: list[int] = []
 
     def multi(self) -> None:
-        """Queue all commands from here on, after having read what is watched."""
+        """End the reading of watched keys: queue all commands from here on."""
         if not self._queues:
             self.redis.multi()
             self._queues = True
@@ -40,8 +46,8 @@ class Transaction:
         """Queue an event; arguments as for `Publisher.publish`.
 
         Raises:
-            UnknownChannelError, InvalidEventError: as for `Publisher.publish`. Let it leave the
-                block, and nothing is written.
+            UnknownChannelError, InvalidEventError: as for `Publisher.publish`. If the error leaves
+                the block, nothing is written.
         """
         command = self._commands.xadd((channel, type, key, data))
         self.multi()
@@ -56,7 +62,7 @@ class Transaction:
 async def transaction(
     client: AsyncClient, commands: Commands, watch: Sequence[str]
 ) -> AsyncIterator[Transaction]:
-    """Run a block and execute what it queued; see `Publisher.transaction`."""
+    """Run a block and execute its queued commands; see `Publisher.transaction`."""
     doing = "publish in a transaction"
     with translating(doing, OF_REDIS_PY):
         async with client.pipeline(transaction=True) as pipe:

@@ -33,7 +33,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "sharing: a new caller joins a read that was cancelled",
         _SHARING,
-        """                if self._reads.get(key) is found:  # whoever comes now reads anew
+        """                if self._reads.get(key) is found:  # a later caller must read again
                     del self._reads[key]
 """,
         "",
