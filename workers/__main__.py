@@ -106,7 +106,7 @@ def recommendations(
 def _run(
     name: str, place: dict[str, str | None], life: Life, make: Callable[[Publisher], Worker]
 ) -> None:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until `run_worker` listens to it
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until `run_worker` handles it
 
     async def run() -> None:
         async with _publisher(name, **place) as publisher:
@@ -120,12 +120,12 @@ def _run(
 
 
 def _publisher(channel: str, redis_url: str | None, config: str | None) -> Publisher:
-    """A publisher to the Redis and the channels of the nodes' settings."""
+    """Return a publisher with the Redis and the channels of the nodes' settings."""
     settings = load_settings(config, redis_url=redis_url)
     if not settings.redis_url:
         settings = load_settings(config, redis_url=_REDIS_URL)
     publisher = Publisher.of(settings)
-    publisher.stream_of(channel)  # an error now, if these settings have no such channel
+    publisher.stream_of(channel)  # raises now if the settings have no such channel
     return publisher
 
 

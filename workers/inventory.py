@@ -1,4 +1,4 @@
-"""The inventory worker: sells, restocks and reprices pets. Any number may run at a time."""
+"""The inventory worker: sells, restocks and reprices pets. Several may run at the same time."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Inventory:
         self._random = random.Random(seed)
 
     async def run(self, life: Life) -> None:
-        """Change something at each tick until the life is over."""
+        """Publish one change at each tick until the life is over."""
         await life.repeat(self.step)
 
     async def step(self) -> bool:
-        """Publish one change.
+        """Publish one change. Return True.
 
         Raises:
-            BackendUnavailableError: Redis is away; the change may be written with its event.
+            BackendUnavailableError: Redis is away. The change and its event may be written or not.
         """
         pet = self._random.choice(PETS)
         if self._random.random() < _STOCK_SHARE:
@@ -45,6 +45,6 @@ class Inventory:
         return stock - self._random.randint(1, min(3, stock))
 
     def _new_cents(self, list_cents: int, cents: int) -> int:
-        """A price around the list price, different from the present one."""
+        """Return a price near the list price, different from the present price."""
         new_cents = round(list_cents * self._random.uniform(0.8, 1.2))
         return new_cents if new_cents != cents else cents + 1

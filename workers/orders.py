@@ -1,6 +1,6 @@
-"""The orders worker: places orders and walks each to its end.
+"""The orders worker: places orders and moves each to its end.
 
-| the order is at        | it goes to                                              |
+| status of the order    | next step                                               |
 |------------------------|---------------------------------------------------------|
 | (nothing)              | `payment_processing`; takes its pet out of stock        |
 | `payment_processing`   | `payment_confirmed`; cancelled if there was no pet      |
@@ -8,10 +8,10 @@
 | `preparing_shipment`   | shipped                                                 |
 | any of them            | cancelled, if that is its fate; the pet comes back      |
 
-What an order is at is kept in Redis and written in one `MULTI` with the event; nothing is kept in
-the worker. So orders survive its restart, and several workers share them. Orders and inventory are
-two slots of a Cluster: what an order does to the stock is a step of its own, which `Store` does
-once however often it is asked, and which is asked for before the order goes on.
+The status of an order is stored in Redis, in one `MULTI` with its event. The worker itself stores
+nothing. So orders survive its restart, and several workers share them. On a Cluster, orders and
+inventory lie in two slots. So a change of the stock is a separate step, which comes before the
+order moves on. `Store` makes it once, however often it is asked.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .store import PETS, Store
 
 CHANNEL = "orders"
 OPEN = f"{{{CHANNEL}}}:open"
-"""The hash of orders that are not complete: order id to `[status, pet id, where cancelled]`."""
+"""The hash of open orders. It maps an order's id to `[status, pet id, status where cancelled]`."""
 STATUSES = ("payment_processing", "payment_confirmed", "preparing_shipment")
 _CANCELLED_SHARE = 0.1
 _PLACED_SHARE = 0.3
@@ -46,14 +46,14 @@ class Orders:
         self._random = random.Random(seed)
 
     async def run(self, life: Life) -> None:
-        """Do a step of some order at each tick until the life is over."""
+        """Take one step of a random order at each tick until the life is over."""
         await life.repeat(self.step)
 
     async def step(self) -> bool:
-        """Place an order or move one on; returns whether an event was published.
+        """Place an order or move one on. Return True if an event was published.
 
         Raises:
-            BackendUnavailableError: Redis is away; the step may be written with its event.
+            BackendUnavailableError: Redis is away. The step and its event may be written or not.
         """
         with self._publisher.commands() as redis:
             open_orders = sorted(await redis.hkeys(OPEN))
@@ -64,7 +64,7 @@ class Orders:
         return await self._advance(self._random.choice(open_orders).decode())
 
     async def _place(self) -> None:
-        # From the clock as well, so that a worker with the same seed makes no order twice.
+        # The id contains the time, so that a worker with the same seed does not repeat an id.
         order_id = f"{time.time_ns() // 1_000_000:x}{self._random.getrandbits(16):04x}"
         pet_id = self._random.choice(PETS).id
         cancelled = self._random.random() < _CANCELLED_SHARE
@@ -79,7 +79,7 @@ class Orders:
         if stored is None:  # another worker completed it meanwhile
             return False
         status, pet_id, fate = orjson.loads(stored)
-        # Asked again at each step: a worker may have died between the order and its pet.
+        # Repeated at each step, because a worker may have died between placing and holding.
         shippable = await self._store.hold(order_id, pet_id) and fate != status
         last = not shippable or status == STATUSES[-1]
         if last:
@@ -93,7 +93,7 @@ class Orders:
                 else:
                     following = STATUSES[STATUSES.index(status) + 1]
                     _go_to(transaction, order_id, following, pet_id, fate)
-        except ConflictError:  # some order was moved meanwhile: perhaps this one
+        except ConflictError:  # another worker has moved an order, perhaps this one
             return False
         return True
 
@@ -101,7 +101,7 @@ class Orders:
 def _go_to(
     transaction: Transaction, order_id: str, status: str, pet_id: str, fate: str | None
 ) -> None:
-    # The order's id is the key, which is not on the wire: whoever follows all orders needs it here.
+    # The key is the order's id, but a key is not sent to clients. So the data has the id too.
     data = {"orderId": order_id, "status": status, "timestamp": _timestamp()}
     transaction.publish(CHANNEL, type="status", key=order_id, data=data)
     transaction.redis.hset(OPEN, order_id, orjson.dumps([status, pet_id, fate]))
@@ -117,5 +117,5 @@ def _complete(transaction: Transaction, order_id: str, *, shipped: bool) -> None
 
 
 def _timestamp() -> str:
-    """Now, as RFC 3339 in UTC with milliseconds."""
+    """Return the present time as RFC 3339, in UTC with milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,7 +1,7 @@
-"""The recommendations worker: answers requests with one pet after the other, the best left first.
+"""The recommendations worker: answers each request with several pets, the best one first.
 
-Taking requests, taking over what a dead worker left and publishing each piece once is the work of
-`broadcaster.RunQueue`; here is what the pieces are, and how many runs go on at a time.
+`broadcaster.RunQueue` takes requests, takes over the runs of dead workers, and publishes each piece
+once. This module makes the pieces, and limits how many runs are answered at a time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PLENTY = 10
 
 
 class Recommendation(NamedTuple):
-    """A pet, how well it suits (0 to 1), and why."""
+    """A pet, how well it suits the user (0 to 1), and why."""
 
     pet: Pet
     score: float
@@ -41,10 +41,10 @@ class Recommendations:
     """Publishes `recommendation` events and a `complete` for each request."""
 
     def __init__(self, publisher: Publisher, *, takeover_s: float = 15.0) -> None:
-        """Join the workers of the channel; nothing is taken before `run`.
+        """Create the queue. No request is taken before `run`.
 
         Args:
-            publisher: what to publish with.
+            publisher: publishes the events. The caller closes it.
             takeover_s: seconds after which the requests of a silent worker go to another one.
         """
         self._store = Store(publisher)
@@ -53,7 +53,7 @@ class Recommendations:
         self._runs: set[asyncio.Task[None]] = set()
 
     async def run(self, life: Life) -> None:
-        """Answer requests until the life is over; finish begun ones unless told to stop."""
+        """Answer requests until the life is over. Finish begun ones, unless asked to stop."""
         keeping = asyncio.create_task(self._keep(life))
         try:
             while not life.over:
@@ -65,7 +65,7 @@ class Recommendations:
             for task in self._runs:
                 task.cancel()
             await asyncio.gather(keeping, *self._runs, return_exceptions=True)
-            # Without it the others take our requests over all the same, only later.
+            # Hand our requests over now. Without this, other workers take them over later.
             with suppress(TimeoutError, BackendUnavailableError):
                 async with asyncio.timeout(_CLOSE_S):
                     await self._queue.aclose()
@@ -81,7 +81,7 @@ class Recommendations:
             task.add_done_callback(self._runs.discard)
 
     async def _keep(self, life: Life) -> None:
-        """Tell the others that we live, also while a slow run publishes nothing."""
+        """Keep our runs, so that no other worker takes them over while a slow run is silent."""
         while not life.stopping:
             await life.sleep(self._keep_s)
             await life.patiently(self._queue.keep)
@@ -121,7 +121,7 @@ class Recommendations:
 
 
 def recommendation(user_id: str, pet: Pet) -> Recommendation:
-    """How well a pet suits a user, from a taste and a budget that follow from the user's id."""
+    """Rate a pet for a user. The user's taste and budget are derived from the user's id."""
     taste = hashlib.blake2b(user_id.encode(), digest_size=len(_SPECIES) + 1).digest()
     liking = taste[_SPECIES.index(pet.species)] / 255
     budget_cents = _MAX_CENTS * (taste[-1] + 1) / 256

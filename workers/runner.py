@@ -1,7 +1,7 @@
-"""What all workers share: their pace, waiting for Redis, showing progress, and stopping.
+"""Shared by all workers: their pace, waiting for Redis, showing progress, and stopping.
 
-A worker has `async run(life)`: it works until `life.over`, goes through `life.patiently` for
-whatever needs Redis, and reports what it announced. Nothing here knows pets.
+A worker has a method `async run(life)`. It works until `life.over`, calls Redis only through
+`life.patiently`, and counts its events in `life.announced`. This module does not know pets.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ logger = logging.getLogger("workers")
 
 REPORT_S = 5.0
 GRACE_S = 3.0
-"""Seconds from the signal to stop until work that waits for Redis is cut off."""
+"""Seconds from the stop signal until work that still waits for Redis is cancelled."""
 _BACKOFF_MIN_S = 0.1
 _BACKOFF_MAX_S = 5.0
 _T = TypeVar("_T")
 
 
 class Worker(Protocol):
-    """What `run_worker` runs."""
+    """A worker, as `run_worker` runs it."""
 
     async def run(self, life: Life) -> None:
         """Work until `life.over`."""
 
 
 class Life:
-    """The time of a worker: how fast, how much, until when.
+    """How fast a worker works, how much, and until when.
 
     Attributes:
-        announced: events that are published.
+        announced: number of published events.
     """
 
     def __init__(self, rate: float, count: int | None = None) -> None:
@@ -51,7 +51,7 @@ class Life:
 
         Args:
             rate: events per second.
-            count: events after which the work is done; None never ends.
+            count: number of events after which the work is done; None is no limit.
         """
         self.rate = rate
         self.count = count
@@ -60,12 +60,12 @@ class Life:
 
     @property
     def over(self) -> bool:
-        """Whether to begin nothing more."""
+        """True if the worker should begin nothing more."""
         return self._stopping.is_set() or (self.count is not None and self.announced >= self.count)
 
     @property
     def stopping(self) -> bool:
-        """Whether to leave off even what is begun."""
+        """True if the worker should stop even what it has begun."""
         return self._stopping.is_set()
 
     def stop(self) -> None:
@@ -73,7 +73,7 @@ class Life:
         self._stopping.set()
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep, but not beyond `stop`."""
+        """Sleep, but wake early when `stop` is called."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
@@ -81,8 +81,7 @@ class Life:
     async def ticks(self) -> AsyncIterator[None]:
         """Yield `rate` times a second until the life is over.
 
-        Time lost to a slow Redis is made up for, up to a second of it; after a longer outage no
-        flood follows.
+        Up to one second that a slow Redis cost is made up for. So a longer outage causes no flood.
         """
         due_s = time.monotonic()
         while not self.over:
@@ -93,18 +92,19 @@ class Life:
                 await self.sleep(due_s - now_s)
 
     async def repeat(self, step: Callable[[], Awaitable[bool]]) -> None:
-        """Do a step at each tick until the life is over; those that published are counted."""
+        """Take a step at each tick until the life is over. Count the steps that return True."""
         async for _ in self.ticks():
             if await self.patiently(step):
                 self.announced += 1
 
     async def patiently(self, action: Callable[[], Awaitable[_T]]) -> _T | None:
-        """Do what needs Redis; while it is away, wait, say so and do it again.
+        """Run an action that needs Redis. While Redis is away, log that, wait, and run it again.
 
         Args:
-            action: something that may be done again when it is unknown whether it was done.
+            action: the action. It must be safe to repeat if its outcome is unknown.
 
-        Returns what the action returned, or None when asked to stop meanwhile.
+        Returns:
+            The result of the action; None if the worker was asked to stop meanwhile.
         """
         failures = 0
         while True:
@@ -125,10 +125,12 @@ class Life:
 
 
 async def run_worker(worker: Worker, life: Life) -> None:
-    """Run a worker until it is done, or SIGTERM or SIGINT; the caller's task is not cancelled.
+    """Run a worker until it is done, or until SIGTERM or SIGINT asks it to stop.
+
+    A signal does not cancel the caller's task.
 
     Raises:
-        Exception: what the worker raised.
+        Exception: any exception of the worker.
     """
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -139,7 +141,8 @@ async def run_worker(worker: Worker, life: Life) -> None:
     try:
         await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
         await asyncio.wait({work}, timeout=GRACE_S)
-        # What is cut off is written as a whole or not at all, and found in Redis later.
+        # A cancelled step is written completely or not at all. Later the worker reads from Redis
+        # which of the two.
         work.cancel()
         with suppress(asyncio.CancelledError):
             await work
@@ -150,7 +153,7 @@ async def run_worker(worker: Worker, life: Life) -> None:
 
 @contextmanager
 def showing_progress(name: str, life: Life) -> Iterator[None]:
-    """Show what is announced: a progress bar on a terminal, else a log line every few seconds."""
+    """Show the published events: a bar on a terminal, otherwise a log line every 5 s."""
     console = Console(stderr=True)
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
     if console.is_terminal:

@@ -1,8 +1,8 @@
-"""The pets: a fixed catalogue, and stocks and prices that live in Redis.
+"""The pets: a fixed catalogue, with stocks and prices in Redis.
 
-Every change is written in one `MULTI` with its event, after reading under `WATCH`. So per pet each
-old value is the last new one, however many workers change it at a time and wherever one is killed.
-All keys carry the hash tag `{inventory}`: on Cluster they are in the slot of the stream.
+A change reads under `WATCH`, then writes in one `MULTI` with its event. So for each pet, an event's
+old value is the new value of the event before it, even if several workers change it or one is
+killed. All keys have the hash tag `{inventory}`, so on Cluster they lie in the stream's slot.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _T = TypeVar("_T")
 
 
 class Pet(NamedTuple):
-    """A pet of the catalogue, or as it is now.
+    """A pet, as in the catalogue or with its present stock and price.
 
     Attributes:
         id: eight hexadecimal digits; the key of its events.
-        stock: how many there are.
-        cents: its price.
+        stock: number of pets in stock.
+        cents: price in cents.
     """
 
     id: str
@@ -47,23 +47,23 @@ PETS = (
     Pet("0237b61e", "Lotus", "turtle", 14, 8_900),
     Pet("0244fca9", "Mochi", "hamster", 25, 2_150),
 )
-"""What the store starts with; a pet that Redis knows nothing of is as it is here."""
+"""The catalogue. A pet has these values until Redis has others."""
 _BY_ID = {pet.id: pet for pet in PETS}
 
 
 class Store:
-    """The pets as they are now. Any number of stores may work on the same Redis.
+    """The present stocks and prices. Several stores may work on the same Redis.
 
-    Every method may be called again after a `BackendUnavailableError`: it reads before it writes,
-    and an order takes its pet once.
+    Every method may be called again after a `BackendUnavailableError`, because it reads before it
+    writes. An order takes its pet once.
     """
 
     def __init__(self, publisher: Publisher) -> None:
-        """Use a publisher for events and state alike."""
+        """Use a publisher for both events and state."""
         self._publisher = publisher
 
     async def pets(self) -> list[Pet]:
-        """All pets as they are now.
+        """Return all pets with their present stock and price.
 
         Raises:
             BackendUnavailableError: Redis is away.
@@ -79,8 +79,8 @@ class Store:
         """Set a stock and publish a `stock-change`.
 
         Args:
-            pet_id: whose stock.
-            decide: the new stock for the present one; may be called several times.
+            pet_id: id of the pet.
+            decide: returns the new stock for the present stock. May be called several times.
 
         Raises:
             BackendUnavailableError: Redis is away.
@@ -94,7 +94,7 @@ class Store:
         await _retried(attempt)
 
     async def change_price(self, pet_id: str, decide: Callable[[int], int]) -> None:
-        """Set a price and publish a `price-change`; arguments as for `change_stock`, in cents."""
+        """Set a price and publish a `price-change`. As `change_stock`, but in cents."""
 
         async def attempt() -> None:
             async with self._publisher.transaction(_key(pet_id)) as transaction:
@@ -110,8 +110,9 @@ class Store:
     async def hold(self, order_id: str, pet_id: str) -> bool:
         """Take a pet out of stock for an order, once.
 
-        Returns whether the order has it or had it until it was sold: False if there was none when
-        it first asked, or if it was given back.
+        Returns:
+            True if the order holds the pet or has sold it. False if there was none in stock at the
+            first call, or if the pet was given back.
 
         Raises:
             BackendUnavailableError: Redis is away.
@@ -129,14 +130,14 @@ class Store:
                     _write_stock(transaction, old, old.stock - 1)
                     transaction.redis.set(holding, "held")
                 else:
-                    # Remembered, so that another worker of the same order decides alike.
+                    # Stored, so that another worker decides the same for this order.
                     transaction.redis.set(holding, "refused", ex=_CLOSED_S)
                 return old.stock > 0
 
         return await _retried(attempt)
 
     async def close(self, order_id: str, pet_id: str, *, give_back: bool) -> None:
-        """End what an order holds: the pet is sold, or comes back into stock, once.
+        """End the hold of an order, once: the pet is sold, or comes back into stock.
 
         Raises:
             BackendUnavailableError: Redis is away.
@@ -150,7 +151,7 @@ class Store:
                 transaction.multi()
                 if give_back and state == b"held":
                     _write_stock(transaction, old, old.stock + 1)
-                # Kept for a while: a worker that lags behind, or takes over, must not hold it anew.
+                # Kept for a day, so that a worker that is late can't hold the pet again.
                 transaction.redis.set(holding, "returned" if give_back else "sold", ex=_CLOSED_S)
 
         await _retried(attempt)
@@ -183,7 +184,7 @@ def _write_stock(transaction: Any, old: Pet, stock: int) -> None:
 
 
 async def _retried(attempt: Callable[[], Awaitable[_T]]) -> _T:
-    """Repeat what somebody else's change has spoilt: that one got ahead, so there is progress."""
+    """Repeat an attempt until no other change conflicts. Each conflict means others progress."""
     while True:
         try:
             return await attempt()

@@ -48,15 +48,15 @@ class Node:
         channels: all channels, by name.
         name: name of this process among all nodes that use the same Redis.
         hub: holds the windows and the subscribers, and fans out.
-        meters: what is counted here.
-        log: where its streams are.
+        meters: counters of this node.
+        log: reads its streams.
         policy: decides what a caller may do.
-        draining: its responses are being ended.
-        health: whether it is well.
-        registry: which nodes there are.
-        metrics: its figures.
-        pump: from the log to the hub.
-        questions: the way of subscribers to the log.
+        draining: True once its responses are being ended.
+        health: knows whether the node is ready.
+        registry: knows the live nodes.
+        metrics: renders the metrics.
+        pump: moves changes from the log to the hub.
+        questions: asks the log for subscribers.
     """
 
     def __init__(

@@ -119,7 +119,7 @@ class Answers:
         return Response(figures, headers=headers)
 
     async def channels(self, request: Request) -> Response:
-        """All channels that the caller may see."""
+        """Answer with a description of every channel that the caller may see."""
         names = list(self._node.channels)
         if self._node.policy is not public:
             decisions = await access.described(self._node.policy, request.scope, names)
