@@ -1,15 +1,18 @@
 """Fans Redis Streams out to browsers over Server-Sent Events, on as many nodes as you like.
 
-The layers, lowest first; each imports only those below it:
+The layers, lowest first. Each one imports only layers below it:
 
-* `errors`: what can go wrong, for users of any layer; `version`: `__version__`;
-* `core`: decides. No I/O, no clock, no await;
-* `backend`: talks to Redis. `web`: talks ASGI. Neither knows the other;
-* `app`: joins them, and `cli` starts them.
+* `errors` has the public errors, and `version` has `__version__`.
+* `core` decides. It has no I/O, no clock and no await.
+* `settings` reads the configuration.
+* `backend` talks to Redis, `web` talks ASGI, `client` is the Python client. None of these three
+  imports another one of them.
+* `node` runs the parts of one node.
+* `app` joins all of them, and `commands` has the command line.
 
-To read the code, begin with core/event.py, core/window.py, core/hub.py and app.py. Everything that
-is listed in `__all__` is public; nothing else is. Names are loaded when they are first used: a
-producer never imports a web server, and a script that needs only an error imports no Redis client.
+To read the code, begin with core/event.py, core/window.py, core/hub.py and app.py. Only the names
+in `__all__` are public. Each name is loaded at its first use. So a producer never imports a web
+server, and a script that needs only an error imports no Redis client.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`python -m broadcaster` is the same as `broadcaster`."""
+"""Makes `python -m broadcaster` run the command `broadcaster`."""
 
 from broadcaster.commands.main import main
 

@@ -1,7 +1,7 @@
 """All public errors, as one tree.
 
-Each message says what was expected and what to do. Nothing here knows a layer; every layer may
-raise these. Errors that never leave the package are in the modules that raise them.
+Each message says what was expected and what to do. Every layer may raise these errors. Errors that
+never leave the package are defined in the modules that raise them.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class BroadcasterError(Exception):
-    """Base of all errors that this package raises on purpose."""
+    """The base of all errors that this package raises on purpose."""
 
 
 class ConfigurationError(BroadcasterError, ValueError):
-    """Settings, a channel definition or a url that can't work, or something Redis will not do."""
+    """Settings, a channel or a url can't work, or Redis refuses a command for good."""
 
 
 class UnknownChannelError(ConfigurationError):
@@ -26,11 +26,11 @@ class UnknownChannelError(ConfigurationError):
 
     Attributes:
         channel: the name.
-        known: the names of the channels that there are, sorted.
+        known: the names of the configured channels, sorted.
     """
 
     def __init__(self, channel: str, known: Iterable[str]) -> None:
-        """Name the channels that there are, and the places where one is configured."""
+        """Make a message that names the configured channels, and where to configure another."""
         self.channel = channel
         self.known = sorted(known)
         super().__init__(
@@ -45,27 +45,28 @@ class BackendUnavailableError(BroadcasterError):
 
 
 class InvalidRequestError(BroadcasterError, ValueError):
-    """A request that would fail again however often it is repeated; becomes a 400."""
+    """The request is wrong and would fail again. The answer is a 400."""
 
 
 class InvalidCursorError(BroadcasterError, ValueError):
-    """A `Last-Event-ID` or a `from` that can't be read."""
+    """A `Last-Event-ID` or a `from` can't be read."""
 
 
 class InvalidEventError(BroadcasterError, ValueError):
-    """What a producer wants to publish could not be delivered as it is (type, key or data)."""
+    """An event could not be delivered to clients, because of its type, key or data."""
 
 
 class PartialPublishError(BroadcasterError):
-    """`publish_many` ended early. `__cause__` is what happened.
+    """`publish_many` ended early. `__cause__` is the error that ended it.
 
     Attributes:
-        ids: one for each event that was sent, in order. None: Redis refused it, or its answer was
-            lost, and it may be in the stream or not. Events after these were not sent.
+        ids: one for each event that was sent, in order. None means that Redis refused the event, or
+            that the answer was lost. In the second case the event may be in the stream. Later
+            events were not sent.
     """
 
     def __init__(self, ids: list[EventId | None], cause: BaseException) -> None:
-        """Count what was published."""
+        """Make a message with the number of published events."""
         self.ids = ids
         stored = sum(id is not None for id in ids)
         super().__init__(f"{stored} events were published and {len(ids) - stored} not for certain "
@@ -73,15 +74,15 @@ class PartialPublishError(BroadcasterError):
 
 
 class ConflictError(BroadcasterError):
-    """A watched key was changed by somebody else; nothing was written. Read again and retry."""
+    """Another client changed a watched key, so nothing was written. Read again and retry."""
 
 
 class RunLostError(BroadcasterError):
-    """Another worker took the run over; this one must not go on with it."""
+    """Another worker has taken the run over. This worker must not go on with it."""
 
 
 class StreamRefusedError(BroadcasterError):
-    """The server will not serve this stream, however often it is asked.
+    """The server refuses this event stream, and would refuse it again.
 
     Attributes:
         status: the HTTP status.
@@ -89,7 +90,7 @@ class StreamRefusedError(BroadcasterError):
     """
 
     def __init__(self, status: int, detail: str) -> None:
-        """Say what the server said."""
+        """Make a message of the server's explanation and the status."""
         self.status = status
         self.detail = detail
         super().__init__(f"{detail} (HTTP status {status})")

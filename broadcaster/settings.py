@@ -1,4 +1,7 @@
-"""What an operator can set: one frozen object. Flags win over environment, TOML and defaults."""
+"""The settings of a node, in one frozen object.
+
+Flags win over environment variables, these over the TOML file, and that over the defaults.
+"""
 
 from __future__ import annotations
 
@@ -119,10 +122,10 @@ class Settings(BaseSettings):
     )
 
     def require_redis_url(self) -> str:
-        """Where Redis is.
+        """Return the url of Redis.
 
         Raises:
-            ConfigurationError: it is not set.
+            ConfigurationError: `redis_url` is not set.
         """
         if not self.redis_url:
             raise ConfigurationError(
@@ -144,7 +147,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _share_defaults(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Give the node's bounds to every channel that sets none of its own."""
+        """Fill in the node's bounds in each channel that sets none of its own."""
         shared = {name: values[name] for name in BOUNDS if name in values}
         if shared:
             values = {**values, "channels": with_bounds(values.get("channels"), shared)}
@@ -167,7 +170,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags, then environment, then the TOML file."""
+        """Return the sources, the winning one first: flags, environment, the TOML file."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
 
@@ -175,11 +178,12 @@ def load_settings(config: str | Path | None = None, **flags: Any) -> Settings:
     """Read the settings.
 
     Args:
-        config: a TOML file; else the one that `BROADCASTER_CONFIG` names, else none.
-        flags: settings that win over all others; None is "not given".
+        config: a TOML file. None takes the one that `BROADCASTER_CONFIG` names, if any.
+        flags: settings that win over all others; None means "not given".
 
     Raises:
-        ConfigurationError: names each setting that can't work, and why.
+        ConfigurationError: a setting can't work, or the file can't be read. The message names each
+            such setting, and the reason.
     """
     config = config or os.environ.get(PREFIX + "CONFIG")
     if config and not Path(config).is_file():
@@ -199,7 +203,7 @@ def load_settings(config: str | Path | None = None, **flags: Any) -> Settings:
 
 
 def unknown_variables() -> list[str]:
-    """`BROADCASTER_…` variables of the environment that are no setting."""
+    """Return the `BROADCASTER_…` variables of the environment that are no setting, sorted."""
     known = {PREFIX + name.upper() for name in Settings.model_fields} | {PREFIX + "CONFIG"}
     return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
 

@@ -1,8 +1,8 @@
-"""What a log of streams is asked, what it answers, and how it changes: values only. Pure.
+"""The questions, answers and changes of a log of streams: values only. Pure.
 
-A log has two halves. The live half tells each `Change` of a stream as it happens. The past half
-answers a `Question` about one stream. `core.resume` and `core.opening` ask, and are answered
-whenever the log gets to it. `backend.log` has the interface, and two logs.
+A log has two halves. The live half yields each `Change` of a stream as it happens. The past half
+answers a `Question` about one stream. `core.resume` and `core.opening` ask the questions, and the
+answers may come at any later time. `backend.log` has the interface and the log in Redis.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Entry:
 class Exists:
     """Is there an entry at a position, or just after it? Answer: `bool`.
 
-    Where no id fits between a position and an entry, the entry proves the position.
+    If no id fits between a position and an entry, the entry proves the position.
 
     Attributes:
         position: that a client claims to have read to.
@@ -59,7 +59,7 @@ class Exists:
 
 @dataclass(frozen=True, slots=True)
 class PageAfter:
-    """What follows a position, and is that provably everything? Answer: `Past`.
+    """Which entries follow a position, and is that provably all of them? Answer: `Past`.
 
     Attributes:
         position: before the first entry of the page.
@@ -70,13 +70,13 @@ class PageAfter:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Ask the workers of a channel to produce for a key. Answer: the `EventId` that names the run.
+    """Which run do the workers start for a key? Answer: the `EventId` that names the run.
 
-    Unlike the others it writes, so it is never shared among clients and never asked twice.
+    Unlike the other questions it writes. So it is never shared among clients, and never repeated.
 
     Attributes:
         requests: the Redis key of the stream of requests.
-        key: what is asked for.
+        key: the key that the run is for.
     """
 
     requests: str
@@ -84,12 +84,12 @@ class Request:
 
 
 class Past(NamedTuple):
-    """A page of what follows a position.
+    """A page of the entries after a position.
 
     Attributes:
         frames: in order.
         end: the id of the last entry that was read; the position itself if there was none.
-        proven: nothing between the position and `end` has been removed.
+        proven: True if no entry between the position and `end` was removed.
     """
 
     frames: list[Frame]
@@ -102,7 +102,7 @@ Answer: TypeAlias = EventId | Frame | Past | bool | None
 
 
 class Batch(NamedTuple):
-    """What follows the head, in order. Nothing was missed before it.
+    """The entries right after the head, in order. None between them and the head was missed.
 
     Attributes:
         frames: newer than the head.
@@ -112,22 +112,22 @@ class Batch(NamedTuple):
 
 
 class Rewind(NamedTuple):
-    """The stream's history has changed after a position, and goes on from there.
+    """The stream's history has changed after a position, for instance by a failover.
 
     Attributes:
-        position: the newest one that both histories have.
+        position: the newest position that both histories have.
     """
 
     position: EventId
 
 
 class Restart(NamedTuple):
-    """Nothing joins what came before: begin again at a position.
+    """The stream does not join the window any more: begin again at a position.
 
     Attributes:
         floor: the position.
-        frames: what follows it, in order.
-        complete: the log retains nothing older.
+        frames: the frames after it, in order.
+        complete: True if the log retains nothing older.
     """
 
     floor: EventId
