@@ -1,4 +1,4 @@
-"""Workloads of clients that come, stay and do nothing, or come back; and of a node that starts."""
+"""Workloads of clients that connect, idle or reconnect, and of a node that starts."""
 
 from __future__ import annotations
 

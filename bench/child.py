@@ -33,7 +33,7 @@ class Process:
 
         Args:
             command: a program and its arguments.
-            variables: of its environment, which has no settings of a hub besides.
+            variables: its environment variables. It has no other settings of a hub.
         """
         ours = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
         self._command = command

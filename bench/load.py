@@ -164,7 +164,7 @@ class Clients:
 
 
 def _quantiles(ages: list[int]) -> list[float]:
-    """As many values as stand for the distribution, in order; the last one is the greatest."""
+    """A sorted sample of the distribution. The last value is the greatest."""
     ages.sort()
     count = min(len(ages), _QUANTILES)
     return [ages[(n + 1) * len(ages) // count - 1] / 1e6 for n in range(count)]

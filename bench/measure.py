@@ -50,7 +50,7 @@ class Load:
         events: int = 0,
         ready: str = "",
     ) -> float:
-        """Have so many clients; see `bench.load`.
+        """Connect so many clients. See `bench.load`.
 
         Returns:
             Seconds until the last one was there.

@@ -45,7 +45,7 @@ class Server:
         kind: one of `SERVERS`.
         name: for tables.
         port: of 127.0.0.1.
-        process: the family of processes that is the server, and nothing besides.
+        process: the server's processes, without any others.
         path: where clients read.
         ready: what an answer has in it when the client counts as there.
     """

@@ -39,7 +39,7 @@ _PATH = "/v1/inventory/stream"
 
 
 class Trip(NamedTuple):
-    """What was called, in order.
+    """The calls of one trip, in order.
 
     Attributes:
         name: of the trip.

@@ -115,7 +115,7 @@ class Bench:
         ]
 
     def check_sinks(self) -> None:
-        """See that our nodes have used the sinks that were meant; stops them."""
+        """Stop the hub's nodes, and check that they used the intended sinks."""
         for load in self.loads.values():
             check = getattr(load.server, "check_sink", None)
             if check and load.server.kind != "workers":

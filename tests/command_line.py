@@ -52,7 +52,7 @@ class Running:
         return (await self.line("Listening on ")).split()[2].rstrip(".")
 
     async def ended(self, timeout_s: float = PATIENCE_S) -> int:
-        """Wait for its end and all of its output; returns its status."""
+        """Wait for its end and all of its output. Return its status."""
         async with asyncio.timeout(timeout_s):
             await asyncio.wait(self._readers)
             return await self.process.wait()

@@ -22,8 +22,8 @@ DOWN_AFTER_MS = 1000
 NODE_TIMEOUT_MS = 1000
 _SLOTS = 16384
 _QUICK = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
-# Sentinels and replicas have a user of their own, so that a test can shut them, and nobody else,
-# out. Sentinels would go on as the default user if there were one.
+# Sentinels and replicas have a user of their own, so that a test can shut out
+# only them. Sentinels would go on as the default user if there were one.
 _ALL = ("on", ">pw", "allcommands", "allkeys", "allchannels")
 _USERS = ("--user", "app", *_ALL, "--user", "watcher", *_ALL)
 _SENTINEL = ("--user", "default", "off", "--masteruser", "watcher", "--masterauth", "pw")
@@ -98,7 +98,7 @@ class SentinelSet:
         ask(self.sentinels[0], "SENTINEL", "FAILOVER", SERVICE)
 
     def shut_out(self, server: EmbeddedRedis) -> None:
-        """Keep sentinels and replicas from a master that still serves everybody else."""
+        """Keep sentinels and replicas from a master that still serves all others."""
         ask(server, "ACL", "SETUSER", "watcher", "off")
         ask(server, "CLIENT", "KILL", "USER", "watcher")
 

@@ -78,7 +78,7 @@ async def running(
 
 
 class Raw:
-    """A connection whose response is read as it was sent; only HTTP's chunks are taken apart."""
+    """A connection that reads a response as it was sent, and decodes only HTTP's chunks."""
 
     made: ClassVar[list[Raw]] = []
 
@@ -107,7 +107,7 @@ class Raw:
         return self.body
 
     async def told(self, count: int, timeout_s: float = PATIENCE_S) -> list[str]:
-        """Read until so many events have come that are not the hub's own; their data."""
+        """Read until so many events of producers have come. Return their data."""
         async with asyncio.timeout(timeout_s):
             while len(told(self.body)) < count:
                 assert await self._read(), f"it ended with {self.body[-200:]!r}"

@@ -27,7 +27,7 @@ ALL = [
 def test_each_is_a_broadcaster_error_that_users_can_import(error: type[Exception]) -> None:
     assert issubclass(error, BroadcasterError)
     assert getattr(broadcaster, error.__name__, None) is error or error.__name__ in (
-        "InvalidRequestError",  # becomes an answer; no caller sees it
+        "InvalidRequestError",  # becomes a response, so no caller sees it
         "UnknownChannelError",
     )
 

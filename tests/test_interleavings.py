@@ -133,7 +133,7 @@ class Link(Store):
     async def reach(self) -> Store:
         if self.slow:
             await suspend()
-        # As redis-py does with a connection that was closed while nobody used it: no error tells.
+        # redis-py replaces a connection that was closed while it was unused, without an error.
         self._made += self.broken
         self.broken = False
         return self.store
@@ -239,7 +239,7 @@ class World(Node):
             self.write_a_slice()
 
     def beat(self) -> None:
-        """So many that everybody gets a heartbeat."""
+        """Send heartbeats until each quiet client has one."""
         for _ in range(30):
             for _ in self.hub.beat():
                 pass
@@ -259,7 +259,7 @@ class Asked:
         self.pauses = self.over = False
 
     def go_on(self) -> bool:
-        """Let the log get on with it; whether that was not in vain."""
+        """Let the log do one step. Return True if it did something."""
         if self.over:
             return False
         try:
@@ -358,7 +358,7 @@ class Client:
         self.socket.blocked = self.connection.subscriber.blocked = False
 
     def step(self) -> bool:
-        """What its connection does once; whether there may be more to do."""
+        """Do one step of its connection. Return True if there may be more to do."""
         if self.connection is None:
             return False
         answered = [asked.go_on() for asked in self.asked if not asked.pauses]

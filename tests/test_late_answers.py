@@ -147,7 +147,7 @@ class LateAnswers(RuleBasedStateMachine):
     @precondition(lambda self: self.asked)
     @rule(number=st.integers(0, 30), late=st.booleans(), again=st.booleans())
     def answer(self, number: int, late: bool, again: bool) -> None:
-        """Answer any question, with what is true now or was true then; perhaps it stays open."""
+        """Answer any question, truly for now or for an earlier time. The question may stay open."""
         asked = self.asked[number % len(self.asked)]
         if not again:
             self.asked.remove(asked)
@@ -174,7 +174,7 @@ class LateAnswers(RuleBasedStateMachine):
             list(self.hub.beat())
 
     def teardown(self) -> None:
-        """Answer everything truly; then each reader has all that is retained, once."""
+        """Answer all questions truly. Then each reader has each retained event once."""
         if not hasattr(self, "log"):
             return
         try:

@@ -25,7 +25,7 @@ ELSEWHERE = {
 
 
 def home(module: str) -> str:
-    """Where a module's tests belong."""
+    """Return the file for the tests of a module."""
     path = Path(module.removeprefix("broadcaster/"))
     return str(Path("tests") / path.with_name(f"test_{path.name}"))
 

@@ -71,7 +71,7 @@ class Proxy:
         try:
             await self._pass_back(target_reader, writer)
         finally:
-            # The server has executed what it was sent; the client will not hear of it.
+            # The server has executed the command, and the client gets no reply.
             up.cancel()
             for one in (writer, target):
                 one.close()

@@ -80,7 +80,7 @@ async def test_a_trim_of_what_was_told_is_no_news(log: MemoryLog) -> None:
     log.trim("pets", 0)
     log.add("pets", id=at(12))
     change = await follower.next()
-    assert isinstance(change, Restart)  # what lay between can't be told any more
+    assert isinstance(change, Restart)  # the events between are no longer known
     assert (ids(change.frames), change.complete) == ([at(12)], True)
 
 

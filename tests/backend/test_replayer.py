@@ -1,4 +1,4 @@
-"""How reads are shared; what they prove is in `e2e/test_nodes.py`."""
+"""Reads are shared and bounded. Their proofs are tested in `e2e/test_nodes.py`."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ async def ask(publisher: Publisher, key: str = "user") -> str:
 
 
 async def one(queue: RunQueue) -> Run:
-    """The next run; another worker's is offered only after it was silent for a while."""
+    """Return the next run. A run of another worker comes only after that worker was silent."""
 
     async def take() -> list[Run]:
         return await queue.take(1)

@@ -1,4 +1,4 @@
-"""Reads that are on their way are shared; the last caller that leaves cancels them."""
+"""Open reads are shared. The last caller that leaves cancels them."""
 
 from __future__ import annotations
 

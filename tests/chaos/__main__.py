@@ -91,7 +91,7 @@ def _numbers(text: str) -> set[int]:
 def main(
     quick: bool, seeds: tuple[int, ...], only: str, without: str, keep: Path | None, write: bool
 ) -> None:
-    """Play the scenarios; status 1 if anything was found."""
+    """Play the scenarios. The status is 1 if there are findings."""
     seeds = seeds or (random.randrange(1 << 30),)
     wanted, unwanted = _numbers(only) or {s.number for s in SCENARIOS}, _numbers(without)
     chosen = [s for s in SCENARIOS if s.number in wanted - unwanted]

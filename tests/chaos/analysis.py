@@ -134,7 +134,7 @@ def without_events(recording: Recording) -> list[str]:
 
 
 class Outage(NamedTuple):
-    """A time without a connection that works; infinite if none did again."""
+    """A time without a working connection. It is infinite if none worked again."""
 
     chain: Chain
     start_s: float

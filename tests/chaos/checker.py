@@ -161,11 +161,11 @@ class _Plan:
 
 
 class _Position:
-    """Where a chain is in one stream.
+    """The position of a chain in one stream.
 
     Attributes:
-        at: the last id that was claimed; None before the first.
-        missing: events that were passed over; they may still come late.
+        at: the last id that was claimed, or None before the first.
+        missing: events that were skipped. They may still come late.
         doomed: entries that were seen or stood at, and are gone later: a reset must come before
             what follows.
     """
@@ -215,7 +215,7 @@ class _Walk:
                 self._positions[name].at = id_
 
     def _look_at(self, number: int, at: int) -> int:
-        """Take a block, and learn if it is right after another; whether it is where it says."""
+        """Judge a block. Return its number if the chain is at its id and whole, else `_NONE`."""
         found = self._report.counts.total()
         self._take(number)
         if not self._is_exactly_at(number):
@@ -303,7 +303,7 @@ class _Walk:
         if after is not None:
             found = entries[bisect_right(ids, after) : bisect_right(ids, to)]
         elif self._plan.subscription.earliest:
-            # How much was trimmed before it came is not known; but not what is still there.
+            # The trim position at that time is unknown, but retained entries were not trimmed.
             found = [e for e in entries[: bisect_right(ids, to)] if e.retained]
         else:
             return []

@@ -134,7 +134,7 @@ class Client(asyncio.Protocol):
         return ""
 
     def positions(self) -> dict[str, Id]:
-        """Where it is in each stream."""
+        """Its position in each stream."""
         return Block(Kind.CHECKPOINT, self.last_id).positions(self.chain.subscription.streams)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -197,7 +197,7 @@ class Client(asyncio.Protocol):
         return data
 
     def _note(self, memory: Memory, number: int) -> bool:
-        """Look at a block that changes more than the position; whether to log it."""
+        """Handle a block that changes more than the position. Return True if it is to be logged."""
         block = memory.recording.blocks[number]
         if block.kind is Kind.LIVE:
             self.live = self.arrived = True
@@ -239,7 +239,7 @@ class Client(asyncio.Protocol):
             self._transport.abort()
 
     def cut(self) -> None:
-        """Lose the connection, as a network does; it comes back."""
+        """Lose the connection, as with a broken network. The client reconnects."""
         self._close("cut")
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -267,7 +267,7 @@ class Client(asyncio.Protocol):
             (self._transport.resume_reading if wanted else self._transport.pause_reading)()
 
     def leave(self, *, complete: bool = True) -> None:
-        """Go for good; with everything that there is, if it was to be complete and is connected."""
+        """Stop for good. If it must be complete and is connected, it receives all events first."""
         if self.stopped:
             return
         self.chain.complete = complete and self._transport is not None

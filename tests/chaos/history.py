@@ -25,7 +25,7 @@ _ID = re.compile(r"(\d{1,20})-(\d{1,20})", re.ASCII)
 
 
 def id_of(text: str) -> Id | None:
-    """Read an id as Redis writes it; None if it is none."""
+    """Read an id as Redis writes it. Return None if the text is not an id."""
     match = _ID.fullmatch(text)
     return (int(match[1]), int(match[2])) if match else None
 
@@ -65,7 +65,7 @@ class Added:
 
     Attributes:
         seq: the producer's own count.
-        id: of the entry; None where no answer came, so that the entry may exist or not.
+        id: of the entry, or None if no reply came. In this case the entry may or may not exist.
         sent_s, acked_s: of the monotonic clock, which all processes share.
     """
 
@@ -158,7 +158,7 @@ class Block:
     data: str = ""
 
     def positions(self, streams: tuple[str, ...]) -> dict[str, Id]:
-        """The positions that its id names, of these streams; anything unreadable is left out."""
+        """The positions of these streams in its id, without unreadable ones."""
         if not self.id:
             return {}
         if "=" not in self.id:

@@ -40,7 +40,7 @@ class Load:
         return [client for client in self._clients if group in ("", client.group)]
 
     async def aim(self, targets: list[list[Any]]) -> dict[str, Any]:
-        """Where to connect from now on."""
+        """Set the addresses for new connections."""
         self._memory.targets = [(host, port) for host, port in targets]
         return {}
 
@@ -100,7 +100,7 @@ class Load:
         return await self._until(lambda: sum(not is_there(client) for client in clients), timeout_s)
 
     async def churn(self, mean_life_s: float) -> dict[str, Any]:
-        """Cut connections at random; 0 does that to none that is opened from now on."""
+        """Cut connections at random. With 0, connections that are opened later are not cut."""
         self._memory.mean_life_s = mean_life_s
         for client in self._clients:
             client.live_on()
@@ -115,7 +115,7 @@ class Load:
         return {"dropped": len(chosen)}
 
     async def leave(self, group: str, complete: bool = False) -> dict[str, Any]:
-        """Let a group go for good; `complete` says that it must have got all that there is."""
+        """Stop a group for good. With `complete`, its clients must have received all events."""
         for client in self._of(group):
             client.leave(complete=complete)
         return {}

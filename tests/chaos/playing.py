@@ -39,7 +39,7 @@ class Result:
 
     @property
     def right(self) -> bool:
-        """True if nothing is wrong with it; only a short run may skip something."""
+        """True if it has no errors. Only a short run may skip observations."""
         return self._is_sound and not self.missed and (self.quick or not self.skipped)
 
     @property
@@ -75,7 +75,7 @@ class Result:
 
 
 async def play(scenario: Scenario, directory: Path, seed: int, *, quick: bool) -> Result:
-    """Play a scenario; the logs of a failure stay in the directory."""
+    """Play a scenario. The logs of a failure stay in the directory."""
     stage = Stage(directory, seed, quick=quick)
     result = Result(scenario, seed, stage.report, stage.shown, 0.0, quick)
     started_s = time.monotonic()
@@ -161,5 +161,5 @@ def play_all(
 
 
 def place(directory: Path, seed: int, scenario: Scenario) -> Path:
-    """Where the logs of a failure are."""
+    """Return the directory for the logs of a failure."""
     return directory / f"seed{seed}" / f"scenario{scenario.number}"

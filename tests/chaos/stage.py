@@ -1,4 +1,4 @@
-"""Where a scenario is played: Redis, nodes, clients, producers. All is torn down in every case."""
+"""The stage of a scenario: Redis, nodes, clients, producers. All of it is always torn down."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _REACH_TIMEOUT_S = 60.0
 
 
 class Skipped(Exception):
-    """A scenario needs something that is not on this machine; the message says what."""
+    """A scenario needs something that this machine lacks. The message names it."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Stage:
     # Things to play with
 
     async def start_nodes(self, count: int, url: str = "", **settings: Any) -> list[Node]:
-        """Start nodes; clients use all of them in turn from now on."""
+        """Start nodes. From now on, clients use all of them in turn."""
         config = self.directory / "hub.toml"
         config.write_text(_CONFIG)
         given = {
@@ -128,7 +128,7 @@ class Stage:
         return made
 
     async def aim(self, *targets: tuple[str, int]) -> None:
-        """Where clients connect from now on, in turn."""
+        """Set the addresses that clients connect to from now on, in turn."""
         await self.load.ask("aim", targets=targets)
 
     async def proxy(self, target: tuple[str, int]) -> Proxy:
@@ -222,7 +222,7 @@ class Stage:
         self.show("no reset", f"{count} over {connections}", not count)
 
     def show_no_stall(self, times: int) -> None:
-        """Note how often a node's event loop was late; see `Node.times_late`."""
+        """Note how often a node's event loop was late. See `Node.times_late`."""
         what = "the event loop never stalls for 200 ms"
         self.show(what, f"{times} times, of 20 looks a second", not times, busy=True)
 

@@ -31,7 +31,7 @@ from tests.chaos.scribe import BOTH, KEYED, ONE, TYPED, Scribe, add, ledger_of
 
 @st.composite
 def clean(draw: st.DrawFn) -> Scribe:
-    """Chains with reconnects, checkpoints, and resets back and forth; nothing is wrong."""
+    """Chains without faults, with reconnects, checkpoints, and resets back and forth."""
     scribe = Scribe(ledger_of("a", "b", "c"))
     for subscription in draw(st.permutations([ONE, BOTH, KEYED, TYPED])):
         scribe.begin(subscription)
@@ -59,7 +59,7 @@ def test_a_clean_log_has_no_findings(scribe: Scribe) -> None:
 
 
 def places_of_events(scribe: Scribe, chain: Chain) -> list[int]:
-    """Where events are that another event of this chain follows at once."""
+    """The places of events that are directly followed by another event of this chain."""
 
     def is_event(place: int) -> bool:
         number = chain.log[place]
@@ -245,7 +245,7 @@ def test_a_reset_of_one_stream_forgives_nothing_in_another() -> None:
 
 
 def failed_over() -> Ledger:
-    """Ten entries, of which a failover loses the last three; then three new ones."""
+    """Ten entries and three new ones. Before the new ones, a failover loses the last three."""
     ledger = ledger_of("a", count=10)
     kept = sorted(ledger.final["a"])[:7]
     for id_ in ledger.final["a"].keys() - set(kept):

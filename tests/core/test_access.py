@@ -1,4 +1,4 @@
-"""What a policy is given, and what it may return."""
+"""The arguments of a policy, and its possible results."""
 
 from __future__ import annotations
 

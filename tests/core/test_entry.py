@@ -1,4 +1,4 @@
-"""Entries become events, or are malformed; the quick way to frames equals the thorough one."""
+"""Entries become events or are malformed. Both ways from entries to frames agree."""
 
 from __future__ import annotations
 

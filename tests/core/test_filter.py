@@ -44,7 +44,7 @@ def offer(ms: int, key: str, price: int) -> Frame:
 
 
 def connect(hub: Hub, filter_: Filter) -> list[bytes]:
-    """Let a subscriber catch up; the list of what it is sent, which goes on growing."""
+    """Let a subscriber catch up. Return the list of its bytes, which later writes extend."""
     sent: list[bytes] = []
     subscriber = Subscriber(
         Subscription(("a",), filter_),

@@ -45,7 +45,7 @@ class Client:
         self.wakes += 1
 
     def catch_up(self, max_bytes: int = 1 << 20) -> tuple[str, Question] | None:
-        """Do what its connection does until it has to wait; what the log has to be asked."""
+        """Do the work of its connection until it has to wait. Return the question for the log."""
         while self.subscriber.state is State.LAGGING:
             step = self.hub.advance(self.subscriber, max_bytes)
             if isinstance(step, Send):

@@ -72,7 +72,7 @@ class Crowd:
         return self.staying + self.ended
 
     async def all_live(self) -> None:
-        """Wait until everybody is connected and up to date."""
+        """Wait until all clients are connected and up to date."""
         await until(lambda: all(source.live for source in self.staying), PATIENCE_S)
 
     async def leave(self) -> None:
@@ -157,7 +157,7 @@ async def run_the_page(services: Stack, clients: Crowd, commands: list[str]) -> 
 
 
 async def come_to_rest(services: Stack, clients: Crowd) -> dict[str, list[Entry]]:
-    """Stop the workers, and wait until everybody has all; returns the streams."""
+    """Stop the workers, and wait until each client has all events. Return the streams."""
     clients.leaving = True
     await until(lambda: all(s.statuses[-1:] == [204] for s in clients.ended), PATIENCE_S)
     await services.run("docker compose stop orders inventory recommendations")

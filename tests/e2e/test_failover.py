@@ -278,7 +278,7 @@ async def newcomer(node: Running) -> None:
 
 
 async def recommended(node: Running) -> None:
-    """Ask for a run, and follow it to its end; as a client does, come back where that is shed."""
+    """Ask for a run, and follow it to its end. If it is shed, come back as a client does."""
 
     async def complete() -> bool:
         stream = await Raw.get(node.port, "/v1/pets/recommendations/stream?userId=u")
@@ -290,7 +290,7 @@ async def recommended(node: Running) -> None:
 
 @asynccontextmanager
 async def scene(topology: Topology) -> AsyncIterator[Scene]:
-    """Set the scene; when the block is left, check the history of every client."""
+    """Start the servers and clients. At the end of the block, check the history of each client."""
     url = topology.url
     async with running(url) as first, running(url, sink="asgi") as second:
         followers = await Followers.of(first, second)

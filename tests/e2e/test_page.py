@@ -54,7 +54,7 @@ class Node:
 
     @property
     def url(self) -> str:
-        """Where the page is, without the slash at its end."""
+        """The page's URL, without the slash at its end."""
         return f"http://127.0.0.1:{self._port}{self.prefix}"
 
     def start(self) -> None:
@@ -144,7 +144,7 @@ def node(redis_url: str, request: pytest.FixtureRequest) -> Iterator[Node]:
 
 @pytest.fixture
 async def page() -> AsyncIterator[Watched]:
-    """A tab; afterwards, the browser must have had nothing to complain about."""
+    """A tab. At the end, the browser must not have reported an error."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(_FLAGS))
         watched = Watched(await browser.new_page())

@@ -28,7 +28,7 @@ class Producer:
         self.stored: dict[str, list[int]] = defaultdict(list)
 
     async def round(self) -> bool:
-        """One attempt for each key; whether all were acknowledged."""
+        """Publish one event for each key. Return True if all were acknowledged."""
         self._number += 1
         return all(await asyncio.gather(*(self._publish(key) for key in KEYS)))
 

@@ -37,7 +37,7 @@ MUTANTS: tuple[Mutant, ...] = (
 )
 
 _ROOT = Path(__file__).parents[2]
-_PATIENCE = "0.2"  # most of these tests are to fail; the slowest takes 9 s where it passes
+_PATIENCE = "0.2"  # most of these tests are to fail, and the slowest takes 9 s if it passes
 _RUN_S = 300
 # Always the same examples; and a mutant that leads to thousands of failures is dead at the first.
 _PYTEST = (
@@ -91,7 +91,7 @@ class Copy:
         return os.environ | ours | {"PATIENCE": os.environ.get("PATIENCE", _PATIENCE)}
 
     def imported(self) -> Path:
-        """Where a process that is started as a test starts one finds the product."""
+        """Return the path of the product, as a process that a test starts imports it."""
         command = [sys.executable, "-P", "-c", "import broadcaster; print(broadcaster.__file__)"]
         output = subprocess.check_output(command, cwd="/", env=self._environment, text=True)
         return Path(output.strip())
@@ -164,7 +164,7 @@ def _chosen(only: str) -> Sequence[Mutant]:
 
 
 def _hunt(console: Console, copy: Copy, mutants: Sequence[Mutant]) -> bool:
-    """Judge mutants and print the table; whether all were killed."""
+    """Judge mutants and print the table. Return True if all were killed."""
     table = Table("mutant", "killed by", "s", title="Mistakes, and the tests that notice")
     survivors = 0
     for mutant in mutants:

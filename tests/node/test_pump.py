@@ -1,4 +1,4 @@
-"""A node's rounds over its subscribers; without sockets, and without Redis."""
+"""A node's rounds over its subscribers, without sockets and without Redis."""
 
 from __future__ import annotations
 

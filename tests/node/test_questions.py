@@ -22,7 +22,7 @@ CHANNEL = Channel(name="a", path="/a")
 
 
 class Log:
-    """Answers what a test has written down, in order; an exception is raised."""
+    """Gives the answers of a test in order. If an answer is an exception, it is raised."""
 
     def __init__(self, *answers: Answer | Exception) -> None:
         self.answers = list(answers)

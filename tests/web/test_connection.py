@@ -1,4 +1,4 @@
-"""When a client is too slow, and when only slow; over sockets it is in `test_stream.py`."""
+"""Slow clients, and clients without progress. `test_endpoint.py` tests them over sockets."""
 
 from __future__ import annotations
 

@@ -570,7 +570,7 @@ async def test_a_client_that_leaves_at_once_leaves_nothing_behind(
 async def test_a_connection_that_is_gone_leaves_nothing_for_the_garbage_collector(
     redis_url: str,
 ) -> None:
-    """Where there are many objects it is long in coming, and memory grows until then."""
+    """With many objects, the collector runs late, and memory grows until then."""
     async with running(redis_url) as hub:
         for _ in range(2):  # the first time there is more than connections
             gc.collect()

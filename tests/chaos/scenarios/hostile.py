@@ -106,7 +106,7 @@ def _odd(stage: Stage, *more: bytes) -> bytes:
 
 
 async def _request(stage: Stage, places: asyncio.Semaphore) -> int:
-    """Send an odd request; its status, or 0 if the connection was just ended."""
+    """Send a malformed request. Return its status, or 0 if the connection was closed."""
     clean = re.compile(rb"[\x00-\x20\x7f]")
     key = clean.sub(b"", _odd(stage))  # without a token, as the path is logged
     path = stage.random.choice((b"/a", b"/v1/events", b"/d/" + key, b"/v1/channels/a", b"/"))

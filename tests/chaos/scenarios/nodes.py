@@ -17,7 +17,7 @@ _ONE = Subscription(("a",))
 
 
 async def kills(stage: Stage) -> None:
-    """`kill -9` of one of three nodes every 20 s, behind HAProxy; at the end of all three."""
+    """`kill -9` of one of three nodes every 20 s, behind HAProxy, and of all three at the end."""
     if shutil.which("haproxy") is None:
         raise Skipped("no haproxy on the PATH")
     nodes = await stage.start_nodes(3, retry_min_ms=1000, retry_max_ms=5000)

@@ -83,7 +83,7 @@ async def restarts(stage: Stage) -> None:
 
 
 async def _newcomers(stage: Stage, tabs: Proxy, seconds: float) -> None:
-    """Wait; in the middle of it let some clients, and all tabs, lose their connections."""
+    """Wait. Half-way, cut the connections of some clients and of all tabs."""
     await asyncio.sleep(seconds / 2)
     await stage.load.ask("drop", share=0.05)
     tabs.cut()
@@ -168,7 +168,7 @@ async def _unready(node: Node) -> bool:
 
 
 async def _readiness(node: Node, seconds: float) -> Counter[int]:
-    """How often `/readyz` answers with which status for some time; 0 for no answer."""
+    """Count the statuses of `/readyz` for some time. No response counts as 0."""
     answers: Counter[int] = Counter()
     end_s = time.monotonic() + seconds
     while time.monotonic() < end_s:

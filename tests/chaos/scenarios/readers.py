@@ -24,7 +24,7 @@ _POLL_S = 0.25
 
 
 async def stalled(stage: Stage) -> None:
-    """Some clients stop reading; half of them go on later, the others never do."""
+    """Some clients stop reading. Half of them go on later, and the others never do."""
     send_timeout_s = stage.size(20.0, 10.0)
     # The kernel would take four megabytes for each, and until then the node would notice nothing.
     limit_send_buffers(_SEND_BUFFER)
@@ -204,7 +204,7 @@ async def _abort_many(stage: Stage, target: tuple[str, int], total: int) -> int:
 async def _abort(
     stage: Stage, places: asyncio.Semaphore, target: tuple[str, int], number: int
 ) -> bool:
-    """Connect, ask or begin to, and be gone; whether there was a connection."""
+    """Connect, send all or part of a request, and leave. Return True if it was connected."""
     paths = ("/a?from=earliest", "/v1/events?channel=a,b&from=earliest", "/b?key=k1&from=1h")
     async with places:
         with suppress(OSError):

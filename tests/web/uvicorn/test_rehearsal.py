@@ -56,7 +56,7 @@ CHANGES = {f"{name} is renamed": (rf"\b(self|cycle)\.{name}\b", r"\1.its_" + nam
 
 @pytest.fixture
 def later_uvicorn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Put a changed copy of uvicorn's protocol in its place; the name of the change."""
+    """Replace uvicorn's protocol by a changed copy. Return the name of the change."""
     name: str = request.param
     source = re.sub(*CHANGES[name], _SOURCE) if name else _SOURCE
     assert (source == _SOURCE) == (not name)
