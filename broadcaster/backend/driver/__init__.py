@@ -1,5 +1,5 @@
-"""redis-py made fit for us: urls, connections, Cluster, Sentinel, and one notion of trouble.
+"""Adapts redis-py: urls, connections, Cluster, Sentinel, and one notion of "Redis is away".
 
-What is decided here: timeouts, retries, the protocol, and which errors pass. It knows nothing of
-events. Its face is `connect`, `exchange`, `replies` and `errors`; the rest are its own parts.
+This room decides timeouts, retries, the protocol, and which errors pass. It knows nothing of
+events. Other rooms use `connect`, `exchange`, `replies` and `errors`; the rest are its own parts.
 """

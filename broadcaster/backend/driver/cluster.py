@@ -1,15 +1,15 @@
-"""A Cluster client that finds its way after a failover. Part of `backend`, for `client`.
+"""A Cluster client that finds the new masters after a failover. Part of `backend.driver`.
 
-What redis-py's own does, and a long-lived reader or publisher can't live with:
+redis-py's own client has these faults for a long-lived reader or publisher:
 
-* It asks a server for the keys of each `XREAD`: a second round trip, and to one server for all
-  streams, so that streams on healthy masters can't be read while that one is down.
+* It asks a server for the keys of each `XREAD`, in a second round trip. It asks one server for all
+  streams. While that one is down, streams on healthy masters can't be read either.
 * Some of its errors are no `RedisError`.
-* A pipeline that meets a dead master does not look where its slots have gone.
-* When all servers have moved, it knows only the addresses that they had, not those of the url.
-* Several commands before the first has found the servers go anywhere, are redirected, and, at the
-  fifth redirection, cut off.
-* Closed in the middle of trouble, it leaves connections open.
+* After a pipeline has met a dead master, it does not ask for the new masters of the slots.
+* After all servers have moved, it knows only their old addresses, not those of the url.
+* Before it knows the layout, it sends concurrent commands to any server. They are redirected, and
+  the fifth redirection closes their connections.
+* If it is closed while servers are away, it leaves connections open.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _LOST = (NoConnection, NoAnswer, ClusterDownError, OSError)
 
 
 class Cluster(redis.asyncio.cluster.RedisCluster):
-    """Raises `ClusterDownError`, a `RedisError`, while it does not know who has a slot."""
+    """Raises `ClusterDownError`, a `RedisError`, while it does not know the master of a slot."""
 
     _loop: asyncio.AbstractEventLoop | None = None
 
     async def initialize(self, *args: Any, **options: Any) -> Cluster:
-        """Ask who has which slot, if that is not known."""
+        """Read the layout of the cluster, if it is not known."""
         self._loop = self._loop or asyncio.get_running_loop()
         if self._loop is not asyncio.get_running_loop():
             # redis-py queues a transaction's commands in a thread with a loop of its own. A
@@ -49,15 +49,15 @@ class Cluster(redis.asyncio.cluster.RedisCluster):
         try:
             await super().initialize(*args, **options)
         except RedisClusterException as error:
-            for node in self.startup_nodes:  # those of the url: there may be others behind it now
+            for node in self.startup_nodes:  # those of the url: its names may lead to new servers
                 self.nodes_manager.startup_nodes.setdefault(node.name, node)
             raise ClusterDownError(str(error)) from error
         return self
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
-        """Execute a command where its slot is."""
-        # Before that is known, redis-py would send it anywhere, and be redirected so often, if
-        # there are several commands, that it closes the connections of all of them.
+        """Execute a command on the master of its slot."""
+        # Without the layout, redis-py would send it to any server. Several such commands would be
+        # redirected so often that redis-py closes the connections of all of them.
         await self.initialize()
         try:
             return await super().execute_command(*args, **options)
@@ -71,7 +71,7 @@ class Cluster(redis.asyncio.cluster.RedisCluster):
         return await super()._determine_slot(command, *args)
 
     def look_anew(self) -> None:
-        """Ask who has which slot before the next command."""
+        """Read the layout of the cluster before the next command."""
         self._initialize = True
 
     async def aclose(self) -> None:
@@ -85,19 +85,19 @@ class SyncCluster(redis.cluster.RedisCluster):
     """The same, blocking."""
 
     def look_anew(self) -> None:
-        """Ask who has which slot now, if anybody answers."""
-        # If nobody answers, the next command meets the same trouble, and looks again.
+        """Read the layout of the cluster now, if a server answers."""
+        # If no server answers, the next command fails in the same way, and reads it again.
         with suppress(RedisClusterException, *_LOST):
             self.nodes_manager.initialize()
 
 
 @contextmanager
 def looking_anew(client: Any, replies: Sequence[Any]) -> Iterator[None]:
-    """If commands of a pipeline do not get through, let the client ask who has their slots now.
+    """Make the client read the layout again if commands of a pipeline did not get through.
 
     Args:
-        client: a client of a Cluster; one that is not of ours is left alone.
-        replies: what has come when the block is left; refusals are in it as exceptions.
+        client: a client of a Cluster. Nothing is done to one that `connect` has not made.
+        replies: the replies at the end of the block, with refusals as exceptions.
     """
     lost = True
     try:
@@ -109,7 +109,7 @@ def looking_anew(client: Any, replies: Sequence[Any]) -> Iterator[None]:
 
 
 def _stream_of(command: str, args: tuple[Any, ...]) -> Any:
-    """The stream of an `XREAD` of one stream; None for everything else."""
+    """Return the stream of an `XREAD` of one stream; None for any other command."""
     if command not in _READS or len(args) < 3 or args[-3] not in _STREAMS:
         return None
     return args[-2]

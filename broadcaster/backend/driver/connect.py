@@ -1,8 +1,8 @@
-"""Redis clients from urls.
+"""Makes Redis clients from urls.
 
-Every client of ours is made here, so that timeouts, retries and the protocol are decided in one
-place instead of by the defaults of redis-py, which are meant for caches: it would send a command
-again when the answer was lost, and an `XADD` sent again is a duplicate event.
+All clients of this package are made here, so that timeouts, retries and the protocol are decided in
+one place. The defaults of redis-py are meant for caches: after a lost answer it would send the
+command again. An `XADD` that is sent again is a duplicate event.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ def connect(
         url: redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// (the last two also
             as rediss+…). Its query may hold any option of redis-py and wins over arguments.
             `sentinel_username` and `sentinel_password` are for the sentinels themselves.
-        timeout_s: the most seconds to wait for an answer; a reader that blocks needs more than its
+        timeout_s: the most seconds to wait for an answer. A reader that blocks needs more than its
             BLOCK. None waits for ever. Connecting takes at most 5 s in any case.
-        retries: how often a command is sent again after trouble with the connection. Anything but
-            0 makes duplicates of commands that are not idempotent, `XADD` among them.
+        retries: the most times that a command is sent again after the connection broke. Any number
+            but 0 can duplicate commands that are not idempotent, such as `XADD`.
         options: further options of redis-py's connections (`client_name`, `max_connections`, …).
 
     Raises:
@@ -93,7 +93,7 @@ def _options(
 
 
 def _from_url(parse: Callable[[str], Any], url: str, options: dict[str, Any]) -> dict[str, Any]:
-    """All options for a client of several hosts: ours, and those of the url, which win."""
+    """Return all options for a client of several hosts. Options of the url win over ours."""
     parsed = dict(parse(url))
     for name in ("host", "port"):
         parsed.pop(name, None)
@@ -156,6 +156,6 @@ def _with_our_connections(client: AsyncClient) -> AsyncClient:
 
 
 def _socket_options(options: dict[str, Any]) -> dict[str, Any]:
-    """What a connection to a sentinel shares with one to the master: not its credentials."""
+    """Return the options that sentinels share with the master. Credentials are not among them."""
     shared = ("protocol", "retry", "ssl", "ssl_ca_certs", "ssl_cert_reqs", "ssl_check_hostname")
     return {k: v for k, v in options.items() if k in shared or k.startswith("socket_")}

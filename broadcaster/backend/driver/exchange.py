@@ -1,7 +1,7 @@
-"""Writing many commands at once and reading their replies, without a transaction.
+"""Writes many commands at once and reads their replies, without a transaction. Part of `backend`.
 
-redis-py's own pipeline costs three times as much for each reply, and forgets all of them when the
-connection breaks half-way. What was acknowledged must not be forgotten. Part of `backend`.
+redis-py's own pipeline costs three times as much for each reply. It also loses all replies when the
+connection breaks half-way, but an acknowledged event must stay acknowledged.
 """
 
 from __future__ import annotations
@@ -26,18 +26,17 @@ async def exchange(client: AsyncClient, commands: list[Command], replies: list[A
     """Send commands in order and add their replies as they come, in the same order.
 
     Args:
-        client: any client of ours.
-        commands: each the words of a command.
-        replies: gets a reply for each command; refusals of single commands are in it as
-            exceptions. When this raises or is cancelled, it has what came until then.
+        client: made by `connect`.
+        commands: the words of each command.
+        replies: a reply is appended for each command, and a refusal as an exception. If this raises
+            or is cancelled, it has the replies that came before.
 
     Raises:
         NotSentError: nothing was sent.
-        RedisError, OSError: the connection broke; the commands without a reply may have been
-            executed or not.
+        RedisError, OSError: the connection broke. A command without a reply may be executed or not.
     """
     if isinstance(client, redis.asyncio.cluster.RedisCluster):
-        # The commands may go to several nodes: redis-py knows to which.
+        # The commands may belong to several nodes. redis-py finds the node of each.
         with looking_anew(client, replies):
             replies.extend(await _pipeline(client, commands).execute(raise_on_error=False))
     else:
@@ -62,11 +61,11 @@ async def _exchange(pool: Any, commands: list[Command], replies: list[Any]) -> N
         async with asyncio.timeout(connection.socket_timeout):
             await connection.send_unhurried(_packed(commands))
             for _ in commands:
-                # One by one, not as a list: what has come counts although the rest may not.
+                # Appended one by one, so that these replies remain if a later one fails.
                 replies.append(await _reply(connection))  # noqa: PERF401
     finally:
-        # Where an await above raised or was cancelled, redis-py has closed the connection: its
-        # next user reads no replies of ours.
+        # If an await above raised or was cancelled, redis-py has closed the connection. So its next
+        # user can't read replies to these commands.
         await pool.release(connection)
 
 

@@ -1,4 +1,4 @@
-"""Replies about streams as plain lists, and the count of connections that they came over."""
+"""Makes clients return replies about streams as plain lists, and counts their connections."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from broadcaster.backend.driver.connect import AsyncClient
 def raw_stream_replies(client: AsyncClient) -> None:
     """Make `XREAD`, `XRANGE` and `XREVRANGE` of this client return plain lists.
 
-    A reply is then `[[id, [name, value, name, value, …]], …]`, all bytes, the same for RESP2 and
-    RESP3, and on Cluster. `XREAD` must be asked for one stream and returns that stream's entries,
-    `[]` when its BLOCK has passed. Entries without fields (deleted) are left out. Building no
-    dict for each entry is half of the cost of reading a stream.
+    A reply is then `[[id, [name, value, name, value, …]], …]`, all bytes. It is the same for RESP2,
+    RESP3 and Cluster. `XREAD` must name one stream. It returns that stream's entries, and `[]` when
+    its BLOCK has passed. Entries without fields (deleted ones) are left out. Lists instead of a
+    dict for each entry halve the cost of reading a stream.
     """
     client.set_response_callback("XREAD", entries_of_one_stream)
     client.set_response_callback("XRANGE", entries)
@@ -23,10 +23,10 @@ def raw_stream_replies(client: AsyncClient) -> None:
 
 
 def counting_class(client: AsyncClient) -> Any:
-    """The class of a client's connections, which counts in `made` those that it has opened.
+    """Return the class of a client's connections. Its `made` is the number of opened connections.
 
-    If the number grows, a command may have gone to another server than the one before it, although
-    no error told of it.
+    If the number has grown between two commands, they may have gone to different servers, although
+    redis-py raised no error.
     """
     pool_or_options: Any = (
         vars(client.connection_pool)
@@ -37,12 +37,12 @@ def counting_class(client: AsyncClient) -> Any:
 
 
 def entries(response: Any, **_: Any) -> list[Any]:
-    """The entries of a raw reply of `XRANGE` or `XREVRANGE`, without those that have no fields."""
+    """Return the entries with fields of a raw reply of `XRANGE` or `XREVRANGE`."""
     return [entry for entry in response or () if entry is not None and entry[1] is not None]
 
 
 def entries_of_one_stream(response: Any, **_: Any) -> list[Any]:
-    """The entries of a raw reply of `XREAD`."""
+    """Return the entries with fields of a raw reply of `XREAD`."""
     if not response:
         return []
     # RESP3 sends a map from stream to entries, RESP2 a list of [stream, entries].

@@ -1,10 +1,12 @@
-"""Clients that stay with the master that the sentinels name. Part of `backend`, for `client`.
+"""Clients that follow the master that the sentinels name. Part of `backend.driver`.
 
-redis-py asks the sentinels only when it opens a connection, and believes the first one that
-answers. That leaves a reader where it is in two cases: a master that the sentinels have lost and
-replaced, but that we still reach, goes on to answer `XREAD` as if nothing had happened; and a
-sentinel on its side of a partition sends us back to it. Here a pool asks again every `LOOK_S`
-while it is used, and the highest configuration epoch wins: each failover has a greater one
+redis-py asks the sentinels only when it opens a connection, and believes the first answer. A reader
+then stays with an old master in two cases. The sentinels may have replaced a master that we still
+reach, and it goes on answering `XREAD`. Or a sentinel on the old master's side of a partition sends
+us back to it.
+
+So a pool that is in use asks again every `LOOK_S`, and the highest configuration epoch wins, since
+each failover has a greater one
 (https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/#configuration-epochs).
 """
 
@@ -30,7 +32,7 @@ _Address: TypeAlias = tuple[str, int]
 
 
 def sentinel_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Options for connections to sentinels: they answer at once, or not in time to be of use."""
+    """Return options for connections to sentinels, with timeouts of at most 1 s."""
     limit = {name: min(options.get(name) or _ANSWER_S, _ANSWER_S) for name in _TIMEOUTS}
     return options | limit
 
@@ -42,10 +44,10 @@ class Sentinels(redis.asyncio.sentinel.Sentinel):
     """Asks all sentinels at once."""
 
     async def discover_master(self, service_name: str) -> _Address:
-        """The address of the master that most sentinels, or the newest of them, know.
+        """Return the address of the master with the highest epoch, once most sentinels answered.
 
         Raises:
-            MasterNotFoundError: nobody answers, or the master is down.
+            MasterNotFoundError: no sentinel knows a master, or the master is down.
         """
         asked = [asyncio.ensure_future(s.sentinel_master(service_name)) for s in self.sentinels]
         states: list[Any] = []
@@ -56,17 +58,17 @@ class Sentinels(redis.asyncio.sentinel.Sentinel):
                 if _are_most(states, self.sentinels):
                     break
         finally:
-            # The rest end by themselves within their own timeout; cancelling them would cost a
-            # connection each time. What they say is heard at the next look.
+            # The other questions end within their own timeout. Cancelling them would cost a
+            # connection each. Their answers are not used: the pool asks again soon.
             for late in asked:
                 late.add_done_callback(_forget)
         return _newest(states, service_name, redis.asyncio.sentinel.MasterNotFoundError)
 
 
 class SentinelPool(redis.asyncio.sentinel.SentinelConnectionPool):
-    """A pool that leaves a master that is not the master any more.
+    """A pool that leaves a server that is no longer the master.
 
-    Closed, it closes the connections to the sentinels as well as its own.
+    Closing the pool also closes the connections to the sentinels.
     """
 
     def __init__(self, service_name: str, sentinel_manager: Any, **options: Any) -> None:
@@ -75,7 +77,7 @@ class SentinelPool(redis.asyncio.sentinel.SentinelConnectionPool):
         self._looking = asyncio.Lock()
 
     async def get_connection(self, *_: Any, **__: Any) -> Any:
-        """A connection to the master, as of `LOOK_S` ago at the most."""
+        """Return a connection to the master. The sentinels' answer may be as old as `LOOK_S`."""
         if time.monotonic() >= self._trusted_until:
             async with self._looking:  # all who come meanwhile wait for one answer
                 if time.monotonic() >= self._trusted_until:
@@ -84,7 +86,7 @@ class SentinelPool(redis.asyncio.sentinel.SentinelConnectionPool):
 
     async def _look(self) -> None:
         asked, before = time.monotonic(), self.master_address
-        # If nobody knows a master, what still answers is used.
+        # If no sentinel knows a master, the pool keeps the server that it has.
         with suppress(NoConnection):
             # Closes idle connections if the address is another one.
             await self.get_master_address()  # type: ignore[no-untyped-call]
@@ -99,7 +101,7 @@ class SentinelPool(redis.asyncio.sentinel.SentinelConnectionPool):
 
 
 class SyncSentinels(redis.sentinel.Sentinel):
-    """As `Sentinels`, blocking: asks one after the other until most have answered."""
+    """As `Sentinels`, blocking. It asks one sentinel after another until most have answered."""
 
     def discover_master(self, service_name: str) -> _Address:
         """As `Sentinels.discover_master`."""
@@ -128,22 +130,26 @@ class SyncSentinelPool(redis.sentinel.SentinelConnectionPool):
         return super().get_connection()
 
     def disconnect(self, inuse_connections: bool = True) -> None:
-        """Close connections, with those to the sentinels if it is all of them."""
+        """Close connections; with those in use, also the connections to the sentinels."""
         super().disconnect(inuse_connections)
         if inuse_connections:
             self.sentinel_manager.close()
 
 
 def _until(asked: float) -> float:
-    """Until when to trust the answer to a question that was asked then, and is answered now."""
+    """Return the time until which to trust an answer that has just come.
+
+    Args:
+        asked: the monotonic time of the question.
+    """
     now = time.monotonic()
     return now + max(LOOK_S, _SHARE * (now - asked))
 
 
 def _are_most(states: Sequence[Any], sentinels: Sequence[Any]) -> bool:
-    """Whether so many have answered that one of them knows of any failover.
+    """Return True if enough sentinels have answered for one of them to know of any failover.
 
-    A sentinel that is cut off from the others can't start one: that needs most of their votes.
+    A failover needs the votes of most sentinels, so one of any majority knows of it.
     """
     return len(states) * 2 > len(sentinels)
 
@@ -152,7 +158,7 @@ def _newest(states: list[Any], service_name: str, error: type[Exception]) -> _Ad
     best = max(states, key=lambda state: state["config-epoch"], default=None)
     if best is None:
         raise error(f"no sentinel tells of {service_name!r}")
-    # The others' older answers are not asked: they name a master that has been replaced.
+    # Answers with an older epoch are ignored: they name a master that has been replaced.
     same = [state for state in states if state["config-epoch"] == best["config-epoch"]]
     for state in same:
         if state["is_master"] and not (state["is_sdown"] or state["is_odown"]):

@@ -1,14 +1,14 @@
 """Connections that are counted, can be closed at any time, and do not lose a cancellation.
 
-Part of `backend`, for `client` alone.
+Part of `backend.driver`; only `connect` uses it.
 
-redis-py sends each command under `asyncio.wait_for`. Before Python 3.12 that function forgets a
-cancellation that comes in the same turn of the loop in which the sending ends
-(https://github.com/python/cpython/issues/86296): the task goes on as if nobody had cancelled it,
-and a shutdown that waits for it waits for ever.
+redis-py sends each command under `asyncio.wait_for`. Before Python 3.12 that function loses a
+cancellation that comes in the same turn of the loop as the end of the sending
+(https://github.com/python/cpython/issues/86296). The task goes on, and a shutdown that waits for it
+never ends.
 
-redis-py also replaces, without a word, a connection that was closed while nobody used it. What is
-proven by comparing two replies needs to know that both came from one server.
+redis-py also silently replaces a connection that was closed while it was idle. A proof that
+compares two replies needs both from one server, so connections are counted.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class _Cancellable:
         asked = task.cancelling() if task else 0
         await super().send_packed_command(command, check_health)  # type: ignore[misc]
         if task and task.cancelling() > asked:
-            # As redis-py does when it is cancelled: the reply must not go to the next user.
+            # redis-py does the same when it is cancelled: the next user must not get the reply.
             await self.disconnect(nowait=True)  # type: ignore[attr-defined]
             raise asyncio.CancelledError
 
@@ -40,9 +40,10 @@ class _Unhurried:
     """Goes in front of a connection class of redis-py."""
 
     async def send_unhurried(self, data: bytes) -> None:
-        """As `send_packed_command`, for a caller that has a timeout around all it does.
+        """Send as `send_packed_command` does, without a timeout: the caller has one.
 
-        redis-py's own costs a task for each write before Python 3.12, a fifth of a small read.
+        Before Python 3.12, redis-py's own timeout costs a task for each write, which is a fifth of
+        the time of a small read.
         """
         await self.check_health()  # type: ignore[attr-defined]
         writer: asyncio.StreamWriter | None = self._writer  # type: ignore[attr-defined]
@@ -52,7 +53,7 @@ class _Unhurried:
             writer.write(data)
             await writer.drain()
         except BaseException as error:
-            # As redis-py does: what was sent in part must not go on as something else.
+            # redis-py does the same: another command must not follow a part of this one.
             await self.disconnect(nowait=True)  # type: ignore[attr-defined]
             if isinstance(error, OSError):
                 raise NoConnection(f"while writing: {error}") from error
@@ -63,7 +64,7 @@ class _Counted:
     """Goes in front of a connection class of redis-py.
 
     Attributes:
-        made: connections opened, by all objects of the class.
+        made: the number of connections that all objects of the class have opened.
     """
 
     made = 0
@@ -76,8 +77,9 @@ class _Counted:
 class _Closable:
     """Goes in front of a connection class of redis-py.
 
-    A client of a Cluster closes all connections to a server that it has given up, in the middle of
-    whatever other tasks do with them: an AttributeError, of which nobody knows that it passes.
+    When a client of a Cluster gives a server up, it closes all connections to it. Other tasks may
+    be using them, and get an AttributeError. It becomes a ConnectionError here, so that callers
+    know that trying again may help.
     """
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
@@ -90,7 +92,7 @@ class _Closable:
 
 
 def ours(connection_class: type) -> type:
-    """The class of connections to use instead of one of redis-py; a new one for each client."""
+    """Return our subclass of a connection class of redis-py; a new one for each client."""
     mixins: tuple[type, ...] = (_Counted, _Closable, _Unhurried)
     if WAIT_FOR_LOSES_CANCELLATIONS:
         mixins += (_Cancellable,)

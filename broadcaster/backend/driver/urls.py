@@ -1,4 +1,4 @@
-"""Redis urls: what they may look like, what they mean, and how they are shown."""
+"""Redis urls: parses them, and hides their passwords in messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from broadcaster.errors import ConfigurationError
 
 _Client = TypeVar("_Client")
 
-# What is read as a host or a path of such a url may be a part of the password.
+# In such a url, a part of the password may be parsed as host or path.
 _CUT_CREDENTIALS = re.compile(r"://[^/?#@]*:[^@]*[/?#].*@")
 _DEFAULT_PORT = {"sentinel": 26379, "cluster": 6379}
 _HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(?::(?P<port>[0-9]{1,5}))?")
@@ -27,7 +27,7 @@ _HELP = (
 
 
 class Target(NamedTuple):
-    """A url, taken apart."""
+    """The parts of a url."""
 
     kind: str  # "single", "sentinel" or "cluster"
     url: str  # a url that redis-py reads: credentials, database and options, for every kind
@@ -36,7 +36,7 @@ class Target(NamedTuple):
 
 
 def redacted(url: str) -> str:
-    """The url with `***` for every password: for messages, logs and pages."""
+    """Return the url with `***` for every password, for messages, logs and pages."""
     scheme, separator, rest = url.partition("://")
     base, mark, query = rest.partition("?")
     if "@" in query:
@@ -51,7 +51,12 @@ def redacted(url: str) -> str:
 
 
 def guarded(url: str, make: Callable[[Target], _Client]) -> _Client:
-    """Call `make` with the parts of the url; whatever is wrong with it becomes one clear error."""
+    """Return what `make` makes of the parts of a url.
+
+    Raises:
+        ConfigurationError: the url can't be used. The message shows no password.
+        BackendUnavailableError: no node of a cluster answered.
+    """
     try:
         return make(_parse(url))
     except (exceptions.RedisClusterException, exceptions.ConnectionError) as error:
@@ -73,7 +78,7 @@ def _parse(url: str) -> Target:
     if not plus:
         database = urlsplit(url).path.strip("/")
         if scheme != "unix" and database and not database.isdecimal():
-            # redis-py would take database 0 without a word.
+            # redis-py would silently use database 0.
             raise ValueError(f"{database[:64]!r} is not the number of a database")
         return Target("single", url, [], "")
     if kind not in _DEFAULT_PORT or scheme == "unix":
