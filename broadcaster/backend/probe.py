@@ -1,7 +1,7 @@
-"""What Redis says about itself and about our rights, for `broadcaster check`. Part of `backend`.
+"""Asks Redis about itself and about our rights, for `broadcaster check`. Part of `backend`.
 
-Rights are found out by trying, with commands that change nothing: `ACL DRYRUN` would need rights
-that a node should not have.
+It tests each right with a command that changes nothing. `ACL DRYRUN` would need a right that a node
+should not have.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from broadcaster.backend.driver.errors import TROUBLE, translated
 from broadcaster.backend.driver.urls import redacted
 
 _TIMEOUT_S = 3.0
-# Redis looks at rights, memory, disk and replicas first, and at the id after that. It "must be
-# greater than 0-0", so nothing is ever added. https://redis.io/docs/latest/commands/xadd/
+# Redis checks rights, memory, disk and replicas first, and the id after that. It "must be greater
+# than 0-0", so nothing is ever added. https://redis.io/docs/latest/commands/xadd/
 _NEVER_ADDED = ("NOMKSTREAM", "0-0", "probe", "1")
 _HARMLESS = ("no such key", "must be greater than 0-0")
 
@@ -29,19 +29,19 @@ class Probe:
 
         Raises:
             ConfigurationError: the url can't be used.
-            BackendUnavailableError: nobody answers, or not to this user.
+            BackendUnavailableError: no server answers at the url, or the login fails.
         """
         self._url = redacted(url)
         self._redis: Any = connect_sync(url, timeout_s=_TIMEOUT_S)
         try:
             self._redis.ping()
         except ResponseError:
-            return  # it answers, though not to everything
+            return  # the server answers, though this user may not `PING`
         except TROUBLE as error:
             raise translated(error, f"reach {self._url}") from error
 
     def info(self) -> dict[str, Any]:
-        """The fields of `INFO`; nothing if this user may not ask for them."""
+        """Return the fields of `INFO`; an empty dict if this user may not read them."""
         try:
             found = self._redis.info()
         except ResponseError:
@@ -51,7 +51,7 @@ class Probe:
         return dict(found)
 
     def why_not_read(self, redis_key: str) -> str:
-        """Why a node could not follow this stream; empty if it could."""
+        """Return why a node could not follow this stream; empty if it could."""
         return (
             self._refusal("XREAD", "COUNT", 1, "STREAMS", redis_key, "0-0")
             or self._refusal("XRANGE", redis_key, "-", "+", "COUNT", 1)
@@ -60,11 +60,11 @@ class Probe:
         )
 
     def why_not_add(self, redis_key: str) -> str:
-        """Why an entry could not be added to this stream; empty if it could."""
+        """Return why an entry could not be added to this stream; empty if it could."""
         return self._refusal("XADD", redis_key, *_NEVER_ADDED)
 
     def length(self, redis_key: str) -> int:
-        """How many entries a stream has; 0 if that can't be told."""
+        """Return the number of entries of a stream; 0 if Redis does not say."""
         try:
             return int(self._redis.xinfo_stream(redis_key)["length"])
         except TROUBLE:

@@ -59,7 +59,7 @@ class Hub:
         self._audiences = Audiences(windows)
         self._waiting: dict[str, set[Subscriber]] = {name: set() for name in windows}
         self._pages = Pages(windows)
-        self._framings: set[Framing] = set()  # of all subscribers: one per kind of sink
+        self._framings: set[Framing] = set()  # those of all subscribers: one per kind of sink
         self.context = Context(windows, self._pages, self.resumes, self.resets)
         self._clock = 0  # counts rounds and beats
         self._round: tuple[str, EventId] | None = None  # the stream, and its head before
@@ -163,7 +163,7 @@ class Hub:
         round_ = Round(self._clock)
         try:
             yield from round_.write(self._deliveries(stream, frames), self._framings)
-        except BaseException:  # a mistake of ours: who was not reached catches up
+        except BaseException:  # a mistake of ours: all subscribers catch up
             for subscriber in self._look_anew(stream):
                 subscriber.wake()
             raise
@@ -222,7 +222,7 @@ class Hub:
         return step
 
     def _note_sent(self, subscriber: Subscriber, send: Send) -> None:
-        for part in send.parts:  # without one, a heartbeat is due, as for all who are sent nothing
+        for part in send.parts:  # without parts, nothing is sent, so a heartbeat stays due
             subscriber.tick = self._clock
             if isinstance(part, Page):
                 self.deliveries += part.events

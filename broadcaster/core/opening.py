@@ -151,7 +151,7 @@ class Opening:
     # Is it over?
 
     def _look_for_end(self) -> Ask | Wait | None:
-        """Find out whether the client has seen the terminal event of what it subscribes to."""
+        """Find out if the client has seen the terminal event; return the step to do so, if any."""
         (stream,) = self._subscription.streams
         position, window = self._positions[stream], self._context.windows[stream]
         frame: Answer = window.get(position)

@@ -1,6 +1,6 @@
 """A bounded log in memory of a stream's newest frames, with an index by key. Pure.
 
-A window says what lies between a position and its head, and whether that is provably everything:
+A window has the frames between a position and its head, and can prove that none is missing:
 
     ------ floor ][ frame frame frame … frame ] head -----
       BEHIND              COVERED                AHEAD

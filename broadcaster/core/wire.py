@@ -1,8 +1,8 @@
-"""The hub's own events, and every reason that it gives, as data. Pure.
+"""The hub's own events, and all of its reasons, as data. Pure.
 
-Code that writes such an event, or counts or explains a reason, takes the names from here. Pages say
-the same names in their own languages (docs/wire.md, docs/metrics.md, the demo's page), and a test
-compares them with this module.
+Code that writes such an event, or counts or explains a reason, takes the names from here. The
+documents and the demo's page repeat the names (docs/wire.md, docs/metrics.md), and a test compares
+them with this module.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ VERSION = 1
 """The version of these names and shapes. It grows when one of them changes its meaning or goes."""
 
 RESERVED_PREFIX = "stream."
-"""How the types of the hub's own events begin; producers can't use them."""
+"""The prefix of the types of the hub's own events. Producers can't use such types."""
 
 
 class ResetReason(StrEnum):

@@ -79,7 +79,7 @@ class SentinelPool(redis.asyncio.sentinel.SentinelConnectionPool):
     async def get_connection(self, *_: Any, **__: Any) -> Any:
         """Return a connection to the master. The sentinels' answer may be as old as `LOOK_S`."""
         if time.monotonic() >= self._trusted_until:
-            async with self._looking:  # all who come meanwhile wait for one answer
+            async with self._looking:  # concurrent callers wait for one answer
                 if time.monotonic() >= self._trusted_until:
                     await self._look()
         return await super().get_connection()  # type: ignore[no-untyped-call]
