@@ -1,5 +1,5 @@
-# Everything runs in .venv, which is made from the lock files: first with what the demo needs, then
-# with what developers need besides.
+# Everything runs in .venv, which is made from the lock files. The packages of the demo come first,
+# then the developers' tools.
 PYTHON ?= python3
 PORT ?= 8000
 BIN := .venv/bin
@@ -32,34 +32,35 @@ demo: .venv/.demo
 quick: install
 	$(PYTEST) -m quick -n 2 $(ARGS)
 
-# All tests: side by side, then those that must be alone. PATIENCE=3 for a very slow machine.
+# All tests: first those that may run in parallel, then those that must run alone. PATIENCE=3 triples
+# all waits, for a very slow machine.
 test: install
 	$(PYTEST) -m "not alone" -n 3 $(ARGS)
 	$(PYTEST) -m alone $(ARGS)
 
-# All of core, with branches, by the tests that need nothing but Python.
+# Branch coverage of core, by the tests that need nothing but Python. Fails below 100 %.
 coverage: install
 	$(BIN)/coverage erase
 	$(COVERED) --quiet -n 2 tests/core tests/test_interleavings.py
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include 'broadcaster/core/*' --fail-under 100
 
-# All code, with branches, by all tests; they take a third longer so.
+# Branch coverage of all code, by all tests, which take a third longer. Fails below 95 %.
 coverage-all: install
 	$(BIN)/coverage erase
 	$(MAKE) test PYTEST="$(COVERED) --quiet"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under 95
 
-# The compose commands of docs/deployment.md under 300 clients; needs a Docker engine.
+# Runs the compose commands of docs/deployment.md with 300 clients. Needs a Docker engine.
 compose-test: install
 	COMPOSE_TEST=1 $(PYTEST) -s tests/deploy/test_compose.py $(ARGS)
 
-# Eight minutes; docs/performance.md says what it needs. It writes docs/results.
+# Takes eight minutes and writes docs/results. docs/performance.md says what it needs.
 bench: install
 	$(BIN)/python -m bench --write $(ARGS)
 
-# Half a minute: fails if a delivery costs more than 1.6 times the kernel's send.
+# Takes half a minute. Fails if a delivery costs more than 1.6 times the kernel's send.
 bench-quick: install
 	$(BIN)/python -m bench --quick
 
@@ -67,18 +68,19 @@ bench-quick: install
 trips: install
 	$(BIN)/python -m bench.trips $(ARGS)
 
-# Real faults at real servers; SEED=7 plays the same again, SEED="7 8 9" with one after the other.
+# Real faults on real servers. SEED=7 repeats a run, SEED="7 8 9" runs three seeds in turn.
 chaos: install
 	$(BIN)/python -m tests.chaos $(SEED:%=--seed %) $(ARGS)
 
 chaos-quick: install
 	$(BIN)/python -m tests.chaos --quick $(SEED:%=--seed %) $(ARGS)
 
-# The product broken in one place at a time: which test notices? ONLY="its name" for one.
+# Breaks the product in one place at a time, and checks that a test fails. ONLY="name" runs one.
 mutants: install
 	$(BIN)/python -m tests.mutants $(if $(ONLY),--only "$(ONLY)")
 
-# A tool's mutants of core, two at a time; run it again to go on. ONLY="broadcaster.core.cursor*" for some.
+# Mutants of core, made by mutmut, two at a time. Run it again to continue.
+# ONLY="broadcaster.core.cursor*" runs some of them.
 mutants-core: install
 	PATIENCE=0.2 $(BIN)/mutmut run --max-children 2 $(if $(ONLY),"$(ONLY)")
 	$(BIN)/mutmut results
@@ -89,21 +91,21 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The pages of docs/ as a site, in docs/_build/html; fails at a broken link or a page without one.
+# Builds docs/ as a site in docs/_build/html. Fails on a broken link or an orphan page.
 docs: install
 	$(BIN)/sphinx-build -W --keep-going -n -q -d docs/_build/cache docs docs/_build/html
 
-# The tables in docs/ that follow from the code; a test compares them.
+# Generates the tables in docs/ from the code. A test compares them.
 tables: install
 	$(BIN)/python docs/tables.py
 
-# The files of a release in dist/; the wheel is tested in an environment of its own.
+# Builds a release in dist/, and tests the wheel in an environment of its own.
 wheel: install
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation
 	WHEEL=$$(ls dist/*.whl) $(PYTEST) tests/deploy/test_wheel.py $(ARGS)
 
-# A tag is `v` and the version, and the changelog has a dated section for it: TAG=v0.1.0.
+# Checks that TAG=v0.1.0 matches the version, and has a dated section in the changelog.
 release-check:
 	@grep -qxF 'VERSION = "$(TAG:v%=%)"' broadcaster/version.py || { echo "not the version: $(TAG)"; exit 1; }
 	@grep -q '^## $(TAG:v%=%) - 20' CHANGELOG.md || { echo "not in the changelog: $(TAG)"; exit 1; }

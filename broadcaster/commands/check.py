@@ -78,7 +78,7 @@ def _variables() -> Iterator[Finding]:
     for name in unknown_variables():
         close = difflib.get_close_matches(name, known, 1)
         advice = f"did you mean {close[0]}?" if close else "remove it, or look for a typing error"
-        yield Finding("warning", "environment", f"{name} is no setting, and does nothing", advice)
+        yield Finding("warning", "environment", f"{name} is not a setting, so ignored", advice)
 
 
 def _files(settings: Settings) -> Finding:
@@ -172,7 +172,7 @@ def _eviction(info: dict[str, Any]) -> Finding:
     policy, limit = str(info.get("maxmemory_policy", "")), int(info.get("maxmemory", 0))
     advice = "CONFIG SET maxmemory-policy noeviction, and the same in the server's configuration"
     if policy == "noeviction" or not policy:
-        return Finding("ok", "eviction", policy or "not told")
+        return Finding("ok", "eviction", policy or "unknown")
     if policy.startswith("volatile-"):
         text = f"{policy}: only keys that expire are evicted, and our streams do not"
         return Finding("ok", "eviction", text)
@@ -200,7 +200,7 @@ def _persistence(info: dict[str, Any]) -> Iterator[Finding]:
             "problem",
             "persistence",
             "the last snapshot failed; Redis may refuse to take entries until one succeeds",
-            "look into the server's log: usually the disk is full or not writable",
+            "read the server's log: usually the disk is full or not writable",
         )
     elif info.get("aof_enabled", 0):
         yield Finding("ok", "persistence", "append-only file")

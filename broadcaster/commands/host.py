@@ -63,7 +63,7 @@ def _why_not(error: Exception, host: str, port: int) -> str:
             f"with --port (0 takes a free one)"
         )
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM):
-        return f"port {port} is not ours to take: ports below 1024 want rights; try --port 8000"
+        return f"port {port} is not allowed: ports below 1024 need privileges; try --port 8000"
     return f"can't listen on {host!r}, port {port}: {error}"
 
 

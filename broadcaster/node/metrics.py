@@ -112,14 +112,16 @@ def _connections(node: Measured) -> Iterator[Metric]:
     yield _gauge("connections_limit", "Open event streams above which newcomers are shed.", limit)
     yield _counter("connections_opened", "Event streams opened, by sink.", meters.opened, "sink")
     yield _counter("connections_closed", "Event streams ended, by cause.", meters.closed, "reason")
-    yield _counter("connections_shed", "Newcomers told to come back.", meters.shed, "reason")
+    yield _counter("connections_shed", "Newcomers shed, to come back later.", meters.shed, "reason")
     yield _counter("deliveries", "Events written, once per client.", hub.deliveries)
     yield _counter("delivered_bytes", "Bytes of events written.", hub.delivered_bytes)
     reads = node.log.reads
     yield _counter("replay_reads", "Reads of the past in Redis.", reads)
     yield _counter("resumes", "Clients that came with a cursor.", hub.resumes, "outcome")
     resets = CounterMetricFamily(
-        _PREFIX + "resets", "Clients told of a possible gap.", labels=("stream", "reason")
+        _PREFIX + "resets",
+        "Clients reset for a possible gap.",
+        labels=("stream", "reason"),
     )
     for (stream, reason), count in hub.resets.items():
         resets.add_metric((stream, reason), count)

@@ -113,5 +113,5 @@ async def despite_errors(work: Callable[[], Awaitable[None]]) -> None:
         try:
             return await work()
         except Exception:  # a bug that shows in one round must not end the node
-            logger.exception("going on after an error that nobody expected")
+            logger.exception("unexpected error, trying again in 1 s")
             await asyncio.sleep(1.0)

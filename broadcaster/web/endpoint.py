@@ -135,7 +135,7 @@ class EventStream:
             async with asyncio.timeout(_OPEN_TIMEOUT_S):
                 return await node.questions.open(opening, step, load)
         except (BroadcasterError, TimeoutError) as error:
-            said = str(error) or "where to begin was not told in time"
+            said = str(error) or "Redis did not answer in time"
             logger.warning("a newcomer is shed: %s", said)
             return Shed.REDIS
 

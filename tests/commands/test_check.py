@@ -17,7 +17,7 @@ async def test_check_reports_an_absent_redis(start: Start) -> None:
     )
     assert status == 1
     assert any("problem" in line and "refused" in line for line in lines)
-    assert any("BROADCASTER_PROT is no setting" in line for line in lines)
+    assert any("BROADCASTER_PROT is not a setting" in line for line in lines)
     assert any("BROADCASTER_PORT?" in line for line in lines)
     status, lines, _ = await finished(await start("check"))
     assert (status, "BROADCASTER_REDIS_URL" in "".join(lines)) == (1, True)

@@ -91,10 +91,10 @@ class StreamProtocol(HttpToolsProtocol):
         """
         # A middleware that wraps `send` must see each message, because it may change it.
         if getattr(send, "__self__", None) is not cycle:
-            raise TransportRefusedError("a middleware stands between the hub and uvicorn")
+            raise TransportRefusedError("a middleware wraps uvicorn's `send`")
         if send.__func__ is not StreamProtocol.rehearsed:
             raise TransportRefusedError(
-                "uvicorn's `send` is not the one that was tried at the start"
+                "uvicorn's `send` is not the one that was checked at start-up"
             )
         transport = self.transport
         cycle.disconnected = cycle.disconnected or transport.is_closing()

@@ -130,7 +130,7 @@ def _http() -> Any:
     except Exception as error:  # at import too, because uvicorn may have changed in any way
         changed = repr(error)
     if changed:
-        logger.warning("uvicorn is not as we know it, so streams go through ASGI: %s", changed)
+        logger.warning("uvicorn has changed, so streams go through ASGI: %s", changed)
         return "auto"
     return StreamProtocol
 
