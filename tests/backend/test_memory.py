@@ -72,7 +72,7 @@ async def test_an_event_that_no_node_could_deliver_is_refused(log: MemoryLog) ->
     assert (frame.type, frame.key, frame.data) == ("sold", "7", b'{"n":1}')
 
 
-async def test_a_trim_of_what_was_told_is_no_news(log: MemoryLog) -> None:
+async def test_a_trim_of_delivered_entries_is_no_change(log: MemoryLog) -> None:
     follower = Follower(log)
     first = await follower.next()
     assert isinstance(first, Restart)
@@ -84,7 +84,7 @@ async def test_a_trim_of_what_was_told_is_no_news(log: MemoryLog) -> None:
     assert (ids(change.frames), change.complete) == ([at(12)], True)
 
 
-async def test_a_rewind_is_told_once_to_those_who_were_ahead(log: MemoryLog) -> None:
+async def test_a_rewind_reaches_each_reader_that_was_ahead_once(log: MemoryLog) -> None:
     follower = Follower(log)
     await follower.next()
     log.rewind("pets", at(5))

@@ -46,7 +46,7 @@ def test_a_batch_is_checked_whole_before_any_of_it_is_sent() -> None:
         next(commands.batches([EVENT, ("cats", "t", "", None)], 10, ids))
 
 
-def test_an_event_that_is_wrong_after_a_batch_does_not_hide_what_was_stored() -> None:
+def test_an_invalid_event_after_a_batch_reports_the_stored_events() -> None:
     ids: list[EventId | None] = []
     batches = Commands([PETS], "channel").batches([EVENT, ("pets", "a\n", "", None)], 1, ids)
     assert len(next(batches)) == 1

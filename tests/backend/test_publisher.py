@@ -111,7 +111,7 @@ async def test_an_invalid_event_after_the_first_batch_reports_the_stored_ones(
     assert isinstance(caught.value.__cause__, InvalidEventError)
 
 
-async def test_a_single_refusal_does_not_hide_what_was_stored(
+async def test_a_single_refusal_reports_the_stored_events(
     client: Any, publisher: Publisher, redis_url: str
 ) -> None:
     await client.set("string", "no stream")

@@ -29,7 +29,7 @@ def test_a_small_run_sees_every_event_and_what_it_costs() -> None:
     assert lost.measured == 0
 
 
-def test_a_target_is_missed_by_what_is_lacking() -> None:
+def test_a_missed_target_says_by_how_much() -> None:
     assert Target("ms", 20, 20).result()["met"]
     assert Target("ms", 20, 25).result()["missed_by"] == pytest.approx(0.25)
     assert Target("events/s", 100, 80, least=True).result()["missed_by"] == pytest.approx(0.25)

@@ -209,7 +209,7 @@ def test_a_reset_of_a_cursor_that_was_there_is_needless() -> None:
     assert (scribe.report().counts, scribe.report().needless) == ({}, 1)
 
 
-def test_a_reset_must_not_go_past_what_is_still_there() -> None:
+def test_a_reset_must_not_go_past_a_retained_entry() -> None:
     scribe = Scribe(ledger_of("a")).begin(ONE).events(10).reset("a", (1119, 0)).events()
     assert scribe.found() == {Fault.LOST: 2}
     scribe.begin(ONE).events(10).reset("a", (9_999_999, 0))

@@ -80,7 +80,7 @@ def test_a_hangup_that_is_ignored_is_left_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_the_collector_looks_less_often_and_not_at_what_is_there() -> None:
+def test_the_collector_runs_less_often_and_skips_existing_objects() -> None:
     before = gc.get_threshold()
     try:
         host.calm_garbage_collection()

@@ -34,7 +34,7 @@ def test_a_log_line_is_one_json_object(capsys: pytest.CaptureFixture[str]) -> No
     assert found["message"] == "a\n\x1b[2J\x7f\x9b"
 
 
-def test_a_terminal_does_not_obey_what_is_logged(
+def test_control_characters_in_the_log_do_not_reach_a_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)

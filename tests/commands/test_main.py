@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.command_line import Start, finished
 
 
-async def test_serve_says_what_is_wrong_with_its_settings(start: Start, tmp_path: Path) -> None:
+async def test_serve_explains_invalid_settings(start: Start, tmp_path: Path) -> None:
     config = tmp_path / "hub.toml"
     config.write_text("drain_s = 0\nhearbeat_s = 3\n")
     status, _, said = await finished(await start("serve"))

@@ -155,7 +155,7 @@ def test_several_streams_share_one_vector_as_id() -> None:
         ]
 
 
-def test_a_newcomer_catches_up_and_is_told_that_it_is_live() -> None:
+def test_a_newcomer_catches_up_and_gets_stream_live() -> None:
     hub = make_hub()
     fan_out(hub, "a", event(1), event(2))
     client = Client(hub)

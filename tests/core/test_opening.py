@@ -190,7 +190,7 @@ def test_several_streams_are_asked_about_at_once() -> None:
     assert request.positions() == {"a": at(0), "b": at(1)}
 
 
-def test_an_answer_counts_once_and_only_for_what_was_asked_last() -> None:
+def test_an_answer_counts_once_and_only_for_the_last_question() -> None:
     request = Request_(partial_(), start=1)
     request.step()
     request.answer(None)

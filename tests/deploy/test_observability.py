@@ -138,7 +138,7 @@ def test_every_metric_is_on_the_dashboard() -> None:
     assert documented() - shown == set()
 
 
-def test_panels_say_what_is_bad_and_have_units() -> None:
+def test_panels_describe_bad_values_and_have_units() -> None:
     for panel in PANELS:
         assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
         assert len(panel["description"].split()) >= 10, panel["title"]

@@ -28,7 +28,7 @@ MUTANTS: tuple[Mutant, ...] = (
         _CHECKER,
         "if entry.retained or entry.last < truth.era[stream]:",
         "if entry.last < truth.era[stream]:",
-        (_TESTS + "a_reset_must_not_go_past_what_is_still_there",),
+        (_TESTS + "a_reset_must_not_go_past_a_retained_entry",),
     ),
     Mutant(
         "checker: a reset may skip entries that were retained when it came",

@@ -17,7 +17,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "broadcaster/commands/logs.py",
         """printable(fields).replace("\\n", "\\\\x0a")""",
         "printable(fields)",
-        ("tests/commands/test_logs.py::test_a_terminal_does_not_obey_what_is_logged",),
+        (
+            "tests/commands/test_logs.py::test_control_characters_in_the_log_do_not_reach_a_terminal",
+        ),
     ),
     Mutant(
         "logs: DEL and C1 characters get into JSON",
@@ -45,7 +47,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "broadcaster/commands/logs.py",
         "return printable(super().format(record)) +",
         "return super().format(record) +",
-        ("tests/commands/test_logs.py::test_a_terminal_does_not_obey_what_is_logged",),
+        (
+            "tests/commands/test_logs.py::test_control_characters_in_the_log_do_not_reach_a_terminal",
+        ),
     ),
     Mutant(
         "tail: control characters from outside reach a terminal",
