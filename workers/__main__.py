@@ -32,7 +32,7 @@ def _options(default_rate: float) -> Callable[[_F], _F]:
             click.option(
                 "--count",
                 type=click.IntRange(min=1),
-                help="Stop after so many events. [default: never]",
+                help="Number of events after which to stop. [default: no limit]",
             ),
             click.option(
                 "--rate",
@@ -52,7 +52,7 @@ def _options(default_rate: float) -> Callable[[_F], _F]:
                 type=click.Path(),
                 envvar="BROADCASTER_CONFIG",
                 show_envvar=True,
-                help="The nodes' TOML file, for the streams, shards and bounds of its channels.",
+                help="The nodes' TOML file, which defines the channels.",
             ),
         ):
             command = option(command)
@@ -82,7 +82,7 @@ def orders(rate: float, count: int | None, seed: int | None, **place: str | None
 
 @main.command()
 @_options(default_rate=4.0)
-@click.option("--seed", type=int, help="Accepted like everywhere; nothing here is random.")
+@click.option("--seed", type=int, help="Ignored, because nothing here is random.")
 @click.option(
     "--takeover-s",
     default=15.0,

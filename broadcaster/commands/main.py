@@ -72,7 +72,7 @@ _config = click.option(
     metavar="FILE",
     envvar=PREFIX + "CONFIG",
     show_envvar=True,
-    help="A TOML file with settings and channels; options and the environment win over it.",
+    help="A TOML file with settings and channels. Options and variables override it.",
 )
 
 
