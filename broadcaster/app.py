@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeAlias
 
 from broadcaster.backend.log import Log, Requests
 from broadcaster.core.access import Policy, public
+from broadcaster.core.event import EventId
+from broadcaster.core.filter import Filter
+from broadcaster.node.listener import Listener, subscribe
 from broadcaster.node.node import Node
 from broadcaster.settings import Settings, load_settings
 from broadcaster.web.routes import ClientsApplication
@@ -29,6 +32,40 @@ class Application(ClientsApplication):
         """Make the application of a node, which its lifespan starts and closes."""
         super().__init__(node, _lifespan(node))
         self.state.node = node
+        self._node = node
+
+    def subscribe(
+        self,
+        channels: str | Iterable[str],
+        *,
+        keys: str | Iterable[str] = (),
+        types: str | Iterable[str] = (),
+        after: str | EventId | None = None,
+        filter: Filter | None = None,
+    ) -> Listener:
+        """Subscribe in-process. The policy is not asked.
+
+        The listener counts among `max_connections`, and lags like any client if it is slow. It has
+        no queue.
+
+        Args:
+            channels: one name or several.
+            keys: one key or several; none means the events of all keys.
+            types: only events of these types; none means all.
+            after: where to begin: a `Listener.cursor`, an event's id, or what `from=` can be in a
+                query. If not given, each channel's `start` says it.
+            filter: a filter of yours, which selects among the events that the others admit. It is
+                not asked about terminal events.
+
+        Returns:
+            A listener. It begins with `async with`, or with the first value that is asked for.
+
+        Raises:
+            UnknownChannelError: one of the channels does not exist.
+            InvalidRequestError: no channel is named, or a key is missing or one too many.
+            InvalidCursorError: `after` can't be read.
+        """
+        return subscribe(self._node, channels, keys=keys, types=types, after=after, filter=filter)
 
 
 def create_app(

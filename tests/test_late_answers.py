@@ -21,7 +21,7 @@ from broadcaster.core.hub import Hub
 from broadcaster.core.log import Answer, Batch, Change, Restart, Rewind
 from broadcaster.core.page import Page
 from broadcaster.core.resume import Resume
-from broadcaster.core.steps import Ask, Greeting, Reset, Send
+from broadcaster.core.steps import Ask, Greeting, ResetPart, Send
 from broadcaster.core.subscriber import State, Subscriber
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.window import Window
@@ -51,7 +51,7 @@ class Reader:
 
     def take(self, send: Send) -> None:
         for part in send.parts:
-            if isinstance(part, Reset):
+            if isinstance(part, ResetPart):
                 self.seen[part.stream].clear()
                 self.since[part.stream] = part.resumed
             elif isinstance(part, Page):

@@ -89,9 +89,39 @@ class Event(NamedTuple):
         type: the SSE event name; `message` is the default and is not written out.
         key: what the event is about (an order id, a pet id); `""` means the whole channel.
         data: the text of the `data:` lines, UTF-8.
+        channel: its name, where the event is told in-process; else empty.
     """
 
     id: EventId
     type: str
     key: str
     data: bytes
+    channel: str = ""
+
+
+class Reset(NamedTuple):
+    """It can't be proven that nothing was missed. Load your state anew; what follows is in order.
+
+    Attributes:
+        channel: the channel that it concerns.
+        shard: the shard of it; None if the channel has no shards.
+        reason: `trimmed`, `rollback`, `unknown` or `invalid`.
+        requested: the position that proves nothing.
+        resumed: the position that the listener goes on after.
+    """
+
+    channel: str
+    shard: int | None
+    reason: str
+    requested: str
+    resumed: str
+
+
+class Live(NamedTuple):
+    """Everything that was missed has been told; what follows is new.
+
+    Attributes:
+        replayed: events told before it, since the beginning or the last reset.
+    """
+
+    replayed: int

@@ -7,7 +7,7 @@ equal subscriptions share an audience, and a filter is asked once per frame and 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from broadcaster.core.sse import Frame
@@ -46,6 +46,10 @@ class Filter(Protocol):
     def admits(self, frame: Frame) -> bool:
         """Return True if this event is to be sent. `Frame.data` has the event's data."""
         ...
+
+    def with_key(self, key: str) -> Filter:
+        """Return the same filter for the events of one key, which replaces its own keys."""
+        return Restricted(self, KeysAndTypes.of([key]))
 
     def select(self, frames: list[Frame]) -> list[Frame]:
         """Return the admitted frames, in order. All given frames have one of the filter's keys."""
@@ -88,6 +92,37 @@ class KeysAndTypes(Filter):
         if not self.types:
             return frames
         return [frame for frame in frames if frame.type in self.types]
+
+    def with_key(self, key: str) -> KeysAndTypes:
+        return KeysAndTypes.of([key], self.types)
+
+
+@dataclass(frozen=True, slots=True)
+class Restricted(Filter):
+    """A filter of a user's own, within what the query can ask for.
+
+    Attributes:
+        filter: the user's. Its keys are those of `within` already.
+        within: keys and types.
+        always: types that `filter` is not asked about: without a terminal event a client would come
+            back for ever.
+    """
+
+    filter: Filter
+    within: KeysAndTypes
+    always: frozenset[str] = _NONE
+
+    @property
+    def keys(self) -> frozenset[str]:
+        return self.within.keys
+
+    def admits(self, frame: Frame) -> bool:
+        return self.within.admits(frame) and (
+            frame.type in self.always or self.filter.admits(frame)
+        )
+
+    def with_key(self, key: str) -> Restricted:
+        return replace(self, within=self.within.with_key(key))
 
 
 ALL = KeysAndTypes()

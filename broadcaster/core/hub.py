@@ -124,11 +124,12 @@ class Hub:
         if subscriber.state is not State.LIVE:
             return
         self._audiences.leave(subscriber)
-        at = self._live_position(subscriber)
+        at = self.live_position(subscriber)
         subscriber.resume = Resume(self.context, subscriber.subscription, at)
         subscriber.state = State.LAGGING
 
-    def _live_position(self, subscriber: Subscriber) -> Positions:
+    def live_position(self, subscriber: Subscriber) -> Positions:
+        """Return the position of a LIVE subscriber."""
         heads = {name: self.windows[name].head for name in subscriber.subscription.streams}
         if self._round and subscriber.tick != self._clock and self._round[0] in heads:
             heads[self._round[0]] = self._round[1]  # this round has not reached it yet
@@ -294,6 +295,6 @@ class Hub:
         if not subscription.filtered:
             return sse.HEARTBEAT
         resume = subscriber.resume
-        at = resume.proven() if resume else self._live_position(subscriber)
+        at = resume.proven() if resume else self.live_position(subscriber)
         # If the filter leaves out all events of a long replay, a reconnect goes on from here.
         return sse.HEARTBEAT if at is None else sse.checkpoint(subscription.cursor(at))

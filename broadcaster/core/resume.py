@@ -25,9 +25,9 @@ from broadcaster.core.steps import (
     For,
     Greeting,
     Hello,
-    Live,
+    LivePart,
     Part,
-    Reset,
+    ResetPart,
     Send,
     Step,
     Wait,
@@ -175,7 +175,7 @@ class Resume:
             self._announce = False
             self._count(self._source)
             at = self._subscription.cursor(self.position)
-            sent.append(Live(sse.live(at, self._replayed), self._replayed))
+            sent.append(LivePart(sse.live(at, self._replayed), self._replayed))
         return Send(tuple(sent), joins=True)
 
     def _note_sent(self, page: Page) -> None:
@@ -239,7 +239,7 @@ class Resume:
         self._count(ResumeOutcome.RESET)
         at = self._subscription.cursor(self.position)
         data = sse.reset(stream, reason, str(requested), str(resumed), at)
-        return Send((Reset(data, stream, reason, requested, resumed),))
+        return Send((ResetPart(data, stream, reason, requested, resumed),))
 
     def _count(self, outcome: str) -> None:
         """Count once how a client that came with a cursor was served."""

@@ -33,7 +33,7 @@ class Hello(NamedTuple):
     data: bytes
 
 
-class Reset(NamedTuple):
+class ResetPart(NamedTuple):
     """A `stream.reset`: continuity of one stream can't be proven.
 
     Attributes:
@@ -51,7 +51,7 @@ class Reset(NamedTuple):
     resumed: EventId
 
 
-class Live(NamedTuple):
+class LivePart(NamedTuple):
     """A `stream.live`: everything up to here was sent, and later events are new.
 
     Attributes:
@@ -63,7 +63,7 @@ class Live(NamedTuple):
     replayed: int
 
 
-Part: TypeAlias = Hello | Page | Reset | Live
+Part: TypeAlias = Hello | Page | ResetPart | LivePart
 
 
 class Send(NamedTuple):

@@ -9,7 +9,7 @@ from broadcaster.core import cursor
 from broadcaster.core.channel import Channel, without_shard
 from broadcaster.core.cursor import Positions
 from broadcaster.core.event import ZERO, Boundary, EventId
-from broadcaster.core.filter import ALL, Filter, KeysAndTypes
+from broadcaster.core.filter import ALL, Filter, KeysAndTypes, Restricted
 from broadcaster.core.sse import Frame
 from broadcaster.errors import InvalidCursorError, InvalidRequestError
 
@@ -57,19 +57,32 @@ class Subscription:
 
     @classmethod
     def to(
-        cls, channels: Iterable[Channel], keys: Iterable[str] = (), types: Iterable[str] = ()
+        cls,
+        channels: Iterable[Channel],
+        keys: Iterable[str] = (),
+        types: Iterable[str] = (),
+        filter: Filter | None = None,
     ) -> Subscription:
         """Return the subscription to these channels.
 
-        A type filter always admits terminal events. Without them, a client would reconnect for
-        ever.
+        Filters always admit terminal events. Without them, a client would reconnect for ever.
+
+        Args:
+            channels: one or more.
+            keys: only events with one of these keys; none means all.
+            types: only events of these types; none means all.
+            filter: a user's own; it selects among the events that keys and types admit.
 
         Raises:
-            InvalidRequestError: there is no channel, a channel needs a key, or a channel made on
-                demand has company or not exactly one key.
+            InvalidRequestError: there is no channel, a channel needs a key, a channel made on
+                demand has company or not exactly one key, or the filter admits none of the keys.
         """
         chosen = {channel.name: channel for channel in channels}
         keys, types = frozenset(keys) or _NONE, frozenset(types) or _NONE
+        if filter and filter.keys:
+            keys = keys & filter.keys if keys else filter.keys
+            if not keys:
+                raise InvalidRequestError("the filter admits none of the keys")
         if not chosen:
             raise InvalidRequestError("name at least one channel: ?channel=…")
         for channel in chosen.values():
@@ -85,10 +98,11 @@ class Subscription:
             )
         alone = len(chosen) == 1 and len(keys) == 1
         terminal = next(iter(chosen.values())).terminal if alone else _NONE
+        within = KeysAndTypes.of(keys, types | terminal if types else _NONE)
         streams = {name for channel in chosen.values() for name in channel.streams_of(keys)}
         return cls(
             tuple(sorted(streams)),
-            KeysAndTypes.of(keys, types | terminal if types else _NONE),
+            Restricted(filter, within, terminal) if filter else within,
             terminal,
             sharded=any(channel.shards > 1 for channel in chosen.values()),
         )
@@ -117,8 +131,7 @@ class Subscription:
 
     def narrowed_to(self, key: str, run: EventId) -> Subscription:
         """Return the same subscription, narrowed to one run, whose events have this key."""
-        types = self.filter.types if isinstance(self.filter, KeysAndTypes) else ()
-        return Subscription(self.streams, KeysAndTypes.of([key], types), self.terminal, run)
+        return Subscription(self.streams, self.filter.with_key(key), self.terminal, run)
 
     def ends_with(self, frame: Frame) -> bool:
         """Return True if the response ends after this event."""

@@ -15,7 +15,7 @@ from broadcaster.core.log import Answer, AtOrBefore, Beginning, Exists, PageAfte
 from broadcaster.core.page import Page, Pages
 from broadcaster.core.resume import Resume
 from broadcaster.core.sse import Frame
-from broadcaster.core.steps import Ask, For, Greeting, Hello, Live, Reset, Send, Step, Wait
+from broadcaster.core.steps import Ask, For, Greeting, Hello, LivePart, ResetPart, Send, Step, Wait
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.window import Window
 
@@ -60,7 +60,7 @@ class Reader:
                 match part:
                     case Page():
                         self.sent += [frame.id.ms for _, frame in part.placed]
-                    case Live(_, replayed):
+                    case LivePart(_, replayed):
                         self.sent.append(("live", replayed))
                     case Hello():
                         self.hello = part.data
@@ -82,7 +82,7 @@ class Reader:
         return [
             (part.reason, str(part.requested), str(part.resumed))
             for part in self.sent
-            if isinstance(part, Reset)
+            if isinstance(part, ResetPart)
         ]
 
 
@@ -387,7 +387,7 @@ def test_a_reset_that_needs_no_answer_comes_with_the_first_bytes() -> None:
     of.windows["a"].append([event(2), event(6)])
     first = claims(of, 4).resume.step()
     assert isinstance(first, Send)
-    assert [type(part) for part in first.parts] == [Hello, Reset]
+    assert [type(part) for part in first.parts] == [Hello, ResetPart]
 
 
 def test_an_unreadable_cursor_is_a_reset_of_each_stream() -> None:

@@ -327,8 +327,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "hub: a heartbeat moves the cursor of a lagging subscriber too far",
         "broadcaster/core/hub.py",
-        "at = resume.proven() if resume else self._live_position(subscriber)",
-        "at = self._live_position(subscriber)",
+        "at = resume.proven() if resume else self.live_position(subscriber)",
+        "at = self.live_position(subscriber)",
         (_HUB + "test_a_heartbeat_does_not_move_the_cursor_of_a_lagging_subscriber",),
     ),
     Mutant(

@@ -60,7 +60,7 @@ def read(
     if (text := _cursor(scope, query)) is not None:
         return _at_cursor(text, chosen, subscription)
     if text := query.get("from", [""])[0]:
-        return _from(text, chosen, subscription, now_ms)
+        return begin_at(text, chosen, subscription, now_ms)
     return Wanted(chosen, subscription)
 
 
@@ -103,9 +103,14 @@ def _at_cursor(text: str, channels: tuple[Channel, ...], subscription: Subscript
         return Wanted(channels, subscription, unreadable=text)
 
 
-def _from(
+def begin_at(
     text: str, channels: tuple[Channel, ...], subscription: Subscription, now_ms: int
 ) -> Wanted:
+    """Read a place to begin: a cursor, an event id, `earliest`, `latest`, a time or a duration.
+
+    Raises:
+        InvalidCursorError: it is none of these.
+    """
     # Ids consist of digits and hyphens, or have an equals sign. A time has a T as well.
     if "=" not in text and not text.replace("-", "").isdigit():
         return Wanted(channels, subscription, start=parse_start(text, now_ms))
