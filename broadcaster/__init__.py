@@ -50,7 +50,11 @@ if TYPE_CHECKING:
     from broadcaster.client.source import EventSource
     from broadcaster.core.access import Action, Caller, Denied, Grant, Policy
     from broadcaster.core.channel import Channel
-    from broadcaster.core.event import EventId
+    from broadcaster.core.event import Event, EventId, Live, Reset
+    from broadcaster.core.filter import Filter
+    from broadcaster.core.sse import Frame
+    from broadcaster.core.wire import Ending
+    from broadcaster.node.listener import Listener
     from broadcaster.settings import Settings, load_settings
 
 __all__ = [
@@ -64,12 +68,18 @@ __all__ = [
     "ConflictError",
     "Denied",
     "EmbeddedRedis",
+    "Ending",
+    "Event",
     "EventId",
     "EventSource",
+    "Filter",
+    "Frame",
     "Grant",
     "InvalidCursorError",
     "InvalidEventError",
     "InvalidRequestError",
+    "Listener",
+    "Live",
     "Log",
     "MemoryLog",
     "Outgoing",
@@ -77,6 +87,7 @@ __all__ = [
     "Policy",
     "Publisher",
     "Requests",
+    "Reset",
     "Run",
     "RunLostError",
     "RunQueue",
@@ -108,7 +119,11 @@ _HOME = {
     "broadcaster.client.source": ("EventSource",),
     "broadcaster.core.access": ("Action", "Caller", "Denied", "Grant", "Policy"),
     "broadcaster.core.channel": ("Channel",),
-    "broadcaster.core.event": ("EventId",),
+    "broadcaster.core.event": ("Event", "EventId", "Live", "Reset"),
+    "broadcaster.core.filter": ("Filter",),
+    "broadcaster.core.sse": ("Frame",),
+    "broadcaster.core.wire": ("Ending",),
+    "broadcaster.node.listener": ("Listener",),
     "broadcaster.settings": ("Settings", "load_settings"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

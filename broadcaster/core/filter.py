@@ -40,7 +40,7 @@ class Filter(Protocol):
 
     @property
     def exact(self) -> bool:
-        """Return True if it admits all events with one of its keys: `admits` is not called then."""
+        """Return True if it admits all events with one of its keys. Then `admits` is not called."""
         return False
 
     def admits(self, frame: Frame) -> bool:

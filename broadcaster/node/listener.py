@@ -73,8 +73,11 @@ class Listener:
 
     @property
     def ending(self) -> Ending | None:
-        """Why it is over: `complete` after a terminal event, `drain` if the node ends, `client` if
-        you have closed it. None while it is not over."""
+        """Return why it is over; None while it is not.
+
+        It is `complete` after a terminal event, `drain` if the node ends, and `client` if you have
+        closed it.
+        """
         return self._ending
 
     @property

@@ -369,9 +369,9 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "subscription: a client gets the events of all runs",
-        "broadcaster/core/subscription.py",
-        "KeysAndTypes.of([key], types)",
-        "KeysAndTypes.of((), types)",
+        "broadcaster/core/filter.py",
+        "return KeysAndTypes.of([key], self.types)",
+        "return KeysAndTypes.of((), self.types)",
         ("tests/web/test_endpoint.py::test_a_run_is_requested_once_and_continued",),
     ),
     Mutant(

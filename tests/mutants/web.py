@@ -30,6 +30,30 @@ _OPERATORS = "tests/web/test_operators.py::"
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
+        "listener: a cancelled wait leaves a subscriber behind",
+        "broadcaster/node/listener.py",
+        "        except BaseException:\n            self._free()",
+        "        except ZeroDivisionError:\n            self._free()",
+        ("tests/node/test_listener.py::test_a_cancelled_wait_frees_it",),
+    ),
+    Mutant(
+        "listener: a closed one skips what it has not told",
+        "broadcaster/node/listener.py",
+        "if self._told is None and subscriber and",
+        "if subscriber and",
+        (
+            "tests/node/test_listener.py::"
+            "test_a_cursor_goes_on_after_the_last_value_that_was_told[memory]",
+        ),
+    ),
+    Mutant(
+        "filter: a run made on demand drops a filter of a user's own",
+        "broadcaster/core/subscription.py",
+        "self.filter.with_key(key), self.terminal, run)",
+        "KeysAndTypes.of([key]), self.terminal, run)",
+        ("tests/node/test_listener.py::test_a_filter_holds_for_a_run_made_on_demand",),
+    ),
+    Mutant(
         "access: a denied channel is read beside a granted one",
         "broadcaster/web/access.py",
         "                return refused(decision)",
