@@ -69,7 +69,7 @@ class Listener:
         self._told: Iterator[Told] | None = None
         self._woken = asyncio.Event()
         self._asking: dict[str, asyncio.Task[None]] = {}
-        self._release: Callable[[], object] = _nothing
+        self._release: Callable[[], object] | None = None
 
     @property
     def ending(self) -> Ending | None:
@@ -223,6 +223,7 @@ class Listener:
             return
         self._node.hub.remove(subscriber)
         self._ending = subscriber.ending
+        assert self._release is not None
         self._release()
         for asking in self._asking.values():
             asking.cancel()
@@ -292,10 +293,6 @@ def _abandon(
 
     with suppress(RuntimeError):  # the loop is closed
         loop.call_soon_threadsafe(free)
-
-
-def _nothing() -> None:
-    return
 
 
 def _ignored(_: bytes) -> None:
