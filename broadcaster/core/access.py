@@ -113,11 +113,11 @@ class Policy(Protocol):
             keys: the only keys whose events it wants; none means all.
 
         Returns:
-            The decision. An exception, and anything else, is answered with 500: nobody gets in by
-            a mistake of the policy.
+            The decision. An exception, or anything else, is answered with 500. So a mistake of the
+            policy lets no caller in.
         """
 
 
 def public(_: Caller, __: Action, ___: str, ____: frozenset[str], /) -> Grant:
-    """Grant everything to everybody: the policy of a hub that is given no other."""
+    """Grant everything to every caller: the policy of a hub that is given no other."""
     return Grant()

@@ -13,7 +13,7 @@ from typing import Protocol
 from broadcaster.core.sse import Frame
 
 # Shared by all subscriptions that filter nothing, because each empty set takes 216 bytes.
-_NONE: frozenset[str] = frozenset()
+NONE: frozenset[str] = frozenset()
 
 
 class Filter(Protocol):
@@ -31,7 +31,7 @@ class Filter(Protocol):
 
         Windows and audiences are indexed by key, so events of other keys cost nothing.
         """
-        return _NONE
+        return NONE
 
     @property
     def everything(self) -> bool:
@@ -65,14 +65,14 @@ class KeysAndTypes(Filter):
         types: only events of these types; none means all.
     """
 
-    keys: frozenset[str] = _NONE
-    types: frozenset[str] = _NONE
+    keys: frozenset[str] = NONE
+    types: frozenset[str] = NONE
 
     @classmethod
     def of(cls, keys: Collection[str] = (), types: Collection[str] = ()) -> KeysAndTypes:
         """Return the filter for these keys and types; the shared `ALL` if there are none."""
         if keys or types:
-            return cls(frozenset(keys) or _NONE, frozenset(types) or _NONE)
+            return cls(frozenset(keys) or NONE, frozenset(types) or NONE)
         return ALL
 
     @property
@@ -110,7 +110,7 @@ class Restricted(Filter):
 
     filter: Filter
     within: KeysAndTypes
-    always: frozenset[str] = _NONE
+    always: frozenset[str] = NONE
 
     @property
     def keys(self) -> frozenset[str]:

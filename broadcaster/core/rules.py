@@ -132,7 +132,6 @@ RULES: Table = {
     ),
     Situation.BEFORE_ALL: Rule(Beginning, {Said.POSITION: Outcome.THERE, Said.NONE: Outcome.FLOOR}),
 }
-
 """Where a subscriber goes on from its position."""
 
 

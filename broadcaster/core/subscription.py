@@ -9,12 +9,9 @@ from broadcaster.core import cursor
 from broadcaster.core.channel import Channel, without_shard
 from broadcaster.core.cursor import Positions
 from broadcaster.core.event import ZERO, Boundary, EventId
-from broadcaster.core.filter import ALL, Filter, KeysAndTypes, Restricted
+from broadcaster.core.filter import ALL, NONE, Filter, KeysAndTypes, Restricted
 from broadcaster.core.sse import Frame
 from broadcaster.errors import InvalidCursorError, InvalidRequestError
-
-# One for all of the many that filter nothing: an empty set takes 216 bytes like any other.
-_NONE: frozenset[str] = frozenset()
 
 
 class ReshardedError(InvalidCursorError):
@@ -78,7 +75,7 @@ class Subscription:
                 demand has company or not exactly one key, or the filter admits none of the keys.
         """
         chosen = {channel.name: channel for channel in channels}
-        keys, types = frozenset(keys) or _NONE, frozenset(types) or _NONE
+        keys, types = frozenset(keys) or NONE, frozenset(types) or NONE
         if filter and filter.keys:
             keys = keys & filter.keys if keys else filter.keys
             if not keys:
@@ -97,8 +94,8 @@ class Subscription:
                 f"{', '.join(on_demand)}: made on demand, so it comes alone, and for one key"
             )
         alone = len(chosen) == 1 and len(keys) == 1
-        terminal = next(iter(chosen.values())).terminal if alone else _NONE
-        within = KeysAndTypes.of(keys, types | terminal if types else _NONE)
+        terminal = next(iter(chosen.values())).terminal if alone else NONE
+        within = KeysAndTypes.of(keys, types | terminal if types else NONE)
         streams = {name for channel in chosen.values() for name in channel.streams_of(keys)}
         return cls(
             tuple(sorted(streams)),

@@ -363,7 +363,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "subscription: a type filter hides the terminal event",
         "broadcaster/core/subscription.py",
-        "types | terminal if types else _NONE",
+        "types | terminal if types else NONE",
         "types",
         (_SUBSCRIPTION + "test_a_type_filter_never_hides_the_terminal_event",),
     ),
