@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from broadcaster.core import sse
+from broadcaster.core.channel import Channel
 from broadcaster.core.event import ZERO, Event, EventId
 from broadcaster.core.filter import ALL, Filter, KeysAndTypes
 from broadcaster.core.hub import BEATS, Hub
@@ -16,6 +17,7 @@ from broadcaster.core.steps import Greeting, Hello, Send
 from broadcaster.core.subscriber import State, Subscriber
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.window import Window
+from broadcaster.errors import InvalidRequestError
 
 
 @dataclass(frozen=True)
@@ -114,3 +116,39 @@ def test_no_keys_and_no_types_are_one_filter_for_all() -> None:
         False,
         False,
     )
+
+
+CHANNEL = Channel(name="a", path="/a/{key}", terminal=frozenset({"sold"}))
+
+
+def test_a_filter_of_another_kind_selects_within_keys_and_types() -> None:
+    subscription = Subscription.to([CHANNEL], ["cat"], ["offer"], Cheaper(10))
+    assert subscription.keys == {"cat"}
+    assert subscription.accepts(offer(1, "cat", 5))
+    assert not subscription.accepts(offer(1, "cat", 50))
+    assert not subscription.accepts(offer(1, "dog", 5))
+    note = sse.encode(Event(EventId(1, 0), "note", "cat", b'{"price": 5}'))
+    assert not subscription.accepts(note)
+
+
+def test_a_filter_is_not_asked_about_terminal_events() -> None:
+    subscription = Subscription.to([CHANNEL], ["cat"], filter=Cheaper(10))
+    sold = sse.encode(Event(EventId(2, 0), "sold", "cat", b"no JSON"))
+    assert subscription.accepts(sold)
+    assert subscription.ends_with(sold)
+
+
+def test_the_keys_of_a_filter_narrow_those_that_are_asked_for() -> None:
+    for keys in ([], ["cat"], ["cat", "dog"]):
+        assert Subscription.to([CHANNEL], keys, filter=CheaperPet(10, "cat")).keys == {"cat"}
+    with pytest.raises(InvalidRequestError, match="none of the keys"):
+        Subscription.to([CHANNEL], ["dog"], filter=CheaperPet(10, "cat"))
+
+
+def test_a_filter_follows_its_subscription_to_a_run() -> None:
+    run = EventId(7, 0)
+    narrowed = Subscription.to([CHANNEL], ["cat"], filter=Cheaper(10)).narrowed_to("cat#7-0", run)
+    assert narrowed.keys == {"cat#7-0"}
+    assert narrowed.accepts(offer(8, "cat#7-0", 5))
+    assert not narrowed.accepts(offer(8, "cat#7-0", 50))
+    assert Cheaper(10).with_key("cat").keys == {"cat"}
