@@ -136,3 +136,18 @@ def none_alive(pids: Iterable[int]) -> bool:
 def at_least(lines: list[str], count: int) -> bool:
     """Return True if so many lines have come."""
     return len(lines) >= count
+
+
+async def drained_by_a_hangup(node: Running, url: str) -> None:
+    """Check that SIGHUP ends a client's response with a `retry:`, and the command with status 0."""
+    async with (
+        http_client(base_url=url) as http,
+        http.stream("GET", "/v1/inventory/stream") as stream,
+    ):
+        pieces = stream.aiter_text()
+        assert "retry:" in await anext(pieces)
+        node.process.send_signal(signal.SIGHUP)
+        async with asyncio.timeout(PATIENCE_S):
+            rest = "".join([piece async for piece in pieces])
+    assert "retry:" in rest
+    assert await node.ended() == 0

@@ -81,23 +81,13 @@ class Node:
         Raises:
             ConfigurationError: neither a log nor a url of Redis is given.
         """
-        if log is None:
-            settings.require_redis_url()
         self.settings = settings
         self.channels: Mapping[str, Channel] = settings.channels
         self.policy = policy
         self.meters = Meters()
         self.draining = False
-        self.hub = Hub(
-            {
-                stream: Window(channel.window_events, channel.window_bytes)
-                for channel in self.channels.values()
-                for stream in channel.streams
-            }
-        )
-        keys = {n: key for c in self.channels.values() for n, key in c.streams.items()}
-        limit = settings.max_event_bytes
-        self.log: Log = log or RedisLog(settings.redis_url, keys, max_event_bytes=limit)
+        self.hub = Hub(_windows(self.channels.values()))
+        self.log: Log = log or _log_in_redis(settings)
         self._peers = peers or Peers()
         self.name = name_of(settings, self._peers.process)
         self.health = Health(self)
@@ -256,6 +246,22 @@ class Node:
                 raise ConfigurationError("nothing takes requests: set redis_url, or give requests")
             return await self._requests.request(question.requests, question.key)
         return await self.log.ask(stream, question)
+
+
+def _windows(channels: Iterable[Channel]) -> dict[str, Window]:
+    """Return an empty window for each stream of the channels."""
+    return {
+        stream: Window(channel.window_events, channel.window_bytes)
+        for channel in channels
+        for stream in channel.streams
+    }
+
+
+def _log_in_redis(settings: Settings) -> RedisLog:
+    """Return the log of the settings' streams. Raises a `ConfigurationError` without a url."""
+    settings.require_redis_url()
+    keys, limit = settings.channels.streams, settings.max_event_bytes
+    return RedisLog(settings.redis_url, keys, max_event_bytes=limit)
 
 
 def _from(channel: Channel, positions: Positions) -> str | None:

@@ -10,7 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.command_line import SCRIPT, Running, Start, alive, children, finished, ready
+from tests.command_line import (
+    SCRIPT,
+    Running,
+    Start,
+    alive,
+    children,
+    drained_by_a_hangup,
+    finished,
+    ready,
+)
 from tests.wait import PATIENCE_S, http_client
 
 pytestmark = [
@@ -23,17 +32,7 @@ async def test_a_hangup_drains_a_node(start: Start, redis_url: str) -> None:
     node = await start("serve", "--port", "0", "--redis-url", redis_url)
     url = await node.url()
     await ready(url)
-    async with (
-        http_client(base_url=url) as http,
-        http.stream("GET", "/v1/inventory/stream") as stream,
-    ):
-        pieces = stream.aiter_text()
-        assert "retry:" in await anext(pieces)
-        node.process.send_signal(signal.SIGHUP)
-        async with asyncio.timeout(PATIENCE_S):
-            rest = "".join([piece async for piece in pieces])
-    assert "retry:" in rest
-    assert await node.ended() == 0
+    await drained_by_a_hangup(node, url)
     assert "Traceback" not in "".join(node.err)
 
 

@@ -22,7 +22,15 @@ from broadcaster.client.source import EventSource
 from broadcaster.commands import processes, supervisor
 from broadcaster.commands.processes import start as start_process
 from broadcaster.node.peers import Peers
-from tests.command_line import Running, Start, alive, children, none_alive, ready
+from tests.command_line import (
+    Running,
+    Start,
+    alive,
+    children,
+    drained_by_a_hangup,
+    none_alive,
+    ready,
+)
 from tests.commands.conftest import ids_of
 from tests.wait import PATIENCE_S, allowed_s, http_client, until
 
@@ -78,17 +86,7 @@ async def test_a_hangup_drains_all_processes_and_leaves_nothing_behind(
 ) -> None:
     node, url = await pair(start, redis_url, tmp_path)
     members = children(node.process.pid)
-    async with (
-        http_client(base_url=url) as http,
-        http.stream("GET", "/v1/inventory/stream") as stream,
-    ):
-        pieces = stream.aiter_text()
-        assert "retry:" in await anext(pieces)
-        node.process.send_signal(signal.SIGHUP)
-        async with asyncio.timeout(PATIENCE_S):
-            rest = "".join([piece async for piece in pieces])
-    assert "retry:" in rest
-    assert await node.ended() == 0
+    await drained_by_a_hangup(node, url)
     assert not os.listdir(tmp_path)
     assert not alive(members)
 
