@@ -86,7 +86,7 @@ class Resume:
         self._subscription = subscription
         self._inquiry = Inquiry(context.windows, position)
         self._greeting = greeting
-        self._held: Ask | Wait | None = None
+        self._held: Ask | None = None
         self._announce = greeting is not None
         self._reached = greeting is None
         self._replayed = 0
@@ -121,7 +121,7 @@ class Resume:
                 reason = For.LOG
         return self._from_windows(covered, reason, max_bytes)
 
-    def _greeted(self, step: Step) -> Step:
+    def _greeted(self, step: Send | Ask) -> Send | Ask:
         """Return the step after the first bytes. They carry no id, as the position is unproven."""
         if self._greeting is None:
             return step
@@ -143,7 +143,7 @@ class Resume:
             self._context.resumes[ResumeOutcome.RESET] += 1
         return Hello(data)
 
-    def _settled(self, stream: str) -> Outcome | Step:
+    def _settled(self, stream: str) -> Outcome | Send | Ask:
         """Return the outcome for a stream, or the step that has to come first."""
         while True:
             found = self._inquiry.outcome(stream)
@@ -153,7 +153,7 @@ class Resume:
             if step is not None:
                 return step
 
-    def _from_windows(self, covered: list[str], reason: For, max_bytes: int) -> Step:
+    def _from_windows(self, covered: list[str], reason: For, max_bytes: int) -> Send | Wait:
         """Return a page of the covered streams; it joins at the heads of all streams."""
         streams, sent = self._subscription.streams, list[Part]()
         at_all = len(covered) == len(streams)
@@ -166,11 +166,11 @@ class Resume:
         if page.data:
             sent.append(page)
         if page.over or not page.exhausted:
-            return self._greeted(Send(tuple(sent), over=page.over))
+            return Send(tuple(sent), over=page.over)
         if not at_all:
             # If the log was asked about a stream, its answer wakes the subscriber.
             growing = tuple(s for s in streams if not self._inquiry.asks(s))
-            return self._greeted(Send(tuple(sent)) if sent else Wait(reason, growing))
+            return Send(tuple(sent)) if sent else Wait(reason, growing)
         if self._announce:
             self._announce = False
             self._count(self._source)
