@@ -17,9 +17,10 @@ from rich.table import Table
 
 from tests.chaos import page
 from tests.chaos.checker import Fault
-from tests.chaos.history import text_of, write_lines
+from tests.chaos.history import write_lines
 from tests.chaos.playing import Result, place, play_all
 from tests.chaos.scenarios import SCENARIOS
+from tests.chaos.verdict import described, verdict
 
 _FINDINGS_SHOWN = 10
 
@@ -54,12 +55,7 @@ def tell_failure(console: Console, result: Result, directory: Path) -> None:
     """Print the findings and errors of a scenario."""
     console.print(f"[red]scenario {result.scenario.number} failed[/red]; logs: {directory}")
     for finding in result.report.findings[:_FINDINGS_SHOWN]:
-        id_ = text_of(finding.id) if finding.id else ""
-        console.print(
-            f"  {finding.fault.value}: client {finding.chain!r}, line {finding.place} of its log, "
-            f"{finding.stream} {id_} {finding.text}",
-            markup=False,
-        )
+        console.print(f"  {described(finding)}", markup=False)
     if result.error:
         console.print(result.error, markup=False)
 
@@ -116,6 +112,7 @@ def main(
         wrong = [f"{result.scenario.number}" for result in of_seed if not result.right]
         console.print(f"seed {seed}: {'failed: ' + ', '.join(wrong) if wrong else 'passed'}")
         console.print(table_of(of_seed))
+    click.echo("\n".join(verdict(results)))
     sys.exit(0 if all(result.right for result in results) else 1)
 
 
