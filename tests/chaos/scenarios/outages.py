@@ -83,9 +83,12 @@ async def restarts(stage: Stage) -> None:
 
 
 async def _newcomers(stage: Stage, tabs: Proxy, seconds: float) -> None:
-    """Wait. Half-way, cut the connections of some clients and of all tabs."""
+    """Wait. Half-way, cut the connections of a hundred clients and of all tabs.
+
+    A smaller number would let chance decide how many of them come to the node that still reads.
+    """
     await asyncio.sleep(seconds / 2)
-    await stage.load.ask("drop", share=0.05)
+    await stage.load.ask("drop", share=stage.size(0.05, 0.5))
     tabs.cut()
     await asyncio.sleep(seconds / 2)
 
