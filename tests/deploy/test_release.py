@@ -89,3 +89,18 @@ def test_ci_runs_the_script_in_a_clone_with_its_history() -> None:
 def steps_of(workflow: Any) -> list[dict[str, Any]]:
     """The steps of all jobs."""
     return [step for job in workflow["jobs"].values() for step in job["steps"]]
+
+
+def test_the_demo_says_what_it_installs_and_leaves_out_what_developers_need(tmp_path: Path) -> None:
+    for name in ("Makefile", "pyproject.toml", *(lock.name for lock in LOCKS)):
+        (tmp_path / name).write_text((ROOT / name).read_text("utf-8"))
+    (tmp_path / "broadcaster").mkdir()
+    (tmp_path / "broadcaster" / "version.py").touch()
+    command = ("make", "--no-print-directory", "--dry-run", "demo")
+    printed = subprocess.check_output(command, cwd=tmp_path, text=True)
+    assert printed.startswith('echo "Making .venv with the')
+    assert set(re.findall(r"--requirement (\S+)", printed)) == {
+        "requirements-build.lock",
+        "requirements-demo.lock",
+    }
+    assert len(pins("requirements-demo.lock")) < len(pins("requirements.lock")) / 3

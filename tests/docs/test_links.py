@@ -9,6 +9,8 @@ import pytest
 
 from tests.docs.terminal import PAGES, ROOT
 
+FIELD = ROOT / "docs/results/field.md"
+
 
 @pytest.mark.parametrize("name", PAGES)
 def test_links_lead_somewhere(name: str) -> None:
@@ -31,6 +33,22 @@ def _anchors(page: Path) -> set[str]:
 def test_modules_that_a_page_names_exist(name: str) -> None:
     for path in re.findall(r"`([\w/-]+/[\w-]+\.py)", (ROOT / name).read_text("utf-8")):
         assert (ROOT / path).exists() or (ROOT / "broadcaster" / path).exists(), path
+
+
+def test_tests_that_a_page_names_exist() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", FIELD.read_text("utf-8"))
+    assert named
+    for path, test in named:
+        code = (ROOT / path).read_text("utf-8")
+        assert re.search(rf"^(?:async )?def {test}\(", code, re.MULTILINE), f"{path}::{test}"
+
+
+def test_each_fault_names_a_test() -> None:
+    faults = re.findall(
+        r"^\| (?!what failed)(.*) \|(.*) \|$", FIELD.read_text("utf-8"), re.MULTILINE
+    )
+    assert faults
+    assert not [fault for fault, tests in faults if "::" not in tests]
 
 
 def test_make_targets_exist() -> None:
