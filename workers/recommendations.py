@@ -12,7 +12,7 @@ import logging
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from broadcaster import BackendUnavailableError, Publisher, Run, RunLostError, RunQueue
+from broadcaster import BroadcasterError, Publisher, Run, RunLostError, RunQueue
 
 from .runner import Life
 from .store import PETS, Pet, Store
@@ -66,7 +66,7 @@ class Recommendations:
                 task.cancel()
             await asyncio.gather(keeping, *self._runs, return_exceptions=True)
             # Hand our requests over now. Without this, other workers take them over later.
-            with suppress(TimeoutError, BackendUnavailableError):
+            with suppress(TimeoutError, BroadcasterError):
                 async with asyncio.timeout(_CLOSE_S):
                     await self._queue.aclose()
 

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from broadcaster import BackendUnavailableError
+from broadcaster import BackendUnavailableError, ConfigurationError
 
 logger = logging.getLogger("workers")
 
@@ -56,6 +56,7 @@ class Life:
         self.rate = rate
         self.count = count
         self.announced = 0
+        self._has_worked = False
         self._stopping = asyncio.Event()
 
     @property
@@ -100,17 +101,25 @@ class Life:
     async def patiently(self, action: Callable[[], Awaitable[_T]]) -> _T | None:
         """Run an action that needs Redis. While Redis is away, log that, wait, and run it again.
 
+        A refusal for good is a mistake in the configuration if no action has succeeded yet. Later
+        it comes from a change at Redis, which an operator can take back, so the worker waits.
+
         Args:
             action: the action. It must be safe to repeat if its outcome is unknown.
 
         Returns:
             The result of the action; None if the worker was asked to stop meanwhile.
+
+        Raises:
+            ConfigurationError: Redis refuses the first action for good.
         """
         failures = 0
         while True:
             try:
                 result = await action()
-            except BackendUnavailableError as error:
+            except (BackendUnavailableError, ConfigurationError) as error:
+                if isinstance(error, ConfigurationError) and not self._has_worked:
+                    raise
                 failures += 1
                 # Jitter, so that a herd of workers does not come back in one instant.
                 wait_s = min(_BACKOFF_MIN_S * 2**failures, _BACKOFF_MAX_S) * random.uniform(0.5, 1)
@@ -119,6 +128,7 @@ class Life:
                 if self.stopping:
                     return None
             else:
+                self._has_worked = True
                 if failures:
                     logger.warning("Redis is back after %d attempts", failures + 1)
                 return result

@@ -114,8 +114,9 @@ class Publisher(_Addressed):
         Raises:
             UnknownChannelError: there is no such channel; nothing was sent.
             InvalidEventError: no node could deliver it; nothing was sent.
-            BackendUnavailableError: Redis is away; the event may be stored if the answer was lost.
-            ConfigurationError: Redis refuses for good (rights, a key that is no stream).
+            BackendUnavailableError: Redis is away, or refuses for now (it is busy or full, or a
+                right is missing). The event may be stored if the answer was lost.
+            ConfigurationError: Redis refuses for good (a key that is no stream).
         """
         command = self._commands.xadd((channel, type, key, data))
         with translating(f"publish to {channel}"):

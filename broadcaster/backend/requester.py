@@ -27,7 +27,7 @@ class Requester:
         Raises:
             BackendUnavailableError: Redis is away. The request may have been added all the same.
                 In that case no client follows its run.
-            ConfigurationError: Redis refuses for good (rights, a key that is no stream).
+            ConfigurationError: Redis refuses for good (a key that is no stream).
         """
         try:
             async with self._places:

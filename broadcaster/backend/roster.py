@@ -26,8 +26,9 @@ _EXPIRE_S = 60
 class Roster:
     """Writes one node's line in the hash, and reads the lines of all nodes.
 
-    All methods raise `BackendUnavailableError` while Redis is away. They raise `ConfigurationError`
-    if the user lacks a right (`HSET`, `HGETALL`, `HDEL`, `EXPIRE` on that one key).
+    All methods raise `BackendUnavailableError` while Redis is away, or the user lacks a right
+    (`HSET`, `HGETALL`, `HDEL`, `EXPIRE` on that one key). They raise `ConfigurationError` if the
+    key holds a value of another type.
     """
 
     def __init__(self, client: AsyncClient, redis_key: str, name: str) -> None:

@@ -76,6 +76,7 @@ class Shed(StrEnum):
     FULL = "full", "this node has all the connections it may have"
     LOADING = "loading", "this node is still reading its windows"
     REDIS = "redis", "the stream can't be read for now"
+    REFUSED = "refused", "the stream can't be served until an operator mends it"
 
 
 class SinkKind(StrEnum):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,13 +21,15 @@ from typing import Any
 
 from broadcaster.backend.driver.connect import AsyncClient
 from broadcaster.backend.roster import ANNOUNCE_S, Roster
-from broadcaster.errors import BackendUnavailableError, BroadcasterError, ConfigurationError
+from broadcaster.core.backoff import backoff_s
+from broadcaster.errors import BroadcasterError
 from broadcaster.node.health import Health, Watched
 from broadcaster.settings import Settings
 from broadcaster.version import VERSION
 
 logger = logging.getLogger(__name__)
 
+_AGAIN_S = (0.5, 2.5)  # a node is listed again within 3 s
 _PUBLIC = ("clients", "lag_s")
 _OURS = ("public_name", "reasons")
 
@@ -63,17 +66,21 @@ class Registry:
     async def announce(self) -> None:
         """Refresh this node's line until cancelled.
 
-        While Redis is away, it goes on trying. If Redis refuses for lack of rights, it returns.
+        While Redis is away or refuses, it goes on trying: an operator may change rights, or a key
+        of another type, while the node runs.
         """
+        failures = 0
         while self._roster:
-            await asyncio.sleep(ANNOUNCE_S)
+            wait_s = backoff_s(failures - 1, *_AGAIN_S, random.random()) if failures else ANNOUNCE_S
+            await asyncio.sleep(wait_s)
             try:
                 await self._roster.announce(self._about())
-            except BackendUnavailableError as error:
-                logger.debug("this node is not announced for now: %s", error)
-            except ConfigurationError as error:
-                logger.info("this node is not announced, only /v1/nodes misses it: %s", error)
-                return
+            except BroadcasterError as error:
+                level = logging.DEBUG if failures else logging.INFO
+                logger.log(level, "this node is not announced, only /v1/nodes misses it: %s", error)
+                failures += 1
+            else:
+                failures = 0
 
     async def leave(self) -> None:
         """Remove this node's line. While Redis is away, the line expires by itself."""

@@ -23,6 +23,7 @@ from broadcaster.core.subscriber import Subscriber
 from broadcaster.core.wire import Ending, Shed, SinkKind
 from broadcaster.errors import (
     BroadcasterError,
+    ConfigurationError,
     InvalidCursorError,
     InvalidRequestError,
     UnknownChannelError,
@@ -134,6 +135,11 @@ class EventStream:
             # answer 504, which ends an EventSource for good.
             async with asyncio.timeout(_OPEN_TIMEOUT_S):
                 return await node.questions.open(opening, step, load)
+        except ConfigurationError as error:
+            # It stays until an operator acts, but the client could not help it: no 5xx, which would
+            # end an EventSource for good.
+            logger.error("a newcomer is shed, and all others will be: %s", error)
+            return Shed.REFUSED
         except (BroadcasterError, TimeoutError) as error:
             said = str(error) or "Redis did not answer in time"
             logger.warning("a newcomer is shed: %s", said)

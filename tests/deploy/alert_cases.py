@@ -95,7 +95,7 @@ def _healthy() -> Iterator[Series]:
     yield on_both("connections_closed_total", grows(2), reason="send_timeout")
     yield on_both("connections_closed_total", stays(0), reason="error")
     yield on_both("connections_shed_total", grows(3), reason="draining")
-    for reason in ("full", "loading", "redis"):
+    for reason in ("full", "loading", "redis", "refused"):
         yield on_both("connections_shed_total", stays(0), reason=reason)
     for reason in ("trimmed", "rollback", "unknown", "invalid"):
         yield on_both("resets_total", stays(0), stream="orders", reason=reason)

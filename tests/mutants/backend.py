@@ -46,6 +46,20 @@ MUTANTS: tuple[Mutant, ...] = (
         "lines = await self._lines()",
         ("tests/node/test_registry.py::test_concurrent_requests_for_the_list_share_a_read",),
     ),
+    Mutant(
+        "errors: a refusal that the driver does not know is for good",
+        "broadcaster/backend/driver/errors.py",
+        "return _code(error) not in _REFUSED_FOR_GOOD",
+        "return isinstance(error, UNAVAILABLE)",
+        ("tests/backend/driver/test_errors.py",),
+    ),
+    Mutant(
+        "errors: the code of a refusal in a pipeline is not found",
+        "broadcaster/backend/driver/errors.py",
+        "return quoted[1] if quoted else said",
+        "return said",
+        ("tests/backend/driver/test_errors.py",),
+    ),
     # The tailer proves each read
     Mutant(
         "tailer: the head's entry is not read again after a read",

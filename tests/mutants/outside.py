@@ -6,6 +6,20 @@ from tests.mutants import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
+        "workers: a refusal that comes while a worker works ends it",
+        "workers/runner.py",
+        "                self._has_worked = True\n",
+        "",
+        ("tests/workers/test_runner.py::test_a_refusal_for_good_ends_a_worker_only_at_its_start",),
+    ),
+    Mutant(
+        "registry: a node that was refused once is not announced again",
+        "broadcaster/node/registry.py",
+        "                failures += 1\n",
+        "                return\n",
+        ("tests/e2e/test_refusals.py",),
+    ),
+    Mutant(
         "settings: credentials are allowed for every origin",
         "broadcaster/settings.py",
         'if self.cors_credentials and "*" in self.cors_origins:',

@@ -15,6 +15,7 @@ import pytest
 from broadcaster import EmbeddedRedis, EventId, Publisher
 from broadcaster.core import sse
 from broadcaster.core.log import Answer, Question
+from broadcaster.core.wire import Shed
 from broadcaster.web import endpoint as stream_module
 from broadcaster.web.sink import AsgiSink, TransportSink
 from tests.nodes import QUICK, Raw, Running, events, running, told
@@ -605,6 +606,21 @@ async def test_a_client_that_waits_too_long_for_its_position_gets_a_retry_time(
         answer = await http.get(hub.url + path)
     assert (answer.status_code, answer.text.count("retry: ")) == (200, 1)
     assert hub.node.meters.shed["redis"] == 1
+
+
+async def test_a_request_that_redis_refuses_for_good_is_told_apart_from_an_outage(
+    hub: Running, client: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = "/v1/pets/recommendations/stream?userId=u"
+    await client.set("recommendations.requests", "no stream")
+    async with http_client() as http:
+        answer = await http.get(hub.url + path)
+    assert (answer.status_code, answer.text.count("retry: ")) == (200, 1)
+    assert Shed.REFUSED.text in answer.text
+    assert hub.node.meters.shed["refused"] == 1
+    assert "WRONGTYPE" in caplog.text
+    await client.delete("recommendations.requests")
+    await (await opened(hub, path)).until(LIVE)
 
 
 async def test_a_client_that_comes_while_a_drain_begins_gets_a_retry_time(

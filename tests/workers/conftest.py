@@ -35,6 +35,10 @@ class WorkerProcess:
     def send(self, number: int) -> None:
         self._process.send_signal(number)
 
+    def status(self) -> int | None:
+        """The status with which it ended; None while it runs."""
+        return self._process.poll()
+
     def wait(self, timeout_s: float = PATIENCE_S) -> int:
         return self._process.wait(timeout_s)
 

@@ -11,7 +11,12 @@ from typing import Any
 
 import pytest
 
-from broadcaster import BackendUnavailableError, EmbeddedRedis, connect_sync
+from broadcaster import (
+    BackendUnavailableError,
+    ConfigurationError,
+    EmbeddedRedis,
+    connect_sync,
+)
 from tests.wait import allowed_s, until_sync
 from tests.workers.conftest import (
     ROOT,
@@ -47,6 +52,26 @@ async def test_patience_says_that_redis_is_away_and_back(caplog: pytest.LogCaptu
     said = [record.getMessage() for record in caplog.records]
     assert all("not available (gone)" in text for text in said[:2])
     assert "back" in said[2]
+
+
+async def test_a_refusal_for_good_ends_a_worker_only_at_its_start() -> None:
+    refusal = ConfigurationError("WRONGTYPE")
+
+    async def refused() -> int:
+        raise refusal
+
+    life = Life(1.0)
+    with pytest.raises(ConfigurationError):
+        await life.patiently(refused)
+    answers: list[Any] = [1, refusal, 2]
+
+    async def ask() -> int:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return int(answer)
+
+    assert [await life.patiently(ask), await life.patiently(ask)] == [1, 2]
 
 
 async def test_patience_ends_with_the_life() -> None:

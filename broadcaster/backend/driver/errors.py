@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,28 +16,29 @@ from broadcaster.errors import (
 )
 
 UNAVAILABLE: tuple[type[Exception], ...] = (
-    exceptions.ConnectionError,
+    exceptions.ConnectionError,  # also: a login is refused, `LOADING`, too many clients
     exceptions.TimeoutError,
-    exceptions.BusyLoadingError,
     exceptions.ReadOnlyError,
-    exceptions.MasterDownError,
     exceptions.ClusterError,  # also: sent from one node to the other for too long
     exceptions.AskError,  # a slot that moved in the middle of a transaction
     exceptions.TryAgainError,
+    exceptions.InvalidResponse,  # no reply of Redis: a proxy speaks for it
     # What the cluster client raises when no node answers; it is not a RedisError.
     exceptions.RedisClusterException,
     OSError,  # and with it the TimeoutError of asyncio
 )
 """Errors that pass: Redis is away, starting, or failing over. Trying again later may help."""
 
-# Refusals that pass but have no exception class of their own in redis-py: a full disk, replicas
-# that are missing, memory that is used up, a blocked read on a master that is demoted.
-_REFUSALS_THAT_PASS = (
-    "MISCONF",
-    "NOREPLICAS",
-    "OOM",
-    "command not allowed when used memory",
-    "UNBLOCKED",
+# A reply begins with a code. These are about the command itself or the type of its key, so the same
+# command would be refused again. Every other refusal depends on the state of the server, or on what
+# its operator can change while we run: BUSY, MISCONF, NOPERM, NOREPLICAS, OOM, UNBLOCKED, …
+_REFUSED_FOR_GOOD = frozenset(
+    {"BUSYGROUP", "BUSYKEY", "CROSSSLOT", "ERR", "NOGROUP", "NOPROTO", "NOSCRIPT", "WRONGTYPE"}
+)
+_CODE = re.compile(r"([A-Z]+)\b")
+# redis-py quotes the reply to a command of a pipeline. Redis quotes it if it refuses an `EXEC`.
+_QUOTED = re.compile(
+    r".*(?:caused error: |discarded because of: )(?:\(['\"])?(.*?)(?:['\"],?\))?", re.DOTALL
 )
 
 TROUBLE: tuple[type[Exception], ...] = (exceptions.RedisError, *UNAVAILABLE)
@@ -55,11 +57,24 @@ class NotSentError(Exception):
 
 def is_unavailable(error: BaseException | None) -> bool:
     """Return True if trying again later may help."""
-    if isinstance(error, UNAVAILABLE):
-        return True
-    return isinstance(error, exceptions.ResponseError) and str(error).startswith(
-        _REFUSALS_THAT_PASS
-    )
+    if isinstance(error, exceptions.ResponseError):
+        return _code(error) not in _REFUSED_FOR_GOOD
+    return isinstance(error, UNAVAILABLE)
+
+
+def _code(error: exceptions.ResponseError) -> str:
+    """Return the code of a refusal, such as `WRONGTYPE`; empty if it has none."""
+    if error.status_code not in (None, "EXECABORT"):  # redis-py has cut it off the text
+        return str(error.status_code)
+    found = _CODE.match(_said(error))
+    return found[1] if found else ""
+
+
+def _said(error: BaseException | None) -> str:
+    """Return Redis's own words, without the command that redis-py quotes around them."""
+    said = str(error) or type(error).__name__
+    quoted = _QUOTED.fullmatch(said)
+    return quoted[1] if quoted else said
 
 
 def translated(error: BaseException | None, doing: str) -> BroadcasterError:
@@ -69,10 +84,12 @@ def translated(error: BaseException | None, doing: str) -> BroadcasterError:
         error: the error of redis-py's.
         doing: the action that failed, for the message: "publish to inventory".
     """
-    said = str(error) or type(error).__name__
-    if is_unavailable(error):
-        return BackendUnavailableError(f"could not {doing}: Redis is not available now: {said}")
-    return ConfigurationError(f"could not {doing}: Redis refused it for good: {said}")
+    said = _said(error)
+    if not is_unavailable(error):
+        return ConfigurationError(f"could not {doing}: Redis refused it for good: {said}")
+    refused = isinstance(error, exceptions.ResponseError)
+    why = "refuses it for now" if refused else "is not available now"
+    return BackendUnavailableError(f"could not {doing}: Redis {why}: {said}")
 
 
 @contextmanager
