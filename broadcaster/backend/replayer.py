@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping
 from typing import TypeVar
 
 from broadcaster.backend.driver.errors import TROUBLE, translated
-from broadcaster.backend.sharing import SharedReads
+from broadcaster.backend.sharing import Sending, SharedReads
 from broadcaster.backend.stream import Decoder, Info, RedisStream, id_of
 from broadcaster.core.entry import Row
 from broadcaster.core.event import ZERO, EventId
@@ -39,7 +39,7 @@ class Replayer:
     """Reads pages of the streams of one node.
 
     All methods raise `BackendUnavailableError` while Redis can't be reached. A call may be
-    cancelled. The read itself is cancelled when its last caller is.
+    cancelled. If its read was sent already, the read goes on and keeps its place until it ends.
 
     Attributes:
         reads: the number of reads that were sent to Redis, without `info`.
@@ -111,8 +111,9 @@ class Replayer:
     async def _read(
         self, key: Hashable, read: Callable[[], Awaitable[T]], *, counted: bool = True
     ) -> T:
-        async def in_turn() -> T:
+        async def in_turn(sending: Sending) -> T:
             async with self._places:
+                sending()
                 self.reads += counted
                 try:
                     return await read()

@@ -14,7 +14,7 @@ import orjson
 
 from broadcaster.backend.driver.connect import AsyncClient
 from broadcaster.backend.driver.errors import TROUBLE, translated
-from broadcaster.backend.sharing import SharedReads
+from broadcaster.backend.sharing import Sending, SharedReads
 
 ANNOUNCE_S = 3.0
 """Seconds between two writes of a node."""
@@ -80,7 +80,8 @@ class Roster:
             del about["at_ms"]
         return recent
 
-    async def _lines(self) -> dict[bytes, bytes]:
+    async def _lines(self, sending: Sending) -> dict[bytes, bytes]:
+        sending()
         try:
             lines: dict[bytes, bytes] = await self._client.hgetall(self._key)
         except TROUBLE as error:

@@ -25,6 +25,24 @@ async def test_a_herd_asks_over_few_connections(redis_url: str, client: Any) -> 
     await asking.aclose()
 
 
+async def test_those_that_leave_cost_redis_no_connections(redis_url: str, client: Any) -> None:
+    asking: Any = connect(redis_url)
+    requester = Requester(asking)
+    await asyncio.gather(*(requester.request(REQUESTS, "before") for _ in range(4)))
+    connected = (await client.info("stats"))["total_connections_received"]
+    for number in range(50):
+        leaving = asyncio.ensure_future(requester.request(REQUESTS, str(number)))
+        for _ in range(3):
+            await asyncio.sleep(0)  # the request is on its way
+        leaving.cancel()
+        await asyncio.wait([leaving])
+        await client.ping()  # by now Redis has answered
+    await asyncio.gather(*(requester.request(REQUESTS, "after") for _ in range(4)))
+    assert (await client.info("stats"))["total_connections_received"] == connected
+    assert await client.xlen(REQUESTS) == 58  # those that were sent were added
+    await asking.aclose()
+
+
 def _by_number(id_: str) -> list[int]:
     return [int(part) for part in id_.split("-")]
 

@@ -1,12 +1,14 @@
-"""Open reads are shared. The last caller that leaves cancels them."""
+"""Open reads are shared. The last caller that leaves cancels those that were not sent yet."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
-from broadcaster.backend.sharing import SharedReads
+from broadcaster.backend.sharing import Sending, SharedReads
+from tests.wait import until
 
 
 class Source:
@@ -20,12 +22,16 @@ class Source:
     def __init__(self) -> None:
         self.begun = 0
         self.cancelled = 0
+        self.turn = asyncio.Event()
+        self.turn.set()
         self.answer = asyncio.Event()
 
-    async def read(self) -> int:
+    async def read(self, sending: Sending) -> int:
         self.begun += 1
         number = self.begun
         try:
+            await self.turn.wait()
+            sending()
             await self.answer.wait()
         except asyncio.CancelledError:
             self.cancelled += 1
@@ -71,21 +77,61 @@ async def test_a_caller_that_leaves_leaves_the_read_to_the_others(source: Source
     assert source.cancelled == 0
 
 
-async def test_the_last_caller_that_leaves_ends_the_read(source: Source) -> None:
+async def test_the_last_caller_that_leaves_ends_a_read_that_waits_for_its_turn(
+    source: Source,
+) -> None:
+    shared = SharedReads()
+    source.turn.clear()
+    task = asyncio.create_task(shared.of("a", source.read))
+    await started(task)
+    task.cancel()
+    later = asyncio.create_task(shared.of("a", source.read))  # it does not join what is cancelled
+    source.turn.set()
+    source.answer.set()
+    assert await later == 2
+    assert task.cancelled()
+    assert source.cancelled == 1
+
+
+async def test_a_read_that_was_sent_goes_on_when_all_callers_have_left(source: Source) -> None:
     shared = SharedReads()
     task = asyncio.create_task(shared.of("a", source.read))
     await started(task)
     task.cancel()
     await asyncio.wait([task])
+    later = asyncio.create_task(shared.of("a", source.read))  # it needs no read of its own
+    await started(later)
+    source.answer.set()
+    assert await later == 1
+    assert source.cancelled == 0
+    assert not shared._reads
+
+
+async def test_an_error_without_callers_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    shared, go_on = SharedReads(), asyncio.Event()
+
+    async def read(sending: Sending) -> None:
+        sending()
+        await go_on.wait()
+        raise ValueError
+
+    task = asyncio.create_task(shared.of("a", read))
     await asyncio.sleep(0)
-    assert source.cancelled == 1
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    del task  # or its traceback would keep the read
+    go_on.set()
+    await until(lambda: not shared._reads)
+    gc.collect()  # asyncio logs an error that was never looked at when its task is removed
+    assert not caplog.records
 
 
 async def test_all_callers_get_the_error_and_the_next_one_reads_again() -> None:
     shared = SharedReads()
     answers = iter([ValueError("no"), None])
 
-    async def read() -> str:
+    async def read(_: Sending) -> str:
         await asyncio.sleep(0)
         if error := next(answers):
             raise error

@@ -24,20 +24,48 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     Mutant(
-        "sharing: a read without callers is not cancelled",
+        "sharing: a read without callers that waits for its turn is not cancelled",
         _SHARING,
-        "if found.task.done() or not found.waiting:",
-        "if found.task.done():",
-        ("tests/backend/test_replayer.py::test_a_read_without_callers_is_cancelled",),
+        "if not found.waiting and not found.sent:",
+        "if False:",
+        (
+            "tests/backend/test_sharing.py::"
+            "test_the_last_caller_that_leaves_ends_a_read_that_waits_for_its_turn",
+        ),
+    ),
+    Mutant(
+        "sharing: a read that was sent is cancelled with its last caller",
+        _SHARING,
+        "if not found.waiting and not found.sent:",
+        "if not found.waiting:",
+        (
+            "tests/e2e/test_resume.py::"
+            "test_clients_that_leave_during_a_read_cost_redis_no_connections",
+        ),
     ),
     Mutant(
         "sharing: a new caller joins a read that was cancelled",
         _SHARING,
-        """                if self._reads.get(key) is found:  # a later caller must read again
-                    del self._reads[key]
-""",
+        "                self._forget(key, found)  # a later caller must read again\n",
         "",
-        ("tests/backend/test_replayer.py::test_a_read_without_callers_is_cancelled",),
+        (
+            "tests/backend/test_sharing.py::"
+            "test_the_last_caller_that_leaves_ends_a_read_that_waits_for_its_turn",
+        ),
+    ),
+    Mutant(
+        "sharing: asyncio logs the error of a read that has no caller left",
+        _SHARING,
+        "            task.exception()",
+        "            pass",
+        ("tests/backend/test_sharing.py::test_an_error_without_callers_is_not_logged",),
+    ),
+    Mutant(
+        "requester: a client that leaves cuts its request",
+        "broadcaster/backend/requester.py",
+        "                sending()\n",
+        "",
+        ("tests/backend/test_requester.py::test_those_that_leave_cost_redis_no_connections",),
     ),
     Mutant(
         "roster: each request for the roster takes a connection",
@@ -196,8 +224,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "sharing: a caller that leaves cancels the read for all",
         _SHARING,
-        "result: T = await asyncio.shield(found.task)",
-        "result: T = await found.task",
+        "await asyncio.wait([found.task])",
+        "await found.task",
         ("tests/backend/test_replayer.py",),
     ),
     Mutant(
