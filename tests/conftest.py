@@ -29,7 +29,7 @@ _QUICK = ("backend", "client", "commands", "core", "node", "web", "workers", "te
 _ALONE = ("bench", "chaos/test_scenarios.py", "deploy/test_compose.py", "deploy/test_wheel.py",
           "docs")  # fmt: skip
 # Fixtures that start a process.
-_SERVERS = {"cluster_url", "redis_server", "start", "start_worker", "topology"}
+_SERVERS = {"browser", "cluster_url", "redis_server", "start", "start_worker", "topology"}
 
 # The same examples in each run: none of them depends on how fast this machine is just now, or on
 # what an earlier run found. `--hypothesis-profile=search` looks for new ones, at leisure, and
@@ -113,6 +113,32 @@ async def client(redis_url: str) -> AsyncIterator[Any]:
     made: Any = connect(redis_url)
     yield made
     await made.aclose()
+
+
+@pytest.fixture(scope="session")
+def firefox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Firefox that the tests of this process share."""
+    from tests.clients import browsers  # not at the top: most tests need no browser
+
+    with browsers.firefox.started(tmp_path_factory.mktemp("firefox")) as address:
+        yield address
+
+
+@pytest.fixture(params=["chromium", "firefox", "webkit"])
+async def browser(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
+    """A `tests.clients.browsers.Browser`, of each kind in turn; skipped where it is missing."""
+    from tests.clients import browsers
+
+    if lack := browsers.missing(request.param):
+        pytest.skip(lack)
+    if request.param == "firefox":
+        running = browsers.firefox.connected(request.getfixturevalue("firefox"))
+    else:
+        profile = tmp_path / "profile"
+        profile.mkdir()
+        running = browsers.launched(request.param, profile)
+    async with running as used:
+        yield used
 
 
 @pytest.fixture

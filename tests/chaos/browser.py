@@ -1,18 +1,15 @@
-"""Tabs of a real Chromium that watch `readyState`: CLOSED must never happen."""
+"""Tabs of a real browser that watch `readyState`: CLOSED must never happen."""
 
 from __future__ import annotations
 
-import shutil
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
-from playwright.async_api import Page, async_playwright
+from tests.clients import browsers
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-_FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-quic")
-_TIMEOUT_MS = 20_000
+NAME = "chromium"
 # CLOSED (2) is for good: the browser never connects again. A tab polls beside the error event, for
 # it must not miss anything.
 _WATCH = """(url) => {
@@ -30,16 +27,16 @@ _WATCH = """(url) => {
 class Tabs:
     """Open tabs, each with an `EventSource`."""
 
-    def __init__(self, pages: list[Page]) -> None:
+    def __init__(self, pages: list[browsers.Tab]) -> None:
         self._pages = pages
 
     async def seen(self) -> list[dict[str, int]]:
         """The counts of each of them: `closed`, `opened`, `errors` and `events`."""
-        return [await page.evaluate("window.seen") for page in self._pages]
+        return [await page.value("seen") for page in self._pages]
 
     async def all_open(self) -> bool:
         """Return True if each has been connected at least once."""
-        found = [await page.evaluate("window.seen.opened") for page in self._pages]
+        found = [await page.value("seen.opened") for page in self._pages]
         return all(found)
 
 
@@ -52,18 +49,12 @@ async def tabs(base: str, path: str, count: int) -> AsyncIterator[Tabs]:
         path: of the event stream.
         count: of tabs, at most five.
     """
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=CHROMIUM, headless=True, args=list(_FLAGS)
-        )
-        try:
-            context = await browser.new_context()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        async with browsers.launched(NAME, Path(profile)) as browser:
             pages = []
             for _ in range(count):
-                page = await context.new_page()
-                await page.goto(f"{base}/healthz", timeout=_TIMEOUT_MS)
-                await page.evaluate(_WATCH, f"{base}{path}")
+                page = await browser.tab()
+                await page.open(f"{base}/healthz")
+                await page.run(_WATCH, f"{base}{path}")
                 pages.append(page)
             yield Tabs(pages)
-        finally:
-            await browser.close()

@@ -13,12 +13,13 @@ from typing import Any
 
 from broadcaster import EmbeddedRedis
 from tests.chaos.analysis import without_events
-from tests.chaos.browser import CHROMIUM, tabs
+from tests.chaos.browser import NAME, tabs
 from tests.chaos.checker import Report, check
 from tests.chaos.history import Ledger, Recording, Subscription
 from tests.chaos.processes import LoadProcess, Node
 from tests.chaos.producer import Producer, client_of, entries
 from tests.chaos.proxy import Proxy
+from tests.clients import browsers
 from tests.wait import until
 
 CHANNELS = ("a", "b", "c", "d")
@@ -194,8 +195,8 @@ class Stage:
             be nothing to see.
         """
         proxy = await self.proxy(target)
-        if CHROMIUM is None:
-            measured = "not looked at: no chromium on the PATH"
+        if lack := browsers.missing(NAME):
+            measured = f"not looked at: {lack}"
             self.show("no tab is ever CLOSED", measured, self.quick)
             yield proxy
             return

@@ -2,7 +2,8 @@
 
     python browser_node.py REDIS_URL PORT [PREFIX]
 
-With a prefix, it is mounted into another application there, whose page has no slash at its end.
+With a prefix, it is mounted into another application there, whose page has no slash at its end. The
+path of each request goes to stdout.
 """
 
 from __future__ import annotations
@@ -31,6 +32,17 @@ def mounted(hub: Starlette, prefix: str) -> ASGIApp:
     return app
 
 
+def told(app: ASGIApp) -> ASGIApp:
+    """Print the path of each request."""
+
+    async def outer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            print(scope["path"], flush=True)  # noqa: T201
+        await app(scope, receive, send)
+
+    return outer
+
+
 def main(redis_url: str, port: str, prefix: str = "") -> None:
     """Serve until SIGTERM, with a retry time near zero."""
     logging.basicConfig(level=logging.WARNING)
@@ -40,7 +52,7 @@ def main(redis_url: str, port: str, prefix: str = "") -> None:
     hub = create_app(settings)
     app = mounted(hub, prefix) if prefix else hub
     drain = hub.state.node.drain
-    make_server(app, drain, host="127.0.0.1", port=int(port), log_level="warning").run()
+    make_server(told(app), drain, host="127.0.0.1", port=int(port), log_level="warning").run()
 
 
 if __name__ == "__main__":

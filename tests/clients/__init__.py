@@ -1,0 +1,1 @@
+"""Real clients that we did not write, against real nodes."""
