@@ -10,14 +10,15 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from broadcaster.backend.driver.connect import AsyncClient, connect
+from broadcaster.backend.driver.options import LEAST_TIMEOUT_S
 from broadcaster.backend.replayer import Replayer
 from broadcaster.backend.stream import RedisStream
-from broadcaster.backend.tailer import BLOCK_S, Tailer
+from broadcaster.backend.tailer import Tailer
 from broadcaster.core.event import EventId
 from broadcaster.core.log import Answer, Change, Question
 from broadcaster.core.window import Window
 
-_TAIL_TIMEOUT_S = BLOCK_S + 2.0
+_TAIL_TIMEOUT_S = LEAST_TIMEOUT_S  # above `BLOCK_S`
 _READ_TIMEOUT_S = 5.0
 
 

@@ -88,6 +88,23 @@ MUTANTS: tuple[Mutant, ...] = (
         "return said",
         ("tests/backend/driver/test_errors.py",),
     ),
+    Mutant(
+        "options: a timeout may be below the BLOCK of a reader",
+        "broadcaster/backend/driver/options.py",
+        "if not least <= value <= _MOST_S:",
+        "if not 0 < value:",
+        ("tests/backend/driver/test_options.py",),
+    ),
+    Mutant(
+        "sockets: a connection that is opened again uses the certificates of the first time",
+        "broadcaster/backend/driver/sockets.py",
+        "            tls.context = None\n",
+        "            pass\n",
+        (
+            "tests/backend/driver/test_secrets.py::"
+            "test_renewed_certificates_are_used_by_the_next_connection",
+        ),
+    ),
     # The tailer proves each read
     Mutant(
         "tailer: the head's entry is not read again after a read",

@@ -29,7 +29,7 @@ from broadcaster.backend.driver.sentinel import (
     sentinel_options,
 )
 from broadcaster.backend.driver.sockets import ours
-from broadcaster.backend.driver.urls import Target, guarded, split_sentinel_options
+from broadcaster.backend.driver.urls import Target, guarded
 
 AsyncClient: TypeAlias = redis.asyncio.Redis | redis.asyncio.cluster.RedisCluster
 SyncClient: TypeAlias = redis.Redis | redis.cluster.RedisCluster
@@ -42,8 +42,8 @@ def connect(
 
     Args:
         url: redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// (the last two also
-            as rediss+…). Its query may hold any option of redis-py and wins over arguments.
-            `sentinel_username` and `sentinel_password` are for the sentinels themselves.
+            as rediss+…). Its query may hold options, which win over arguments; see
+            `driver.options`. `sentinel_…` options are for the sentinels themselves.
         timeout_s: the most seconds to wait for an answer. A reader that blocks needs more than its
             BLOCK. None waits for ever. Connecting takes at most 5 s in any case.
         retries: the most times that a command is sent again after the connection broke. Any number
@@ -92,25 +92,26 @@ def _options(
     return options | given
 
 
-def _from_url(parse: Callable[[str], Any], url: str, options: dict[str, Any]) -> dict[str, Any]:
+def _of_hosts(
+    parse: Callable[[str], Any], target: Target, options: dict[str, Any]
+) -> dict[str, Any]:
     """Return all options for a client of several hosts. Options of the url win over ours."""
-    parsed = dict(parse(url))
+    parsed = dict(parse(target.url))
     for name in ("host", "port"):
         parsed.pop(name, None)
     ssl = "SSL" in getattr(parsed.pop("connection_class", None), "__name__", "")
-    return options | parsed | ({"ssl": True} if ssl else {})
+    return options | target.options | parsed | ({"ssl": True} if ssl else {})
 
 
 def _async_client(target: Target, options: dict[str, Any]) -> AsyncClient:
     if target.kind == "single":
-        client = redis.asyncio.Redis.from_url(target.url, **options)
+        client = redis.asyncio.Redis.from_url(target.url, **(options | target.options))
         # redis-py would meet an unknown option only at the first command.
         client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
         return client
-    url, own = split_sentinel_options(target.url)
-    options = _from_url(redis.asyncio.connection.parse_url, url, options)
+    options = _of_hosts(redis.asyncio.connection.parse_url, target, options)
     if target.kind == "sentinel":
-        own = sentinel_options(_socket_options(options)) | own
+        own = sentinel_options(_socket_options(options)) | target.sentinel_options
         sentinels = Sentinels(  # type: ignore[no-untyped-call]  # redis-py
             target.hosts, sentinel_kwargs=own, **options
         )
@@ -124,13 +125,12 @@ def _async_client(target: Target, options: dict[str, Any]) -> AsyncClient:
 
 def _sync_client(target: Target, options: dict[str, Any]) -> SyncClient:
     if target.kind == "single":
-        client = redis.Redis.from_url(target.url, **options)
+        client = redis.Redis.from_url(target.url, **(options | target.options))
         client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
         return client
-    url, own = split_sentinel_options(target.url)
-    options = _from_url(redis.connection.parse_url, url, options)
+    options = _of_hosts(redis.connection.parse_url, target, options)
     if target.kind == "sentinel":
-        own = sentinel_options(_socket_options(options)) | own
+        own = sentinel_options(_socket_options(options)) | target.sentinel_options
         sentinels = SyncSentinels(  # type: ignore[no-untyped-call]  # redis-py
             target.hosts, sentinel_kwargs=own, **options
         )
@@ -157,5 +157,5 @@ def _with_our_connections(client: AsyncClient) -> AsyncClient:
 
 def _socket_options(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options that sentinels share with the master. Credentials are not among them."""
-    shared = ("protocol", "retry", "ssl", "ssl_ca_certs", "ssl_cert_reqs", "ssl_check_hostname")
-    return {k: v for k, v in options.items() if k in shared or k.startswith("socket_")}
+    shared = ("protocol", "retry", "ssl")
+    return {k: v for k, v in options.items() if k in shared or k.startswith(("socket_", "ssl_"))}

@@ -74,6 +74,19 @@ class _Counted:
         type(self).made += 1
 
 
+class _Renewed:
+    """Goes in front of a connection class of redis-py.
+
+    redis-py keeps the certificates that it has read for a connection, also when that connection is
+    opened again. The files may have been renewed since.
+    """
+
+    async def _connect(self) -> None:
+        if tls := getattr(self, "ssl_context", None):
+            tls.context = None
+        await super()._connect()  # type: ignore[misc]
+
+
 class _Closable:
     """Goes in front of a connection class of redis-py.
 
@@ -93,7 +106,7 @@ class _Closable:
 
 def ours(connection_class: type) -> type:
     """Return our subclass of a connection class of redis-py; a new one for each client."""
-    mixins: tuple[type, ...] = (_Counted, _Closable, _Unhurried)
+    mixins: tuple[type, ...] = (_Counted, _Renewed, _Closable, _Unhurried)
     if WAIT_FOR_LOSES_CANCELLATIONS:
         mixins += (_Cancellable,)
     return type(connection_class.__name__, (*mixins, connection_class), {})

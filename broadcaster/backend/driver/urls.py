@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import NamedTuple, TypeVar
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import unquote, urlsplit
 
 from redis import exceptions
 
 from broadcaster.backend.driver.errors import translated
+from broadcaster.backend.driver.options import parse_options, with_credentials
 from broadcaster.errors import ConfigurationError
 
 _Client = TypeVar("_Client")
@@ -27,12 +28,23 @@ _HELP = (
 
 
 class Target(NamedTuple):
-    """The parts of a url."""
+    """The parts of a url.
 
-    kind: str  # "single", "sentinel" or "cluster"
-    url: str  # a url that redis-py reads: credentials, database and options, for every kind
+    Attributes:
+        kind: "single", "sentinel" or "cluster".
+        url: a url that redis-py reads, with credentials and database, for every kind.
+        hosts: the sentinels, or the servers of the cluster.
+        service: the name of the master, for Sentinel.
+        options: the options of redis-py's connections.
+        sentinel_options: those of the connections to sentinels.
+    """
+
+    kind: str
+    url: str
     hosts: list[tuple[str, int]]
-    service: str  # the name of the master, for Sentinel
+    service: str
+    options: dict[str, Any]
+    sentinel_options: dict[str, Any]
 
 
 def redacted(url: str) -> str:
@@ -75,23 +87,37 @@ def _parse(url: str) -> Target:
     scheme, plus, kind = url.partition("://")[0].partition("+")
     if scheme not in ("redis", "rediss", "unix"):
         raise ValueError(f"unknown scheme {scheme[:20]!r}")
-    if not plus:
-        database = urlsplit(url).path.strip("/")
-        if scheme != "unix" and database and not database.isdecimal():
-            # redis-py would silently use database 0.
-            raise ValueError(f"{database[:64]!r} is not the number of a database")
-        return Target("single", url, [], "")
-    if kind not in _DEFAULT_PORT or scheme == "unix":
-        raise ValueError(f"unknown scheme {scheme + plus + kind[:20]!r}")
     parts = urlsplit(url)
     credentials, at, hosts = parts.netloc.rpartition("@")
+    options, own = parse_options(parts.query)
+    if "password_file" in options and at:
+        if ":" in credentials:
+            raise ValueError("give a password or password_file, not both")
+        options["username"], credentials, at = unquote(credentials), "", ""
+    options, own = with_credentials(options), with_credentials(own)
+    if not plus:
+        path = parts.path if scheme == "unix" else _database(parts.path, options)
+        plain = f"{scheme}://{credentials}{at}{hosts}{path}"
+        return Target("single", plain, [], "", options, own)
+    if kind not in _DEFAULT_PORT or scheme == "unix":
+        raise ValueError(f"unknown scheme {scheme + plus + kind[:20]!r}")
     service, _, database = parts.path.lstrip("/").partition("/")
     if kind == "sentinel" and not service:
         raise ValueError("the name of the master is missing")
     if kind == "cluster":
         service, database = "", service
-    plain = f"{scheme}://{credentials}{at}redis/{quote(database)}?{parts.query}"
-    return Target(kind, plain, _hosts(hosts, _DEFAULT_PORT[kind]), unquote(service))
+    plain = f"{scheme}://{credentials}{at}redis{_database(database, options)}"
+    name = unquote(service)
+    return Target(kind, plain, _hosts(hosts, _DEFAULT_PORT[kind]), name, options, own)
+
+
+def _database(path: str, options: Mapping[str, Any]) -> str:
+    """Return the path of a url with its database. The option `db` wins."""
+    database = str(options.get("db", path.strip("/")))
+    if database and not database.isdecimal():
+        # redis-py would silently use database 0.
+        raise ValueError(f"{database[:64]!r} is not the number of a database")
+    return f"/{database}"
 
 
 def _hosts(text: str, default_port: int) -> list[tuple[str, int]]:
@@ -102,11 +128,3 @@ def _hosts(text: str, default_port: int) -> list[tuple[str, int]]:
             raise ValueError(f"{part[:64]!r} is not host:port")
         hosts.append((match["host"].strip("[]"), int(match["port"] or default_port)))
     return hosts
-
-
-def split_sentinel_options(url: str) -> tuple[str, dict[str, str]]:
-    """Take `sentinel_username` and `sentinel_password` out of the query."""
-    base, _, query = url.partition("?")
-    pairs = parse_qsl(query, keep_blank_values=True)
-    own = {k.removeprefix("sentinel_"): v for k, v in pairs if k.startswith("sentinel_")}
-    return f"{base}?{urlencode([p for p in pairs if not p[0].startswith('sentinel_')])}", own
