@@ -70,7 +70,7 @@ class Settings(BaseSettings):
         1536 * 1024, description="bytes of an event above which it is counted and left out"
     )
     heartbeat_s: Positive = Field(
-        15.0, description="seconds without an event after which a client gets a comment"
+        15.0, description="seconds without an event after which a client gets a heartbeat"
     )
     retry_min_ms: Count = Field(
         1000, description="least time after which a client should reconnect"

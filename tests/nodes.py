@@ -146,11 +146,13 @@ class Raw:
 
 
 def events(body: bytes) -> list[httpx_sse.ServerSentEvent]:
-    """The complete events of a body, without those that only carry an id."""
+    """The complete events of a body, without those that only carry a position."""
     complete, separator, _ = body.rpartition(b"\n\n")
     headers = {"content-type": "text/event-stream"}
     response = httpx.Response(200, headers=headers, content=complete + separator)
-    return [e for e in httpx_sse.EventSource(response).iter_sse() if e.data]
+    return [
+        e for e in httpx_sse.EventSource(response).iter_sse() if e.data and e.event != "stream.at"
+    ]
 
 
 def told(body: bytes) -> list[str]:

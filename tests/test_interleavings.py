@@ -394,12 +394,13 @@ class Client:
         headers = {"content-type": "text/event-stream"}
         response = httpx.Response(200, headers=headers, content=complete + separator)
         for event in httpx_sse.EventSource(response).iter_sse():
+            assert event.data, "a block without data"
             self.last_id = event.id or self.last_id
             if event.event == "stream.reset":
                 told = orjson.loads(event.data)
                 self.seen[told["channel"]].clear()
                 self.since[told["channel"]] = EventId.parse(told["resumed"])
-            elif event.event != "stream.live" and event.data:
+            elif event.event not in ("stream.at", "stream.live"):
                 stream, entry_id = self.origin(event)
                 ids = self.seen[stream]
                 assert not ids or entry_id > ids[-1], f"{entry_id} after {ids[-1]}"

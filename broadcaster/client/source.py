@@ -17,6 +17,7 @@ import orjson
 
 from broadcaster.client.parser import Parser, StreamEvent
 from broadcaster.core.backoff import backoff_s
+from broadcaster.core.wire import AT
 from broadcaster.errors import StreamRefusedError
 
 MIME = "text/event-stream"
@@ -72,9 +73,11 @@ class EventSource:
     async def events(self) -> AsyncGenerator[StreamEvent, None]:
         """Yield events until the server says that there are no more (204).
 
+        `stream.at` is not yielded: it only moves `last_event_id`.
+
         After trouble that may pass (no connection, a broken one, 429, 5xx) it connects again.
         Cancelling, or closing the generator, closes the connection. `last_event_id` is then that of
-        the last event that was yielded.
+        the last event that was yielded, or of a `stream.at` after it.
 
         Raises:
             StreamRefusedError: the server answered another status, or not with an event stream.
@@ -108,7 +111,8 @@ class EventSource:
             async for data in response.aiter_bytes():
                 for event in parser.feed(data):
                     self._note(parser)
-                    yield event
+                    if event.type != AT.type:
+                        yield event
                 self._note(parser)
 
     def _note(self, parser: Parser) -> None:

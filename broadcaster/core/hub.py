@@ -16,11 +16,12 @@ from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 
-from broadcaster.core import sse, writes
+from broadcaster.core import writes
 from broadcaster.core.audience import Audience, Audiences
 from broadcaster.core.counters import from_zero
 from broadcaster.core.cursor import Positions
 from broadcaster.core.event import EventId
+from broadcaster.core.heartbeat import BEATS, heartbeat
 from broadcaster.core.inquiry import Context
 from broadcaster.core.page import PAGE_BYTES, Page, Pages, join
 from broadcaster.core.resume import Resume
@@ -30,9 +31,6 @@ from broadcaster.core.subscriber import Framing, State, Subscriber
 from broadcaster.core.window import Window
 from broadcaster.core.wire import Ending, ResetReason, ResumeOutcome
 from broadcaster.core.writes import Delivery, Round
-
-BEATS = 15
-"""The calls of `beat` in the time after which a quiet client gets a heartbeat."""
 
 
 class Hub:
@@ -228,6 +226,8 @@ class Hub:
             if isinstance(part, Page):
                 self.deliveries += part.events
                 self.delivered_bytes += len(part.data)
+            else:
+                subscriber.told = part.at
         if send.over:
             self.end(subscriber, Ending.COMPLETE)
         elif send.joins:
@@ -284,17 +284,15 @@ class Hub:
             for subscriber in due[start : start + writes.SLICE]:
                 if subscriber.state is not State.ENDED:
                     subscriber.tick = self._clock
-                    subscriber.write(subscriber.framing(self._heartbeat(subscriber)))
+                    data = heartbeat(subscriber, self.proven(subscriber), self.windows)
+                    subscriber.write(subscriber.framing(data))
                     if subscriber.resume and subscriber.resume.beat():
                         self._stop_waiting(subscriber)
                         subscriber.wake()
             yield
 
-    def _heartbeat(self, subscriber: Subscriber) -> bytes:
-        subscription = subscriber.subscription
-        if not subscription.filtered:
-            return sse.HEARTBEAT
-        resume = subscriber.resume
-        at = resume.proven() if resume else self.live_position(subscriber)
-        # If the filter leaves out all events of a long replay, a reconnect goes on from here.
-        return sse.HEARTBEAT if at is None else sse.checkpoint(subscription.cursor(at))
+    def proven(self, subscriber: Subscriber) -> Positions | None:
+        """Return the position up to which everything was sent; None if there is none."""
+        if subscriber.state is State.LIVE:
+            return self.live_position(subscriber)
+        return subscriber.resume.proven() if subscriber.resume else None

@@ -19,7 +19,7 @@ from broadcaster.core.event import EventId
 from broadcaster.core.inquiry import Context, Inquiry
 from broadcaster.core.log import Answer, Past
 from broadcaster.core.page import PAGE_BYTES, Page, page_of
-from broadcaster.core.rules import Outcome, Situation
+from broadcaster.core.rules import REASONS, Outcome, Situation
 from broadcaster.core.steps import (
     Ask,
     For,
@@ -34,12 +34,6 @@ from broadcaster.core.steps import (
 )
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.wire import ResetReason, ResumeOutcome
-
-_REASONS = {
-    Outcome.TRIMMED: ResetReason.TRIMMED,
-    Outcome.ROLLBACK: ResetReason.ROLLBACK,
-    Outcome.UNKNOWN: ResetReason.UNKNOWN,
-}
 
 
 class Resume:
@@ -125,23 +119,26 @@ class Resume:
         """Return the step after the first bytes. They carry no id, as the position is unproven."""
         if self._greeting is None:
             return step
-        hello = self._hello(b"")
+        hello = self._hello()
         if isinstance(step, Send):
             return step._replace(parts=(hello, *step.parts))
         self._held = step
         return Send((hello,))
 
-    def _hello(self, at: bytes) -> Hello:
+    def _hello(self, at: bytes = b"") -> Hello:
+        """Return the first bytes. Without a position, the next part completes their block."""
         assert self._greeting is not None
         (retry_ms, unreadable), self._greeting = self._greeting, None
-        data = sse.hello(retry_ms, at)
-        if unreadable is not None:
-            for stream in self._subscription.streams:
-                told = unreadable[:64], str(self.position[stream])
-                data += sse.reset(stream, ResetReason.INVALID, *told, b"")
-                self._context.resets[stream, ResetReason.INVALID] += 1
-            self._context.resumes[ResumeOutcome.RESET] += 1
-        return Hello(data)
+        if unreadable is None:
+            return Hello(sse.retry(retry_ms, at), at)
+        data, streams = sse.retry(retry_ms), self._subscription.streams
+        for stream in streams:
+            told = unreadable[:64], str(self.position[stream])
+            id_ = at if stream == streams[-1] else b""
+            data += sse.reset(stream, ResetReason.INVALID, *told, id_)
+            self._context.resets[stream, ResetReason.INVALID] += 1
+        self._context.resumes[ResumeOutcome.RESET] += 1
+        return Hello(data, at)
 
     def _settled(self, stream: str) -> Outcome | Send | Ask:
         """Return the outcome for a stream, or the step that has to come first."""
@@ -157,12 +154,13 @@ class Resume:
         """Return a page of the covered streams; it joins at the heads of all streams."""
         streams, sent = self._subscription.streams, list[Part]()
         at_all = len(covered) == len(streams)
-        if at_all and self._greeting:
-            sent.append(self._hello(self._subscription.cursor(self.position)))
-        page = _NO_PAGE
+        page, begin = _NO_PAGE, self._subscription.cursor(self.position) if self._greeting else b""
         if covered:
             page = self._context.pages.after(self._subscription, self.position, covered, max_bytes)
             self._note_sent(page)
+        if at_all and self._greeting:
+            live_next = page.exhausted and not page.data  # `stream.live` has the position
+            sent.append(self._hello(b"" if live_next else begin))
         if page.data:
             sent.append(page)
         if page.over or not page.exhausted:
@@ -175,7 +173,7 @@ class Resume:
             self._announce = False
             self._count(self._source)
             at = self._subscription.cursor(self.position)
-            sent.append(LivePart(sse.live(at, self._replayed), self._replayed))
+            sent.append(LivePart(sse.live(at, self._replayed), self._replayed, at))
         return Send(tuple(sent), joins=True)
 
     def _note_sent(self, page: Page) -> None:
@@ -217,9 +215,9 @@ class Resume:
         window = self._context.windows[stream]
         at = window.resume_from(self.position[stream])
         if at is None and not window.complete:
-            self._inquiry.begin(stream, Situation.BEFORE_WINDOW, _REASONS[outcome])
+            self._inquiry.begin(stream, Situation.BEFORE_WINDOW, REASONS[outcome])
             return None
-        return self._reset(stream, _REASONS[outcome], window.floor if at is None else at)
+        return self._reset(stream, REASONS[outcome], window.floor if at is None else at)
 
     def _older(self, stream: str, _: Outcome) -> None:
         self._inquiry.begin(stream, Situation.BEFORE_ALL, self._inquiry.reason(stream))
@@ -239,7 +237,7 @@ class Resume:
         self._count(ResumeOutcome.RESET)
         at = self._subscription.cursor(self.position)
         data = sse.reset(stream, reason, str(requested), str(resumed), at)
-        return Send((ResetPart(data, stream, reason, requested, resumed),))
+        return Send((ResetPart(data, stream, reason, requested, resumed, at),))
 
     def _count(self, outcome: str) -> None:
         """Count once how a client that came with a cursor was served."""

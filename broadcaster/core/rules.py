@@ -21,6 +21,7 @@ from broadcaster.core.log import (
     Question,
     Request,
 )
+from broadcaster.core.wire import ResetReason
 
 
 class Situation(Enum):
@@ -82,6 +83,13 @@ class Outcome(Enum):
     THERE = "the reset goes on there"
     OLDER = "the beginning is asked for"
     FLOOR = "the reset goes on at the window's floor"
+
+
+REASONS: Mapping[Outcome, ResetReason] = {
+    Outcome.TRIMMED: ResetReason.TRIMMED,
+    Outcome.ROLLBACK: ResetReason.ROLLBACK,
+    Outcome.UNKNOWN: ResetReason.UNKNOWN,
+}
 
 
 class Rule(NamedTuple):

@@ -13,9 +13,11 @@ import orjson
 
 from broadcaster.core.channel import without_shard
 from broadcaster.core.event import DEFAULT_TYPE, Event, EventId
-from broadcaster.core.wire import LIVE, RESET, HubEvent
+from broadcaster.core.wire import AT, LIVE, RESET, HubEvent
 
-HEARTBEAT = b":\n\n"
+HEARTBEAT = b":\n"
+"""A comment. No blank line follows, because it would end a block: some clients show a block without
+data as an event. The standard's grammar allows a comment wherever a line may stand."""
 
 
 class Frame(NamedTuple):
@@ -74,19 +76,27 @@ def skipped(entry_id: EventId) -> Frame:
     return Frame(entry_id, "", "", b"")
 
 
-def hello(retry_ms: int, cursor: bytes) -> bytes:
-    """Return the first block of a response: reconnection time, and the position where it begins.
+def retry(retry_ms: int, cursor: bytes = b"") -> bytes:
+    """Return the line with the reconnection time. It becomes part of the block that follows.
 
-    A block without data dispatches nothing, but sets the id that a reconnect will send: "If the
-    data buffer is an empty string, set the data buffer and the event type buffer to the empty
-    string and return" comes after "Set the last event ID string of the event source".
+    Args:
+        retry_ms: milliseconds.
+        cursor: a position. If there is one, the line comes in a block with it.
     """
-    return b"retry: %d\n%b\n" % (retry_ms, _id_line(cursor))
+    line = b"retry: %d\n" % retry_ms
+    return line + at(cursor) if cursor else line
 
 
-def checkpoint(cursor: bytes) -> bytes:
-    """Return a heartbeat that also moves the client's cursor past the events it does not get."""
-    return b":\n%b\n" % _id_line(cursor)
+def at(cursor: bytes) -> bytes:
+    """Return `stream.at`: a position without an event.
+
+    It is a block with data. The standard makes a client remember the id of any block, but Firefox,
+    WebKit and many libraries ignore it in a block without data.
+
+    Args:
+        cursor: the position; empty if there is only a `retry` to end.
+    """
+    return _hub_event(AT, {}, cursor)
 
 
 def live(cursor: bytes, replayed: int) -> bytes:

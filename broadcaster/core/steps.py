@@ -28,9 +28,11 @@ class Hello(NamedTuple):
 
     Attributes:
         data: its bytes.
+        at: the position in them; empty if there is none.
     """
 
     data: bytes
+    at: bytes
 
 
 class ResetPart(NamedTuple):
@@ -42,6 +44,7 @@ class ResetPart(NamedTuple):
         reason: see `wire`.
         requested: the position that proves nothing.
         resumed: the position from which the stream goes on.
+        at: the position in all streams, as in its bytes.
     """
 
     data: bytes
@@ -49,6 +52,7 @@ class ResetPart(NamedTuple):
     reason: str
     requested: EventId
     resumed: EventId
+    at: bytes
 
 
 class LivePart(NamedTuple):
@@ -57,10 +61,12 @@ class LivePart(NamedTuple):
     Attributes:
         data: its bytes.
         replayed: events sent since the client began to catch up.
+        at: the position, as in its bytes.
     """
 
     data: bytes
     replayed: int
+    at: bytes
 
 
 Part: TypeAlias = Hello | Page | ResetPart | LivePart

@@ -47,6 +47,7 @@ class Subscriber:
         state: see the table above.
         resume: how it catches up; None unless it is LAGGING.
         tick: the value of the hub's clock at the last write to it.
+        told: the position that it was last sent without an event; empty if it was sent none.
         ending: why its response is over, once it is ENDED.
         farewell: the last bytes of its response.
     """
@@ -61,6 +62,7 @@ class Subscriber:
         "state",
         "subscription",
         "tick",
+        "told",
         "wake",
         "write",
     )
@@ -83,5 +85,6 @@ class Subscriber:
         self.state = State.LAGGING
         self.resume: Resume | None = None
         self.tick = 0
+        self.told = b""
         self.ending = Ending.CLIENT
         self.farewell = b""

@@ -120,6 +120,11 @@ class HubEvent(NamedTuple):
     fields: tuple[Field, ...]
 
 
+AT = HubEvent(
+    RESERVED_PREFIX + "at",
+    "a position to remember, which is its id; nothing is shown",
+    (),
+)
 LIVE = HubEvent(
     RESERVED_PREFIX + "live",
     "everything that the client has missed was sent; what follows is new",
@@ -136,5 +141,5 @@ RESET = HubEvent(
         Field("resumed", "string", "the position that it goes on after"),
     ),
 )
-EVENTS = (LIVE, RESET)
+EVENTS = (AT, LIVE, RESET)
 """All events of the hub's own."""

@@ -265,10 +265,10 @@ def _values(send: Send, wanted: Wanted, positions: Positions, reached: Positions
                     positions[stream] = frame.id
                     channel, _ = without_shard(stream)
                     yield Event(frame.id, frame.type, frame.key, frame.data, channel)
-            case ResetPart(_, stream, reason, requested, resumed):
+            case ResetPart(_, stream, reason, requested, resumed, _):
                 positions[stream] = resumed
                 yield Reset(*without_shard(stream), reason, str(requested), str(resumed))
-            case LivePart(_, replayed):
+            case LivePart(_, replayed, _):
                 positions.update(reached)
                 yield Live(replayed)
             case Hello() if wanted.unreadable is not None:

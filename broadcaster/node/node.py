@@ -13,12 +13,13 @@ from typing import Any
 from broadcaster.backend.driver.connect import AsyncClient, connect
 from broadcaster.backend.log import Log, RedisLog, Requests
 from broadcaster.backend.requester import Requester
-from broadcaster.core import cursor, sse
+from broadcaster.core import cursor
 from broadcaster.core.access import Policy, public
 from broadcaster.core.channel import Channel
 from broadcaster.core.counters import Meters
 from broadcaster.core.cursor import Positions
 from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.heartbeat import farewell
 from broadcaster.core.hub import Hub
 from broadcaster.core.log import Answer, Beginning, Question, Request
 from broadcaster.core.subscriber import Subscriber
@@ -159,7 +160,8 @@ class Node:
         """End responses, each with its own `retry:`."""
         for subscriber in subscribers:
             retry_ms = random.randint(self.settings.retry_min_ms, self.settings.retry_max_ms)
-            self.hub.end(subscriber, Ending.DRAIN, sse.hello(retry_ms, b""))
+            proven = self.hub.proven(subscriber)
+            self.hub.end(subscriber, Ending.DRAIN, farewell(subscriber, proven, retry_ms))
 
     async def stop_tasks(self) -> None:
         """Step of the shutdown: stop all tasks."""

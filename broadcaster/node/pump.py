@@ -13,7 +13,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 
 from broadcaster.backend.log import Log
-from broadcaster.core.hub import BEATS, Hub
+from broadcaster.core.heartbeat import BEATS
+from broadcaster.core.hub import Hub
 from broadcaster.core.log import Batch, Change, Restart, Rewind
 from broadcaster.core.subscriber import Subscriber
 from broadcaster.node.health import Health

@@ -7,6 +7,7 @@ from http import HTTPStatus
 import orjson
 from starlette.responses import Response
 
+from broadcaster.core import sse
 from broadcaster.core.access import Policy, public
 from broadcaster.core.wire import Shed
 from broadcaster.errors import UnknownChannelError
@@ -48,7 +49,8 @@ def come_back(retry_ms: int, reason: Shed) -> Response:
     connection", while a client reconnects to a stream that ends.
     https://html.spec.whatwg.org/multipage/server-sent-events.html#sse-processing-model
     """
-    return event_stream(b": %b\nretry: %d\n\n" % (reason.text.encode(), retry_ms))
+    comment = b": %b\n" % reason.text.encode()
+    return event_stream(comment + sse.retry(retry_ms) + sse.at(b""))
 
 
 def event_stream(body: bytes) -> Response:

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from starlette.types import Message, Receive, Scope, Send
 
+from broadcaster.core.sse import HEARTBEAT
 from broadcaster.core.subscriber import Framing, unframed
 from broadcaster.web.framing import chunked
 from broadcaster.web.uvicorn.offer import Attach
@@ -203,7 +204,8 @@ class AsgiSink:
         self.on_closed: Callable[[], object] = _nothing
 
     def write(self, data: bytes) -> None:
-        self._heartbeat = data
+        if data != HEARTBEAT or not self._heartbeat:  # a position that waits is kept
+            self._heartbeat = data
         self._bell.ring()
 
     async def wait(self) -> None:

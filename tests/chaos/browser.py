@@ -18,7 +18,7 @@ _WATCH = """(url) => {
   const look = () => { if (source.readyState === EventSource.CLOSED) seen.closed += 1; };
   source.addEventListener("open", () => { seen.opened += 1; });
   source.addEventListener("error", () => { seen.errors += 1; look(); });
-  for (const type of ["message", "t0", "t1", "t2", "stream.live", "stream.reset"])
+  for (const type of ["message", "t0", "t1", "t2", "stream.at", "stream.live", "stream.reset"])
     source.addEventListener(type, () => { seen.events += 1; });
   setInterval(look, 50);
 }"""

@@ -5,9 +5,12 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-inte
 
 from __future__ import annotations
 
+import re
+
 from tests.chaos.history import Block, Kind, digest_of
 
-LIVE, RESET = "stream.live", "stream.reset"
+AT, LIVE, RESET = "stream.at", "stream.live", "stream.reset"
+_COMMENTS = re.compile(rb"\A(:.*(\n|\Z))+")
 
 
 class Splitter:
@@ -33,11 +36,15 @@ class Splitter:
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         *blocks, self._rest = data.split(b"\n\n")
         self._rest += held
-        return blocks
+        # Without the comments before them, blocks that mean the same are equal.
+        return [_COMMENTS.sub(b"", block) if block.startswith(b":") else block for block in blocks]
 
 
 def read(block: bytes) -> Block:
-    """Interpret the lines up to a blank one."""
+    """Interpret the lines up to a blank one.
+
+    As in Firefox and WebKit, and against the standard, an id in a block without data is ignored.
+    """
     id_: str | None = None
     type_, retry_ms = "", None
     data: list[bytes] = []
@@ -53,6 +60,8 @@ def read(block: bytes) -> Block:
         elif name == b"retry" and value.isdigit():
             retry_ms = int(value)
     if not data:
+        return Block(Kind.NOTHING, retry_ms=retry_ms)
+    if type_ == AT:
         kind = Kind.NOTHING if id_ is None else Kind.CHECKPOINT
         return Block(kind, id_, retry_ms=retry_ms)
     joined = b"\n".join(data)

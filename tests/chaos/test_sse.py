@@ -12,9 +12,10 @@ from tests.chaos.history import Block, Kind, digest_of
 from tests.chaos.sse import Splitter, Unchunker, read
 
 STREAM = (
-    b"\xef\xbb\xbfretry: 1870\nid: 5-0\n\n"
+    b"\xef\xbb\xbfretry: 1870\nid: 5-0\nevent: stream.at\ndata: {}\n\n"
     b":\n\n"
-    b"id: 6-0\nevent: t1\ndata: one\ndata:two\ndata\n\n"
+    b":\n: b\nid: 1-0\n\n"
+    b":\n:\nid: 6-0\nevent: t1\ndata: one\ndata:two\ndata\n\n"
     b"id: 7-0\nevent: stream.reset\ndata: {}\n\n"
     b'id: 7-0\nevent: stream.live\ndata: {"replayed":0}\n\n'
     b"data: \xe2\x82\xac\n\n"
@@ -22,6 +23,7 @@ STREAM = (
 )
 BLOCKS = [
     Block(Kind.CHECKPOINT, "5-0", retry_ms=1870),
+    Block(Kind.NOTHING),
     Block(Kind.NOTHING),
     Block(Kind.EVENT, "6-0", "t1", digest_of(b"one\ntwo\n")),
     Block(Kind.RESET, "7-0", "stream.reset", data="{}"),

@@ -67,6 +67,16 @@ async def test_it_comes_back_with_the_last_complete_id_until_204() -> None:
     assert resumed == [None, "2-0", "3-0"]
 
 
+async def test_a_position_without_an_event_is_remembered_and_not_shown() -> None:
+    body = b"retry: 10\nid: 1-0\nevent: stream.at\ndata: {}\n\nid: 2-0\ndata: a\n\n:\n"
+    again = b"id: 4-0\nevent: stream.at\ndata: {}\n\nevent: stream.at\ndata: {}\n\n"
+    async with scripted(OK + body, OK + again, GONE) as script:
+        data, source = await read(script.url)
+    assert (data, source.last_event_id) == (["a"], "4-0")
+    resumed = [script.header(n, "last-event-id") for n in range(3)]
+    assert resumed == [None, "2-0", "4-0"]
+
+
 async def test_an_id_may_be_any_text() -> None:
     async with scripted(OK + "id: ä→\ndata: a\n\n".encode(), GONE) as script:
         _, source = await read(script.url)

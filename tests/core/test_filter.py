@@ -11,7 +11,8 @@ from broadcaster.core import sse
 from broadcaster.core.channel import Channel
 from broadcaster.core.event import ZERO, Event, EventId
 from broadcaster.core.filter import ALL, Filter, KeysAndTypes
-from broadcaster.core.hub import BEATS, Hub
+from broadcaster.core.heartbeat import BEATS
+from broadcaster.core.hub import Hub
 from broadcaster.core.sse import Frame
 from broadcaster.core.steps import Greeting, Hello, Send
 from broadcaster.core.subscriber import State, Subscriber
@@ -102,7 +103,7 @@ def test_a_heartbeat_says_where_a_filter_of_another_kind_has_come_to() -> None:
     list(hub.fan_out("a", [offer(7, "cat", 20)]))
     for _ in range(BEATS + 1):
         list(hub.beat())
-    assert sent[-1] == sse.checkpoint(b"7-0")
+    assert sent[-1] == sse.at(b"7-0")
 
 
 def test_no_keys_and_no_types_are_one_filter_for_all() -> None:

@@ -5,7 +5,8 @@ import pytest
 from broadcaster.core import sse, writes
 from broadcaster.core.event import ZERO, Event, EventId
 from broadcaster.core.filter import KeysAndTypes
-from broadcaster.core.hub import BEATS, Hub
+from broadcaster.core.heartbeat import BEATS
+from broadcaster.core.hub import Hub
 from broadcaster.core.log import Answer, Exists, PageAfter, Past, Question
 from broadcaster.core.sse import Frame
 from broadcaster.core.steps import Ask, Greeting, Hello, Send
@@ -387,7 +388,9 @@ def test_a_heartbeat_moves_the_cursor_of_a_filtered_subscriber() -> None:
     client = Client(hub, Subscription(("a",), KeysAndTypes.of(["k"]))).live()
     fan_out(hub, "a", event(5, "other"))
     beat(hub)
-    assert client.data == [b":\nid: 5-0\n\n"]
+    assert client.data == [sse.at(b"5-0")]
+    beat(hub)
+    assert client.data[1:] == [sse.HEARTBEAT]
 
 
 def test_a_heartbeat_does_not_move_the_cursor_of_a_lagging_subscriber() -> None:
@@ -396,7 +399,7 @@ def test_a_heartbeat_does_not_move_the_cursor_of_a_lagging_subscriber() -> None:
     hub.lag(client.subscriber)
     fan_out(hub, "a", event(5, "k"))
     beat(hub)
-    assert client.data == [sse.checkpoint(b"0-0")]
+    assert client.data == [sse.HEARTBEAT]  # `stream.live` said 0-0
 
 
 def test_others_may_run_between_two_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -505,7 +508,7 @@ def test_a_replay_of_nothing_gets_heartbeats_that_move_its_cursor() -> None:
         client.answer(Past([event(ms, "other")], EventId(ms, 0), proven=True))
         assert client.catch_up() == ("a", PageAfter(EventId(ms, 0)))
         beat(hub, 1)
-    assert client.data[1:] == [sse.checkpoint(b"%d-0" % ms) for ms in (15, 30)]
+    assert client.data[1:] == [sse.at(b"%d-0" % ms) for ms in (15, 30)]
 
 
 def test_events_in_the_window_are_not_read_from_redis() -> None:

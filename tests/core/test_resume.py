@@ -60,7 +60,7 @@ class Reader:
                 match part:
                     case Page():
                         self.sent += [frame.id.ms for _, frame in part.placed]
-                    case LivePart(_, replayed):
+                    case LivePart(_, replayed, _):
                         self.sent.append(("live", replayed))
                     case Hello():
                         self.hello = part.data
@@ -369,16 +369,34 @@ def test_the_first_bytes_have_the_position_if_it_is_proven() -> None:
     of.windows["a"].append([event(1), event(2)])
     proven, ahead = claims(of, 1), claims(of, 5)
     proven.run()
-    assert (proven.hello, proven.sent[0]) == (b"retry: 7\nid: 1-0\n\n", 2)
+    assert (proven.hello, proven.sent[0]) == (sse.retry(7) + sse.at(b"1-0"), 2)
     ahead.run()
-    assert ahead.hello == b"retry: 7\n\n"
+    assert ahead.hello == b"retry: 7\n"
+
+
+def test_the_position_comes_once_if_nothing_was_missed() -> None:
+    of = context()
+    of.windows["a"].append([event(1), event(2)])
+    send = claims(of, 2).resume.step()
+    assert isinstance(send, Send)
+    assert b"".join(part.data for part in send.parts) == sse.retry(7) + sse.live(b"2-0", 0)
+
+
+def test_the_first_bytes_have_the_position_if_a_page_has_nothing_for_the_client() -> None:
+    of = context()
+    of.windows["a"].append([event(ms, "other") for ms in range(1, 100)])
+    typed = Subscription(("a",), KeysAndTypes.of(types=["rare"]))
+    resume = Resume(of, typed, {"a": ZERO}, greeting=Greeting(7))
+    send = resume.step(1)
+    assert isinstance(send, Send)
+    assert b"".join(part.data for part in send.parts) == sse.retry(7) + sse.at(b"0-0")
 
 
 def test_the_first_bytes_do_not_wait_for_an_answer() -> None:
     reader = claims(context(), 5)
     first = reader.resume.step()
     assert isinstance(first, Send)
-    assert [part.data for part in first.parts] == [b"retry: 7\n\n"]
+    assert [part.data for part in first.parts] == [b"retry: 7\n"]
     assert reader.question() == Exists(at(5))
 
 
@@ -397,7 +415,8 @@ def test_an_unreadable_cursor_is_a_reset_of_each_stream() -> None:
     first = resume.step()
     assert isinstance(first, Send)
     hello = first.parts[0].data
-    assert hello.startswith(b"retry: 7\nid: a=0-0,b=0-0\n\n")
+    assert hello.startswith(b"retry: 7\nevent: stream.reset\n")
+    assert b"id: " not in hello  # `stream.live` comes at once, and has it
     told = b'"reason":"invalid","requested":"%b","resumed":"0-0"' % (b"x" * 64)
     assert hello.count(told) == 2
     assert +of.resets == {("a", "invalid"): 1, ("b", "invalid"): 1}

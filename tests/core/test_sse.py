@@ -87,13 +87,21 @@ def test_hub_events_are_events_with_json() -> None:
     }
 
 
-def test_blocks_without_data_dispatch_nothing_but_move_the_cursor() -> None:
-    stream = sse.hello(1500, b"1-0") + sse.HEARTBEAT + sse.checkpoint(b"2-0") + sse.HEARTBEAT
-    assert stream == b"retry: 1500\nid: 1-0\n\n:\n\n:\nid: 2-0\n\n:\n\n"
-    assert sse.hello(1500, b"") == b"retry: 1500\n\n"
-    # httpx-sse dispatches blocks that have an id but no data; the standard says not to.
-    assert {data for _, _, data in parse_with_httpx(stream)} == {""}
-    assert parse_with_httpx(stream)[-1][0] == "2-0"
+def test_a_position_without_an_event_is_a_block_with_data() -> None:
+    stream = sse.retry(1500) + sse.at(b"1-0") + sse.HEARTBEAT + sse.at(b"2-0")
+    first = b"retry: 1500\nid: 1-0\nevent: stream.at\ndata: {}\n\n"
+    assert stream == first + b":\nid: 2-0\nevent: stream.at\ndata: {}\n\n"
+    assert sse.at(b"") == b"event: stream.at\ndata: {}\n\n"
+
+
+def test_clients_that_show_blocks_without_data_are_sent_none() -> None:
+    """httpx-sse shows a block that has only an id or a `retry`, against the standard."""
+    frame = sse.encode(Event(EventId(2, 0), "t", "", b"x"))
+    blocks = sse.at(b"1-0"), sse.HEARTBEAT, sse.HEARTBEAT, frame.wire, sse.HEARTBEAT, sse.at(b"")
+    for first in (b"", sse.HEARTBEAT):
+        stream = sse.retry(1500) + first + b"".join(blocks)
+        seen = [("1-0", "stream.at", "{}"), ("2-0", "t", "x"), ("2-0", "stream.at", "{}")]
+        assert parse_with_httpx(stream) == seen
 
 
 def test_a_reset_names_the_channel_and_the_shard() -> None:

@@ -79,12 +79,12 @@ class EventSource:
         value = {name: text.removeprefix(" ") for name, _, text in fields}
         if "retry" in value:
             self._retry_s = int(value["retry"]) / 1000
+        data = [text.removeprefix(" ") for name, _, text in fields if name == "data"]
+        if not data:  # as in Firefox and WebKit, an id without data is ignored
+            return
         if "id" in value:
             self.last_id = value["id"]
             self.first_id = self.first_id or self.last_id
-        data = [text.removeprefix(" ") for name, _, text in fields if name == "data"]
-        if not data:
-            return
         event = Seen(self.last_id, value.get("event", "message"), "\n".join(data))
         own = event.type.startswith("stream.")
         (self.own if own else self.seen).append(event)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutants import Mutant
 
 _HUB = "tests/core/test_hub.py::"
+_BEAT = "tests/core/test_heartbeat.py::"
 _WINDOW = "tests/core/test_window.py::"
 _SUBSCRIPTION = "tests/core/test_subscription.py::"
 _CURSOR = "tests/core/test_cursor.py::"
@@ -319,17 +320,89 @@ MUTANTS: tuple[Mutant, ...] = (
     # Heartbeats
     Mutant(
         "hub: a heartbeat does not move the cursor of a filtered subscriber",
-        "broadcaster/core/hub.py",
-        "        if not subscription.filtered:",
-        "        if True:",
+        "broadcaster/core/heartbeat.py",
+        "if position is None or not subscription.filtered:",
+        "if True:",
         (_HUB + "test_a_heartbeat_moves_the_cursor_of_a_filtered_subscriber",),
     ),
     Mutant(
         "hub: a heartbeat moves the cursor of a lagging subscriber too far",
         "broadcaster/core/hub.py",
-        "at = resume.proven() if resume else self.live_position(subscriber)",
-        "at = self.live_position(subscriber)",
+        "        if subscriber.state is State.LIVE:\n            return self.live_position",
+        "        if True:\n            return self.live_position",
         (_HUB + "test_a_heartbeat_does_not_move_the_cursor_of_a_lagging_subscriber",),
+    ),
+    Mutant(
+        "heartbeat: a position that did not move is sent again",
+        "broadcaster/core/heartbeat.py",
+        "if not at or at == subscriber.told:",
+        "if not at:",
+        (_BEAT + "test_a_position_is_sent_once",),
+    ),
+    Mutant(
+        "heartbeat: the id of an event is sent again",
+        "broadcaster/core/heartbeat.py",
+        "return sse.HEARTBEAT if _is_its_event(subscriber, windows) else sse.at(at)",
+        "return sse.at(at)",
+        (_BEAT + "test_the_id_of_the_clients_own_event_is_not_sent_again",),
+    ),
+    Mutant(
+        "heartbeat: what follows a client's own event is forgotten",
+        "broadcaster/core/heartbeat.py",
+        "all(frame and frame.wire and subscription.accepts(frame) for frame in newest)",
+        "any(frame and frame.wire and subscription.accepts(frame) for frame in newest)",
+        (_BEAT + "test_the_position_in_several_streams_is_sent_when_one_of_them_moves",),
+    ),
+    Mutant(
+        "heartbeat: the farewell has no position",
+        "broadcaster/core/heartbeat.py",
+        "return sse.retry(retry_ms) + sse.at(_cursor(subscriber, position))",
+        'return sse.retry(retry_ms) + sse.at(b"")',
+        (
+            _BEAT
+            + "test_the_farewell_has_the_position_of_a_filtered_client_that_was_sent_everything",
+        ),
+    ),
+    Mutant(
+        "sse: a position has no data",
+        "broadcaster/core/sse.py",
+        "    return _hub_event(AT, {}, cursor)",
+        '    return _id_line(cursor) + b"\\n"',
+        ("tests/core/test_sse.py::test_a_position_without_an_event_is_a_block_with_data",),
+    ),
+    Mutant(
+        "sse: a heartbeat ends a block",
+        "broadcaster/core/sse.py",
+        r'HEARTBEAT = b":\n"',
+        r'HEARTBEAT = b":\n\n"',
+        ("tests/core/test_sse.py::test_clients_that_show_blocks_without_data_are_sent_none",),
+    ),
+    Mutant(
+        "client: a position without an event is shown",
+        "broadcaster/client/source.py",
+        "                    if event.type != AT.type:",
+        "                    if True:",
+        (
+            "tests/client/test_source.py::"
+            "test_a_position_without_an_event_is_remembered_and_not_shown",
+        ),
+    ),
+    Mutant(
+        "sink: over ASGI a comment displaces a position",
+        "broadcaster/web/sink.py",
+        "        if data != HEARTBEAT or not self._heartbeat:",
+        "        if True:",
+        (
+            "tests/web/test_connection.py::"
+            "test_through_asgi_of_heartbeats_that_wait_the_last_position_is_sent",
+        ),
+    ),
+    Mutant(
+        "resume: the first bytes have no position before the missed events",
+        "broadcaster/core/resume.py",
+        'sent.append(self._hello(b"" if live_next else begin))',
+        "sent.append(self._hello())",
+        ("tests/core/test_resume.py::test_the_first_bytes_have_the_position_if_it_is_proven",),
     ),
     Mutant(
         "hub: a heartbeat is written to a full socket",

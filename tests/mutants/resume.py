@@ -25,7 +25,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "opening: the first id is sent without a proof",
         _RESUME,
-        'hello = self._hello(b"")',
+        "hello = self._hello()",
         "hello = self._hello(self._subscription.cursor(self.position))",
         (_NODES + "test_the_first_id_is_always_one_of_an_entry",),
     ),

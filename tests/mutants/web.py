@@ -333,7 +333,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "problem: a client that is shed gets 503",
         _PROBLEM,
-        r'return event_stream(b": %b\nretry: %d\n\n" % (reason.text.encode(), retry_ms))',
+        'return event_stream(comment + sse.retry(retry_ms) + sse.at(b""))',
         "return Response(status_code=503)",
         (_STREAM + "test_a_newcomer_above_the_limit_gets_a_retry_time",),
     ),

@@ -167,7 +167,7 @@ async def waiting_for_redis(hub: Hub, sink: FakeSink) -> tuple[Connection, async
 async def test_bytes_at_hand_do_not_wait_for_redis() -> None:
     sink = FakeSink()
     _, task = await waiting_for_redis(Hub({"a": Window(10, 100_000)}), sink)
-    assert sink.written == [b"retry: 1\n\n"]
+    assert sink.written == [b"retry: 1\n"]
     task.cancel()
 
 
@@ -184,7 +184,7 @@ async def test_a_subscriber_that_waits_for_redis_is_released_at_once(gone: bool)
     connection.subscriber.wake()  # a loop that wakes many does not check which have ended
     async with asyncio.timeout(PATIENCE_S):
         assert await task == ("client" if gone else "drain")
-    assert sink.written == [b"retry: 1\n\n"] + ([] if gone else [b"retry: 2\n\n"])
+    assert sink.written == [b"retry: 1\n"] + ([] if gone else [b"retry: 2\n\n"])
 
 
 async def test_a_response_that_fails_at_once_is_whole(
@@ -279,10 +279,23 @@ async def test_through_asgi_a_heartbeat_that_waited_does_not_move_the_cursor_bac
         sent.append(message.get("body", b""))
 
     sink = AsgiSink(never, send, send_timeout_s=5.0)
-    sink.write(b"id: 1-0\n\n")
+    sink.write(sse.at(b"1-0"))
     await sink.send(b"id: 2-0\ndata: x\n\n")
     await sink.wait()
     assert sent == [b"id: 2-0\ndata: x\n\n"]
+
+
+async def test_through_asgi_of_heartbeats_that_wait_the_last_position_is_sent() -> None:
+    sent: list[bytes] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message.get("body", b""))
+
+    sink = AsgiSink(never, send, send_timeout_s=5.0)
+    for heartbeat in (sse.HEARTBEAT, sse.at(b"1-0"), sse.at(b"2-0"), sse.HEARTBEAT):
+        sink.write(heartbeat)
+    await sink.wait()
+    assert sent == [sse.at(b"2-0")]
 
 
 async def never() -> Message:

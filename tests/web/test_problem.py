@@ -30,7 +30,7 @@ def test_trouble_that_passes_is_an_event_stream_that_says_when_to_come_back(reas
     assert answer.headers["content-type"].startswith("text/event-stream")
     comment, retry, *rest = bytes(answer.body).decode().split("\n")
     assert comment == f": {reason.text}"
-    assert (retry, rest) == ("retry: 1234", ["", ""])
+    assert (retry, rest) == ("retry: 1234", ["event: stream.at", "data: {}", "", ""])
 
 
 def test_an_event_stream_that_ends_has_a_length_and_may_not_be_kept() -> None:

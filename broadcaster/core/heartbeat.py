@@ -1,0 +1,62 @@
+"""What a client is sent when there is no event for it: heartbeats, and a farewell. Pure.
+
+If a filter leaves out events, the client's position moves on without an event. Then it is sent
+`stream.at`, so that a reconnect does not go back to its last event, which Redis may have dropped by
+then. Otherwise a heartbeat is a comment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from broadcaster.core import sse
+from broadcaster.core.cursor import Positions
+from broadcaster.core.subscriber import State, Subscriber
+from broadcaster.core.window import Window
+
+BEATS = 15
+"""The calls of `Hub.beat` in the time after which a quiet client gets a heartbeat."""
+
+
+def heartbeat(
+    subscriber: Subscriber, position: Positions | None, windows: Mapping[str, Window]
+) -> bytes:
+    """Return a heartbeat, and note the position that it carries.
+
+    Args:
+        subscriber: a quiet one.
+        position: everything up to it was sent; None if no position is proven.
+        windows: of its streams, and maybe others.
+    """
+    at = _cursor(subscriber, position)
+    if not at or at == subscriber.told:
+        return sse.HEARTBEAT
+    subscriber.told = at
+    return sse.HEARTBEAT if _is_its_event(subscriber, windows) else sse.at(at)
+
+
+def farewell(subscriber: Subscriber, position: Positions | None, retry_ms: int) -> bytes:
+    """Return the end of a response that is to be resumed.
+
+    Args:
+        subscriber: its client.
+        position: as in `heartbeat`.
+        retry_ms: reconnection time.
+    """
+    return sse.retry(retry_ms) + sse.at(_cursor(subscriber, position))
+
+
+def _cursor(subscriber: Subscriber, position: Positions | None) -> bytes:
+    subscription = subscriber.subscription
+    if position is None or not subscription.filtered:
+        return b""
+    return subscription.cursor(position)
+
+
+def _is_its_event(subscriber: Subscriber, windows: Mapping[str, Window]) -> bool:
+    """Return True if the newest entry of each stream is an event that the subscriber was sent."""
+    subscription = subscriber.subscription
+    if subscriber.state is not State.LIVE:
+        return False
+    newest = [windows[name].get(windows[name].head) for name in subscription.streams]
+    return all(frame and frame.wire and subscription.accepts(frame) for frame in newest)

@@ -1,0 +1,90 @@
+"""What quiet clients are sent, and what is sent last."""
+
+from __future__ import annotations
+
+from broadcaster.core import sse
+from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.filter import KeysAndTypes
+from broadcaster.core.heartbeat import farewell
+from broadcaster.core.subscription import Subscription
+from tests.core.test_hub import AB, Client, beat, event, fan_out, make_hub
+
+KEYED = Subscription(("a",), KeysAndTypes.of(["k"]))
+KEYED_AB = Subscription(("a", "b"), KeysAndTypes.of(["k"]))
+
+
+def test_a_position_is_sent_once() -> None:
+    hub = make_hub()
+    client = Client(hub, KEYED).live()
+    beat(hub)
+    assert client.data == [sse.HEARTBEAT]  # `stream.live` had it
+    fan_out(hub, "a", event(5, "other"), event(6, "other"))
+    for _ in range(3):
+        beat(hub)
+    assert client.data[1:] == [sse.at(b"6-0"), sse.HEARTBEAT, sse.HEARTBEAT]
+
+
+def test_the_id_of_the_clients_own_event_is_not_sent_again() -> None:
+    hub = make_hub()
+    client = Client(hub, KEYED).live()
+    fan_out(hub, "a", event(5, "other"), event(6, "k"))
+    beat(hub)
+    assert client.data == [event(6, "k").wire, sse.HEARTBEAT]
+    fan_out(hub, "a", event(7, "k"), event(8, "other"))
+    beat(hub)
+    assert client.data[2:] == [event(7, "k").wire, sse.at(b"8-0")]
+
+
+def test_the_position_in_several_streams_is_sent_when_one_of_them_moves() -> None:
+    hub = make_hub()
+    client = Client(hub, KEYED_AB).live()
+    fan_out(hub, "a", event(5, "k"))
+    fan_out(hub, "b", event(6, "other"))
+    beat(hub)
+    beat(hub)
+    assert client.data[1:] == [sse.at(b"a=5-0,b=6-0"), sse.HEARTBEAT]
+    fan_out(hub, "b", event(7, "k"))
+    beat(hub)
+    assert client.data[-1] == sse.HEARTBEAT
+
+
+def test_after_a_lag_the_position_is_sent_too() -> None:
+    hub = make_hub()
+    client = Client(hub, KEYED).live()
+    hub.lag(client.subscriber)
+    fan_out(hub, "a", event(5, "k"), event(6, "other"))
+    client.catch_up()
+    beat(hub)
+    assert client.data == [event(5, "k").wire, sse.at(b"6-0")]
+
+
+def test_a_client_that_gets_all_events_gets_comments() -> None:
+    hub = make_hub()
+    client = Client(hub).live()
+    fan_out(hub, "a", event(5))
+    beat(hub)
+    assert client.data == [event(5).wire, sse.HEARTBEAT]
+
+
+def test_a_position_that_no_single_id_can_restore_is_not_sent() -> None:
+    hub = make_hub()
+    hub.windows["a"].restart(EventId(7, 0).before())
+    client = Client(hub, KEYED, positions={"a": EventId(7, 0).before()}).live()
+    beat(hub)
+    assert client.data == [sse.HEARTBEAT]
+
+
+def test_the_farewell_has_the_position_of_a_filtered_client_that_was_sent_everything() -> None:
+    hub = make_hub()
+    keyed, all_, begun = Client(hub, KEYED).live(), Client(hub, AB).live(), Client(hub, KEYED)
+    fan_out(hub, "a", event(5, "other"))
+    last = [farewell(c.subscriber, hub.proven(c.subscriber), 70) for c in (keyed, all_, begun)]
+    nothing = sse.retry(70) + sse.at(b"")
+    assert last == [sse.retry(70) + sse.at(b"5-0"), nothing, nothing]
+
+
+def test_the_farewell_of_a_client_that_the_hub_does_not_know_yet_has_no_position() -> None:
+    hub = make_hub()
+    client = Client(hub, KEYED, positions={"a": ZERO})
+    client.subscriber.resume = None
+    assert hub.proven(client.subscriber) is None
