@@ -91,6 +91,13 @@ class Settings(BaseSettings):
     max_connections: Count = Field(
         100_000, description="clients above which newcomers are asked to come back later"
     )
+    max_requests: Count = Field(
+        5_000,
+        description="requests of a channel made on demand, above which newcomers come back later",
+    )
+    request_ttl_s: Positive = Field(
+        600.0, description="seconds after which no worker begins to answer a request"
+    )
     drain_s: Positive = Field(
         10.0, description="seconds over which open event streams are ended at exit"
     )
