@@ -127,7 +127,7 @@ async def _node(redis_url: str) -> AsyncIterator[int]:
     )
     app = create_app(settings)
     node = app.state.node
-    server = make_server(app, node.drain, host="127.0.0.1", port=0, log_level="warning")
+    server = make_server(app, node.drain, settings, node.meters)
     listener = socket.create_server(("127.0.0.1", 0))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started or node.problems():  # noqa: ASYNC110 -- nothing else tells

@@ -89,14 +89,17 @@ class Settings(BaseSettings):
         30.0, description="seconds without write progress after which a client is disconnected"
     )
     max_connections: Count = Field(
-        100_000, description="clients above which newcomers are asked to come back later"
+        100_000, description="connections above which newcomers are asked to come back later"
     )
-    max_requests: Count = Field(
-        5_000,
-        description="requests of a channel made on demand, above which newcomers come back later",
+    max_head_bytes: int = Field(
+        64 * 1024, ge=1024, description="bytes of a request's head above which it is refused"
     )
-    request_ttl_s: Positive = Field(
-        600.0, description="seconds after which no worker begins to answer a request"
+    max_headers: Count = Field(100, description="headers of a request above which it is refused")
+    head_timeout_s: Positive = Field(
+        10.0, description="seconds in which a client must send the head of its request"
+    )
+    keep_alive_s: Positive = Field(
+        75.0, description="seconds without a request after which an idle connection is closed"
     )
     drain_s: Positive = Field(
         10.0, description="seconds over which open event streams are ended at exit"

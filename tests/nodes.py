@@ -7,7 +7,8 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, cast
 
 import httpx
 import httpx_sse
@@ -17,6 +18,7 @@ from broadcaster.backend.log import Log
 from broadcaster.core.access import Policy
 from broadcaster.node.node import Node
 from broadcaster.settings import Settings
+from broadcaster.web.uvicorn.bounded import BoundedProtocol
 from broadcaster.web.uvicorn.server import ByPort, make_server
 from tests.wait import PATIENCE_S, until
 
@@ -60,9 +62,9 @@ async def running(
     app = create_app(made, authorize=authorize, log=log)
     node: Node = app.state.node
     served = ByPort(app, app.operators, others[0]) if others else app
-    server = make_server(served, node.drain, host="127.0.0.1", port=0, log_level="warning")
+    server = make_server(served, node.drain, made, node.meters)
     if sink == "asgi":
-        server.config.http = "httptools"
+        server.config.http = cast("Any", partial(BoundedProtocol, lobby=server.lobby))
     task = asyncio.create_task(server.serve(sockets=listeners))
     try:
         await until(lambda: server.started)

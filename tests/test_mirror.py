@@ -19,6 +19,7 @@ ELSEWHERE = {
     "broadcaster/web/sink.py": "tests/web/test_connection.py",  # sinks are what connections use
     "broadcaster/web/uvicorn/offer.py": "tests/web/uvicorn/test_rehearsal.py",  # types alone
     "broadcaster/web/uvicorn/protocol.py": "tests/web/uvicorn/test_rehearsal.py",
+    "broadcaster/web/uvicorn/stage.py": "tests/web/uvicorn/test_rehearsal.py",
     "broadcaster/web/uvicorn/server.py": "tests/web/test_retry.py",  # how a server is drained
     "workers/__main__.py": "tests/workers/test_runner.py",  # workers as processes
 }

@@ -6,7 +6,7 @@ past half is `ask`: it answers a question about a stream. `backend.memory` has a
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from broadcaster.backend.driver.connect import AsyncClient, connect
@@ -15,8 +15,7 @@ from broadcaster.backend.replayer import Replayer
 from broadcaster.backend.stream import RedisStream
 from broadcaster.backend.tailer import Tailer
 from broadcaster.core.event import EventId
-from broadcaster.core.log import Answer, Change, Known, Question
-from broadcaster.core.run import Standing
+from broadcaster.core.log import Answer, Change, Question
 from broadcaster.core.window import Window
 
 _TAIL_TIMEOUT_S = LEAST_TIMEOUT_S  # above `BLOCK_S`
@@ -101,7 +100,7 @@ class Log(Protocol):
 class Requests(Protocol):
     """Takes the requests of channels made on demand. Unlike a log, it writes."""
 
-    async def request(self, requests: str, key: str) -> EventId | None:
+    async def request(self, requests: str, key: str) -> EventId:
         """Add a request.
 
         Args:
@@ -109,35 +108,11 @@ class Requests(Protocol):
             key: the key that the workers are to answer, such as a user id.
 
         Returns:
-            The id of the request, which names the run. None means that too many requests wait: the
-            client is asked to come back later.
+            The id of the request, which names the run.
 
         Raises:
             BackendUnavailableError: the request can't be added for now, or may have been added.
             ConfigurationError: the request is refused for good.
-        """
-
-    async def known(self, run: Known) -> bool:
-        """Return True if the request of a run is there, or the run has begun.
-
-        If it is False, a client that comes back for the run gets a new one.
-
-        Raises:
-            BackendUnavailableError, ConfigurationError: as for `request`.
-        """
-
-    async def review(
-        self, requests: str, runs: Sequence[EventId], *, strike: bool
-    ) -> list[Standing]:
-        """Return what became of some requests, in their order.
-
-        Args:
-            requests: the name of the stream of requests.
-            runs: the ids of the requests.
-            strike: their clients are gone, so remove those that no worker has taken.
-
-        Raises:
-            BackendUnavailableError, ConfigurationError: as for `request`.
         """
 
 

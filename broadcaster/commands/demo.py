@@ -91,9 +91,7 @@ class _Demo:
         self._redis_url = settings.redis_url
         self._workers: dict[str, Process] = {}
         self._stopping = False
-        self._server = make_server(
-            app, self._drain, host=settings.host, port=settings.port, log_level="warning"
-        )
+        self._server = make_server(app, self._drain, settings, self._node.meters)
 
     def run(self) -> int:
         """Run on the event loop that `serve` uses. Return the exit status."""

@@ -63,7 +63,7 @@ def node_server(settings: Settings, peers: Peers | None = None) -> Server:
     level = "debug" if settings.log_level == "debug" else "warning"
     app = Application(node)
     served = ByPort(app, app.operators, settings.metrics_port) if settings.metrics_port else app
-    return make_server(served, node.drain, host=settings.host, port=settings.port, log_level=level)
+    return make_server(served, node.drain, settings, node.meters, log_level=level)
 
 
 def _run(server: Server, sockets: list[socket.socket]) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import TypeVar
 
-from broadcaster.core.wire import Ending, Shed, SinkKind
+from broadcaster.core.wire import Ending, Refusal, Shed, SinkKind
 
 _T = TypeVar("_T")
 _WRITE_LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -66,6 +66,8 @@ class Meters:
         opened: event streams, by the kind of their sink.
         closed: event streams, by the reason of their end.
         shed: clients that were sent away for now, by the reason.
+        refused: connections that were closed without the application's answer, by the reason.
+        waiting: open connections without a request that is being answered.
         write_latency_s: for each stream, the time from the milliseconds of an event's id until the
             event was written to all live subscribers that want it. Only events that arrived while
             the tailer was at the head of the stream are measured.
@@ -76,6 +78,8 @@ class Meters:
         self.opened = from_zero(*SinkKind)
         self.closed = from_zero(*Ending)
         self.shed = from_zero(*Shed)
+        self.refused = from_zero(*Refusal)
+        self.waiting = 0
         self.write_latency_s: defaultdict[str, Histogram] = defaultdict(
             lambda: Histogram(_WRITE_LATENCY_S)
         )

@@ -27,7 +27,7 @@ from broadcaster.core.page import PAGE_BYTES, Page, Pages, join
 from broadcaster.core.resume import Resume
 from broadcaster.core.sse import Frame
 from broadcaster.core.steps import Greeting, Send, Step, Wait
-from broadcaster.core.subscriber import Framing, State, Subscriber, Subscribers
+from broadcaster.core.subscriber import Framing, State, Subscriber
 from broadcaster.core.window import Window
 from broadcaster.core.wire import Ending, ResetReason, ResumeOutcome
 from broadcaster.core.writes import Delivery, Round
@@ -49,7 +49,7 @@ class Hub:
 
     def __init__(self, windows: Mapping[str, Window]) -> None:
         self.windows = windows
-        self.subscribers = Subscribers()
+        self.subscribers: set[Subscriber] = set()
         self.deliveries = 0
         self.delivered_bytes = 0
         self.resumes = from_zero(*ResumeOutcome)

@@ -108,11 +108,15 @@ def _connections(node: Measured) -> Iterator[Metric]:
     hub, meters = node.hub, node.meters
     states = {"live": hub.live, "lagging": len(hub.subscribers) - hub.live}
     yield _gauge("connections", "Open event streams.", states, "state")
+    text = "Open connections without a request that is being answered."
+    yield _gauge("connections_waiting", text, meters.waiting)
     limit = node.settings.max_connections
-    yield _gauge("connections_limit", "Open event streams above which newcomers are shed.", limit)
+    yield _gauge("connections_limit", "Connections above which newcomers are shed.", limit)
     yield _counter("connections_opened", "Event streams opened, by sink.", meters.opened, "sink")
     yield _counter("connections_closed", "Event streams ended, by cause.", meters.closed, "reason")
     yield _counter("connections_shed", "Newcomers shed, to come back later.", meters.shed, "reason")
+    text = "Connections closed without the application's answer."
+    yield _counter("connections_refused", text, meters.refused, "reason")
     yield _counter("deliveries", "Events written, once per client.", hub.deliveries)
     yield _counter("delivered_bytes", "Bytes of events written.", hub.delivered_bytes)
     reads = node.log.reads

@@ -21,18 +21,17 @@ from broadcaster.core.cursor import Positions
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.heartbeat import farewell
 from broadcaster.core.hub import Hub
-from broadcaster.core.log import Answer, Beginning, Known, Question, Request
+from broadcaster.core.log import Answer, Beginning, Question, Request
 from broadcaster.core.subscriber import Subscriber
 from broadcaster.core.window import Window
 from broadcaster.core.wire import Ending, Shed
-from broadcaster.errors import BroadcasterError
+from broadcaster.errors import BroadcasterError, ConfigurationError
 from broadcaster.node.health import Health
 from broadcaster.node.metrics import Metrics
 from broadcaster.node.peers import Peers
 from broadcaster.node.pump import Pump, despite_errors
 from broadcaster.node.questions import Questions
 from broadcaster.node.registry import Registry, name_of
-from broadcaster.node.requests import PendingRequests
 from broadcaster.node.shutdown import Shutdown
 from broadcaster.settings import Settings
 
@@ -59,7 +58,6 @@ class Node:
         metrics: renders the metrics.
         pump: moves changes from the log to the hub.
         questions: asks the log for subscribers.
-        requests: makes their requests, for what is made on demand.
     """
 
     def __init__(
@@ -100,8 +98,7 @@ class Node:
         self.questions = Questions(self.ask)
         self._shutdown = Shutdown(self)
         own: object = log
-        self.requests = PendingRequests(self.hub, settings, partial(self.end, ending=Ending.GONE))
-        self.requests.taker = requests or (own if isinstance(own, Requests) else None)
+        self._requests = requests or (own if isinstance(own, Requests) else None)
         self._client: AsyncClient | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -118,11 +115,10 @@ class Node:
             self._run(partial(self.pump.tail, stream))
         if url := self.settings.redis_url:
             self._client = connect(url, timeout_s=_WRITE_TIMEOUT_S, client_name="broadcaster")
-            self.requests.taker = self.requests.taker or _requester(self._client, self.settings)
+            self._requests = self._requests or Requester(self._client)
             self.registry.use(self._client)
         self._run(partial(self.pump.beat, self.settings.heartbeat_s))
         self._run(self.health.watch_loop)
-        self._run(self.requests.watch)
         self._run(self.registry.announce)
         self._run(partial(self._peers.serve, self.metrics.own))
 
@@ -160,12 +156,12 @@ class Node:
         """Return the connected clients."""
         return list(self.hub.subscribers)
 
-    def end(self, subscribers: Iterable[Subscriber], ending: Ending = Ending.DRAIN) -> None:
+    def end(self, subscribers: Iterable[Subscriber]) -> None:
         """End responses, each with its own `retry:`."""
         for subscriber in subscribers:
             retry_ms = random.randint(self.settings.retry_min_ms, self.settings.retry_max_ms)
             proven = self.hub.proven(subscriber)
-            self.hub.end(subscriber, ending, farewell(subscriber, proven, retry_ms))
+            self.hub.end(subscriber, Ending.DRAIN, farewell(subscriber, proven, retry_ms))
 
     async def stop_tasks(self) -> None:
         """Step of the shutdown: stop all tasks."""
@@ -190,7 +186,7 @@ class Node:
         self.start()
         if self.draining:
             return Shed.DRAINING
-        if len(self.hub.subscribers) >= self.settings.max_connections:
+        if len(self.hub.subscribers) + self.meters.waiting >= self.settings.max_connections:
             return Shed.FULL
         if not all(self.pump.loaded[stream].is_set() for stream in streams):
             return Shed.LOADING
@@ -247,8 +243,10 @@ class Node:
             BackendUnavailableError: Redis is away, or takes too long.
             ConfigurationError: Redis refuses a request for good.
         """
-        if isinstance(question, Request | Known):
-            return await self.requests.ask(stream, question)
+        if isinstance(question, Request):
+            if self._requests is None:
+                raise ConfigurationError("nothing takes requests: set redis_url, or give requests")
+            return await self._requests.request(question.requests, question.key)
         return await self.log.ask(stream, question)
 
 
@@ -266,12 +264,6 @@ def _log_in_redis(settings: Settings) -> RedisLog:
     settings.require_redis_url()
     keys, limit = settings.channels.streams, settings.max_event_bytes
     return RedisLog(settings.redis_url, keys, max_event_bytes=limit)
-
-
-def _requester(client: AsyncClient, settings: Settings) -> Requester:
-    """Return what adds requests in Redis."""
-    limit, ttl_s = settings.max_requests, settings.request_ttl_s
-    return Requester(client, settings.channels.streams, limit=limit, ttl_s=ttl_s)
 
 
 def _from(channel: Channel, positions: Positions) -> str | None:

@@ -8,7 +8,7 @@ import random
 from collections.abc import Awaitable, Callable
 
 from broadcaster.core.log import Answer, Question
-from broadcaster.core.opening import Admission, Opening, Verdict
+from broadcaster.core.opening import Admission, NoContent, Opening, Refused, Serve
 from broadcaster.core.resume import Resume
 from broadcaster.core.steps import Ask, Wait
 from broadcaster.core.wire import Shed
@@ -42,7 +42,7 @@ class Questions:
 
     async def open(
         self, opening: Opening, step: Admission, load: Callable[[], Awaitable[bool]]
-    ) -> Verdict:
+    ) -> Refused | Shed | NoContent | Serve:
         """Return where a request begins, or why it is not served.
 
         Cancelling it abandons the question that is open.

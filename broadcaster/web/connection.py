@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from broadcaster.core.hub import Hub
-from broadcaster.core.opening import Admission, Opening, Serve, Verdict
+from broadcaster.core.opening import Admission, NoContent, Opening, Refused, Serve
 from broadcaster.core.page import PAGE_BYTES
 from broadcaster.core.resume import Resume
 from broadcaster.core.steps import Ask, Greeting, Send
 from broadcaster.core.subscriber import State, Subscriber
-from broadcaster.core.wire import Ending
+from broadcaster.core.wire import Ending, Shed
 from broadcaster.web.sink import Sink
 
 _SMALL_BYTES = 4096
@@ -31,7 +31,7 @@ class Asker(Protocol):
 
     async def open(
         self, opening: Opening, step: Admission, load: Callable[[], Awaitable[bool]]
-    ) -> Verdict:
+    ) -> Refused | Shed | NoContent | Serve:
         """Return where a request begins, or why it is not served.
 
         Raises subclasses of `BroadcasterError`.
@@ -68,10 +68,7 @@ class Connection:
         self._hub = hub
         self._questions = questions
         self._sink = sink
-        self._begin: tuple[Serve, Greeting] | None = (
-            serve,
-            Greeting(retry_ms, serve.unreadable, serve.reason),
-        )
+        self._begin: tuple[Serve, Greeting] | None = serve, Greeting(retry_ms, serve.unreadable)
         self._asking: dict[str, Asking] | None = None  # the newest question of each stream
         self.subscriber = Subscriber(
             serve.subscription,

@@ -88,6 +88,7 @@ def _healthy() -> Iterator[Series]:
     yield on_both("draining", stays(0))
     yield on_both("connections", stays(500), state="live")
     yield on_both("connections", stays(5), state="lagging")
+    yield on_both("connections_waiting", stays(2))
     yield on_both("connections_limit", stays(1000))
     yield on_both("connections_opened_total", grows(120), sink="transport")
     yield on_both("connections_opened_total", stays(0), sink="asgi")
@@ -187,7 +188,7 @@ CASES = [
     ),
     Case(
         "BroadcasterNearConnectionLimit",
-        {of("connections", state="live"): stays(860)},
+        {of("connections", state="live"): stays(500), of("connections_waiting"): stays(360)},
         {of("connections", state="live"): stays(840)},
     ),
     Case(

@@ -47,12 +47,17 @@ def main(redis_url: str, port: str, prefix: str = "") -> None:
     """Serve until SIGTERM, with a retry time near zero."""
     logging.basicConfig(level=logging.WARNING)
     settings = load_settings(
-        redis_url=redis_url, retry_min_ms=50, retry_max_ms=100, shed_retry_ms=50, drain_s=0.1
+        redis_url=redis_url,
+        port=int(port),
+        retry_min_ms=50,
+        retry_max_ms=100,
+        shed_retry_ms=50,
+        drain_s=0.1,
     )
     hub = create_app(settings)
     app = mounted(hub, prefix) if prefix else hub
     drain = hub.state.node.drain
-    make_server(told(app), drain, host="127.0.0.1", port=int(port), log_level="warning").run()
+    make_server(told(app), drain, settings, hub.state.node.meters).run()
 
 
 if __name__ == "__main__":

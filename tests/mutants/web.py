@@ -14,6 +14,9 @@ _CONNECTION = "broadcaster/web/connection.py"
 _PROBLEM = "broadcaster/web/problem.py"
 _STREAM = "tests/web/test_endpoint.py::"
 _CONNECTED = "tests/web/test_connection.py::"
+_BOUNDED = "broadcaster/web/uvicorn/bounded.py"
+_BOUNDS = "tests/web/uvicorn/test_bounded.py::"
+_LOBBY = "broadcaster/web/uvicorn/lobby.py"
 _REHEARSAL = "broadcaster/web/uvicorn/rehearsal.py"
 _REHEARSED = "tests/web/uvicorn/test_rehearsal.py::"
 _CHANGED = _REHEARSED + "test_streams_are_served_with_a_changed_uvicorn_and_one_warning"
@@ -213,6 +216,70 @@ MUTANTS: tuple[Mutant, ...] = (
         "except ZeroDivisionError as error:  # at import",
         (_CHANGED + "[the class of cycles is renamed]",),
     ),
+    # Bounds on requests
+    Mutant(
+        "bounded: what comes behind a stream has no bound of bytes",
+        _BOUNDED,
+        "self._refuse(Refusal.BEHIND if self.answering else Refusal.HEAD)",
+        "self.answering or self._refuse(Refusal.HEAD)",
+        (_BOUNDS + "test_a_body_that_does_not_end_closes_a_stream",),
+    ),
+    Mutant(
+        "bounded: any number of requests may be pipelined",
+        _BOUNDED,
+        "if len(self.answering) > MAX_PIPELINED:",
+        "if False:",
+        (_BOUNDS + "test_pipelined_requests_are_answered_up_to_a_bound",),
+    ),
+    Mutant(
+        "bounded: a request may have any number of headers",
+        _BOUNDED,
+        "if len(self.headers) > self._lobby.bounds.max_headers:",
+        "if False:",
+        (_BOUNDS + "test_a_request_above_a_bound_is_refused[many headers-asgi]",),
+    ),
+    Mutant(
+        "bounded: a body that nothing reads may take any time",
+        _BOUNDED,
+        "        if self._phase is _Phase.BETWEEN:",
+        "        if True:",
+        (_BOUNDS + "test_a_body_that_nothing_reads_has_a_time_limit_after_the_answer",),
+    ),
+    Mutant(
+        "bounded: a body behind a request to upgrade is the next request",
+        _BOUNDED,
+        'if any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers):',
+        "if False:",
+        (_BOUNDS + "test_a_body_of_a_request_to_upgrade_is_not_the_next_request",),
+    ),
+    Mutant(
+        "protocol: a stream is served though too much came behind its request",
+        "broadcaster/web/uvicorn/protocol.py",
+        "if self.refused:  # too much came behind this request, and its response may never end",
+        "if False:",
+        (_BOUNDS + "test_too_much_behind_a_stream_closes_the_connection[True-behind0]",),
+    ),
+    Mutant(
+        "lobby: each byte prolongs the time of a request's head",
+        _LOBBY,
+        "self._expected.setdefault(guest, time.monotonic() + self.bounds.head_timeout_s)",
+        "self._expected[guest] = time.monotonic() + self.bounds.head_timeout_s",
+        (_BOUNDS + "test_bytes_that_keep_coming_do_not_prolong_the_time",),
+    ),
+    Mutant(
+        "lobby: any number of connections may wait",
+        _LOBBY,
+        "if self.connections > self._most:",
+        "if False:",
+        ("tests/web/uvicorn/test_lobby.py::test_a_newcomer_leaves_if_no_other_connection_waits",),
+    ),
+    Mutant(
+        "server: an idle connection is closed after uvicorn's own time",
+        "broadcaster/web/uvicorn/server.py",
+        'timeout_keep_alive=cast("int", settings.keep_alive_s),',
+        "timeout_keep_alive=5,",
+        (_BOUNDS + "test_an_idle_connection_is_closed_after_its_time",),
+    ),
     Mutant(
         "connection: every response with last words counts as drained",
         _CONNECTION,
@@ -347,8 +414,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "node: the number of connections is not limited",
         _NODE,
-        "        if len(self.hub.subscribers) >= self.settings.max_connections:",
-        "        if False:",
+        "if len(self.hub.subscribers) + self.meters.waiting >= self.settings.max_connections:",
+        "if False:",
         (_STREAM + "test_a_newcomer_above_the_limit_gets_a_retry_time",),
     ),
     Mutant(

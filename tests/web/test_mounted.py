@@ -18,7 +18,8 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broadcaster.app import create_app
-from broadcaster.settings import load_settings
+from broadcaster.core.counters import Meters
+from broadcaster.settings import Settings, load_settings
 from broadcaster.web.uvicorn.server import make_server
 from tests.nodes import Raw
 from tests.wait import PATIENCE_S, http_client, until
@@ -33,7 +34,7 @@ async def served(app: ASGIApp) -> AsyncIterator[int]:
     async def nothing() -> None:
         return
 
-    server = make_server(app, nothing, host="127.0.0.1", port=0, log_level="warning")
+    server = make_server(app, nothing, Settings(port=0), Meters())
     task = asyncio.create_task(server.serve())
     try:
         await until(lambda: server.started)

@@ -1,8 +1,9 @@
 """uvicorn's HTTP protocol, with its transport offered to the event stream endpoint.
 
 An event stream writes its head and body to the transport itself. uvicorn's own `send` only ends the
-response, so uvicorn handles the next request on the connection as usual. Only this module uses
-uvicorn's internals. `rehearsal` tries all of them before a server accepts its first connection.
+response, so uvicorn handles the next request on the connection as usual. Only this module and
+`bounded` use uvicorn's internals. `rehearsal` tries all of them before a server accepts its first
+connection.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any, ClassVar
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from broadcaster.web.uvicorn.bounded import BoundedProtocol
 from broadcaster.web.uvicorn.offer import EXTENSION, TransportEvents, TransportRefusedError
 
 _TCP_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
@@ -40,18 +42,16 @@ class _NobodyWaits:
 _NOBODY_WAITS: Any = _NobodyWaits()
 
 
-class StreamProtocol(HttpToolsProtocol):
+class StreamProtocol(BoundedProtocol):
     """Forwards asyncio's callbacks, so an event stream needs no task that waits in `receive`."""
 
-    # Slots, because CPython shares the keys of instance dicts only up to a limit. One more
-    # attribute in the dict would pass it and cost each connection 1.3 KB.
-    __slots__ = ("events", "streaming")
+    __slots__ = ("events", "streaming")  # not in the dict, as in `BoundedProtocol`
 
     rehearsed: ClassVar[Any] = None
     """The `send` of uvicorn's cycle that `rehearsal` has approved; None if it approved none."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Take the arguments of uvicorn's protocol."""
+        """Take the arguments of `BoundedProtocol`."""
         super().__init__(*args, **kwargs)
         self.events: TransportEvents | None = None
         self.streaming: RequestResponseCycle | None = None
@@ -97,6 +97,8 @@ class StreamProtocol(HttpToolsProtocol):
                 "uvicorn's `send` is not the one that was checked at start-up"
             )
         transport = self.transport
+        if self.refused:  # too much came behind this request, and its response may never end
+            transport.abort()
         cycle.disconnected = cycle.disconnected or transport.is_closing()
         transport.set_write_buffer_limits(high=high_water_bytes)
         _limit_silence(transport, send_timeout_s)
@@ -124,9 +126,15 @@ class StreamProtocol(HttpToolsProtocol):
         cycle.response_started = True
         cycle.chunked_encoding = chunked
         cycle.message_event = _NOBODY_WAITS
+        cycle.body.clear()
         if isinstance(cycle.scope["headers"], list):
             cycle.scope["headers"].clear()  # in place, because the protocol holds this list too
         return b"HTTP/1.1 200 OK\r\n" + b"".join(lines) + b"\r\n"
+
+    def on_body(self, body: bytes) -> None:
+        """Drop the body of a request that is answered by an event stream, which reads none."""
+        if self.streaming is None or self.streaming is not self.cycle:
+            super().on_body(body)
 
     def detach(self) -> None:
         """Give the connection back to uvicorn."""
@@ -136,8 +144,6 @@ class StreamProtocol(HttpToolsProtocol):
         """Notify the stream, then uvicorn."""
         if self.events:
             self.events.connection_lost(exc)
-        if self.streaming:  # uvicorn marks only the newest pipelined request
-            self.streaming.disconnected = True
         super().connection_lost(exc)
         # Break reference cycles. Otherwise this connection's objects would stay until the next full
         # garbage collection, which is rare in a process with many objects.

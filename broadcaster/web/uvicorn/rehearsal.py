@@ -10,14 +10,18 @@ uvicorn, even a harmless one, makes streams slower but breaks no response. That 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any, cast
+from functools import partial
+from typing import Any, TypeAlias, cast
 
-import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
-from uvicorn.server import ServerState
 
+from broadcaster.core.counters import Meters
+from broadcaster.core.wire import Refusal
+from broadcaster.web.uvicorn.bounded import BoundedProtocol
+from broadcaster.web.uvicorn.lobby import Bounds, Lobby
 from broadcaster.web.uvicorn.offer import EXTENSION
 from broadcaster.web.uvicorn.protocol import StreamProtocol
+from broadcaster.web.uvicorn.stage import Events, Loop, Made, Transport, connected
 
 _HEADERS = [(b"content-type", b"text/event-stream")]
 _PIECE = b"data: x\n\n"
@@ -32,6 +36,17 @@ _REQUESTS = {
     "HTTP/1.0": [_GET % (b"1.0", b"")],
     "HTTP/1.1, pipelined": [_GET % (b"1.1", b"")] * 2,
 }
+# Each is refused at once, and then the connection is closed.
+_REFUSED = {
+    b"\x16\x03\x01\x02\x00": (Refusal.INVALID, b"HTTP/1.1 400 "),
+    _GET % (b"1.1", b"a: b\r\n" * 9): (Refusal.HEAD, b"HTTP/1.1 431 "),
+    b"GET /a HTTP/1.1\r\na: " + b"b" * 9999: (Refusal.HEAD, b"HTTP/1.1 431 "),
+    b"GET /" + b"a" * 9999: (Refusal.HEAD, b"HTTP/1.1 414 "),
+    b"POST /a HTTP/1.1\r\ncontent-length: 99999\r\n\r\n" + b"a" * 9999:
+        (Refusal.BEHIND, b"HTTP/1.1 413 "),
+    _GET % (b"1.1", b"") * 20: (Refusal.BEHIND, b""),
+}  # fmt: skip
+_UPGRADE = _GET % (b"1.1", b"connection: upgrade\r\nupgrade: h2c\r\n")
 _PLAIN = (bool, int, bytes, str, type(None))
 
 
@@ -44,18 +59,65 @@ def rehearse() -> str:
     StreamProtocol.rehearsed = RequestResponseCycle.send
     try:
         for name, requests in _REQUESTS.items():
-            _compare(name, requests, lost=False)
+            _compare(name, requests, _STREAM, _into_the_transport, lost=False)
         # Not for the pipeline: of those requests uvicorn marks only the newest as disconnected.
-        _compare("HTTP/1.1, lost", _REQUESTS["HTTP/1.1"], lost=True)
+        lost = _REQUESTS["HTTP/1.1"]
+        _compare("HTTP/1.1, lost", lost, _STREAM, _into_the_transport, lost=True)
     except Exception as error:  # uvicorn may have changed in any way
         StreamProtocol.rehearsed = None
+        return repr(error)
+    return rehearse_bounds()
+
+
+def rehearse_bounds() -> str:
+    """Allow our bounds on requests if uvicorn behaves as expected.
+
+    Returns:
+        A description of the first difference; empty if there is none.
+    """
+    try:
+        for name, requests in _REQUESTS.items():
+            _compare(name, requests, _BOUNDED, _through_asgi, lost=False)
+        _compare("HTTP/1.1, lost", _REQUESTS["HTTP/1.1"], _BOUNDED, _through_asgi, lost=True)
+        for request, expected in _REFUSED.items():
+            _refuse(request, *expected)
+        _wait_and_upgrade()
+    except Exception as error:  # uvicorn may have changed in any way
         return repr(error)
     return ""
 
 
-def _compare(name: str, requests: list[bytes], *, lost: bool) -> None:
+def _refuse(request: bytes, reason: Refusal, expected: bytes) -> None:
+    """Raise an error unless a request is refused for this reason, and answered like this."""
+    lobby, transport = _lobby(), Transport()
+    protocol = connected(partial(BoundedProtocol, lobby=lobby), Loop(), transport)
+    protocol.data_received(request)
+    if lobby.meters.refused[reason] != 1 or not transport.written.startswith(expected):
+        raise _DiffersError(f"{request[:40]!r} is not refused: {bytes(transport.written[:80])!r}")
+    protocol.connection_lost(None)
+
+
+def _wait_and_upgrade() -> None:
+    """Raise an error unless a request to upgrade is a request, and connections are counted."""
+    lobby, loop = _lobby(), Loop()
+    protocol = connected(partial(BoundedProtocol, lobby=lobby), loop, Transport())
+    waiting = [lobby.meters.waiting]
+    protocol.data_received(_UPGRADE * 2)
+    waiting.append(lobby.meters.waiting)
+    protocol.connection_lost(None)
+    if waiting != [1, 0] or lobby.connections or loop.begun != ["a request"]:
+        raise _DiffersError(f"connections that wait: {waiting}; {loop.begun} of an upgrade")
+
+
+def _lobby() -> Lobby:
+    return Lobby(Bounds(max_head_bytes=4096, max_headers=9), Meters())
+
+
+def _compare(
+    name: str, requests: list[bytes], our_protocol: Made, our_answer: Way, *, lost: bool
+) -> None:
     theirs = _played(HttpToolsProtocol, requests, _through_asgi, lost=lost)
-    ours = _played(StreamProtocol, requests, _into_the_transport, lost=lost)
+    ours = _played(our_protocol, requests, our_answer, lost=lost)
     for what, expected in theirs.items():
         if ours[what] != expected:
             raise _DiffersError(f"{name}: {what}: {expected!r} through ASGI, {ours[what]!r} by us")
@@ -65,11 +127,14 @@ class _DiffersError(Exception):
     """The two protocols left different results."""
 
 
-Way = Callable[[Any, "_Transport"], dict[str, object]]
+Way: TypeAlias = Callable[[Any, "Transport"], dict[str, object]]
+
+_BOUNDED: Made = partial(BoundedProtocol, lobby=_lobby())
+_STREAM: Made = partial(StreamProtocol, lobby=_lobby())
 
 
 def _played(
-    protocol_class: type[HttpToolsProtocol], requests: list[bytes], answer: Way, *, lost: bool
+    protocol_class: Made, requests: list[bytes], answer: Way, *, lost: bool
 ) -> dict[str, object]:
     """Answer the first request, without a socket and without an event loop.
 
@@ -82,8 +147,8 @@ def _played(
     Returns:
         The results to compare, by name. They must be equal for both protocols.
     """
-    loop, transport = _Loop(), _Transport()
-    protocol = _connected(protocol_class, loop, transport)
+    loop, transport = Loop(), Transport()
+    protocol = connected(protocol_class, loop, transport)
     protocol.data_received(requests[0])
     cycle = protocol.cycle
     for request in requests[1:]:
@@ -99,33 +164,15 @@ def _played(
     _run(cycle.send(cast("Any", _END)))
     seen["the cycle at the end"] = _state(cycle)
     seen["what was written"] = bytes(transport.written)
-    seen["what was done"] = [call for call in transport.calls if call in ("close", "resume")]
+    seen["what was closed"] = transport.calls.count("close")
+    seen["what is read"] = transport.reading
     seen["what was begun"] = loop.begun
     if not lost:
         protocol.connection_lost(None)
     return seen
 
 
-def _connected(
-    protocol_class: type[HttpToolsProtocol], loop: _Loop, transport: _Transport
-) -> HttpToolsProtocol:
-    state = ServerState()
-    state.default_headers = [(b"date", b"now")]
-    config = uvicorn.Config(
-        _no_application,
-        http=protocol_class,
-        ws="none",
-        lifespan="off",
-        access_log=False,
-        log_config=None,
-        log_level=None,
-    )
-    protocol = protocol_class(config, state, {}, cast("Any", loop))
-    protocol.connection_made(cast("Any", transport))
-    return protocol
-
-
-def _through_asgi(cycle: Any, transport: _Transport) -> dict[str, object]:
+def _through_asgi(cycle: Any, transport: Transport) -> dict[str, object]:
     if cycle.scope["http_version"] == "1.0":
         # Without this, uvicorn would use the chunked coding, which HTTP/1.0 does not have.
         cycle.chunked_encoding, cycle.expected_content_length = False, len(_PIECE)
@@ -136,9 +183,9 @@ def _through_asgi(cycle: Any, transport: _Transport) -> dict[str, object]:
     return {"calls of the transport": list(transport.calls)}
 
 
-def _into_the_transport(cycle: Any, transport: _Transport) -> dict[str, object]:
+def _into_the_transport(cycle: Any, transport: Transport) -> dict[str, object]:
     attach = cycle.scope["extensions"][EXTENSION]
-    protocol, offered = attach(cycle.send, _Events(), 1, 1.0)
+    protocol, offered = attach(cycle.send, Events(), 1, 1.0)
     head = protocol.start(_HEADERS)
     offered.write(head)
     offered.write(b"%x\r\n%b\r\n" % (len(_PIECE), _PIECE) if cycle.chunked_encoding else _PIECE)
@@ -156,75 +203,3 @@ def _run(sending: Coroutine[Any, Any, None]) -> None:
         return
     sending.close()
     raise _DiffersError("`send` waits, though nothing is in its way")
-
-
-async def _no_application(scope: Any, receive: Any, send: Any) -> None:
-    raise NotImplementedError
-
-
-class _Events:
-    """Transport callbacks that do nothing."""
-
-    def pause_writing(self) -> None:
-        return
-
-    def resume_writing(self) -> None:
-        return
-
-    def connection_lost(self, error: Exception | None) -> None:
-        return
-
-
-class _Loop:
-    """An event loop that records the tasks and timers that uvicorn begins."""
-
-    def __init__(self) -> None:
-        self.begun: list[str] = []
-
-    def create_task(self, work: Coroutine[Any, Any, None], **_: object) -> _Begun:
-        work.close()
-        self.begun.append("a request")
-        return _Begun()
-
-    def call_later(self, *_: object) -> _Begun:
-        self.begun.append("a timer")
-        return _Begun()
-
-
-class _Begun:
-    def add_done_callback(self, _: object) -> None:
-        return
-
-    def cancel(self) -> None:
-        return
-
-
-class _Transport:
-    """A transport that records calls. A call that it lacks shows a change in uvicorn."""
-
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-        self.written = bytearray()
-
-    def get_extra_info(self, _: str) -> None:
-        return None
-
-    def set_write_buffer_limits(self, high: int) -> None:
-        self.calls.append("limit")
-
-    def is_closing(self) -> bool:
-        self.calls.append("is_closing")
-        return "close" in self.calls
-
-    def write(self, data: bytes) -> None:
-        self.calls.append("write")
-        self.written += data
-
-    def pause_reading(self) -> None:
-        self.calls.append("pause")
-
-    def resume_reading(self) -> None:
-        self.calls.append("resume")
-
-    def close(self) -> None:
-        self.calls.append("close")

@@ -13,13 +13,17 @@ import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from broadcaster.core.counters import Meters
+from broadcaster.settings import Settings
 from broadcaster.web.uvicorn import BACKLOG
+from broadcaster.web.uvicorn.lobby import Bounds, Lobby
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +34,20 @@ _TICK_S = 0.1
 class Server(uvicorn.Server):
     """A uvicorn server that drains the node before it shuts down, and then exits with status 0."""
 
-    def __init__(self, config: uvicorn.Config, drain: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, drain: Callable[[], Awaitable[None]], lobby: Lobby
+    ) -> None:
         super().__init__(config)
+        self.lobby = lobby
         self._drain = drain
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until a signal comes, and close connections that send no request in time."""
+        watching = asyncio.create_task(self.lobby.watch())
+        try:
+            await super().serve(sockets)
+        finally:
+            watching.cancel()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the responses, then let uvicorn close connections and end the lifespan."""
@@ -92,23 +107,30 @@ class ByPort:
 
 
 def make_server(
-    app: ASGIApp, drain: Callable[[], Awaitable[None]], *, host: str, port: int, log_level: str
+    app: ASGIApp,
+    drain: Callable[[], Awaitable[None]],
+    settings: Settings,
+    meters: Meters,
+    *,
+    log_level: str = "warning",
 ) -> Server:
     """Make a server for a node's application.
 
     Args:
         app: the application; a `ByPort` if there are two ports.
         drain: ends the node's responses, and returns when all have ended.
-        host: address to listen on, unless `serve` is given sockets.
-        port: port to listen on, unless `serve` is given sockets.
+        settings: the bounds of connections and requests. Also the address to listen on, unless
+            `serve` is given sockets.
+        meters: counts connections that wait, and those that are refused.
         log_level: level of uvicorn's own log lines.
     """
+    lobby = Lobby(Bounds.of(settings), meters)
     config = uvicorn.Config(
         app,
         interface="asgi3",
-        host=host,
-        port=port,
-        http=_http(),
+        host=settings.host,
+        port=settings.port,
+        http=_http(lobby),
         ws="none",
         lifespan="on",
         access_log=False,
@@ -116,12 +138,14 @@ def make_server(
         log_config=None,
         server_header=False,
         backlog=BACKLOG,
+        timeout_keep_alive=cast("int", settings.keep_alive_s),  # for `call_later`
         timeout_graceful_shutdown=_GRACE_S,
     )
-    return Server(config, drain)
+    return Server(config, drain, lobby)
 
 
-def _http() -> Any:
+def _http(lobby: Lobby) -> Any:
+    """Return the protocol that uses as much of uvicorn's internals as `rehearsal` approves."""
     try:
         from broadcaster.web.uvicorn.protocol import StreamProtocol
         from broadcaster.web.uvicorn.rehearsal import rehearse
@@ -129,10 +153,24 @@ def _http() -> Any:
         changed = rehearse()
     except Exception as error:  # at import too, because uvicorn may have changed in any way
         changed = repr(error)
-    if changed:
-        logger.warning("uvicorn has changed, so streams go through ASGI: %s", changed)
-        return "auto"
-    return StreamProtocol
+    if not changed:
+        return partial(StreamProtocol, lobby=lobby)
+    logger.warning("uvicorn has changed, so streams go through ASGI: %s", changed)
+    return _bounded(lobby)
+
+
+def _bounded(lobby: Lobby) -> Any:
+    try:
+        from broadcaster.web.uvicorn.bounded import BoundedProtocol
+        from broadcaster.web.uvicorn.rehearsal import rehearse_bounds
+
+        changed = rehearse_bounds()
+    except Exception as error:
+        changed = repr(error)
+    if not changed:
+        return partial(BoundedProtocol, lobby=lobby)
+    logger.warning("requests have no bounds, so let clients reach a balancer only: %s", changed)
+    return "auto"
 
 
 @contextmanager

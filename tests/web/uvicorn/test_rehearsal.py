@@ -13,11 +13,12 @@ import pytest
 from uvicorn.protocols.http import auto, httptools_impl
 
 from broadcaster import Publisher
-from broadcaster.web.uvicorn import protocol, rehearsal
+from broadcaster.web.uvicorn import bounded, protocol, rehearsal, stage
 from tests.nodes import Raw, running, told
 
 _THEIRS = httptools_impl.__name__
-_BUILT_ON_IT = (auto.__name__, protocol.__name__, rehearsal.__name__)
+_BUILT_ON_IT = (auto.__name__, bounded.__name__, protocol.__name__, rehearsal.__name__,
+                stage.__name__)  # fmt: skip
 _SOURCE = inspect.getsource(httptools_impl)
 _INVENTORY = "/v1/inventory/stream"
 _SEND = "    async def send(self, message: ASGISendEvent) -> None:\n"
@@ -54,6 +55,10 @@ CHANGES = {f"{name} is renamed": (rf"\b(self|cycle)\.{name}\b", r"\1.its_" + nam
 }  # fmt: skip
 
 
+# What the bounds don't touch. With other changes, uvicorn may have to serve as it is.
+_BOUNDED = ("", "send looks at the transport", "send is handed out wrapped")
+
+
 @pytest.fixture
 def later_uvicorn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Replace uvicorn's protocol by a changed copy. Return the name of the change."""
@@ -83,7 +88,7 @@ async def opened_and_told(redis_url: str, publisher: Publisher) -> dict[str, int
 
 
 def about_asgi(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [r.getMessage() for r in caplog.records if "through ASGI" in r.getMessage()]
+    return [r.getMessage() for r in caplog.records if "streams go through ASGI" in r.getMessage()]
 
 
 @pytest.mark.parametrize("later_uvicorn", CHANGES, indirect=True)
@@ -92,6 +97,20 @@ async def test_streams_are_served_with_a_changed_uvicorn_and_one_warning(
 ) -> None:
     assert await opened_and_told(redis_url, publisher) == {"transport": 0, "asgi": 2}
     assert len(about_asgi(caplog)) == 1
+
+
+@pytest.mark.parametrize("later_uvicorn", ["", *CHANGES], indirect=True)
+async def test_requests_have_bounds_with_a_changed_uvicorn_or_a_warning_says_so(
+    later_uvicorn: str, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(redis_url) as hub:
+        reader, writer = await asyncio.open_connection("127.0.0.1", hub.port)
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + b"x: y\r\n" * 200 + b"\r\n")
+        answer = await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+        warned = any("no bounds" in record.getMessage() for record in caplog.records)
+        assert answer.split()[1] == (b"200" if warned else b"431")
+        assert not (warned and later_uvicorn in _BOUNDED)
 
 
 @pytest.mark.parametrize("later_uvicorn", [""], indirect=True)

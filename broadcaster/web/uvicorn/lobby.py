@@ -1,0 +1,128 @@
+"""The connections of a server that have no request to be answered, and how long they may wait.
+
+It counts them for `max_connections`, since an open connection costs a file and memory with or
+without a request. This module does not import uvicorn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import NamedTuple, Protocol
+
+from broadcaster.core.counters import Meters
+from broadcaster.core.wire import Refusal
+from broadcaster.settings import Settings
+
+_SWEEP_S = 1.0
+_LEAST_RESERVE = 100
+
+
+class Bounds(NamedTuple):
+    """What a client may send, and how long it may take.
+
+    Attributes:
+        max_head_bytes: bytes of a request's head. As many may come behind a request that is still
+            being answered.
+        max_headers: headers of a request.
+        head_timeout_s: seconds from the first byte of a request, or from the beginning of its
+            connection, until its head is complete.
+        max_connections: connections above which newcomers are shed.
+    """
+
+    max_head_bytes: int = 64 * 1024
+    max_headers: int = 100
+    head_timeout_s: float = 10.0
+    max_connections: int = 100_000
+
+    @classmethod
+    def of(cls, settings: Settings) -> Bounds:
+        """The bounds that an operator has set."""
+        return cls(
+            settings.max_head_bytes,
+            settings.max_headers,
+            settings.head_timeout_s,
+            settings.max_connections,
+        )
+
+
+class Guest(Protocol):
+    """A connection."""
+
+    def give_up(self, reason: Refusal) -> None:
+        """Close it, because it waits too long, or because too many wait."""
+
+
+class Lobby:
+    """The connections of one server, and which of them wait.
+
+    A connection is in one of three states. It is *expected* to send the head of a request, from its
+    beginning or from the first byte of a further request; this has a time limit. It *rests* after
+    an answer; the server's keep-alive limits this. Or it is *served*.
+    """
+
+    def __init__(self, bounds: Bounds, meters: Meters) -> None:
+        """Begin without connections.
+
+        Args:
+            bounds: what connections may do.
+            meters: `waiting` and `refused` are kept there.
+        """
+        self.bounds = bounds
+        self.meters = meters
+        self.connections = 0
+        # Newcomers above `max_connections` are answered, so they need room for their request.
+        self._most = bounds.max_connections + max(_LEAST_RESERVE, bounds.max_connections // 10)
+        # Both are in the order in which the connections began to wait.
+        self._expected: dict[Guest, float] = {}
+        self._resting: dict[Guest, None] = {}
+
+    def enter(self, guest: Guest) -> None:
+        """Add a new connection. If there are too many, the one that waits longest is closed."""
+        self.connections += 1
+        self.expect(guest)
+        if self.connections > self._most:
+            longest = next(iter(self._resting or self._expected))
+            self.serve(longest)
+            longest.give_up(Refusal.FULL)
+
+    def expect(self, guest: Guest) -> None:
+        """Limit the time until the head of a request is complete, unless it is limited already."""
+        self._resting.pop(guest, None)
+        self._expected.setdefault(guest, time.monotonic() + self.bounds.head_timeout_s)
+        self._count()
+
+    def rest(self, guest: Guest) -> None:
+        """Wait for a further request without a limit of our own."""
+        self._expected.pop(guest, None)
+        self._resting[guest] = None
+        self._count()
+
+    def serve(self, guest: Guest) -> None:
+        """A request's head is complete. The connection waits no longer."""
+        self._expected.pop(guest, None)
+        self._resting.pop(guest, None)
+        self._count()
+
+    def leave(self, guest: Guest) -> None:
+        """Forget a connection that is gone."""
+        self.serve(guest)
+        self.connections -= 1
+
+    def sweep(self) -> None:
+        """Give up connections whose time is over."""
+        now_s = time.monotonic()
+        for guest, until_s in list(self._expected.items()):
+            if until_s > now_s:
+                return
+            self.serve(guest)
+            guest.give_up(Refusal.SLOW)
+
+    async def watch(self) -> None:
+        """Sweep again and again, until cancelled."""
+        while True:
+            await asyncio.sleep(min(_SWEEP_S, self.bounds.head_timeout_s / 4))
+            self.sweep()
+
+    def _count(self) -> None:
+        self.meters.waiting = len(self._expected) + len(self._resting)
