@@ -245,6 +245,7 @@ class World(Node):
                 pass
 
     def load(self) -> None:
+        self.clock.asked.set()
         for name in STREAMS:
             while not self.pump.loaded[name].is_set():
                 self.tail(name)

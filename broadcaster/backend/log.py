@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from broadcaster.backend.clock import redis_time_ms
 from broadcaster.backend.driver.connect import AsyncClient, connect
+from broadcaster.backend.driver.errors import translating
 from broadcaster.backend.driver.options import LEAST_TIMEOUT_S
 from broadcaster.backend.replayer import Replayer
 from broadcaster.backend.stream import RedisStream
@@ -116,6 +118,18 @@ class Requests(Protocol):
         """
 
 
+@runtime_checkable
+class Timed(Protocol):
+    """A log whose ids are times of another clock than this machine's."""
+
+    async def time_ms(self) -> int:
+        """Return milliseconds since 1970, by the clock that makes the ids.
+
+        Raises:
+            BackendUnavailableError: the log can't answer for now.
+        """
+
+
 class RedisLog:
     """The log in Redis; see `Log`. Connections are opened at the first use."""
 
@@ -174,6 +188,11 @@ class RedisLog:
         info = await self._replayer.info(stream)
         tailer = self._tailers.get(stream)
         return Retained(info.length, tailer.unread(info) if tailer else None)
+
+    async def time_ms(self) -> int:
+        """Return Redis's time."""
+        with translating("read the time"):
+            return await redis_time_ms(self._clients[0])
 
     async def aclose(self) -> None:
         """Cancel reads of the past, and close all connections."""

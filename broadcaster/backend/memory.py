@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import AsyncGenerator
 from operator import attrgetter
 from typing import Any
 
+from broadcaster.backend.clock import own_ms
 from broadcaster.backend.log import Retained, Status
 from broadcaster.core import sse
 from broadcaster.core.entry import decode, encode
@@ -117,7 +117,7 @@ class MemoryLog:
             ValueError: the id is not greater than all earlier ids.
         """
         of = self._streams[stream]
-        given = id or max(EventId(time.time_ns() // 1_000_000, 0), of.last.after())
+        given = id or max(EventId(own_ms(), 0), of.last.after())
         if given <= of.last:
             raise ValueError(f"{given} is not greater than {of.last}")
         packed = encode(type, key, data)[b"m"]

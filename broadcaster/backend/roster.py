@@ -6,12 +6,12 @@ node writes for 60 s. It is one hash, without a search for keys, so that it also
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
 
+from broadcaster.backend.clock import own_ms
 from broadcaster.backend.driver.connect import AsyncClient
 from broadcaster.backend.driver.errors import TROUBLE, translated
 from broadcaster.backend.sharing import Sending, SharedReads
@@ -31,17 +31,25 @@ class Roster:
     key holds a value of another type.
     """
 
-    def __init__(self, client: AsyncClient, redis_key: str, name: str) -> None:
+    def __init__(
+        self,
+        client: AsyncClient,
+        redis_key: str,
+        name: str,
+        now_ms: Callable[[], int] = own_ms,
+    ) -> None:
         """Name a node and the hash of nodes; nothing is sent yet.
 
         Args:
             client: the caller closes it.
             redis_key: the key of the hash.
             name: the name of this node. No other node may have it.
+            now_ms: returns milliseconds since 1970, by a clock that all nodes share.
         """
         self._client: Any = client
         self._key = redis_key
         self._name = name
+        self._now_ms = now_ms
         self._shared = SharedReads()
 
     async def announce(self, about: Mapping[str, Any]) -> None:
@@ -50,12 +58,12 @@ class Roster:
         Args:
             about: values that JSON can hold.
         """
-        line = orjson.dumps({**about, "at_ms": _now_ms()})
+        line = orjson.dumps({**about, "at_ms": self._now_ms()})
         try:
             await self._client.hset(self._key, self._name, line)
             await self._client.expire(self._key, _EXPIRE_S)
             lines = await self._client.hgetall(self._key)
-            gone = [name for name, line in lines.items() if _age_s(line) > _EXPIRE_S]
+            gone = [name for name, line in lines.items() if self._age_s(line) > _EXPIRE_S]
             if gone:
                 await self._client.hdel(self._key, *gone)
         except TROUBLE as error:
@@ -74,7 +82,7 @@ class Roster:
         recent = {
             name.decode(): orjson.loads(line)
             for name, line in sorted(lines.items())
-            if _age_s(line) <= _GONE_S
+            if self._age_s(line) <= _GONE_S
         }
         for about in recent.values():
             del about["at_ms"]
@@ -88,14 +96,9 @@ class Roster:
             raise translated(error, f"read the nodes in {self._key}") from error
         return lines
 
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-def _age_s(line: bytes) -> float:
-    try:
-        written_ms = orjson.loads(line)["at_ms"]
-        return float(_now_ms() - written_ms) / 1000
-    except (ValueError, TypeError, KeyError):  # no node has written this line, so it is removed
-        return float("inf")
+    def _age_s(self, line: bytes) -> float:
+        try:
+            written_ms = orjson.loads(line)["at_ms"]
+            return float(self._now_ms() - written_ms) / 1000
+        except (ValueError, TypeError, KeyError):  # no node has written this line
+            return float("inf")

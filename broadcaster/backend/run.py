@@ -7,7 +7,6 @@ on exactly where the dead one stopped, and a stalled worker that wakes up can't 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -43,6 +42,7 @@ class Run:
         channel: str,
         worker: str,
         drop: Callable[[Run], Awaitable[None]],
+        now_ms: Callable[[], int],
     ) -> None:
         """Describe a run; nothing is sent before `begin`.
 
@@ -53,6 +53,7 @@ class Run:
             channel: the channel of the pieces.
             worker: the name of this worker.
             drop: removes the request from the queue.
+            now_ms: returns milliseconds since 1970, by a clock that all workers share.
         """
         self.id = id
         self.key = key
@@ -63,15 +64,16 @@ class Run:
         self._worker = worker
         self._drop = drop
         self._owner = ""
-        self._since_s = time.time()
+        self._now_ms = now_ms
+        self._since_s = now_ms() / 1000
         stream = publisher.stream_of(channel)
         # Events and progress are written in one MULTI, so on Cluster they must share a slot.
         self._state_key = f"{{{stream}}}:run:{id}"
 
     @property
     def age_s(self) -> float:
-        """Return the seconds since a worker first took it, by the workers' wall clocks."""
-        return max(0.0, time.time() - self._since_s)
+        """Return the seconds since a worker first took it, by Redis's clock."""
+        return max(0.0, self._now_ms() / 1000 - self._since_s)
 
     async def begin(self) -> None:
         """Become the owner, and read the names of the pieces that are published already.

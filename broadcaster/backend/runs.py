@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from redis.exceptions import ResponseError
 
+from broadcaster.backend.clock import Clock, redis_time_ms
 from broadcaster.backend.driver.errors import TROUBLE, translated
 from broadcaster.backend.publisher import Publisher
 from broadcaster.backend.run import Run
@@ -65,6 +66,7 @@ class RunQueue:
         self._active: dict[str, Run] = {}
         self._scan: bytes = b"0-0"
         self._redis: Any = publisher.redis
+        self._clock = Clock(lambda: redis_time_ms(publisher.redis))
         self._redis.set_response_callback("XREADGROUP", _raw_of_one_stream)
         self._redis.set_response_callback("XAUTOCLAIM", lambda response, **_: response)
 
@@ -85,6 +87,7 @@ class RunQueue:
             BackendUnavailableError: Redis is away.
             ConfigurationError: Redis refuses for good.
         """
+        await self._clock.look()
         entries = await self._asking(lambda: self._abandoned(limit))
         if not entries:
             entries = await self._asking(lambda: self._fresh(limit, wait_s))
@@ -151,6 +154,7 @@ class RunQueue:
             channel=self.channel,
             worker=self.consumer,
             drop=self.drop,
+            now_ms=self._clock.now_ms,
         )
         if run.id in self._active:  # we were silent for too long and found our own request
             return None

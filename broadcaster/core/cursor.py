@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
-from broadcaster.core.event import CLOCK_TOLERANCE_S, EventId
+from broadcaster.core.event import EventId
 from broadcaster.core.run import RUN
 from broadcaster.errors import InvalidCursorError
 
@@ -31,6 +31,8 @@ _MAX_CURSOR_CHARS = 16384
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _DURATION = re.compile(r"(\d{1,12})(ms|s|m|h|d)", re.ASCII)
 _UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+# The clock of a client may be ahead, or its time zone wrong. A time beyond that is a mistake.
+_CLIENT_AHEAD_MS = 86_400_000
 
 
 def render(positions: Mapping[str, EventId], run: EventId | None = None) -> bytes:
@@ -77,7 +79,7 @@ def parse_start(text: str, now_ms: int) -> Start:
         The word, or milliseconds since 1970.
 
     Raises:
-        InvalidCursorError: the text is none of these, or a time that lies in the future.
+        InvalidCursorError: the text is none of these, or a time more than a day in the future.
     """
     if text == "earliest":
         return "earliest"
@@ -88,9 +90,9 @@ def parse_start(text: str, now_ms: int) -> Start:
     text = text.replace(" ", "+")  # an unescaped + of a zone offset arrives as a space
     if _TIME.fullmatch(text):
         time_ms = _milliseconds(text)
-        if 0 <= time_ms <= now_ms + CLOCK_TOLERANCE_S * 1000:  # a client's clock may be ahead
+        if 0 <= time_ms <= now_ms + _CLIENT_AHEAD_MS:
             return min(time_ms, now_ms)
-        raise InvalidCursorError(f"{text!r} is not between 1970 and now")
+        raise InvalidCursorError(f"{text!r} is not between 1970 and tomorrow")
     raise InvalidCursorError(
         f"{text[:64]!r} is none of: an event id like 1710000000000-0, earliest, latest, "
         "an RFC 3339 time like 2026-01-31T12:00:00Z, a duration back like 10m"

@@ -74,7 +74,13 @@ ZERO = EventId(0, 0)
 """The position before every possible entry, because Redis gives no entry the id `0-0`."""
 
 CLOCK_TOLERANCE_S = 60.0
-"""The most seconds by which an id may be ahead of our clock, if its milliseconds are a time."""
+"""Seconds by which an id may be ahead of Redis's clock before that is logged."""
+SEARCHABLE_AHEAD_S = 3600.0
+"""The most seconds by which an id may be ahead, if its milliseconds are a time.
+
+After a failover between servers whose clocks differ, ids are ahead by some seconds or minutes. A
+search by time finds more than was asked for then, and misses nothing.
+"""
 
 
 DEFAULT_TYPE = "message"

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 from broadcaster.core.channel import Channel
 from broadcaster.core.cursor import Positions, Start
-from broadcaster.core.event import CLOCK_TOLERANCE_S, ZERO, EventId
+from broadcaster.core.event import SEARCHABLE_AHEAD_S, ZERO, EventId
 from broadcaster.core.inquiry import Context
 from broadcaster.core.log import Answer, Entry, Question, Request
 from broadcaster.core.rules import STARTS, Outcome, Said, Situation, question, said
@@ -173,7 +173,7 @@ class Opening:
         """Return why the streams can't be searched by time; empty if they can."""
         for stream in self._subscription.streams:
             newest = self._context.windows[stream].head
-            if newest.ms > self._now_ms + CLOCK_TOLERANCE_S * 1000:
+            if newest.ms > self._now_ms + SEARCHABLE_AHEAD_S * 1000:
                 return (
                     f"the newest id of {stream}, {newest}, lies in the future, so no time can be "
                     "found there: give an event id, earliest or latest"

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from broadcaster.backend.clock import Clock
 from broadcaster.backend.driver.urls import redacted
 from broadcaster.backend.log import Log
 from broadcaster.core.counters import Meters
@@ -40,6 +41,7 @@ class Watched(Protocol):
     settings: Settings
     name: str
     hub: Hub
+    clock: Clock
 
     @property
     def log(self) -> Log:
@@ -145,7 +147,7 @@ class Health:
 
     def measure(self, stream: str, frames: Sequence[Frame]) -> None:
         """Record the write latency of frames that have just been written."""
-        now_ms = time.time() * 1000
+        now_ms = self._node.clock.now_ms()
         observe = self._node.meters.write_latency_s[stream].observe
         # Events of one batch often share a millisecond, so each value is observed once.
         for ms, times in Counter([frame.id.ms for frame in frames]).items():
@@ -155,7 +157,7 @@ class Health:
     def look_at_clock(self, stream: str) -> None:
         """Log once that a stream's newest id is in the future, and once that it no longer is."""
         head = self._node.hub.windows[stream].head
-        ahead_s = head.ms / 1000 - time.time()
+        ahead_s = (head.ms - self._node.clock.now_ms()) / 1000
         if (ahead_s > CLOCK_TOLERANCE_S) == (stream in self._ahead):
             return
         if ahead_s > CLOCK_TOLERANCE_S:

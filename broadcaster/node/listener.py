@@ -8,7 +8,6 @@ or the log.
 from __future__ import annotations
 
 import asyncio
-import time
 import weakref
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import suppress
@@ -168,7 +167,7 @@ class Listener:
                 raise BackendUnavailableError(found.text)
 
     async def _opened(self) -> Refused | Shed | NoContent | Serve:
-        node, now_ms = self._node, time.time_ns() // 1_000_000
+        node, now_ms = self._node, self._node.now_ms()
         opening = Opening(node.hub.context, node.door, self._wanted, now_ms)
         load = partial(node.loaded, self._subscription.streams)
         try:
@@ -247,8 +246,7 @@ def subscribe(
     subscription = Subscription.to(chosen, _several(keys), _several(types), filter)
     if not after:
         return Listener(node, Wanted(tuple(chosen), subscription))
-    now_ms = time.time_ns() // 1_000_000
-    wanted = native.begin_at(str(after), tuple(chosen), subscription, now_ms)
+    wanted = native.begin_at(str(after), tuple(chosen), subscription, node.now_ms())
     return Listener(node, wanted, str(after))
 
 

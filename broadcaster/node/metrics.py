@@ -8,7 +8,6 @@ clients. A scrape of one `serve --workers N` returns the metrics of all its proc
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Protocol
@@ -134,7 +133,7 @@ def _connections(node: Measured) -> Iterator[Metric]:
 
 def _streams(node: Measured, retained: Mapping[str, Retained]) -> Iterator[Metric]:
     yield from _tailers({name: node.log.status(name) for name in node.hub.windows})
-    yield from _windows(node.hub.windows)
+    yield from _windows(node.hub.windows, node.clock.now_ms() / 1000)
     yield from _retained(retained)
     yield _histogram(
         "write_latency_seconds",
@@ -161,8 +160,7 @@ def _tailers(statuses: Mapping[str, Status]) -> Iterator[Metric]:
     yield counter("malformed_entries", text, lambda s: s.malformed)
 
 
-def _windows(windows: Mapping[str, Window]) -> Iterator[Metric]:
-    now_s = time.time()
+def _windows(windows: Mapping[str, Window], now_s: float) -> Iterator[Metric]:
 
     def gauge(name: str, text: str, values: _By) -> Metric:
         return _gauge(name, text, values, "stream")

@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
+from broadcaster.backend.clock import Clock
 from broadcaster.backend.driver.connect import AsyncClient, connect
-from broadcaster.backend.log import Log, RedisLog, Requests
+from broadcaster.backend.log import Log, RedisLog, Requests, Timed
 from broadcaster.backend.requester import Requester
 from broadcaster.core import cursor
 from broadcaster.core.access import Policy, public
@@ -51,6 +52,7 @@ class Node:
         hub: holds the windows and the subscribers, and fans out.
         meters: counters of this node.
         log: reads its streams.
+        clock: the time of the log.
         policy: decides what a caller may do.
         draining: True once its responses are being ended.
         health: knows whether the node is ready.
@@ -89,6 +91,7 @@ class Node:
         self.draining = False
         self.hub = Hub(_windows(self.channels.values()))
         self.log: Log = log or _log_in_redis(settings)
+        self.clock = Clock(self.log.time_ms if isinstance(self.log, Timed) else None)
         self._peers = peers or Peers()
         self.name = name_of(settings, self._peers.process)
         self.health = Health(self)
@@ -118,6 +121,7 @@ class Node:
             self._requests = self._requests or Requester(self._client)
             self.registry.use(self._client)
         self._run(partial(self.pump.beat, self.settings.heartbeat_s))
+        self._run(self.clock.follow)
         self._run(self.health.watch_loop)
         self._run(self.registry.announce)
         self._run(partial(self._peers.serve, self.metrics.own))
@@ -188,18 +192,26 @@ class Node:
             return Shed.DRAINING
         if len(self.hub.subscribers) + self.meters.waiting >= self.settings.max_connections:
             return Shed.FULL
-        if not all(self.pump.loaded[stream].is_set() for stream in streams):
+        if not all(event.is_set() for event in self._loading(streams)):
             return Shed.LOADING
         return None
 
+    def _loading(self, streams: Iterable[str]) -> list[asyncio.Event]:
+        """Return what must be set before a newcomer to these streams can be served."""
+        return [self.clock.asked, *(self.pump.loaded[stream] for stream in streams)]
+
     async def loaded(self, streams: Iterable[str]) -> bool:
         """Wait up to 2 s for windows that are still loading. Return True if all are loaded."""
-        windows = [self.pump.loaded[stream] for stream in streams]
+        loading = self._loading(streams)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE_S):
-                for window in windows:
-                    await window.wait()
-        return all(window.is_set() for window in windows)
+                for event in loading:
+                    await event.wait()
+        return all(event.is_set() for event in loading)
+
+    def now_ms(self) -> int:
+        """Return milliseconds since 1970, by the clock that makes the ids."""
+        return self.clock.now_ms()
 
     async def describe(self, name: str) -> dict[str, Any]:
         """Return the oldest and newest id that a client can read, the length, and the path."""

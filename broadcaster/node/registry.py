@@ -61,7 +61,8 @@ class Registry:
     def use(self, client: AsyncClient) -> None:
         """Read and write the hash with this client. The caller closes the client."""
         if self._node.settings.nodes_key:
-            self._roster = Roster(client, self._node.settings.nodes_key, self._node.name)
+            key, clock = self._node.settings.nodes_key, self._node.clock
+            self._roster = Roster(client, key, self._node.name, clock.now_ms)
 
     async def announce(self) -> None:
         """Refresh this node's line until cancelled.

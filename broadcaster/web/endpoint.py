@@ -70,6 +70,9 @@ class StreamingNode(Protocol):
     def door(self, streams: Iterable[str]) -> Shed | None:
         """Return why a newcomer to these streams can't be served now; None if it can."""
 
+    def now_ms(self) -> int:
+        """Return milliseconds since 1970, by the clock that makes the ids."""
+
     async def loaded(self, streams: Iterable[str]) -> bool:
         """Wait a moment for windows that are still loading. Return True if all are loaded."""
 
@@ -105,7 +108,9 @@ class EventStream:
         if scope["method"] not in ("GET", "HEAD"):
             return problem(405, "an event stream is read with GET", {"allow": "GET, HEAD"})
         try:
-            wanted = native.read(scope, self._node.channels, self._channel, key or "", _now_ms())
+            wanted = native.read(
+                scope, self._node.channels, self._channel, key or "", self._node.now_ms()
+            )
         except (InvalidRequestError, InvalidCursorError) as error:
             return problem(400, str(error))
         except UnknownChannelError as error:
@@ -125,7 +130,7 @@ class EventStream:
         Awaits only if the windows do not hold the answer.
         """
         node = self._node
-        opening = Opening(node.hub.context, node.door, wanted, _now_ms())
+        opening = Opening(node.hub.context, node.door, wanted, node.now_ms())
         step = opening.step()
         if not isinstance(step, Ask | Wait):
             return step
@@ -205,10 +210,6 @@ class EventStream:
 def _is_attachable(scope: Scope) -> bool:
     """Return True if our protocol offers its transport. It takes the offer back on disconnect."""
     return EXTENSION in scope.get("extensions", {})
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def endpoints(node: StreamingNode, channels: Iterable[Channel]) -> dict[str, EventStream]:

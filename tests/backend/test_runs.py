@@ -17,6 +17,7 @@ from broadcaster import (
     RunQueue,
     Transaction,
 )
+from broadcaster.backend.clock import own_ms
 from tests.backend.conftest import NOBODY, events_of
 from tests.channels import named
 from tests.wait import until
@@ -131,6 +132,7 @@ async def test_a_worker_that_stalls_just_before_it_writes(worker: Publisher) -> 
         channel=others.channel,
         worker=others.consumer,
         drop=others.drop,
+        now_ms=own_ms,
     )
 
     async def take_over() -> None:

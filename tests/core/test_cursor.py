@@ -70,11 +70,11 @@ def test_starts() -> None:
 
 
 def test_a_time_that_a_client_with_a_fast_clock_gives_is_now() -> None:
-    for seconds, start in ((0, NOW), (59, NOW)):
+    for seconds, start in ((0, NOW), (59, NOW), (86_399, NOW)):
         at = datetime.fromtimestamp(NOW / 1000 + seconds, UTC).isoformat()
         assert parse_start(at, NOW) == start
     with pytest.raises(InvalidCursorError):
-        parse_start(datetime.fromtimestamp(NOW / 1000 + 61, UTC).isoformat(), NOW)
+        parse_start(datetime.fromtimestamp(NOW / 1000 + 86_401, UTC).isoformat(), NOW)
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,9 @@ def test_a_time_before_the_window_is_asked_for_and_else_the_earliest() -> None:
 
 def test_where_ids_lie_in_the_future_no_time_can_be_found() -> None:
     of = complete()
-    of.windows["a"].append([event(NOW_MS + 61_000)])
+    of.windows["a"].append([event(NOW_MS + 3_599_000)])
+    assert isinstance(Request_(of, start=7).step(), Serve)
+    of.windows["a"].append([event(NOW_MS + 3_601_000)])
     refused = Request_(of, start=7).step()
     assert isinstance(refused, Refused)
     assert "lies in the future" in refused.detail

@@ -105,6 +105,13 @@ MUTANTS: tuple[Mutant, ...] = (
             "test_renewed_certificates_are_used_by_the_next_connection",
         ),
     ),
+    Mutant(
+        "clock: the machine's own clock is used",
+        "broadcaster/backend/clock.py",
+        "        if self._ahead_ms is None:\n",
+        "        if True:\n",
+        ("tests/backend/test_clock.py", "tests/e2e/test_clocks.py"),
+    ),
     # The tailer proves each read
     Mutant(
         "tailer: the head's entry is not read again after a read",

@@ -421,7 +421,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "node: newcomers are served before the window is loaded",
         _NODE,
-        "if not all(self.pump.loaded[stream].is_set() for stream in streams):",
+        "if not all(event.is_set() for event in self._loading(streams)):",
         "if False:",
         (_NODES + "test_a_stream_that_can_not_be_read_from_the_start_harms_only_its_channel",),
     ),
