@@ -75,9 +75,23 @@ def inventory(rate: float, count: int | None, seed: int | None, **place: str | N
 @main.command()
 @_options(default_rate=5.0)
 @_seed_option
-def orders(rate: float, count: int | None, seed: int | None, **place: str | None) -> None:
+@click.option(
+    "--order-s",
+    nargs=2,
+    default=(0.0, 0.0),
+    type=click.FloatRange(min=0),
+    metavar="LEAST MOST",
+    help="Seconds that an order takes, drawn between the two. [default: as the rate allows]",
+)
+def orders(
+    rate: float,
+    count: int | None,
+    seed: int | None,
+    order_s: tuple[float, float],
+    **place: str | None,
+) -> None:
     """Place orders and walk them to their end."""
-    _run("orders", place, Life(rate, count), lambda p: Orders(p, seed=seed))
+    _run("orders", place, Life(rate, count), lambda p: Orders(p, seed=seed, order_s=order_s))
 
 
 @main.command()

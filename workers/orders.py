@@ -8,6 +8,8 @@
 | `preparing_shipment`   | shipped                                                 |
 | any of them            | cancelled, if that is its fate; the pet comes back      |
 
+A step has no type of its own, so that a browser gives it to `onmessage`. The end is a `complete`.
+
 The status of an order is stored in Redis, in one `MULTI` with its event. The worker itself stores
 nothing. So orders survive its restart, and several workers share them. On a Cluster, orders and
 inventory lie in two slots. So a change of the stock is a separate step, which comes before the
@@ -39,11 +41,24 @@ _MAX_OPEN = 12
 class Orders:
     """Publishes the steps of orders to `orders`, and what they take to `inventory`."""
 
-    def __init__(self, publisher: Publisher, *, seed: int | None = None) -> None:
-        """Use a publisher; `seed` makes the choices repeatable."""
+    def __init__(
+        self,
+        publisher: Publisher,
+        *,
+        seed: int | None = None,
+        order_s: tuple[float, float] = (0, 0),
+    ) -> None:
+        """Use a publisher.
+
+        Args:
+            publisher: publishes the events. The caller closes it.
+            seed: makes the choices repeatable.
+            order_s: the least and the most seconds from an order's first step to its last one.
+        """
         self._publisher = publisher
         self._store = Store(publisher)
         self._random = random.Random(seed)
+        self._order_s = order_s
 
     async def run(self, life: Life) -> None:
         """Take one step of a random order at each tick until the life is over."""
@@ -57,11 +72,29 @@ class Orders:
         """
         with self._publisher.commands() as redis:
             open_orders = sorted(await redis.hkeys(OPEN))
-        may_place = len(open_orders) < _MAX_OPEN and self._random.random() < _PLACED_SHARE
-        if may_place or not open_orders:
+            stored = await redis.hmget(OPEN, open_orders) if open_orders else []
+        due = [key for key, at in zip(open_orders, stored, strict=True) if self._is_due(key, at)]
+        # A paced order takes its step in time, so it goes before a new order.
+        may_place = self._random.random() < _PLACED_SHARE and not (due and any(self._order_s))
+        if len(open_orders) < _MAX_OPEN and (may_place or not due):
             await self._place()
             return True
-        return await self._advance(self._random.choice(open_orders).decode())
+        return bool(due) and await self._advance(self._random.choice(due).decode())
+
+    def _is_due(self, key: bytes, stored: bytes | None) -> bool:
+        """Return True if it is time for an order's next step."""
+        if stored is None:  # another worker completed it meanwhile
+            return False
+        status, _, fate = orjson.loads(stored)
+        last = STATUSES.index(fate or STATUSES[-1]) + 1
+        return self._has_aged(key.decode(), (STATUSES.index(status) + 1) / last)
+
+    def _has_aged(self, order_id: str, share: float) -> bool:
+        """Return True if a share of the order's time has passed. All workers compute the same."""
+        placed_ms, drawn = int(order_id[:-4], 16), int(order_id[-4:], 16) / 0xFFFF
+        least_s, most_s = self._order_s
+        takes_s = least_s + drawn * (most_s - least_s)
+        return time.time() * 1000 >= placed_ms + takes_s * 1000 * share
 
     async def _place(self) -> None:
         # The id contains the time, so that a worker with the same seed does not repeat an id.
@@ -82,40 +115,44 @@ class Orders:
         # Repeated at each step, because a worker may have died between placing and holding.
         shippable = await self._store.hold(order_id, pet_id) and fate != status
         last = not shippable or status == STATUSES[-1]
+        early = last and not self._has_aged(order_id, 1.0)  # there was no pet
         if last:
             await self._store.close(order_id, pet_id, give_back=not shippable)
         try:
             async with self._publisher.transaction(OPEN) as transaction:
                 if await transaction.redis.hget(OPEN, order_id) != stored:
                     return False
-                if last:
+                if early:
+                    transaction.multi()
+                    transaction.redis.hset(OPEN, order_id, orjson.dumps([status, pet_id, status]))
+                elif last:
                     _complete(transaction, order_id, shipped=shippable)
                 else:
                     following = STATUSES[STATUSES.index(status) + 1]
                     _go_to(transaction, order_id, following, pet_id, fate)
         except ConflictError:  # another worker has moved an order, perhaps this one
             return False
-        return True
+        return not early
 
 
 def _go_to(
     transaction: Transaction, order_id: str, status: str, pet_id: str, fate: str | None
 ) -> None:
     # The key is the order's id, but a key is not sent to clients. So the data has the id too.
-    data = {"orderId": order_id, "status": status, "timestamp": _timestamp()}
-    transaction.publish(CHANNEL, type="status", key=order_id, data=data)
+    data = {"status": status, "timestamp": _timestamp(), "orderId": order_id}
+    transaction.publish(CHANNEL, key=order_id, data=data)
     transaction.redis.hset(OPEN, order_id, orjson.dumps([status, pet_id, fate]))
 
 
 def _complete(transaction: Transaction, order_id: str, *, shipped: bool) -> None:
-    data = {"orderId": order_id, "status": "cancelled"}
+    data = {"status": "shipped" if shipped else "cancelled"}
     if shipped:
-        data["status"] = "shipped"
         data["trackingNumber"] = f"PS{int(order_id, 16) % 10**10:010d}"
+    data["orderId"] = order_id
     transaction.publish(CHANNEL, type="complete", key=order_id, data=data)
     transaction.redis.hdel(OPEN, order_id)
 
 
 def _timestamp() -> str:
-    """Return the present time as RFC 3339, in UTC with milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """Return the present time as RFC 3339, in UTC with whole seconds."""
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -41,6 +41,9 @@ logger = logging.getLogger(__name__)
 RATES = {"inventory": 20, "orders": 5, "recommendations": 4}
 """Events per second of each worker; for `recommendations`, of each request."""
 
+# An order takes 5 to 15 s, so that a person can follow it. The worker may be a little late.
+_PACE = {"orders": ("--order-s", "6", "13")}
+
 _DRAIN_S = 1.0
 _STOP_S = 5.0
 _FIRST_ORDER_S = 5.0
@@ -127,6 +130,7 @@ class _Demo:
         """Run a worker. Log its warnings, and an error if it ends by itself."""
         # -P: do not import a package of the same name from the working directory.
         command = [sys.executable, "-P", "-m", pet_store(), name, "--rate", str(RATES[name])]
+        command += _PACE.get(name, ())
         command += ["--redis-url", self._redis_url]
         process = await processes.start(command, stdout=PIPE, stderr=STDOUT)
         self._workers[name] = process

@@ -13,6 +13,13 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/workers/test_runner.py::test_a_refusal_for_good_ends_a_worker_only_at_its_start",),
     ),
     Mutant(
+        "workers: the steps of an order have a type, so that onmessage never hears of them",
+        "workers/orders.py",
+        "    transaction.publish(CHANNEL, key=order_id, data=data)\n",
+        '    transaction.publish(CHANNEL, type="status", key=order_id, data=data)\n',
+        ("tests/workers/test_orders.py::test_a_placed_order_takes_its_pet_at_once",),
+    ),
+    Mutant(
         "registry: a node that was refused once is not announced again",
         "broadcaster/node/registry.py",
         "                failures += 1\n",
