@@ -26,12 +26,15 @@ from pydantic_settings import (
 
 from broadcaster.core.catalogue import BOUNDS, PET_STORE, Catalogue, with_bounds
 from broadcaster.core.channel import MAXLEN, WINDOW_BYTES, WINDOW_EVENTS, Channel
+from broadcaster.core.page import TERMINAL_RETRY_MS
 from broadcaster.errors import ConfigurationError
 
 PREFIX = "BROADCASTER_"
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+# Clients wait with timers of 32 bits, so that 25 days or more would be no wait at all.
+RetryMs = Annotated[int, Field(ge=1, le=24 * 3600 * 1000)]
 _Channels = Annotated[
     Catalogue,
     GetPydanticSchema(
@@ -72,15 +75,19 @@ class Settings(BaseSettings):
     heartbeat_s: Positive = Field(
         15.0, description="seconds without an event after which a client gets a heartbeat"
     )
-    retry_min_ms: Count = Field(
+    retry_min_ms: RetryMs = Field(
         1000, description="least time after which a client should reconnect"
     )
-    retry_max_ms: Count = Field(
+    retry_max_ms: RetryMs = Field(
         5000, description="greatest time after which a client should reconnect"
     )
-    shed_retry_ms: Count = Field(
+    shed_retry_ms: RetryMs = Field(
         10_000,
         description="mean time after which a client that can't be served for now should reconnect",
+    )
+    terminal_retry_ms: RetryMs = Field(
+        TERMINAL_RETRY_MS,
+        description="time after which a client comes back that does not stop at a terminal event",
     )
     high_water_bytes: Count = Field(
         64 * 1024, description="unsent bytes above which a client is lagging"

@@ -22,7 +22,13 @@ from broadcaster.web.uvicorn.bounded import BoundedProtocol
 from broadcaster.web.uvicorn.server import ByPort, make_server
 from tests.wait import PATIENCE_S, until
 
-QUICK = {"retry_min_ms": 10, "retry_max_ms": 20, "shed_retry_ms": 50, "drain_s": 0.1}
+QUICK: dict[str, Any] = {
+    "retry_min_ms": 10,
+    "retry_max_ms": 20,
+    "shed_retry_ms": 50,
+    "terminal_retry_ms": 20,
+    "drain_s": 0.1,
+}
 
 
 @dataclass

@@ -19,6 +19,8 @@ from broadcaster import ConfigurationError, load_settings
         ({"channels": {"a": {"path": "/v1/channels/a"}}}, "the hub's own"),
         ({"channels": {"a": {"path": "/a"}, "b": {"path": "/a"}}}, "the same path"),
         ({"retry_min_ms": 9, "retry_max_ms": 8}, "retry_min_ms"),
+        ({"terminal_retry_ms": 0}, "terminal_retry_ms"),
+        ({"terminal_retry_ms": 86_400_001}, "terminal_retry_ms"),
     ],
 )
 def test_what_cannot_work_is_refused(settings: dict[str, Any], said: str) -> None:

@@ -23,7 +23,7 @@ from broadcaster.core.cursor import Positions
 from broadcaster.core.event import EventId
 from broadcaster.core.heartbeat import BEATS, heartbeat
 from broadcaster.core.inquiry import Context
-from broadcaster.core.page import PAGE_BYTES, Page, Pages, join
+from broadcaster.core.page import PAGE_BYTES, TERMINAL_RETRY_MS, Page, Pages, join
 from broadcaster.core.resume import Resume
 from broadcaster.core.sse import Frame
 from broadcaster.core.steps import Greeting, Send, Step, Wait
@@ -47,7 +47,9 @@ class Hub:
         context: the objects that its step machines share.
     """
 
-    def __init__(self, windows: Mapping[str, Window]) -> None:
+    def __init__(
+        self, windows: Mapping[str, Window], terminal_retry_ms: int = TERMINAL_RETRY_MS
+    ) -> None:
         self.windows = windows
         self.subscribers: set[Subscriber] = set()
         self.deliveries = 0
@@ -56,7 +58,7 @@ class Hub:
         self.resets: Counter[tuple[str, str]] = from_zero(*product(windows, ResetReason))
         self._audiences = Audiences(windows)
         self._waiting: dict[str, set[Subscriber]] = {name: set() for name in windows}
-        self._pages = Pages(windows)
+        self._pages = Pages(windows, terminal_retry_ms)
         self._framings: set[Framing] = set()  # those of all subscribers: one per kind of sink
         self.context = Context(windows, self._pages, self.resumes, self.resets)
         self._clock = 0  # counts rounds and beats
@@ -187,6 +189,7 @@ class Hub:
                 selected, ends = audience.subscription.select(candidates)
             if not selected:
                 continue
+            selected = self._pages.ended(selected) if ends else selected
             for subscriber in tuple(audience.pulling):
                 self.lag(subscriber)
                 subscriber.wake()
@@ -198,9 +201,8 @@ class Hub:
     def _joined(self, stream: str, audience: Audience, frames: list[Frame]) -> bytes:
         if not audience.named:  # as `join`, without looking after the positions
             return b"".join([frame.wire for frame in frames])
-        subscription = audience.subscription
-        heads = {name: self.windows[name].head for name in subscription.streams}
-        return join(heads, subscription, [(stream, frame) for frame in frames])
+        heads = {name: self.windows[name].head for name in audience.subscription.streams}
+        return join(heads, audience.subscription, [(stream, frame) for frame in frames])
 
     # Catching up
 

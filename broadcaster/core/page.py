@@ -17,6 +17,8 @@ from broadcaster.core.sse import Frame
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.window import Window
 
+TERMINAL_RETRY_MS = 30_000
+"""The reconnection time that a terminal event carries, if none is set."""
 PAGE_BYTES = 256 * 1024
 _KEPT = 16  # of at most PAGE_BYTES each
 _id = attrgetter("id")
@@ -50,8 +52,18 @@ class Page(NamedTuple):
 class Pages:
     """Makes pages from windows, and shares them among subscribers with equal needs."""
 
-    def __init__(self, windows: Mapping[str, Window]) -> None:
+    def __init__(
+        self, windows: Mapping[str, Window], terminal_retry_ms: int = TERMINAL_RETRY_MS
+    ) -> None:
+        """Store the arguments.
+
+        Args:
+            windows: of all streams, by name.
+            terminal_retry_ms: reconnection time that a terminal event carries. A client that comes
+                back at once would only get 204, and some clients come back for ever.
+        """
         self._windows = windows
+        self._terminal_retry_ms = terminal_retry_ms
         self._kept: dict[_Wanted, Page] = {}
 
     def forget(self) -> None:
@@ -111,31 +123,39 @@ class Pages:
             elif taken:
                 ends[stream] = taken[-1].id
         merged.sort()
-        page = page_of(subscription, positions, [(stream, frame) for _, stream, frame in merged])
+        page = self.of(subscription, positions, [(stream, frame) for _, stream, frame in merged])
         if page.over:
             return page
         # The positions also move past the events that the filter has left out.
         return page._replace(positions=ends, exhausted=cut is None)
 
+    def of(
+        self, subscription: Subscription, positions: Positions, placed: Iterable[Placed]
+    ) -> Page:
+        """Return a page of the frames that a subscription admits, up to the first terminal one.
 
-def page_of(subscription: Subscription, positions: Positions, placed: Iterable[Placed]) -> Page:
-    """Return a page of the frames that a subscription admits, up to the first terminal one.
+        Args:
+            subscription: its filter selects the frames, and its kind of id is written.
+            positions: before the first frame.
+            placed: the frames, in the order in which they are sent.
+        """
+        selected, over = [], False
+        for stream, frame in placed:
+            if subscription.accepts(frame) and frame.wire:
+                over = subscription.ends_with(frame)
+                selected.append((stream, self._last(frame) if over else frame))
+                if over:
+                    break
+        reached = dict(positions)
+        data = join(reached, subscription, selected)
+        return Page(data, len(selected), reached, exhausted=True, over=over, placed=selected)
 
-    Args:
-        subscription: its filter selects the frames, and its kind of id is written.
-        positions: before the first frame.
-        placed: the frames, in the order in which they are sent.
-    """
-    selected, over = [], False
-    for stream, frame in placed:
-        if subscription.accepts(frame) and frame.wire:
-            selected.append((stream, frame))
-            over = subscription.ends_with(frame)
-            if over:
-                break
-    reached = dict(positions)
-    data = join(reached, subscription, selected)
-    return Page(data, len(selected), reached, exhausted=True, over=over, placed=selected)
+    def ended(self, frames: Sequence[Frame]) -> list[Frame]:
+        """Return frames that end with a terminal event, as a response ends with them."""
+        return [*frames[:-1], self._last(frames[-1])]
+
+    def _last(self, frame: Frame) -> Frame:
+        return frame.with_retry(self._terminal_retry_ms)
 
 
 def join(positions: Positions, subscription: Subscription, placed: Sequence[Placed]) -> bytes:

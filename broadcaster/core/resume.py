@@ -18,7 +18,7 @@ from broadcaster.core.cursor import Positions
 from broadcaster.core.event import EventId
 from broadcaster.core.inquiry import Context, Inquiry
 from broadcaster.core.log import Answer, Past
-from broadcaster.core.page import PAGE_BYTES, Page, page_of
+from broadcaster.core.page import PAGE_BYTES, Page
 from broadcaster.core.rules import REASONS, Outcome, Situation
 from broadcaster.core.steps import (
     Ask,
@@ -200,7 +200,7 @@ class Resume:
         if self._source:
             self._source = ResumeOutcome.REDIS
         placed = [(stream, frame) for frame in frames]
-        page = page_of(self._subscription, self.position, placed)
+        page = self._context.pages.of(self._subscription, self.position, placed)
         self._note_sent(page)
         if not page.over:
             self.position[stream] = end

@@ -51,6 +51,16 @@ class Frame(NamedTuple):
             return b""
         return b"id: %b\n%b" % (cursor, self.wire[self.wire.index(b"\n") + 1 :])
 
+    def with_retry(self, retry_ms: int) -> Frame:
+        """Return the frame with a reconnection time in its block, after the `id:` line.
+
+        It is part of the event's own block, because several clients ignore it in a block without
+        data.
+        """
+        start = self.wire.index(b"\n") + 1
+        retry_line = retry(retry_ms)
+        return self._replace(wire=self.wire[:start] + retry_line + self.wire[start:])
+
 
 def encode(event: Event) -> Frame:
     """Make the frame of an event.

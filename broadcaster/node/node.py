@@ -89,7 +89,7 @@ class Node:
         self.policy = policy
         self.meters = Meters()
         self.draining = False
-        self.hub = Hub(_windows(self.channels.values()))
+        self.hub = Hub(_windows(self.channels.values()), settings.terminal_retry_ms)
         self.log: Log = log or _log_in_redis(settings)
         self.clock = Clock(self.log.time_ms if isinstance(self.log, Timed) else None)
         self._peers = peers or Peers()

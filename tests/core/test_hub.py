@@ -8,6 +8,7 @@ from broadcaster.core.filter import KeysAndTypes
 from broadcaster.core.heartbeat import BEATS
 from broadcaster.core.hub import Hub
 from broadcaster.core.log import Answer, Exists, PageAfter, Past, Question
+from broadcaster.core.page import TERMINAL_RETRY_MS
 from broadcaster.core.sse import Frame
 from broadcaster.core.steps import Ask, Greeting, Hello, Send
 from broadcaster.core.subscriber import State, Subscriber, unframed
@@ -232,7 +233,7 @@ def test_the_terminal_event_ends_live_and_replayed_responses() -> None:
     fan_out(hub, "a", event(1, "k"), event(2, "k", "end"), event(3, "k"))
     late = Client(hub, order)
     assert late.catch_up() is None
-    end = event(1, "k").wire + event(2, "k", "end").wire
+    end = event(1, "k").wire + event(2, "k", "end").with_retry(TERMINAL_RETRY_MS).wire
     assert live.data == late.data == [end]
     assert live.subscriber.state is late.subscriber.state is State.ENDED
     assert live.wakes == 1
@@ -268,7 +269,7 @@ def test_a_replay_ends_with_the_terminal_event() -> None:
     order.catch_up()
     order.answer(Past(page, EventId(2, 0), proven=True))
     order.catch_up()
-    assert order.data == [page[0].wire]
+    assert order.data == [page[0].with_retry(TERMINAL_RETRY_MS).wire]
     assert order.subscriber.state is State.ENDED
 
 
@@ -492,7 +493,8 @@ def test_a_lagging_subscriber_gets_the_terminal_event_before_its_response_ends(
         pass
     assert late.subscriber.state is State.LAGGING
     late.catch_up()
-    assert [client.data for client in clients] == [[end.wire]] * 3
+    last = end.with_retry(TERMINAL_RETRY_MS).wire
+    assert [client.data for client in clients] == [[last]] * 3
     assert {client.subscriber.state for client in clients} == {State.ENDED}
 
 

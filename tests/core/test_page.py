@@ -54,6 +54,45 @@ def test_subscribers_that_share_a_page_go_on_separately() -> None:
     assert hub.deliveries == 2 + 1 + 3
 
 
+def ending(*streams: str, types: tuple[str, ...] = ()) -> Subscription:
+    return Subscription(streams, KeysAndTypes.of(["k"], types), terminal=frozenset({"end"}))
+
+
+@pytest.mark.parametrize(
+    ("subscription", "id_"),
+    [
+        (ending("a"), b"2-0"),
+        (ending("a", types=("end",)), b"2-0"),
+        (ending("a", "b"), b"a=2-0,b=0-0"),
+        (Subscription(("a",), KeysAndTypes.of(["k"]), frozenset({"end"}), EventId(7, 0)),
+         b"a=2-0,run=7-0"),
+        (Subscription(("a",), KeysAndTypes.of(["k"]), frozenset({"end"}), sharded=True), b"a=2-0"),
+    ],
+)  # fmt: skip
+def test_a_terminal_event_says_not_to_come_back_soon_in_its_own_block(
+    subscription: Subscription, id_: bytes
+) -> None:
+    hub = Hub({name: Window(100, 100_000) for name in ("a", "b")}, terminal_retry_ms=4000)
+    live = Client(hub, subscription).live()
+    fan_out(hub, "a", event(1, "k"), event(2, "k", "end"), event(3, "k"))
+    late = Client(hub, subscription)
+    late.catch_up()
+    block = b"id: %b\nretry: 4000\nevent: end\ndata: 2\n\n" % id_
+    for client in (live, late):
+        assert b"".join(client.data).endswith(block)
+        assert b"".join(client.data).count(b"retry: ") == 1
+
+
+def test_an_event_that_ends_only_other_responses_carries_no_retry() -> None:
+    hub = make_hub("a")
+    order, all_orders = Client(hub, ending("a")).live(), Client(hub).live()
+    fan_out(hub, "a", event(1, "k", "end"))
+    late = Client(hub)
+    late.catch_up()
+    assert b"retry: " in b"".join(order.data)
+    assert all_orders.data == late.data[:1] == [event(1, "k", "end").wire]
+
+
 def other(ms: int) -> Frame:
     return sse.encode(Event(EventId(ms, 0), "t", "", b"of another history"))
 

@@ -9,8 +9,23 @@ _BEAT = "tests/core/test_heartbeat.py::"
 _WINDOW = "tests/core/test_window.py::"
 _SUBSCRIPTION = "tests/core/test_subscription.py::"
 _CURSOR = "tests/core/test_cursor.py::"
+_PAGE = "tests/core/test_page.py::"
 
 MUTANTS: tuple[Mutant, ...] = (
+    Mutant(
+        "hub: a terminal event that comes live carries no reconnection time",
+        "broadcaster/core/hub.py",
+        "selected = self._pages.ended(selected) if ends else selected",
+        "selected = list(selected)",
+        (_PAGE + "test_a_terminal_event_says_not_to_come_back_soon_in_its_own_block",),
+    ),
+    Mutant(
+        "page: a replayed terminal event carries no reconnection time",
+        "broadcaster/core/page.py",
+        "selected.append((stream, self._last(frame) if over else frame))",
+        "selected.append((stream, frame))",
+        (_PAGE + "test_a_terminal_event_says_not_to_come_back_soon_in_its_own_block",),
+    ),
     Mutant(
         "subscription: an id from a key's old shard is believed",
         "broadcaster/core/subscription.py",

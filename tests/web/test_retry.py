@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from broadcaster import Publisher
 from tests.nodes import Raw, running
 from tests.wait import http_client
 
 INVENTORY = "/v1/inventory/stream"
+ORDER = "/v1/orders/7/status/stream"
+ORDERS = "/v1/events?channel=orders&key=7&key=8"
 MANY = 6
 SPREAD: dict[str, Any] = {
     "retry_min_ms": 1000, "retry_max_ms": 1_000_000, "shed_retry_ms": 100_000,
@@ -35,6 +38,23 @@ async def test_each_client_comes_back_at_a_time_of_its_own(redis_url: str) -> No
         hub.node.end_responses()
         ended = [await stream.rest() for stream in streams]
         assert_spread([retries(body)[1] for body in ended], 1000, 1_000_000)
+
+
+async def test_a_finished_event_stream_is_asked_for_again_later(
+    redis_url: str, publisher: Publisher
+) -> None:
+    async with running(redis_url, terminal_retry_ms=1234) as hub:
+        live, everything = [await Raw.get(hub.port, path) for path in (ORDER, ORDERS)]
+        await everything.until(b"stream.live")
+        await live.until(b"stream.live")
+        end = await publisher.publish("orders", type="complete", key="7", data="shipped")
+        late = await Raw.get(hub.port, ORDER)
+        for stream in (live, late):
+            block = (await stream.rest()).split(b"\n\n")[-2]
+            assert block == b"id: %b\nretry: 1234\nevent: complete\ndata: shipped" % (
+                str(end).encode()
+            )
+        assert retries(await everything.until(b"shipped"))[1:] == []
 
 
 async def test_a_node_that_drains_sends_newcomers_away(redis_url: str) -> None:

@@ -86,9 +86,12 @@ def _named(query: dict[str, list[str]], channels: Mapping[str, Channel]) -> list
 
 
 def _cursor(scope: Any, query: dict[str, list[str]]) -> str | None:
-    """Return the text of the client's cursor; None if the request has none."""
+    """Return the text of the client's cursor; None if the request has none.
+
+    An empty header is none: some clients send it when they come back before their first event.
+    """
     for name, value in scope["headers"]:
-        if name == b"last-event-id":
+        if name == b"last-event-id" and value:
             return str(value, "latin-1")
     for param in CURSOR_PARAMS:
         if param in query:

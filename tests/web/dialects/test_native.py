@@ -59,6 +59,12 @@ def test_of_cursors_in_the_query_the_newest_counts_and_the_first_name() -> None:
     assert asked(f"last_event_id=1-0&lastEventId={ID}").positions == {"inventory": ID}
 
 
+def test_an_empty_header_is_no_cursor() -> None:
+    wanted = asked("from=earliest", last_id="")
+    assert (wanted.start, wanted.positions, wanted.unreadable) == ("earliest", {}, None)
+    assert asked(f"lastEventId={ID}", last_id="").positions == {"inventory": ID}
+
+
 @pytest.mark.parametrize("way", ["lastEventId", "from"])
 @pytest.mark.parametrize("text", [f"inventory={ID},orders=1-0", f"inventory%3D{ID}%2Corders%3D1-0"])
 def test_a_cursor_of_several_channels(way: str, text: str) -> None:
@@ -91,7 +97,7 @@ def test_where_to_begin() -> None:
     assert other_shards.unreadable == "tickets.7=1-0"
 
 
-@pytest.mark.parametrize("last_id", ["", "x", "\xff", "1-1,1-1", "a" * 60_000])
+@pytest.mark.parametrize("last_id", [" ", "x", "\xff", "1-1,1-1", "a" * 60_000])
 def test_an_unreadable_header_is_no_error(last_id: str) -> None:
     assert asked("from=earliest", last_id).unreadable == last_id
 
