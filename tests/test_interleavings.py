@@ -21,6 +21,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from broadcaster.backend.lane import Lane
 from broadcaster.backend.log import RedisLog
 from broadcaster.backend.replayer import Replayer
 from broadcaster.backend.stream import Info, RedisStream, id_of
@@ -37,6 +38,7 @@ from broadcaster.core.resume import Resume
 from broadcaster.core.steps import Ask
 from broadcaster.core.subscriber import State, Subscriber, unframed
 from broadcaster.core.subscription import Subscription, restore
+from broadcaster.core.turns import Reader
 from broadcaster.node.node import Node
 from broadcaster.node.questions import Questions
 from broadcaster.settings import Settings
@@ -52,6 +54,11 @@ KEYS = ("", "k", "l")
 def suspend(reason: str | None = None) -> Generator[str | None, None, None]:
     """An awaitable for something that has not happened yet."""
     yield reason
+
+
+async def suspend_for_a_rest(_: float) -> None:
+    """In the place of the rest after a page that was left out."""
+    await suspend()
 
 
 async def suspend_for_long() -> None:
@@ -159,7 +166,13 @@ class DirectReplayer(Replayer):
     slow = False
 
     async def _read(
-        self, key: Hashable, read: Callable[[], Awaitable[T]], *, counted: bool = True
+        self,
+        key: Hashable,
+        lane: Lane,
+        reader: Reader,
+        read: Callable[[], Awaitable[T]],
+        *,
+        counted: bool = True,
     ) -> T:
         found = await read()
         if self.slow:
@@ -172,7 +185,9 @@ class DirectLog(RedisLog):
 
     def __init__(self, stores: Mapping[str, Store]) -> None:
         self._tailers = {}
-        self._replayer = self.replaying = DirectReplayer(stores, max_event_bytes=10_000)
+        self._replayer = self.replaying = DirectReplayer(
+            stores, max_event_bytes=10_000, page_bytes=1 << 20
+        )
 
 
 class World(Node):
@@ -186,7 +201,7 @@ class World(Node):
         log = DirectLog(stores)
         super().__init__(Settings(redis_url="redis://unused", channels=channels), log=log)
         self.replaying = log.replaying
-        self.questions = Questions(self.ask, pause=suspend_for_long)
+        self.questions = Questions(self.ask, pause=suspend_for_long, rest=suspend_for_a_rest)
         self.tailing: dict[str, Any] = {}
         self.rounds: list[Coroutine[Any, Any, object]] = []
         self.links = {name: Link(store) for name, store in stores.items()}
@@ -326,7 +341,7 @@ class Client:
             self.since |= serve.positions
         self.node, self.socket, self.asked = node, Socket(self.pushed), []
         sink: Any = self.socket
-        self.connection = Connection(node.hub, self, sink, serve, 1000)  # type: ignore[arg-type]
+        self.connection = Connection(node.hub, self, sink, serve, 1000, page_bytes=40)  # type: ignore[arg-type]
         self.connection.open()
         self.socket.write(self.connection.next() or b"")  # the first bytes leave at once
 
@@ -338,10 +353,10 @@ class Client:
         assert positions.keys() == set(self.subscription.streams)  # or it would begin anew
         return Wanted(channels, self.subscription, positions)
 
-    def ask(self, resume: Resume, ask: Ask, wake: Callable[[], object]) -> Asked:
+    def ask(self, resume: Resume, ask: Ask, wake: Callable[[], object], reader: Reader) -> Asked:
         """In the place of the node's questions, which would make a task."""
         assert self.node is not None
-        asked = Asked(self.node.questions.answer(resume, ask, wake))
+        asked = Asked(self.node.questions.answer(resume, ask, wake, reader))
         self.asked.append(asked)
         asked.go_on()
         return asked
@@ -437,7 +452,6 @@ class Interleavings(RuleBasedStateMachine):
         super().__init__()
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(writes, "SLICE", 1)  # between any two writes anything may happen
-        self.patch.setattr(connection, "PAGE_BYTES", 40)  # and between any two pages
         self.patch.setattr(connection, "_SMALL_BYTES", 1)
 
     @initialize(events=st.integers(0, 5), window=st.sampled_from([1, 3, 100]))

@@ -18,6 +18,8 @@ from broadcaster.backend.stream import RedisStream
 from broadcaster.backend.tailer import Tailer
 from broadcaster.core.event import EventId
 from broadcaster.core.log import Answer, Change, Question
+from broadcaster.core.page import PAGE_BYTES
+from broadcaster.core.turns import Reader
 from broadcaster.core.window import Window
 
 _TAIL_TIMEOUT_S = LEAST_TIMEOUT_S  # above `BLOCK_S`
@@ -75,10 +77,16 @@ class Log(Protocol):
             The next change of the window. The caller applies it before it asks for another one.
         """
 
-    async def ask(self, stream: str, question: Question) -> Answer:
+    async def ask(self, stream: str, question: Question, reader: Reader | None = None) -> Answer:
         """Answer a question about a stream; `core.log` has the meaning of each one.
 
         Concurrent callers with the same question may share one answer. A call may be cancelled.
+
+        Args:
+            stream: its name.
+            question: about it.
+            reader: the client that asks; None is the node itself. A log whose reads are dear takes
+                turns among readers, and calls `reader.charge` after a page.
 
         Raises:
             BackendUnavailableError: the log can't answer for now.
@@ -133,13 +141,21 @@ class Timed(Protocol):
 class RedisLog:
     """The log in Redis; see `Log`. Connections are opened at the first use."""
 
-    def __init__(self, url: str, keys: Mapping[str, str], *, max_event_bytes: int) -> None:
+    def __init__(
+        self,
+        url: str,
+        keys: Mapping[str, str],
+        *,
+        max_event_bytes: int,
+        page_bytes: int = PAGE_BYTES,
+    ) -> None:
         """Make a log of some streams. Nothing is sent yet.
 
         Args:
             url: the url of Redis.
             keys: the Redis key of each stream, by its name.
             max_event_bytes: larger events are skipped.
+            page_bytes: a page of the past ends with the frame that reaches this sum.
 
         Raises:
             ConfigurationError: the url can't be used.
@@ -151,7 +167,7 @@ class RedisLog:
         self._clients: list[AsyncClient] = []
         client = self._connect(_READ_TIMEOUT_S)
         past = {name: RedisStream(client, key) for name, key in keys.items()}
-        self._replayer = Replayer(past, max_event_bytes=max_event_bytes)
+        self._replayer = Replayer(past, max_event_bytes=max_event_bytes, page_bytes=page_bytes)
 
     def _connect(self, timeout_s: float) -> AsyncClient:
         client = connect(self._url, timeout_s=timeout_s, client_name="broadcaster")
@@ -170,9 +186,9 @@ class RedisLog:
         self._tailers[stream] = tailer
         return tailer.changes()
 
-    async def ask(self, stream: str, question: Question) -> Answer:
+    async def ask(self, stream: str, question: Question, reader: Reader | None = None) -> Answer:
         """Answer a question. Concurrent callers with the same question share one read."""
-        return await self._replayer.ask(stream, question)
+        return await self._replayer.ask(stream, question, reader)
 
     def status(self, stream: str) -> Status:
         """Return the state of a stream's tailer."""

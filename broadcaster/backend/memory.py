@@ -29,6 +29,7 @@ from broadcaster.core.log import (
     Rewind,
 )
 from broadcaster.core.sse import Frame
+from broadcaster.core.turns import Reader
 from broadcaster.core.window import Window
 
 _PAGE_COUNT = 1000
@@ -175,7 +176,7 @@ class MemoryLog:
                 else:
                     await changed.wait()
 
-    async def ask(self, stream: str, question: Question) -> Answer:
+    async def ask(self, stream: str, question: Question, _: Reader | None = None) -> Answer:
         """Answer a question about a stream.
 
         Raises:

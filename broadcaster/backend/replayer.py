@@ -1,8 +1,10 @@
 """Reads pages of the past, for cursors that no window covers. Part of `backend`.
 
 `XRANGE stream <cursor> + COUNT n+1` is inclusive, so it checks and reads in one atomic step.
-Continuity is proven if the first row is the cursor itself, or the next possible id after it. A node
-runs at most four reads at a time, and clients with the same question share one.
+Continuity is proven if the first row is the cursor itself, or the next possible id after it.
+
+A node runs a few reads at a time, and clients with the same question share one. Short questions and
+pages wait in lanes of their own, so that an order's status does not wait for what others replay.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping
 from typing import TypeVar
 
 from broadcaster.backend.driver.errors import TROUBLE, translated
+from broadcaster.backend.lane import Lane
 from broadcaster.backend.sharing import Sending, SharedReads
 from broadcaster.backend.stream import Decoder, Info, RedisStream, id_of
 from broadcaster.core.entry import Row
@@ -26,11 +29,14 @@ from broadcaster.core.log import (
     Past,
     Question,
 )
+from broadcaster.core.sse import Frame
+from broadcaster.core.turns import Reader
+from broadcaster.core.window import fitting
 
 PAGE_COUNT = 1000
-PAGE_BYTES = 1024 * 1024
-"""About the most bytes of a page. A page of large events has fewer of them."""
+"""The most entries of a page. A page of large events has fewer of them."""
 CONCURRENT_READS = 4
+"""The reads of each lane that run at a time."""
 
 T = TypeVar("T")
 
@@ -45,29 +51,50 @@ class Replayer:
         reads: the number of reads that were sent to Redis, without `info`.
     """
 
-    def __init__(self, streams: Mapping[str, RedisStream], *, max_event_bytes: int) -> None:
+    def __init__(
+        self, streams: Mapping[str, RedisStream], *, max_event_bytes: int, page_bytes: int
+    ) -> None:
         """Make a replayer of some streams. Nothing is sent yet.
 
         Args:
             streams: by name. Their client is used for nothing else.
             max_event_bytes: larger events are skipped.
+            page_bytes: a page ends with the frame that reaches this sum.
         """
         self._streams = streams
         self._decoders = {
             name: Decoder(stream.redis_key, max_event_bytes) for name, stream in streams.items()
         }
+        self._page_bytes = page_bytes
         self._counts = dict.fromkeys(streams, PAGE_COUNT)  # to read at once
-        self._places = asyncio.Semaphore(CONCURRENT_READS)
+        self._short, self._pages = Lane(CONCURRENT_READS), Lane(CONCURRENT_READS)
+        self._waiting: dict[Hashable, asyncio.Future[None]] = {}  # the turns of reads, by question
         self._shared = SharedReads()
         self.reads = 0
 
-    async def ask(self, stream: str, question: Question) -> Answer:
+    async def ask(self, stream: str, question: Question, reader: Reader | None = None) -> Answer:
         """Answer a question about a stream. Concurrent callers with the same one share a read.
+
+        Args:
+            stream: its name.
+            question: about it.
+            reader: the client that asks, which is charged for a page; None is the node itself.
 
         Raises:
             TypeError: the question is a `Request`, which needs a write.
         """
-        return await self._read((stream, question), lambda: self._answer(stream, question))
+        reader = reader or Reader()
+        if not isinstance(question, PageAfter):
+            key = stream, question
+            return await self._read(key, self._short, reader, lambda: self._answer(*key))
+        past, cost_s = await self._read(
+            (stream, question),
+            self._pages,
+            reader,
+            lambda: self._page(stream, question.position),
+        )
+        reader.charge(cost_s)
+        return past
 
     async def _answer(self, stream: str, question: Question) -> Answer:
         source = self._streams[stream]
@@ -83,24 +110,29 @@ class Replayer:
                 return self._decoders[stream].decode(rows)[0] if rows else None
             case Exists(position):
                 return bool(await source.from_on(position, position.after(), 1))
-            case PageAfter(position):
-                return await self._page(stream, position)
         raise TypeError(f"the log does not answer {question!r}")
 
     async def info(self, stream: str) -> Info:
         """Return what `XINFO STREAM` says of a stream."""
-        return await self._read(("info", stream), self._streams[stream].info, counted=False)
+        source = self._streams[stream]
+        return await self._read(("info", stream), self._short, Reader(), source.info, counted=False)
 
-    async def _page(self, stream: str, after: EventId) -> Past:
+    async def _page(self, stream: str, after: EventId) -> tuple[Past, float]:
+        """Return a page, and what it has cost the event loop, in seconds."""
         rows = await self._streams[stream].from_on(after, count=self._counts[stream] + 1)
         proven = await self._follow(stream, rows, after)
         if rows and id_of(rows[0]) == after:
             rows = rows[1:]
+        frames, cost_s = await self._pages.work(lambda: self._frames(stream, rows))
+        return Past(frames, frames[-1].id if frames else after, proven), cost_s
+
+    def _frames(self, stream: str, rows: list[Row]) -> list[Frame]:
         frames = self._decoders[stream].decode(rows)
         if size := sum(len(frame.wire) for frame in frames):
-            fitting = len(frames) * PAGE_BYTES // size
-            self._counts[stream] = max(1, min(PAGE_COUNT, fitting))
-        return Past(frames, frames[-1].id if frames else after, proven)
+            # As many as fit if they are of the same size. Then hardly any entry is read twice.
+            count = -(-len(frames) * self._page_bytes // size)
+            self._counts[stream] = max(1, min(PAGE_COUNT, count))
+        return list(fitting(frames, self._page_bytes))
 
     async def _follow(self, stream: str, rows: list[Row], after: EventId) -> bool:
         if after == ZERO:  # the empty beginning: proven if nothing has been removed up to now
@@ -109,17 +141,33 @@ class Replayer:
         return bool(rows) and after in (id_of(rows[0]), id_of(rows[0]).before())
 
     async def _read(
-        self, key: Hashable, read: Callable[[], Awaitable[T]], *, counted: bool = True
+        self,
+        key: Hashable,
+        lane: Lane,
+        reader: Reader,
+        read: Callable[[], Awaitable[T]],
+        *,
+        counted: bool = True,
     ) -> T:
         async def in_turn(sending: Sending) -> T:
-            async with self._places:
+            turn = self._waiting[key] = asyncio.get_running_loop().create_future()
+            try:
+                lane.wait(turn, reader)
+                await lane.running(turn)
+            finally:
+                if self._waiting.get(key) is turn:
+                    del self._waiting[key]
+            try:
                 sending()
                 self.reads += counted
-                try:
-                    return await read()
-                except TROUBLE as error:
-                    raise translated(error, "read the past of a stream") from error
+                return await read()
+            except TROUBLE as error:
+                raise translated(error, "read the past of a stream") from error
+            finally:
+                lane.done()
 
+        if key in self._waiting:  # another client's read, which may have to wait for longer
+            lane.wait(self._waiting[key], reader)
         return await self._shared.of(key, in_turn)
 
     async def aclose(self) -> None:

@@ -141,7 +141,7 @@ class Window:
             frames = (self._frames[place - self._base] for place in places)
         else:
             frames = iter(self._frames[index : index + _PAGE_EVENTS + 1])
-        page = list(_fitting(frames, max_bytes))
+        page = list(fitting(frames, max_bytes))
         return page, next(frames, None) is None
 
     def at_or_before(self, position: EventId) -> EventId | None:
@@ -256,8 +256,11 @@ class Window:
         self._first = 0
 
 
-def _fitting(frames: Iterable[Frame], max_bytes: int) -> Iterator[Frame]:
-    """Frames up to the one that reaches a sum of bytes: a page is at most one frame over it."""
+def fitting(frames: Iterable[Frame], max_bytes: int) -> Iterator[Frame]:
+    """Yield frames up to the one that reaches a sum of bytes, or a thousand.
+
+    A page has at most that sum and one frame, therefore.
+    """
     size = 0
     for frame in islice(frames, _PAGE_EVENTS):
         size += len(frame.wire)

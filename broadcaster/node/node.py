@@ -24,6 +24,7 @@ from broadcaster.core.heartbeat import farewell
 from broadcaster.core.hub import Hub
 from broadcaster.core.log import Answer, Beginning, Question, Request
 from broadcaster.core.subscriber import Subscriber
+from broadcaster.core.turns import Reader
 from broadcaster.core.window import Window
 from broadcaster.core.wire import Ending, Shed
 from broadcaster.errors import BroadcasterError, ConfigurationError
@@ -245,8 +246,13 @@ class Node:
                 return oldest, (await self.log.retained(stream)).length
         return window.oldest(), len(window)
 
-    async def ask(self, stream: str, question: Question) -> Answer:
+    async def ask(self, stream: str, question: Question, reader: Reader | None = None) -> Answer:
         """Pass a question about a stream to the log, or a request to the requester.
+
+        Args:
+            stream: its name.
+            question: about it.
+            reader: the client that asks; None is the node itself.
 
         Returns:
             The answer of the log, or of the requester.
@@ -259,7 +265,7 @@ class Node:
             if self._requests is None:
                 raise ConfigurationError("nothing takes requests: set redis_url, or give requests")
             return await self._requests.request(question.requests, question.key)
-        return await self.log.ask(stream, question)
+        return await self.log.ask(stream, question, reader)
 
 
 def _windows(channels: Iterable[Channel]) -> dict[str, Window]:
@@ -274,8 +280,12 @@ def _windows(channels: Iterable[Channel]) -> dict[str, Window]:
 def _log_in_redis(settings: Settings) -> RedisLog:
     """Return the log of the settings' streams. Raises a `ConfigurationError` without a url."""
     settings.require_redis_url()
-    keys, limit = settings.channels.streams, settings.max_event_bytes
-    return RedisLog(settings.redis_url, keys, max_event_bytes=limit)
+    return RedisLog(
+        settings.redis_url,
+        settings.channels.streams,
+        max_event_bytes=settings.max_event_bytes,
+        page_bytes=settings.high_water_bytes,
+    )
 
 
 def _from(channel: Channel, positions: Positions) -> str | None:

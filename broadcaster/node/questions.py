@@ -7,10 +7,11 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 
-from broadcaster.core.log import Answer, Question
+from broadcaster.core.log import Answer, PageAfter, Question
 from broadcaster.core.opening import Admission, NoContent, Opening, Refused, Serve
 from broadcaster.core.resume import Resume
 from broadcaster.core.steps import Ask, Wait
+from broadcaster.core.turns import Reader
 from broadcaster.core.wire import Shed
 from broadcaster.errors import BroadcasterError
 
@@ -18,8 +19,8 @@ logger = logging.getLogger(__name__)
 
 _PAUSE_S = (0.5, 1.5)
 
-AskLog = Callable[[str, Question], Awaitable[Answer]]
-"""Answers a question about a stream. Raises a `BroadcasterError` if it can't for now."""
+AskLog = Callable[[str, Question, Reader | None], Awaitable[Answer]]
+"""Answers a reader's question about a stream. Raises a `BroadcasterError` if it can't for now."""
 
 
 async def _pause() -> None:
@@ -30,18 +31,30 @@ async def _pause() -> None:
 class Questions:
     """Asks the log for step machines."""
 
-    def __init__(self, ask_log: AskLog, *, pause: Callable[[], Awaitable[None]] = _pause) -> None:
+    def __init__(
+        self,
+        ask_log: AskLog,
+        *,
+        pause: Callable[[], Awaitable[None]] = _pause,
+        rest: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         """Store the arguments.
 
         Args:
             ask_log: answers one question. Callers with equal questions share one read.
             pause: waits before a step machine may repeat a question that was not answered.
+            rest: waits for some seconds, before a client gets the next page.
         """
         self._ask_log = ask_log
         self._pause = pause
+        self._rest = rest
 
     async def open(
-        self, opening: Opening, step: Admission, load: Callable[[], Awaitable[bool]]
+        self,
+        opening: Opening,
+        step: Admission,
+        load: Callable[[], Awaitable[bool]],
+        reader: Reader | None = None,
     ) -> Refused | Shed | NoContent | Serve:
         """Return where a request begins, or why it is not served.
 
@@ -52,6 +65,7 @@ class Questions:
             step: the step that `opening` has just returned.
             load: waits a moment for windows that are still loading; returns True if all are
                 loaded.
+            reader: the client; None for one in this process.
 
         Raises:
             BackendUnavailableError: Redis is away.
@@ -59,31 +73,38 @@ class Questions:
         """
         while True:
             if isinstance(step, Ask):
-                opening.answered(step, await self._ask_log(step.stream, step.question))
+                opening.answered(step, await self._ask_log(step.stream, step.question, reader))
             elif not isinstance(step, Wait):
                 return step
             elif not await load():
                 return Shed.LOADING
             step = opening.step()
 
-    def ask(self, resume: Resume, ask: Ask, wake: Callable[[], object]) -> asyncio.Task[None]:
+    def ask(
+        self, resume: Resume, ask: Ask, wake: Callable[[], object], reader: Reader | None = None
+    ) -> asyncio.Task[None]:
         """Send the question of a subscriber that catches up. Its step machine gets the answer.
 
         Args:
             resume: the step machine.
             ask: its question.
             wake: called when the machine can take its next step.
+            reader: the subscriber. Before a page, it rests for what its last one cost in vain.
 
         Returns:
             The task that waits for the answer. Cancel it if the answer is not needed any more.
         """
-        return asyncio.create_task(self.answer(resume, ask, wake))
+        return asyncio.create_task(self.answer(resume, ask, wake, reader))
 
-    async def answer(self, resume: Resume, ask: Ask, wake: Callable[[], object]) -> None:
+    async def answer(
+        self, resume: Resume, ask: Ask, wake: Callable[[], object], reader: Reader | None = None
+    ) -> None:
         """Do the same as `ask`, but in the caller's task."""
         settled = False
+        if reader and reader.rest_s and isinstance(ask.question, PageAfter):
+            await self._rest(reader.rest_s)
         try:
-            settled = resume.answered(ask, await self._ask_log(ask.stream, ask.question))
+            settled = resume.answered(ask, await self._ask_log(ask.stream, ask.question, reader))
         except BroadcasterError as error:
             # The client stays connected and gets heartbeats. It is served when Redis is back.
             logger.debug("a replay waits: %s", error)

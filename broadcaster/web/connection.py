@@ -8,10 +8,11 @@ from typing import Protocol
 
 from broadcaster.core.hub import Hub
 from broadcaster.core.opening import Admission, NoContent, Opening, Refused, Serve
-from broadcaster.core.page import PAGE_BYTES
+from broadcaster.core.page import PAGE_BYTES, Page
 from broadcaster.core.resume import Resume
 from broadcaster.core.steps import Ask, Greeting, Send
 from broadcaster.core.subscriber import State, Subscriber
+from broadcaster.core.turns import Reader
 from broadcaster.core.wire import Ending, Shed
 from broadcaster.web.sink import Sink
 
@@ -30,14 +31,18 @@ class Asker(Protocol):
     """Asks the log for subscribers."""
 
     async def open(
-        self, opening: Opening, step: Admission, load: Callable[[], Awaitable[bool]]
+        self,
+        opening: Opening,
+        step: Admission,
+        load: Callable[[], Awaitable[bool]],
+        reader: Reader,
     ) -> Refused | Shed | NoContent | Serve:
         """Return where a request begins, or why it is not served.
 
         Raises subclasses of `BroadcasterError`.
         """
 
-    def ask(self, resume: Resume, ask: Ask, wake: Callable[[], object]) -> Asking:
+    def ask(self, resume: Resume, ask: Ask, wake: Callable[[], object], reader: Reader) -> Asking:
         """Send a question. When the answer comes, `resume` gets it and `wake` is called."""
 
 
@@ -55,6 +60,9 @@ class Connection:
         sink: Sink,
         serve: Serve,
         retry_ms: int,
+        *,
+        page_bytes: int = PAGE_BYTES,
+        address: str = "",
     ) -> None:
         """Create the subscriber. The hub does not know it before `open`.
 
@@ -64,12 +72,17 @@ class Connection:
             sink: sends bytes to the client.
             serve: what the client subscribes to, and where it begins.
             retry_ms: reconnection time, in milliseconds.
+            page_bytes: about the most bytes of a page.
+            address: of the client; see `core.turns`.
         """
         self._hub = hub
         self._questions = questions
         self._sink = sink
         self._begin: tuple[Serve, Greeting] | None = serve, Greeting(retry_ms, serve.unreadable)
         self._asking: dict[str, Asking] | None = None  # the newest question of each stream
+        self._reader: Reader | None = None  # made when it asks, as most clients never do
+        self._page_bytes = page_bytes
+        self._address = address
         self.subscriber = Subscriber(
             serve.subscription,
             write=sink.write,
@@ -105,12 +118,14 @@ class Connection:
         data = b""
         # Small pieces are sent together. One write costs as much as all other work for a newcomer.
         while self.subscriber.state is State.LAGGING and len(data) < _SMALL_BYTES:
-            step = self._hub.advance(self.subscriber, PAGE_BYTES)
+            step = self._hub.advance(self.subscriber, self._page_bytes)
             if isinstance(step, Ask):
                 self._ask(step)
             elif isinstance(step, Send):
                 for part in step.parts:
                     data += part.data
+                    if self._reader and isinstance(part, Page):
+                        self._reader.sent(len(part.data) / self._page_bytes)
                 if not step.parts and not step.joins:  # the filter left out every event of a page
                     return data
             else:
@@ -120,9 +135,10 @@ class Connection:
     def _ask(self, ask: Ask) -> None:
         resume = self.subscriber.resume
         assert resume is not None
-        if self._asking is None:
-            self._asking = {}
-        self._asking[ask.stream] = self._questions.ask(resume, ask, self._sink.wake)
+        if self._asking is None or self._reader is None:
+            self._asking, self._reader = {}, Reader(self._address)
+        asking = self._questions.ask(resume, ask, self._sink.wake, self._reader)
+        self._asking[ask.stream] = asking
 
     def _stop_asking(self) -> None:
         for asking in (self._asking or {}).values():

@@ -20,6 +20,7 @@ from broadcaster.core.hub import Hub
 from broadcaster.core.opening import NoContent, Opening, Refused, Serve, Wanted
 from broadcaster.core.steps import Ask, Wait
 from broadcaster.core.subscriber import Subscriber
+from broadcaster.core.turns import Reader
 from broadcaster.core.wire import Ending, Shed, SinkKind
 from broadcaster.errors import (
     BroadcasterError,
@@ -121,10 +122,10 @@ class EventStream:
                 return refusal
         if scope["method"] == "HEAD":  # opens no stream, and starts no run
             return event_stream(b"")
-        admitted = await self._admit(wanted)
+        admitted = await self._admit(wanted, Reader(head.network(scope)))
         return admitted if isinstance(admitted, Serve) else self._refusal(admitted)
 
-    async def _admit(self, wanted: Wanted) -> Refused | Shed | NoContent | Serve:
+    async def _admit(self, wanted: Wanted, reader: Reader) -> Refused | Shed | NoContent | Serve:
         """Decide whether a client is served.
 
         Awaits only if the windows do not hold the answer.
@@ -139,7 +140,7 @@ class EventStream:
             # Nothing is sent before this is done. If it takes too long, a proxy in between may
             # answer 504, which ends an EventSource for good.
             async with asyncio.timeout(_OPEN_TIMEOUT_S):
-                return await node.questions.open(opening, step, load)
+                return await node.questions.open(opening, step, load, reader)
         except ConfigurationError as error:
             # It stays until an operator acts, but the client could not help it: no 5xx, which would
             # end an EventSource for good.
@@ -169,7 +170,15 @@ class EventStream:
         resumed = serve.resumed or serve.unreadable is not None
         self._log("stream opened", scope, serve, resumed=resumed)
         sink = self._sink(scope, receive, send)
-        connection = Connection(node.hub, node.questions, sink, serve, retry_ms)
+        connection = Connection(
+            node.hub,
+            node.questions,
+            sink,
+            serve,
+            retry_ms,
+            page_bytes=settings.high_water_bytes,
+            address=head.network(scope),
+        )
         try:
             await sink.start(headers)
             if node.draining:  # the drain began after this client was admitted

@@ -16,7 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from broadcaster.core.sse import HEARTBEAT
 from broadcaster.core.subscriber import Framing, unframed
-from broadcaster.web.framing import chunked
+from broadcaster.web.framing import PAGE_BYTES, chunked
 from broadcaster.web.uvicorn.offer import Attach
 
 
@@ -164,7 +164,11 @@ class TransportSink:
         if not self.closed:
             framed = self.framing(data)
             if self._head:
-                framed, self._head = self._head + framed, b""
+                head, self._head = self._head, b""
+                if len(data) < PAGE_BYTES:
+                    framed = head + framed
+                else:  # a page stays as it is, so that clients share its bytes
+                    self.write(head)
             self.write(framed)
 
     async def finish(self) -> None:

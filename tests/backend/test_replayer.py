@@ -8,16 +8,23 @@ from typing import Any
 import pytest
 
 from broadcaster import EventId, Publisher
-from broadcaster.backend.replayer import CONCURRENT_READS, PAGE_BYTES, Replayer
+from broadcaster.backend.replayer import CONCURRENT_READS, Replayer
 from broadcaster.backend.stream import RedisStream
 from broadcaster.core.entry import Row
-from broadcaster.core.log import PageAfter, Past
+from broadcaster.core.log import AtOrBefore, PageAfter, Past
+from broadcaster.core.turns import Reader
+from tests.wait import PATIENCE_S, until
 
 
 class Watched(RedisStream):
-    """A real stream that notes how many reads run at a time."""
+    """A real stream that notes how many reads run at a time, and how many entries they brought.
 
-    running = most = 0
+    Attributes:
+        held: pages wait for it.
+    """
+
+    running = most = rows = 0
+    held: asyncio.Event | None = None
 
     async def from_on(
         self, position: EventId, last: EventId | None = None, count: int | None = None
@@ -25,7 +32,11 @@ class Watched(RedisStream):
         self.running += 1
         self.most = max(self.most, self.running)
         try:
-            return await super().from_on(position, last, count)
+            if self.held:
+                await self.held.wait()
+            found = await super().from_on(position, last, count)
+            self.rows += len(found)
+            return found
         finally:
             self.running -= 1
 
@@ -49,7 +60,7 @@ async def page_of(replayer: Replayer, stream: str, after: EventId) -> Past:
 async def test_a_caller_that_leaves_does_not_cancel_the_read_for_the_others(
     stream: Watched, ids: list[EventId]
 ) -> None:
-    replayer = Replayer({"pets": stream}, max_event_bytes=1000)
+    replayer = Replayer({"pets": stream}, max_event_bytes=1000, page_bytes=1 << 20)
     leaver, stayer = (asyncio.create_task(page_of(replayer, "pets", ids[0])) for _ in range(2))
     await asyncio.sleep(0)  # both wait for the one read
     leaver.cancel()
@@ -60,7 +71,7 @@ async def test_a_caller_that_leaves_does_not_cancel_the_read_for_the_others(
 
 
 async def test_a_read_without_callers_is_cancelled(stream: Watched, ids: list[EventId]) -> None:
-    replayer = Replayer({"pets": stream}, max_event_bytes=1000)
+    replayer = Replayer({"pets": stream}, max_event_bytes=1000, page_bytes=1 << 20)
     leavers = [asyncio.create_task(page_of(replayer, "pets", id_)) for id_ in ids for _ in range(2)]
     await asyncio.sleep(0)  # all of them wait
     for leaver in leavers:
@@ -72,17 +83,65 @@ async def test_a_read_without_callers_is_cancelled(stream: Watched, ids: list[Ev
 
 
 async def test_a_few_reads_run_at_a_time(stream: Watched, ids: list[EventId]) -> None:
-    replayer = Replayer({"pets": stream}, max_event_bytes=1000)
+    replayer = Replayer({"pets": stream}, max_event_bytes=1000, page_bytes=1 << 20)
     pages = await asyncio.gather(*(page_of(replayer, "pets", id_) for id_ in ids))
     assert [len(page.frames) for page in pages] == list(reversed(range(40)))
-    assert stream.most == CONCURRENT_READS
+    assert stream.most == CONCURRENT_READS == 4
 
 
-async def test_pages_of_large_events_have_fewer(client: Any, publisher: Publisher) -> None:
-    large = [("large", "t", "", "x" * (PAGE_BYTES // 4)) for _ in range(20)]
+async def test_pages_end_with_the_event_that_reaches_their_bytes(
+    client: Any, publisher: Publisher
+) -> None:
+    large = [("large", "t", "", "x" * 20_000) for _ in range(20)]
     ids = await publisher.publish_many(large)
-    replayer = Replayer({"large": RedisStream(client, "large")}, max_event_bytes=PAGE_BYTES)
-    first = await page_of(replayer, "large", ids[0])
-    second = await page_of(replayer, "large", ids[1])
-    assert (len(first.frames), len(second.frames)) == (19, 3)
-    assert (second.end, second.proven) == (ids[4], True)
+    stream = Watched(client, "large")
+    replayer = Replayer({"large": stream}, max_event_bytes=1 << 20, page_bytes=65_536)
+    for _ in range(2):  # the first read brings more than fits, as the size is not known yet
+        page = await page_of(replayer, "large", ids[0])
+        assert [frame.id for frame in page.frames] == ids[1:5]
+        assert (page.end, page.proven) == (ids[4], True)
+    assert stream.rows <= 21 + 6  # the second one does not
+
+
+async def test_short_questions_do_not_wait_for_pages(stream: Watched, ids: list[EventId]) -> None:
+    replayer = Replayer({"pets": stream}, max_event_bytes=1000, page_bytes=1 << 20)
+    stream.held = asyncio.Event()
+    pages = [asyncio.create_task(page_of(replayer, "pets", id_)) for id_ in ids]
+    await until(lambda: stream.running == CONCURRENT_READS)
+    async with asyncio.timeout(PATIENCE_S):
+        assert await replayer.ask("pets", AtOrBefore(ids[7])) == ids[7]
+    stream.held.set()
+    await asyncio.gather(*pages)
+
+
+async def test_a_client_waits_for_one_page_of_another_address_at_most(
+    stream: Watched, ids: list[EventId]
+) -> None:
+    replayer = Replayer({"pets": stream}, max_event_bytes=1000, page_bytes=1 << 20)
+    stream.held = asyncio.Event()
+    many = [
+        asyncio.create_task(replayer.ask("pets", PageAfter(id_), Reader("10.0.0.1")))
+        for id_ in ids[1:]
+    ]
+    await until(lambda: stream.running == CONCURRENT_READS)
+    # It asks last, and the question that it asks waits at the end of the other address's line.
+    for position in (ids[0], ids[-1]):
+        before = sum(task.done() for task in many)
+        one = asyncio.create_task(replayer.ask("pets", PageAfter(position), Reader("10.0.0.2")))
+        await asyncio.sleep(0)
+        stream.held.set()
+        await one
+        assert sum(task.done() for task in many) <= before + 2 * CONCURRENT_READS, position
+        stream.held.clear()
+    stream.held.set()
+    await asyncio.gather(*many)
+
+
+async def test_a_page_is_charged_to_each_client_that_shares_it(
+    stream: Watched, ids: list[EventId]
+) -> None:
+    replayer = Replayer({"pets": stream}, max_event_bytes=1000, page_bytes=1 << 20)
+    readers = [Reader(), Reader()]
+    await asyncio.gather(*(replayer.ask("pets", PageAfter(ids[0]), of) for of in readers))
+    assert replayer.reads == 1
+    assert readers[0].spent_s == readers[1].spent_s > 0

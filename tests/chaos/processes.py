@@ -20,10 +20,11 @@ from prometheus_client.samples import Sample
 
 from broadcaster.backend.embedded import free_port
 from broadcaster.backend.lifeline import bound_to_us
-from tests.wait import until
+from tests.wait import PATIENCE_S, until
 
 _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG, prctl(2)
 _START_TIMEOUT_S = 30.0
+_READY_TIMEOUT_S = 5.0
 _STOP_TIMEOUT_S = 30.0
 _LINE_LIMIT = 1 << 24
 _LOAD_ENDED = "the load generator has ended"
@@ -54,7 +55,9 @@ class Node:
         self.settings = settings
         self.status: int | None = None
         self._process: Process | None = None
-        self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=5.0)
+        # It is asked for figures while the machine is busy. How fast it answers is no finding here.
+        url = f"http://127.0.0.1:{self.port}"
+        self.client = httpx.AsyncClient(base_url=url, timeout=PATIENCE_S)
 
     @property
     def target(self) -> tuple[str, int]:
@@ -118,7 +121,8 @@ class Node:
     async def is_ready(self) -> bool:
         """Return True if `/readyz` says so."""
         with suppress(httpx.TransportError):
-            return (await self.get("/readyz")).status_code == 200
+            answer = await self.client.get("/readyz", timeout=_READY_TIMEOUT_S)
+            return answer.status_code == 200
         return False
 
     def signal(self, number: int) -> None:

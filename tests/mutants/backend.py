@@ -6,6 +6,7 @@ from tests.mutants import Mutant
 
 _TAILER = "broadcaster/backend/tailer.py"
 _REPLAYER = "broadcaster/backend/replayer.py"
+_REPLAYER_TESTS = "tests/backend/test_replayer.py::"
 _SHARING = "broadcaster/backend/sharing.py"
 _NODES = "tests/e2e/test_nodes.py::"
 _CLUSTER = "tests/backend/driver/test_cluster.py::"
@@ -217,11 +218,67 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     # The replayer proves each page
     Mutant(
-        "replayer: a page of large events has as many events",
-        "broadcaster/backend/replayer.py",
-        "self._counts[stream] = max(1, min(PAGE_COUNT, fitting))",
+        "replayer: a read of large events brings as many",
+        _REPLAYER,
+        "self._counts[stream] = max(1, min(PAGE_COUNT, count))",
         "pass",
-        ("tests/backend/test_replayer.py::test_pages_of_large_events_have_fewer",),
+        (_REPLAYER_TESTS + "test_pages_end_with_the_event_that_reaches_their_bytes",),
+    ),
+    Mutant(
+        "replayer: a page has all that was read, whatever its size",
+        _REPLAYER,
+        "return list(fitting(frames, self._page_bytes))",
+        "return frames",
+        (_REPLAYER_TESTS + "test_pages_end_with_the_event_that_reaches_their_bytes",),
+    ),
+    Mutant(
+        "replayer: short questions wait for pages",
+        _REPLAYER,
+        "self._short, self._pages = Lane(CONCURRENT_READS), Lane(CONCURRENT_READS)",
+        "self._short = self._pages = Lane(CONCURRENT_READS)",
+        (_REPLAYER_TESTS + "test_short_questions_do_not_wait_for_pages",),
+    ),
+    Mutant(
+        "replayer: a shared read has the turn of its first client alone",
+        _REPLAYER,
+        "if key in self._waiting:",
+        "if False:",
+        (_REPLAYER_TESTS + "test_a_client_waits_for_one_page_of_another_address_at_most",),
+    ),
+    Mutant(
+        "turns: the address with most reads has most turns",
+        "broadcaster/core/turns.py",
+        "self._lines.setdefault(reader.address, [])",
+        'self._lines.setdefault("", [])',
+        ("tests/core/test_turns.py",),
+    ),
+    Mutant(
+        "turns: what a client has read counts for nothing",
+        "broadcaster/core/turns.py",
+        "heappush(line, (reader.spent_s, self._added, read))",
+        "heappush(line, (0.0, self._added, read))",
+        ("tests/core/test_turns.py",),
+    ),
+    Mutant(
+        "lane: a turn that comes to a cancelled read is lost",
+        "broadcaster/backend/lane.py",
+        "if turn.done() and not turn.cancelled():",
+        "if False:",
+        ("tests/backend/test_lane.py",),
+    ),
+    Mutant(
+        "lane: pages take all of the event loop's time",
+        "broadcaster/backend/lane.py",
+        "if rest_s > 0 and self._turns:",
+        "if False:",
+        ("tests/backend/test_lane.py",),
+    ),
+    Mutant(
+        "questions: a client whose pages are left out does not rest",
+        "broadcaster/node/questions.py",
+        "await self._rest(reader.rest_s)",
+        "pass",
+        ("tests/node/test_questions.py",),
     ),
     Mutant(
         "replayer: every page counts as proven",
@@ -255,9 +312,9 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "replayer: the number of concurrent reads is not bounded",
         _REPLAYER,
-        "            async with self._places:\n",
-        "            if True:\n",
-        ("tests/backend/test_replayer.py",),
+        "CONCURRENT_READS = 4\n",
+        "CONCURRENT_READS = 4_000\n",
+        (_REPLAYER_TESTS + "test_a_few_reads_run_at_a_time",),
     ),
     # Entries that can't be sent
     Mutant(

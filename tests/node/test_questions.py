@@ -7,11 +7,12 @@ import asyncio
 import pytest
 
 from broadcaster.core.channel import Channel
-from broadcaster.core.log import Answer, Exists, Question
+from broadcaster.core.log import Answer, Exists, PageAfter, Question
 from broadcaster.core.opening import Opening, Serve, Wanted
 from broadcaster.core.resume import Resume
 from broadcaster.core.steps import Ask, For, Greeting, Wait
 from broadcaster.core.subscription import Subscription
+from broadcaster.core.turns import Reader
 from broadcaster.core.wire import Shed
 from broadcaster.errors import BackendUnavailableError
 from broadcaster.node.questions import Questions
@@ -29,7 +30,7 @@ class Log:
         self.asked: list[tuple[str, Question]] = []
         self.pauses = 0
 
-    async def ask(self, stream: str, question: Question) -> Answer:
+    async def ask(self, stream: str, question: Question, _: Reader | None = None) -> Answer:
         self.asked.append((stream, question))
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
@@ -83,3 +84,23 @@ async def test_windows_are_waited_for_once(loads: bool) -> None:
     opening = Opening(context(), lambda _: reason, Wanted((CHANNEL,), Subscription(("a",))), 0)
     found = await Log().questions().open(opening, opening.step(), load)
     assert isinstance(found, Serve) if loads else found is Shed.LOADING
+
+
+async def test_a_client_whose_last_page_was_left_out_rests_before_the_next_one() -> None:
+    rests: list[float] = []
+
+    async def rest(seconds: float) -> None:
+        rests.append(seconds)
+
+    reader = Reader()
+    resume, ask = behind()
+    page, short = ask._replace(question=PageAfter(at(1))), ask
+    log = Log(*[BackendUnavailableError("away")] * 4)
+    questions = Questions(log.ask, pause=log.pause, rest=rest)
+    await questions.answer(resume, page, lambda: None, reader)  # it has had no page yet
+    reader.charge(0.01)
+    await questions.answer(resume, short, lambda: None, reader)
+    await questions.answer(resume, page, lambda: None, reader)
+    reader.sent(1.0)  # all of the last page was for it
+    await questions.answer(resume, page, lambda: None, reader)
+    assert rests == [0.05]

@@ -19,6 +19,7 @@ from broadcaster.core.opening import Serve
 from broadcaster.core.sse import Frame
 from broadcaster.core.subscriber import Framing, unframed
 from broadcaster.core.subscription import Subscription
+from broadcaster.core.turns import Reader
 from broadcaster.core.window import Window
 from broadcaster.core.wire import Ending
 from broadcaster.node.questions import Questions
@@ -83,7 +84,7 @@ def connect(hub: Hub, sink: FakeSink) -> Connection:
     return Connection(hub, Questions(nobody), sink, Serve(A, {"a": ZERO}), 1)
 
 
-async def nobody(stream: str, question: Question) -> Answer:
+async def nobody(stream: str, question: Question, _: Reader | None) -> Answer:
     raise AssertionError(f"{question} is answered by the window")
 
 
@@ -152,7 +153,7 @@ async def waiting_for_redis(hub: Hub, sink: FakeSink) -> tuple[Connection, async
     """A connection, and its task, which has asked Redis for what the window does not have."""
     asked: list[Question] = []
 
-    async def slow(stream: str, question: Question) -> Answer:
+    async def slow(stream: str, question: Question, _: Reader | None) -> Answer:
         asked.append(question)
         await asyncio.Event().wait()
         raise AssertionError("it waits for ever")

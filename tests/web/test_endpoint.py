@@ -15,6 +15,7 @@ import pytest
 from broadcaster import EmbeddedRedis, EventId, Publisher
 from broadcaster.core import sse
 from broadcaster.core.log import Answer, Question
+from broadcaster.core.turns import Reader
 from broadcaster.core.wire import Shed
 from broadcaster.web import endpoint as stream_module
 from broadcaster.web.sink import AsgiSink, TransportSink
@@ -343,7 +344,7 @@ async def test_a_newcomer_above_the_limit_gets_a_retry_time(redis_url: str) -> N
         first.close()
 
 
-def asks_first(hub: Running) -> Callable[[str, Question], Awaitable[Answer]]:
+def asks_first(hub: Running) -> Callable[[str, Question, Reader | None], Awaitable[Answer]]:
     """Let a client that begins at `earliest` ask the log. Return the function that asks."""
     hub.node.hub.windows["inventory"].complete = False
     return hub.node.ask
@@ -355,9 +356,9 @@ async def test_the_limit_holds_for_newcomers_that_come_together(
     async with running(redis_url, max_connections=1) as hub:
         ask, all_ask = asks_first(hub), asyncio.Barrier(3)
 
-        async def when_all_ask(stream: str, question: Question) -> Answer:
+        async def when_all_ask(stream: str, question: Question, reader: Reader) -> Answer:
             await all_ask.wait()
-            return await ask(stream, question)
+            return await ask(stream, question, reader)
 
         monkeypatch.setattr(hub.node.questions, "_ask_log", when_all_ask)
         path = "/v1/inventory/stream?from=earliest"
@@ -629,9 +630,9 @@ async def test_a_client_that_comes_while_a_drain_begins_gets_a_retry_time(
 ) -> None:
     ask = asks_first(hub)
 
-    async def drain_first(stream: str, question: Question) -> Answer:
+    async def drain_first(stream: str, question: Question, reader: Reader) -> Answer:
         await hub.node.drain()
-        return await ask(stream, question)
+        return await ask(stream, question, reader)
 
     monkeypatch.setattr(hub.node.questions, "_ask_log", drain_first)
     await assert_sent_away(hub)
@@ -663,9 +664,9 @@ async def test_a_client_that_disconnects_while_its_position_is_looked_up_is_not_
     async with running(redis_url) as hub:
         ask = asks_first(hub)
 
-        async def wait_first(stream: str, question: Question) -> Answer:
+        async def wait_first(stream: str, question: Question, reader: Reader) -> Answer:
             await gone.wait()
-            return await ask(stream, question)
+            return await ask(stream, question, reader)
 
         monkeypatch.setattr(hub.node.questions, "_ask_log", wait_first)
         _, writer = await asyncio.open_connection("127.0.0.1", hub.port)

@@ -108,3 +108,19 @@ def test_a_preflight(
     assert b"Last-Event-ID" in told[b"access-control-allow-headers"]
     assert told[b"access-control-allow-methods"] == b"GET"
     assert told[b"vary"].startswith(b"Origin")
+
+
+@pytest.mark.parametrize(
+    ("client", "network"),
+    [
+        (("192.0.2.7", 40000), "192.0.2.7"),
+        (("2001:db8:1:2:3:4:5:6", 40000), "2001:db8:1:2::/64"),
+        (("2001:db8:1:2::9", 1), "2001:db8:1:2::/64"),
+        (("::ffff:192.0.2.7", 1), "192.0.2.7"),
+        (("fe80::1%eth0", 1), "fe80::/64"),
+        (("not:an:address", 1), "not:an:address"),
+        (None, ""),
+    ],
+)
+def test_what_the_clients_of_one_network_share(client: object, network: str) -> None:
+    assert head.network({"client": client}) == network

@@ -1,0 +1,69 @@
+"""Turns among addresses, and among the clients of one address."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broadcaster.core.turns import Reader, Turns
+
+
+def taken(turns: Turns[str]) -> str:
+    found = ""
+    while turns:
+        found += turns.take()
+    return found
+
+
+def test_addresses_take_turns_however_many_reads_they_wait_for() -> None:
+    turns: Turns[str] = Turns()
+    for read in "aaaaa":
+        turns.add(Reader("a"), read)
+    for read in "bb":
+        turns.add(Reader("b"), read)
+    assert turns.take() == "a"
+    turns.add(Reader("c"), "c")
+    assert taken(turns) == "bacbaaa"
+
+
+def test_the_client_whose_pages_have_cost_least_is_next_at_its_address() -> None:
+    turns: Turns[str] = Turns()
+    old = [Reader() for _ in range(3)]
+    for reader, read in zip(old, "xyz", strict=True):
+        reader.charge(1.0)
+        turns.add(reader, read)
+    new = Reader()
+    for read in "12":
+        turns.add(new, read)
+    assert taken(turns) == "12xyz"
+
+
+def test_a_client_rests_for_what_was_left_out_of_its_page() -> None:
+    reader = Reader()
+    reader.charge(0.002)
+    assert reader.rest_s == 5 * 0.002
+    reader.sent(0.5)
+    assert reader.rest_s == 2.5 * 0.002
+    reader.sent(3.0)
+    assert (reader.rest_s, reader.spent_s) == (0.0, 0.002)
+    reader.charge(0.004)
+    assert (reader.rest_s, reader.spent_s) == (5 * 0.004, 0.006)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3)), max_size=30))
+def test_each_read_is_taken_once_and_no_address_waits_for_two_rounds(
+    added: list[tuple[str, int]],
+) -> None:
+    turns: Turns[tuple[str, int]] = Turns()
+    for number, (address, spent) in enumerate(added):
+        turns.add(Reader(address, spent_s=spent), (address, number))
+    order = []
+    while turns:
+        order.append(turns.take())
+    assert sorted(order) == sorted((address, n) for n, (address, _) in enumerate(added))
+    for address in {address for address, _ in added}:
+        places = [place for place, (of, _) in enumerate(order) if of == address]
+        others = len({of for of, _ in order})
+        assert all(b - a <= others for a, b in pairwise(places))
