@@ -123,7 +123,7 @@ class Replayer:
         proven = await self._follow(stream, rows, after)
         if rows and id_of(rows[0]) == after:
             rows = rows[1:]
-        frames, cost_s = await self._pages.work(lambda: self._frames(stream, rows))
+        frames, cost_s = self._pages.work(lambda: self._frames(stream, rows))
         return Past(frames, frames[-1].id if frames else after, proven), cost_s
 
     def _frames(self, stream: str, rows: list[Row]) -> list[Frame]:

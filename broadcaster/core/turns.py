@@ -5,7 +5,8 @@ reads run at a time and the others wait. Two rules make sure that a client with 
 not hold up a client with little:
 
 * Addresses take turns. However many connections an address has, it has one turn of a round.
-* Among the clients of one address, the one whose pages have cost least so far is next.
+* Among the clients of one address, the one whose pages have cost least so far is next. Of several
+  such, it is the newest, since a client that has just come may be a person in front of a page.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class Turns(Generic[T]):
         """Add a read. Several readers may wait for the same one: it is taken once for each."""
         self._added += 1
         line = self._lines.setdefault(reader.address, [])
-        heappush(line, (reader.spent_s, self._added, read))
+        heappush(line, (reader.spent_s, -self._added, read))
 
     def take(self) -> T:
         """Remove and return the next read. There must be one.

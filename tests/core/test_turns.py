@@ -35,9 +35,19 @@ def test_the_client_whose_pages_have_cost_least_is_next_at_its_address() -> None
         reader.charge(1.0)
         turns.add(reader, read)
     new = Reader()
-    for read in "12":
-        turns.add(new, read)
-    assert taken(turns) == "12xyz"
+    turns.add(new, "1")
+    old[1].charge(1.0)
+    turns.add(old[1], "w")
+    assert taken(turns) == "1zyxw"
+
+
+def test_of_clients_that_have_read_nothing_the_newest_is_next() -> None:
+    turns: Turns[str] = Turns()
+    for read in "xyz":
+        turns.add(Reader(), read)
+    assert turns.take() == "z"
+    turns.add(Reader(), "1")
+    assert taken(turns) == "1yx"
 
 
 def test_a_client_rests_for_what_was_left_out_of_its_page() -> None:

@@ -255,8 +255,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "turns: what a client has read counts for nothing",
         "broadcaster/core/turns.py",
-        "heappush(line, (reader.spent_s, self._added, read))",
-        "heappush(line, (0.0, self._added, read))",
+        "heappush(line, (reader.spent_s, -self._added, read))",
+        "heappush(line, (0.0, -self._added, read))",
         ("tests/core/test_turns.py",),
     ),
     Mutant(
@@ -269,7 +269,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "lane: pages take all of the event loop's time",
         "broadcaster/backend/lane.py",
-        "if rest_s > 0 and self._turns:",
+        "            if rest_s > 0:",
         "if False:",
         ("tests/backend/test_lane.py",),
     ),
