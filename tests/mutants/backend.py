@@ -269,8 +269,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "lane: pages take all of the event loop's time",
         "broadcaster/backend/lane.py",
-        "            if rest_s > 0:",
-        "if False:",
+        "            if rest_s > 0:\n",
+        "            if False:\n",
         ("tests/backend/test_lane.py",),
     ),
     Mutant(
