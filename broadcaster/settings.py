@@ -117,6 +117,9 @@ class Settings(BaseSettings):
     cors_origins: tuple[str, ...] = Field(
         (), description="origins whose pages may read event streams; '*' for all"
     )
+    cors_headers: tuple[str, ...] = Field(
+        (), description="further headers that those pages may send; '*' for all"
+    )
     cors_credentials: bool = Field(False, description="allow those pages to send cookies")
     metrics_port: int = Field(
         0,

@@ -6,7 +6,6 @@ stream and its server while the client is connected, and the stream could not us
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 from ipaddress import IPv6Address, IPv6Network
 from typing import Any
@@ -18,14 +17,14 @@ from broadcaster.settings import Settings
 Headers = list[tuple[bytes, bytes]]
 
 _DAY_S = 86_400
-_ALLOWED_METHODS = b"GET"
+_ASKED = b"access-control-request-headers"
+_ALLOWED_METHODS = (b"GET", b"HEAD")
 # The safelisted ones need no permission, but a browser may ask for them too.
 # https://fetch.spec.whatwg.org/#cors-safelisted-request-header
 _ALLOWED_HEADERS = (
-    "Accept", "Accept-Language", "Cache-Control", "Content-Language", "Content-Type",
-    "Last-Event-ID",
+    "Accept", "Accept-Language", "Authorization", "Cache-Control", "Content-Language",
+    "Content-Type", "Last-Event-ID", "Pragma", "X-Requested-With",
 )  # fmt: skip
-_ALLOWED = frozenset(name.lower() for name in _ALLOWED_HEADERS)
 
 
 def header(scope: Any, name: bytes) -> bytes | None:
@@ -120,25 +119,43 @@ def is_preflight(settings: Settings, scope: Any) -> bool:
     )
 
 
-def preflight(settings: Settings, scope: Any) -> tuple[Headers, Sequence[str]]:
+def preflight(settings: Settings, scope: Any) -> tuple[Headers, list[str]]:
     """Answer a preflight.
 
     Returns:
-        The headers of the answer, and what is not allowed: `origin`, `method`, `headers`.
+        The headers of the answer, and what is refused, in words. A browser refuses the same by
+        itself, by comparing these headers with what it asked.
     """
-    allowed = _allowed_origin(settings, header(scope, b"origin"))
-    asked = (header(scope, b"access-control-request-headers") or b"").decode("latin-1").lower()
-    refused = []
-    if not allowed:
-        refused.append("origin")
-    if header(scope, b"access-control-request-method") != _ALLOWED_METHODS:
-        refused.append("method")
-    if asked and not {name.strip() for name in asked.split(",")} <= _ALLOWED:
-        refused.append("headers")
-    return [
-        *allowed,
-        (b"access-control-allow-methods", _ALLOWED_METHODS),
-        (b"access-control-allow-headers", ", ".join(_ALLOWED_HEADERS).encode()),
+    origin = _allowed_origin(settings, header(scope, b"origin"))
+    asked = _asked_headers(scope)
+    allowed = [*_ALLOWED_HEADERS, *settings.cors_headers]
+    if "*" in allowed:  # by name, because a `*` never means `Authorization`
+        allowed = [*_ALLOWED_HEADERS, *asked]
+    known = {name.lower() for name in allowed}
+    refused = [] if origin else ["this origin"]
+    method = header(scope, b"access-control-request-method") or b""
+    if method not in _ALLOWED_METHODS:
+        refused.append(f"the method {method.decode('latin-1')[:32]!r}")
+    refused += [f"the header {name[:64]!r}" for name in asked if name not in known]
+    answer = [
+        *origin,
+        (b"access-control-allow-methods", b", ".join(_ALLOWED_METHODS)),
+        (b"access-control-allow-headers", ", ".join(dict.fromkeys(allowed)).encode("latin-1")),
         (b"access-control-max-age", b"%d" % _DAY_S),
         (b"vary", b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers"),
-    ], refused
+    ]
+    if header(scope, b"access-control-request-private-network") == b"true" and _is_named(origin):
+        # A page of the internet asks for a hub in a private network.
+        answer.append((b"access-control-allow-private-network", b"true"))
+    return answer, refused
+
+
+def _asked_headers(scope: Any) -> list[str]:
+    """Return the names of headers that a preflight asks for, in lower case."""
+    lines = [value for name, value in scope["headers"] if name == _ASKED]
+    names = b",".join(lines).decode("latin-1").lower().split(",")
+    return [name.strip() for name in names if name.strip()]
+
+
+def _is_named(allowed: Headers) -> bool:
+    return any(value != b"*" for _, value in allowed)

@@ -174,9 +174,12 @@ def _with_headers(headers: Iterable[tuple[bytes, bytes]], send: Send) -> Send:
 
 
 def _preflight(settings: Settings, scope: Scope) -> Response:
+    response: Response
     headers, refused = head.preflight(settings, scope)
-    text = f"Disallowed CORS {', '.join(refused)}" if refused else "OK"
-    response = PlainTextResponse(text, 400 if refused else 200)
+    if refused:
+        response = problem(400, f"cors_origins and cors_headers do not allow {', '.join(refused)}")
+    else:
+        response = PlainTextResponse("OK")
     response.raw_headers += headers
     return response
 

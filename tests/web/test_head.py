@@ -86,9 +86,16 @@ def test_pages_of_allowed_origins_may_read(
     ("origin", "method", "headers", "refused"),
     [
         (SHOP, b"GET", None, []),
+        (SHOP, b"HEAD", b"", []),
         (SHOP, b"GET", b"last-event-id, Cache-Control,accept", []),
-        (EVIL, b"GET", None, ["origin"]),
-        (SHOP, b"DELETE", b"x-mine", ["method", "headers"]),
+        (SHOP, b"GET", b"authorization", []),
+        (SHOP, b"GET", b"  AUTHORIZATION ,, last-event-ID,\tcache-control,", []),
+        (SHOP, b"GET", b"authorization,x-requested-with,pragma,content-type", []),
+        (SHOP, b"GET", b"X-Tenant", []),
+        (EVIL, b"GET", None, ["this origin"]),
+        (SHOP, b"DELETE", b"x-mine", ["the method 'DELETE'", "the header 'x-mine'"]),
+        (SHOP, b"GET", b"authorization-x, x-tenant", ["the header 'authorization-x'"]),
+        (SHOP, b"get", None, ["the method 'get'"]),
     ],
 )
 def test_a_preflight(
@@ -98,15 +105,19 @@ def test_a_preflight(
     if headers is not None:
         sent.append((b"access-control-request-headers", headers))
     asked = {"method": "OPTIONS", "headers": sent}
-    assert head.is_preflight(settings(SHOP), asked)
+    configured = settings(SHOP, cors_headers=("X-Tenant",))
+    assert head.is_preflight(configured, asked)
     assert not head.is_preflight(settings(), asked)
-    assert not head.is_preflight(settings(SHOP), {"method": "GET", "headers": sent})
-    answer, found = head.preflight(settings(SHOP), asked)
+    assert not head.is_preflight(configured, {"method": "GET", "headers": sent})
+    answer, found = head.preflight(configured, asked)
     assert found == refused
     told = dict(answer)
     assert told.get(b"access-control-allow-origin") == (SHOP if origin == SHOP else None)
-    assert b"Last-Event-ID" in told[b"access-control-allow-headers"]
-    assert told[b"access-control-allow-methods"] == b"GET"
+    assert {b"Last-Event-ID", b"Authorization", b"X-Tenant"} <= set(
+        told[b"access-control-allow-headers"].split(b", ")
+    )
+    assert told[b"access-control-allow-methods"] == b"GET, HEAD"
+    assert told[b"access-control-max-age"] == b"86400"
     assert told[b"vary"].startswith(b"Origin")
 
 
@@ -124,3 +135,31 @@ def test_a_preflight(
 )
 def test_what_the_clients_of_one_network_share(client: object, network: str) -> None:
     assert head.network({"client": client}) == network
+
+
+def test_a_preflight_where_all_headers_are_allowed_names_them() -> None:
+    """A `*` would not cover `Authorization`, and nothing where cookies are sent."""
+    sent = [
+        (b"origin", SHOP),
+        (b"access-control-request-method", b"GET"),
+        (b"access-control-request-headers", b"x-a,authorization"),
+        (b"access-control-request-headers", b"x-b"),
+    ]
+    answer, refused = head.preflight(settings(SHOP, cors_headers=("*",)), {"headers": sent})
+    allowed = dict(answer)[b"access-control-allow-headers"].lower().split(b", ")
+    assert not refused
+    assert {b"x-a", b"x-b", b"authorization"} <= set(allowed)
+    assert b"*" not in allowed
+
+
+@pytest.mark.parametrize(("origins", "allowed"), [((SHOP,), True), ((b"*",), False)])
+def test_a_named_origin_may_ask_a_private_network(
+    origins: tuple[bytes, ...], allowed: bool
+) -> None:
+    sent = [
+        (b"origin", SHOP),
+        (b"access-control-request-method", b"GET"),
+        (b"access-control-request-private-network", b"true"),
+    ]
+    answer, _ = head.preflight(settings(*origins), {"headers": sent})
+    assert ((b"access-control-allow-private-network", b"true") in answer) == allowed
