@@ -175,7 +175,7 @@ def _start_up(redis_url: str, empty: int, events: int, frame_bytes: int) -> Row:
 def _is_ready(port: int) -> bool:
     try:
         with socket.create_connection(("127.0.0.1", port)) as sock:
-            sock.sendall(b"GET /readyz HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")
+            sock.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             return b" 200 " in sock.recv(100)
     except OSError:
         return False

@@ -55,7 +55,7 @@ class Load:
         Returns:
             Seconds until the last one was there.
         """
-        head = "HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n"
+        head = "HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n"
         head += f"Last-Event-ID: {cursor}\r\n\r\n" if cursor else "\r\n"
         self.clients, share = clients, -(-clients // len(self._processes))
         for number, process in enumerate(self._processes):

@@ -218,7 +218,9 @@ class OverHttp(Server):
 
     def post(self, bodies: Sequence[bytes], headers: str = "") -> None:
         """Send requests, and read all their answers."""
-        head = f"POST {self.target} HTTP/1.1\r\nHost: bench\r\n{headers}Content-Length: %d\r\n\r\n"
+        head = (
+            f"POST {self.target} HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Length: %d\r\n\r\n"
+        )
         self._sock.sendall(b"".join(head.encode() % len(body) + body for body in bodies))
         for _ in bodies:
             length = 0

@@ -141,7 +141,7 @@ async def _node(redis_url: str) -> AsyncIterator[int]:
 
 async def _connect(port: int, last_id: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    head = f"GET {_PATH} HTTP/1.1\r\nHost: x\r\nLast-Event-ID: {last_id}\r\n\r\n"
+    head = f"GET {_PATH} HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: {last_id}\r\n\r\n"
     writer.write(head.encode())
     await _read_until(reader, b"stream.live")
     return reader, writer

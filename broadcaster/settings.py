@@ -114,6 +114,11 @@ class Settings(BaseSettings):
     ready_lag_s: Positive = Field(
         5.0, description="seconds that a tailer may be behind before the node is not ready"
     )
+    allowed_hosts: tuple[str, ...] = Field(
+        (),
+        description="host names that requests may be sent to; '*' for all, which is the default "
+        "unless `host` is a loopback address: then names of this machine",
+    )
     cors_origins: tuple[str, ...] = Field(
         (), description="origins whose pages may read event streams; '*' for all"
     )

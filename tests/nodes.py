@@ -102,7 +102,9 @@ class Raw:
     @classmethod
     async def get(cls, port: int, path: str, headers: str = "", version: str = "1.1") -> Raw:
         raw = cls(*await asyncio.open_connection("127.0.0.1", port))
-        request = f"GET {path} HTTP/{version}\r\nHost: x\r\nConnection: close\r\n{headers}\r\n"
+        request = (
+            f"GET {path} HTTP/{version}\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n"
+        )
         raw.writer.write(request.encode("latin-1"))
         raw.head = await raw.reader.readuntil(b"\r\n\r\n")
         return raw

@@ -34,6 +34,7 @@ from broadcaster.commands.logs import printable
 from broadcaster.core.catalogue import PET_STORE
 from broadcaster.node.node import Node
 from broadcaster.settings import Settings, load_settings
+from broadcaster.web.hosts import with_default_hosts
 from broadcaster.web.uvicorn.server import make_server
 
 logger = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ def run(host: str | None, port: int | None) -> int:
                 metrics_port=0,  # the demo has one socket
                 channels=PET_STORE,
             )
-            return _Demo(settings, sock).run()
+            return _Demo(with_default_hosts(settings), sock).run()
     except KeyboardInterrupt:
         return 0
 

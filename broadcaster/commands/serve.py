@@ -15,6 +15,7 @@ from broadcaster.commands.supervisor import Child, supervise
 from broadcaster.node.node import Node
 from broadcaster.node.peers import Peers
 from broadcaster.settings import Settings
+from broadcaster.web.hosts import with_default_hosts
 from broadcaster.web.uvicorn.server import ByPort, Server, make_server
 
 
@@ -58,6 +59,7 @@ def node_server(settings: Settings, peers: Peers | None = None) -> Server:
     Raises:
         ConfigurationError: the settings can't work.
     """
+    settings = with_default_hosts(settings)
     node = Node(settings, peers=peers)
     connect(settings.redis_url)  # sends nothing, but raises if the url is not valid
     level = "debug" if settings.log_level == "debug" else "warning"

@@ -23,10 +23,14 @@ from broadcaster.settings import Settings
 from broadcaster.web import endpoint, head
 from broadcaster.web.access import PolicyFailedError, failed
 from broadcaster.web.answers import Answers, RoutedNode
+from broadcaster.web.hosts import LOOPBACK, Hosts
 from broadcaster.web.problem import problem
 
 CLIENTS, OPERATORS = "clients", "operators"
 _BOTH = frozenset((CLIENTS, OPERATORS))
+
+# A balancer or a kubelet asks these by the address of the node. They have no secrets.
+_PROBES = ("/healthz", "/readyz")
 
 Answer: TypeAlias = Callable[[Answers, Request], Awaitable[Response]]
 
@@ -134,6 +138,7 @@ class ClientsApplication(Starlette):
         )
         self.operators = operators(node)
         self._settings = node.settings
+        self._hosts = Hosts(node.settings.allowed_hosts)
         streams = endpoint.endpoints(node, node.channels.values())
         self._paths = Paths(streams)
         self._exact = {path: stream for path, stream in streams.items() if KEY_IN_PATH not in path}
@@ -144,6 +149,8 @@ class ClientsApplication(Starlette):
         """Answer a request."""
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
+        elif (refused := self._hosts.refusal(scope)) and scope["path"] not in _PROBES:
+            await problem(*refused)(scope, receive, send)
         elif scope["method"] == "OPTIONS" and head.is_preflight(self._settings, scope):
             await _preflight(self._settings, scope)(scope, receive, send)
         elif found := self._find(scope):
@@ -184,13 +191,30 @@ def _preflight(settings: Settings, scope: Scope) -> Response:
     return response
 
 
+class _OperatorsApplication(Starlette):
+    """Operators' application."""
+
+    hosts: Hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        refused = self.hosts.refusal(scope) if scope["type"] == "http" else None
+        if refused:
+            await problem(*refused)(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
 def operators(node: RoutedNode) -> Starlette:
     """Make the operators' application, with all details. It must not be public."""
-    app = Starlette(
+    app = _OperatorsApplication(
         routes=list(_routes(Answers(node, details=True), {OPERATORS})),
         exception_handlers={404: _not_of_operators, 405: _not_allowed},
     )
     app.router.redirect_slashes = False
+    # Prometheus asks by address. Only a page of another site would ask this machine by a name.
+    allowed = node.settings.allowed_hosts
+    app.hosts = Hosts(allowed if allowed == LOOPBACK else ())
     return app
 
 

@@ -145,7 +145,7 @@ class Client(asyncio.Protocol):
         self.received = 0
         resume = f"Last-Event-ID: {self.last_id}\r\n" if self.last_id else ""
         made.write(
-            f"GET {self._path} HTTP/1.1\r\nHost: chaos\r\nAccept: text/event-stream\r\n"
+            f"GET {self._path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n"
             f"{resume}\r\n".encode()
         )
         self.live_on()

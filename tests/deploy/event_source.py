@@ -54,7 +54,8 @@ class EventSource:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
         try:
             resume = f"Last-Event-ID: {self.last_id}\r\n" if self.last_id else ""
-            head = f"GET {self.path} HTTP/1.1\r\nHost: hub\r\nAccept: text/event-stream\r\n{resume}"
+            host = "Host: localhost\r\nAccept: text/event-stream"
+            head = f"GET {self.path} HTTP/1.1\r\n{host}\r\n{resume}"
             writer.write(f"{head}\r\n".encode())
             answer = (await reader.readuntil(b"\r\n\r\n")).lower()
             self.statuses.append(int(answer.split()[1]))

@@ -95,7 +95,7 @@ async def test_a_quiet_stream_is_not_dropped(balance: Balance, publisher: Publis
 
 async def test_it_adds_less_than_20_ms(balancer: Balancer, publisher: Publisher) -> None:
     direct = Raw(*await asyncio.open_connection(ADDRESSES[0], balancer.node_port))
-    direct.writer.write(f"GET {INVENTORY} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    direct.writer.write(f"GET {INVENTORY} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     direct.head = await direct.reader.readuntil(b"\r\n\r\n")
     through = await Raw.get(balancer.port, INVENTORY)
     await asyncio.gather(direct.until(LIVE), through.until(LIVE))
@@ -167,7 +167,7 @@ async def test_operators_routes_are_not_public(balancer: Balancer, path: str) ->
 async def test_a_client_that_sends_its_head_slowly_is_cut(balancer: Balancer) -> None:
     began_s = time.monotonic()
     reader, writer = await asyncio.open_connection("127.0.0.1", balancer.port)
-    writer.write(f"GET {INVENTORY} HTTP/1.1\r\nHost: x\r\nX-Slow: ".encode())
+    writer.write(f"GET {INVENTORY} HTTP/1.1\r\nHost: localhost\r\nX-Slow: ".encode())
 
     async def dribble() -> bool:
         writer.write(b"x")

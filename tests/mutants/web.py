@@ -14,6 +14,7 @@ _CONNECTION = "broadcaster/web/connection.py"
 _PROBLEM = "broadcaster/web/problem.py"
 _STREAM = "tests/web/test_endpoint.py::"
 _CONNECTED = "tests/web/test_connection.py::"
+_HOSTS = "tests/web/test_hosts.py::"
 _BOUNDED = "broadcaster/web/uvicorn/bounded.py"
 _BOUNDS = "tests/web/uvicorn/test_bounded.py::"
 _LOBBY = "broadcaster/web/uvicorn/lobby.py"
@@ -215,6 +216,35 @@ MUTANTS: tuple[Mutant, ...] = (
         "except Exception as error:  # at import",
         "except ZeroDivisionError as error:  # at import",
         (_CHANGED + "[the class of cycles is renamed]",),
+    ),
+    # Host names
+    Mutant(
+        "hosts: a page may read a hub under its own name",
+        "broadcaster/web/hosts.py",
+        "        if self._is_ours(name):",
+        "        if True:",
+        (_HOSTS + "test_a_node_that_only_this_machine_reaches_answers_no_other_site",),
+    ),
+    Mutant(
+        "serve: a node that only this machine reaches answers to any name",
+        "broadcaster/commands/serve.py",
+        "    settings = with_default_hosts(settings)",
+        "    pass",
+        (_HOSTS + "test_a_node_that_only_this_machine_reaches_answers_no_other_site",),
+    ),
+    Mutant(
+        "bounded: the host of an absolute target is ignored",
+        _BOUNDED,
+        "        self._take_host_of_target()\n",
+        "",
+        (_HOSTS + "test_a_node_that_only_this_machine_reaches_answers_no_other_site",),
+    ),
+    Mutant(
+        "head: a page may not send a token",
+        "broadcaster/web/head.py",
+        '"Authorization", ',
+        "",
+        ("tests/web/test_head.py::test_a_preflight",),
     ),
     # Bounds on requests
     Mutant(

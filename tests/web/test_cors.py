@@ -87,7 +87,7 @@ async def test_a_client_costs_the_same_with_configured_origins(redis_url: str) -
 def opened(url: str, clients: int, stack: contextlib.ExitStack) -> None:
     """Open streams, and wait until each is live."""
     address = ("127.0.0.1", int(url.rsplit(":", 1)[1]))
-    request = f"GET {INVENTORY} HTTP/1.1\r\nHost: x\r\nOrigin: {ORIGIN}\r\n\r\n".encode()
+    request = f"GET {INVENTORY} HTTP/1.1\r\nHost: localhost\r\nOrigin: {ORIGIN}\r\n\r\n".encode()
     for _ in range(clients):
         client = stack.enter_context(socket.create_connection(address, 20.0))
         client.sendall(request)

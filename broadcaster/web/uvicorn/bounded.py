@@ -151,6 +151,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """A request's head is complete. It is answered, or waits behind others."""
         if len(self.answering) > MAX_PIPELINED:
             raise _RefusedError(Refusal.BEHIND)
+        self._take_host_of_target()
         super().on_headers_complete()
         self._phase = _Phase.BODY
         self._lobby.serve(self)
@@ -159,6 +160,17 @@ class BoundedProtocol(HttpToolsProtocol):
             self._fed = 0
         else:  # uvicorn has stopped reading, and would not notice that a client has left
             self.flow.resume_reading()
+
+    def _take_host_of_target(self) -> None:
+        """Put the host of a target like `http://a/b` in the place of the header's.
+
+        "the origin server MUST ignore the received Host header field (if any) and instead use the
+        host information of the request-target"
+        https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2
+        """
+        if not self.url.startswith(b"/") and (host := httptools.parse_url(self.url).host):
+            others = [pair for pair in self.headers if pair[0] != b"host"]
+            self.headers[:] = [(b"host", host), *others]
 
     def on_message_complete(self) -> None:
         """A request is complete."""

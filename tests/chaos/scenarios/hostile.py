@@ -116,7 +116,12 @@ async def _request(stage: Stage, places: asyncio.Semaphore) -> int:
         for odd in (b"?" + _odd(stage, token), _odd(stage, token))
     )
     name = stage.random.choice((b"Last-Event-ID", b"Authorization", b"Cookie", _odd(stage, token)))
-    request = b"GET %b%b HTTP/1.1\r\nHost: x\r\n%b: %b\r\n\r\n" % (path, query, name, header)
+    request = b"GET %b%b HTTP/1.1\r\nHost: localhost\r\n%b: %b\r\n\r\n" % (
+        path,
+        query,
+        name,
+        header,
+    )
     async with places:
         try:
             reader, writer = await asyncio.open_connection(*stage.nodes[0].target)

@@ -209,7 +209,7 @@ async def _abort(
     async with places:
         with suppress(OSError):
             _, writer = await asyncio.open_connection(*target)
-            request = f"GET {paths[number % 3]} HTTP/1.1\r\nHost: chaos\r\n\r\n".encode()
+            request = f"GET {paths[number % 3]} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
             writer.write(request[: stage.random.choice((10, len(request), len(request)))])
             await asyncio.sleep(stage.random.uniform(0.0, 0.03))
             writer.transport.abort()
