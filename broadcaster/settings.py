@@ -108,6 +108,13 @@ class Settings(BaseSettings):
     keep_alive_s: Positive = Field(
         75.0, description="seconds without a request after which an idle connection is closed"
     )
+    max_requests: Count = Field(
+        5_000,
+        description="requests of a channel made on demand, above which newcomers come back later",
+    )
+    request_ttl_s: Positive = Field(
+        600.0, description="seconds after which no worker begins to answer a request"
+    )
     drain_s: Positive = Field(
         10.0, description="seconds over which open event streams are ended at exit"
     )

@@ -33,12 +33,13 @@ from broadcaster.core.entry import Row
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.filter import KeysAndTypes
 from broadcaster.core.log import Change
-from broadcaster.core.opening import Opening, Serve, Wanted
+from broadcaster.core.opening import Opening, Serve
 from broadcaster.core.resume import Resume
 from broadcaster.core.steps import Ask
 from broadcaster.core.subscriber import State, Subscriber, unframed
 from broadcaster.core.subscription import Subscription, restore
 from broadcaster.core.turns import Reader
+from broadcaster.core.wanted import Wanted
 from broadcaster.node.node import Node
 from broadcaster.node.questions import Questions
 from broadcaster.settings import Settings

@@ -6,7 +6,7 @@ past half is `ask`: it answers a question about a stream. `backend.memory` has a
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from broadcaster.backend.clock import redis_time_ms
@@ -17,8 +17,9 @@ from broadcaster.backend.replayer import Replayer
 from broadcaster.backend.stream import RedisStream
 from broadcaster.backend.tailer import Tailer
 from broadcaster.core.event import EventId
-from broadcaster.core.log import Answer, Change, Question
+from broadcaster.core.log import Answer, Change, Known, Question
 from broadcaster.core.page import PAGE_BYTES
+from broadcaster.core.run import Standing
 from broadcaster.core.turns import Reader
 from broadcaster.core.window import Window
 
@@ -110,7 +111,7 @@ class Log(Protocol):
 class Requests(Protocol):
     """Takes the requests of channels made on demand. Unlike a log, it writes."""
 
-    async def request(self, requests: str, key: str) -> EventId:
+    async def request(self, requests: str, key: str) -> EventId | None:
         """Add a request.
 
         Args:
@@ -118,11 +119,35 @@ class Requests(Protocol):
             key: the key that the workers are to answer, such as a user id.
 
         Returns:
-            The id of the request, which names the run.
+            The id of the request, which names the run. None means that too many requests wait: the
+            client is asked to come back later.
 
         Raises:
             BackendUnavailableError: the request can't be added for now, or may have been added.
             ConfigurationError: the request is refused for good.
+        """
+
+    async def known(self, run: Known) -> bool:
+        """Return True if the request of a run is there, or the run has begun.
+
+        If it is False, a client that comes back for the run gets a new one.
+
+        Raises:
+            BackendUnavailableError, ConfigurationError: as for `request`.
+        """
+
+    async def review(
+        self, requests: str, runs: Sequence[EventId], *, strike: bool
+    ) -> list[Standing]:
+        """Return what became of some requests, in their order.
+
+        Args:
+            requests: the name of the stream of requests.
+            runs: the ids of the requests.
+            strike: their clients are gone, so remove those that no worker has taken.
+
+        Raises:
+            BackendUnavailableError, ConfigurationError: as for `request`.
         """
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -22,12 +22,14 @@ from broadcaster.core.log import (
     Change,
     Entry,
     Exists,
+    Known,
     PageAfter,
     Past,
     Question,
     Restart,
     Rewind,
 )
+from broadcaster.core.run import Standing, key_of
 from broadcaster.core.sse import Frame
 from broadcaster.core.turns import Reader
 from broadcaster.core.window import Window
@@ -154,6 +156,28 @@ class MemoryLog:
         """Add a request to the stream of that name, and return its id."""
         return self.add(requests, type="request", key=key)
 
+    async def known(self, run: Known) -> bool:
+        """Return True if the request of a run is there, or the log has an event of the run."""
+        request = self._streams[run.requests].find(run.run)
+        events = self._streams[run.stream].frames
+        asked = request is not None and request.key == run.key
+        return asked or any(frame.key == key_of(run.key, run.run) for frame in events)
+
+    async def review(
+        self, requests: str, runs: Sequence[EventId], *, strike: bool
+    ) -> list[Standing]:
+        """Return what became of some requests. It does not know which of them are taken."""
+        of = self._streams[requests]
+        found = []
+        for run in runs:
+            request = of.find(run)
+            if request is not None and strike:
+                of.frames.remove(request)
+                of.whole = False
+            known = Standing.STRUCK if strike else Standing.WAITING
+            found.append(Standing.ABSENT if request is None else known)
+        return found
+
     async def changes(self, stream: str, window: Window) -> AsyncGenerator[Change, None]:
         """Follow a stream for ever; see `Log.changes`."""
         while True:
@@ -180,7 +204,7 @@ class MemoryLog:
         """Answer a question about a stream.
 
         Raises:
-            TypeError: the question is a `Request`, which needs a write.
+            TypeError: the question is about requests, not about a stream.
         """
         self.reads += 1
         of = self._streams[stream]

@@ -63,6 +63,10 @@ class Probe:
         """Return why an entry could not be added to this stream; empty if it could."""
         return self._refusal("XADD", redis_key, *_NEVER_ADDED)
 
+    def why_not_request(self, redis_key: str) -> str:
+        """Return why a node could not add requests to this stream; empty if it could."""
+        return self.why_not_add(redis_key) or self._refusal("XLEN", redis_key)
+
     def length(self, redis_key: str) -> int:
         """Return the number of entries of a stream; 0 if Redis does not say."""
         try:

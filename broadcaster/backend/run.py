@@ -8,16 +8,20 @@ on exactly where the dead one stopped, and a stalled worker that wakes up can't 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import orjson
 
 from broadcaster.backend.publisher import Publisher
-from broadcaster.core.run import key_of
-from broadcaster.errors import ConflictError, RunLostError
+from broadcaster.core.run import key_of, state_key_of
+from broadcaster.errors import BackendUnavailableError, ConflictError, RunLostError
 
 KEPT_S = 3_600
 """Seconds that the progress of a run is remembered after its last piece."""
+DONE_S = 300
+"""The same once the run is complete and its request is gone. Then only a worker that was stopped in
+the middle could look for it. Shorter, because anybody may ask for runs that workers answer."""
 
 
 class Run:
@@ -68,12 +72,21 @@ class Run:
         self._since_s = now_ms() / 1000
         stream = publisher.stream_of(channel)
         # Events and progress are written in one MULTI, so on Cluster they must share a slot.
-        self._state_key = f"{{{stream}}}:run:{id}"
+        self._state_key = state_key_of(stream, id)
 
     @property
     def age_s(self) -> float:
         """Return the seconds since a worker first took it, by Redis's clock."""
         return max(0.0, self._now_ms() / 1000 - self._since_s)
+
+    async def has_begun(self) -> bool:
+        """Return True if a worker has begun the run.
+
+        Raises:
+            BackendUnavailableError: Redis is away.
+        """
+        with self._publisher.commands() as redis:
+            return bool(await redis.exists(self._state_key))
 
     async def begin(self) -> None:
         """Become the owner, and read the names of the pieces that are published already.
@@ -115,6 +128,9 @@ class Run:
         """
         published = await self._write(None, type, data)
         await self._drop(self)
+        with suppress(BackendUnavailableError), self._publisher.commands() as redis:
+            state = self._state(self.pieces, finished=True)
+            await redis.set(self._state_key, state, ex=DONE_S)
         return published
 
     async def _write(self, piece: str | None, type_: str, data: Any) -> bool:
@@ -143,5 +159,7 @@ class Run:
             self._owner, self.pieces, self.finished, self._since_s = orjson.loads(state)
 
     def _store(self, redis: Any, pieces: list[str], *, finished: bool) -> None:
-        state = [self._worker, pieces, finished, self._since_s]
-        redis.set(self._state_key, orjson.dumps(state), ex=KEPT_S)
+        redis.set(self._state_key, self._state(pieces, finished=finished), ex=KEPT_S)
+
+    def _state(self, pieces: list[str], *, finished: bool) -> bytes:
+        return orjson.dumps([self._worker, pieces, finished, self._since_s])

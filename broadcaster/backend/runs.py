@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
@@ -18,7 +19,9 @@ from redis.exceptions import ResponseError
 from broadcaster.backend.clock import Clock, redis_time_ms
 from broadcaster.backend.driver.errors import TROUBLE, translated
 from broadcaster.backend.publisher import Publisher
+from broadcaster.backend.requester import TTL
 from broadcaster.backend.run import Run
+from broadcaster.core.event import EventId
 
 _PENDING = 1_000  # above the number of requests that one worker has at a time
 _T = TypeVar("_T")
@@ -161,12 +164,26 @@ class RunQueue:
         if not run.key:
             await self.drop(run)
             return None
+        if await self._is_late(run, named.get(TTL)) and not await run.has_begun():
+            await self.drop(run)
+            return None
         await run.begin()
         if run.finished:  # its worker died just before it could say so
             await self.drop(run)
             return None
         self._active[run.id] = run
         return run
+
+    async def _is_late(self, run: Run, ttl_ms: bytes | None) -> bool:
+        """Return True if the request is too old to begin its run."""
+        if ttl_ms is None or not ttl_ms.isdigit():
+            return False
+        last_ms = EventId.of_entry(run.id.encode()).ms + int(ttl_ms)
+        if time.time() * 1_000 <= last_ms:
+            return False
+        # Ids have the time of Redis, and only its clock can say that one is too old.
+        now_s, _ = await self._asking(self._redis.time)
+        return bool(now_s * 1_000 > last_ms)
 
     async def _abandoned(self, limit: int) -> list[Any]:
         self._scan, entries, *_ = await self._redis.xautoclaim(

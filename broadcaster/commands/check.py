@@ -233,11 +233,11 @@ def _stream(probe: Probe, channel: str, redis_key: str) -> Iterator[Finding]:
 
 def _requests(probe: Probe, channel: str, redis_key: str) -> Finding:
     subject = f"channel {channel}"
-    if refused := probe.why_not_add(redis_key):
+    if refused := probe.why_not_request(redis_key):
         return Finding(
             "problem",
             subject,
             f"nodes can't add requests to {redis_key!r}: {refused}",
-            f"ACL SETUSER … ~{redis_key} +xadd",
+            f"ACL SETUSER … ~{redis_key} +xadd +xlen +xdel +xinfo|groups +eval",
         )
     return Finding("ok", subject, f"requests can be added to {redis_key!r}")

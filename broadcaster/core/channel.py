@@ -17,6 +17,8 @@ WINDOW_EVENTS = 100_000
 """The most events of a stream that a node keeps in memory."""
 WINDOW_BYTES = 64 * 1024 * 1024
 """The most bytes of a stream's frames that a node keeps in memory."""
+MAX_KEY_BYTES = 256
+"""The most bytes of a key, in UTF-8, that a client may name. Redis holds the keys of requests."""
 _NAME = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
 KEY_IN_PATH = "{key}"
 _SHARD = re.compile(r"(.+)\.([0-9]+)", re.ASCII)

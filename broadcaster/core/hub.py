@@ -27,7 +27,7 @@ from broadcaster.core.page import PAGE_BYTES, TERMINAL_RETRY_MS, Page, Pages, jo
 from broadcaster.core.resume import Resume
 from broadcaster.core.sse import Frame
 from broadcaster.core.steps import Greeting, Send, Step, Wait
-from broadcaster.core.subscriber import Framing, State, Subscriber
+from broadcaster.core.subscriber import Framing, State, Subscriber, Subscribers
 from broadcaster.core.window import Window
 from broadcaster.core.wire import Ending, ResetReason, ResumeOutcome
 from broadcaster.core.writes import Delivery, Round
@@ -51,7 +51,7 @@ class Hub:
         self, windows: Mapping[str, Window], terminal_retry_ms: int = TERMINAL_RETRY_MS
     ) -> None:
         self.windows = windows
-        self.subscribers: set[Subscriber] = set()
+        self.subscribers = Subscribers()
         self.deliveries = 0
         self.delivered_bytes = 0
         self.resumes = from_zero(*ResumeOutcome)

@@ -70,7 +70,9 @@ class PageAfter:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Which run do the workers start for a key? Answer: the `EventId` that names the run.
+    """Which run do the workers start for a key? Answer: the `EventId` that names it, or None.
+
+    None means that too many requests wait already.
 
     Unlike the other questions it writes. So it is never shared among clients, and never repeated.
 
@@ -81,6 +83,23 @@ class Request:
 
     requests: str
     key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Is the request for a run still there, or has a worker begun the run? Answer: `bool`.
+
+    Attributes:
+        requests: the Redis key of the stream of requests.
+        stream: the name of the stream that has the run's events.
+        key: the key that the run is for.
+        run: the id of the request.
+    """
+
+    requests: str
+    stream: str
+    key: str
+    run: EventId
 
 
 class Past(NamedTuple):
@@ -97,7 +116,7 @@ class Past(NamedTuple):
     proven: bool
 
 
-Question: TypeAlias = Beginning | AtOrBefore | Entry | Exists | PageAfter | Request
+Question: TypeAlias = Beginning | AtOrBefore | Entry | Exists | PageAfter | Request | Known
 Answer: TypeAlias = EventId | Frame | Past | bool | None
 
 

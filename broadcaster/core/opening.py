@@ -6,23 +6,22 @@ on from the positions that are found here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
-from broadcaster.core.channel import Channel
 from broadcaster.core.cursor import Positions, Start
 from broadcaster.core.event import SEARCHABLE_AHEAD_S, ZERO, EventId
 from broadcaster.core.inquiry import Context
-from broadcaster.core.log import Answer, Entry, Question, Request
+from broadcaster.core.log import Answer, Entry, Known, Question, Request
 from broadcaster.core.rules import STARTS, Outcome, Said, Situation, question, said
 from broadcaster.core.run import key_of
 from broadcaster.core.sse import Frame
 from broadcaster.core.steps import Ask, For, Wait
 from broadcaster.core.subscription import Subscription
+from broadcaster.core.wanted import Wanted
 from broadcaster.core.window import Place
-from broadcaster.core.wire import Shed
+from broadcaster.core.wire import ResetReason, Shed
 
 Door: TypeAlias = Callable[[Iterable[str]], Shed | None]
 """Returns the reason why new clients of some streams can't be served now; None if they can."""
@@ -42,6 +41,10 @@ class NoContent(NamedTuple):
     """The client has seen the end of what it subscribes to: 204."""
 
 
+class Gone(NamedTuple):
+    """The run of the client's cursor is gone. Open `Wanted.anew`, if it may have a new run."""
+
+
 class Serve(NamedTuple):
     """The client can be served.
 
@@ -50,42 +53,18 @@ class Serve(NamedTuple):
         positions: where it begins in each stream.
         resumed: the positions come from its cursor, so they are not proven yet.
         unreadable: its cursor, if that can't be read or proves nothing.
+        reason: the reason of the reset that `unreadable` leads to.
     """
 
     subscription: Subscription
     positions: Positions
     resumed: bool = False
     unreadable: str | None = None
+    reason: ResetReason = ResetReason.INVALID
 
 
-Admission: TypeAlias = Ask | Wait | Refused | Shed | NoContent | Serve
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """The content of a request, read without a look at the streams.
-
-    Attributes:
-        channels: the channels that it names.
-        subscription: the subscription to these.
-        positions: the positions that its cursor names.
-        run: the run that its cursor names, on a channel made on demand.
-        start: where to begin in the streams that its cursor does not name. None means the
-            channel's own start.
-        unreadable: its cursor, if that can't be read or proves nothing.
-    """
-
-    channels: tuple[Channel, ...]
-    subscription: Subscription
-    positions: Mapping[str, EventId] = field(default_factory=dict)
-    run: EventId | None = None
-    start: Start | None = None
-    unreadable: str | None = None
-
-    @property
-    def on_demand(self) -> Channel | None:
-        """Return the channel if it is made on demand; None otherwise."""
-        return next((channel for channel in self.channels if channel.requests), None)
+Verdict: TypeAlias = Refused | Shed | NoContent | Gone | Serve
+Admission: TypeAlias = Ask | Wait | Verdict
 
 
 class Opening:
@@ -110,6 +89,7 @@ class Opening:
         self._asked: dict[str, tuple[Situation, Question, list[Answer]]] = {}
         self._earliest: set[str] = set()  # streams in which the time lies before everything
         self._seen_end: bool | None = None if wanted.subscription.terminal else False
+        self._seen: Frame | None = None  # the event at the client's cursor, if it was looked for
         if wanted.run is not None:
             self._follow(wanted.run)
 
@@ -129,6 +109,9 @@ class Opening:
                 return asked
         if self._seen_end:
             return NoContent()
+        over = self._look_for_run()
+        if over is not None:
+            return over
         return self._find_positions() or self._request() or self._serve()
 
     def answered(self, ask: Ask, answer: Answer) -> None:
@@ -162,7 +145,8 @@ class Opening:
             if isinstance(found, Ask | Wait):
                 return found
             (frame,) = found
-        is_end = isinstance(frame, Frame) and self._subscription.ends_with(frame)
+        self._seen = frame if isinstance(frame, Frame) else None
+        is_end = self._seen is not None and self._subscription.ends_with(self._seen)
         then = STARTS[Situation.RETURNING].then[Said.YES if is_end else Said.NO]
         self._seen_end = then is Outcome.OVER
         return None
@@ -238,7 +222,27 @@ class Opening:
 
     # Made on demand
 
-    def _request(self) -> Ask | Wait | None:
+    def _look_for_run(self) -> Ask | Wait | Gone | None:
+        """Find out if the run of the cursor is gone; return that, or the step to do so, if any."""
+        channel, run = self._wanted.on_demand, self._wanted.run
+        if channel is None or run is None:
+            return None
+        (stream,) = channel.streams
+        (of_events,) = self._subscription.keys
+        if self._context.windows[stream].has(of_events) or (
+            self._seen and self._seen.key == of_events
+        ):
+            return None
+        (key,) = self._wanted.subscription.keys
+        make = partial(Known, channel.requests, stream, key, run)
+        found = self._answer(stream, Situation.RUN, make)
+        if isinstance(found, Ask | Wait):
+            return found
+        (known,) = found
+        then = STARTS[Situation.RUN].then[Said.YES if known else Said.NO]
+        return Gone() if then is Outcome.RENEW else None
+
+    def _request(self) -> Ask | Wait | Shed | None:
         channel = self._wanted.on_demand
         if channel is None or self._run is not None:
             return None
@@ -248,6 +252,8 @@ class Opening:
         if isinstance(found, Ask | Wait):
             return found
         (run,) = found
+        if run is None:
+            return Shed.REQUESTS
         assert isinstance(run, EventId)
         self._run = run
         self._follow(run)
@@ -260,4 +266,5 @@ class Opening:
     def _serve(self) -> Serve:
         wanted = self._wanted
         resumed = bool(wanted.positions)
-        return Serve(self._subscription, self._positions, resumed, wanted.unreadable)
+        told = wanted.unreadable, wanted.reason
+        return Serve(self._subscription, self._positions, resumed, *told)

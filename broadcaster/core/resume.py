@@ -33,7 +33,7 @@ from broadcaster.core.steps import (
     Wait,
 )
 from broadcaster.core.subscription import Subscription
-from broadcaster.core.wire import ResetReason, ResumeOutcome
+from broadcaster.core.wire import ResumeOutcome
 
 
 class Resume:
@@ -128,15 +128,15 @@ class Resume:
     def _hello(self, at: bytes = b"") -> Hello:
         """Return the first bytes. Without a position, the next part completes their block."""
         assert self._greeting is not None
-        (retry_ms, unreadable), self._greeting = self._greeting, None
+        (retry_ms, unreadable, reason), self._greeting = self._greeting, None
         if unreadable is None:
             return Hello(sse.retry(retry_ms, at), at)
         data, streams = sse.retry(retry_ms), self._subscription.streams
         for stream in streams:
             told = unreadable[:64], str(self.position[stream])
             id_ = at if stream == streams[-1] else b""
-            data += sse.reset(stream, ResetReason.INVALID, *told, id_)
-            self._context.resets[stream, ResetReason.INVALID] += 1
+            data += sse.reset(stream, reason, *told, id_)
+            self._context.resets[stream, reason] += 1
         self._context.resumes[ResumeOutcome.RESET] += 1
         return Hello(data, at)
 

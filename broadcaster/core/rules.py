@@ -16,6 +16,7 @@ from broadcaster.core.log import (
     Beginning,
     Entry,
     Exists,
+    Known,
     PageAfter,
     Past,
     Question,
@@ -35,6 +36,7 @@ class Situation(Enum):
     EARLIEST = "`earliest`"
     RETURNING = "a cursor, where the subscription can be over"
     ON_DEMAND = "no run, on a channel made on demand"
+    RUN = "a run of which the window has no event"
 
     # From then on: what the position proves.
     COVERED = "everything after the position is in the window"
@@ -71,6 +73,8 @@ class Outcome(Enum):
     OVER = "204"
     GO_ON = "it goes on from its cursor"
     FOLLOW = "it follows the run of that name, from the head of before"
+    FULL = "the client is shed"
+    RENEW = "as without a run, announced by `stream.reset`, `gone`"
 
     WINDOW = "a page of the window; at its head `stream.live`, and the subscriber joins"
     PAST = "the page, up to the window's floor of today"
@@ -117,7 +121,8 @@ STARTS: Table = {
         Beginning, {Said.POSITION: Outcome.AT_ANSWER, Said.NONE: Outcome.AT_HEAD}
     ),
     Situation.RETURNING: Rule(Entry, {Said.YES: Outcome.OVER, Said.NO: Outcome.GO_ON}),
-    Situation.ON_DEMAND: Rule(Request, {Said.POSITION: Outcome.FOLLOW}),
+    Situation.ON_DEMAND: Rule(Request, {Said.POSITION: Outcome.FOLLOW, Said.NONE: Outcome.FULL}),
+    Situation.RUN: Rule(Known, {Said.YES: Outcome.GO_ON, Said.NO: Outcome.RENEW}),
 }
 """Where a client begins in a stream, or whether its cursor is at the end of the response."""
 

@@ -7,10 +7,25 @@ on with it instead of asking again.
 
 from __future__ import annotations
 
+from enum import Enum
+
 from broadcaster.core.event import EventId
 
 RUN = "run"
 """The name under which a cursor carries its run; no stream may be called so."""
+
+
+class Standing(Enum):
+    """What became of the request for a run."""
+
+    WAITING = "waiting"
+    """No worker has taken it yet."""
+    TAKEN = "taken"
+    """A worker has taken it, and has not finished."""
+    ABSENT = "absent"
+    """It is not there: the run is finished, or the request was struck out or lost."""
+    STRUCK = "struck"
+    """No worker had taken it, and it has just been struck out."""
 
 
 def key_of(key: str, run: EventId | str) -> str:
@@ -21,3 +36,13 @@ def key_of(key: str, run: EventId | str) -> str:
         run: the id of the request.
     """
     return f"{key}#{run}"
+
+
+def state_key_of(stream: str, run: EventId | str) -> str:
+    """The Redis key of a run's progress. On a Cluster it lies in the slot of the stream.
+
+    Args:
+        stream: the Redis key of the stream that has the run's events.
+        run: the id of the request.
+    """
+    return f"{{{stream}}}:run:{run}"

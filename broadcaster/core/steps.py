@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeAlias
 from broadcaster.core.event import EventId
 from broadcaster.core.log import Question
 from broadcaster.core.page import Page
+from broadcaster.core.wire import ResetReason
 
 
 class Greeting(NamedTuple):
@@ -17,10 +18,12 @@ class Greeting(NamedTuple):
         retry_ms: reconnection time.
         unreadable: the client's cursor, if it can't be read or proves nothing. Each stream gets a
             reset then.
+        reason: the reason of that reset.
     """
 
     retry_ms: int
     unreadable: str | None = None
+    reason: ResetReason = ResetReason.INVALID
 
 
 class Hello(NamedTuple):

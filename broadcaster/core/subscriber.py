@@ -12,6 +12,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import TypeAlias
 
+from broadcaster.core.event import EventId
 from broadcaster.core.resume import Resume
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.wire import Ending
@@ -88,3 +89,30 @@ class Subscriber:
         self.told = b""
         self.ending = Ending.CLIENT
         self.farewell = b""
+
+
+class Subscribers(set[Subscriber]):
+    """All subscribers of a hub. It knows which of them follow a run, without a search."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._of_run: dict[EventId, set[Subscriber]] = {}
+
+    def add(self, subscriber: Subscriber, /) -> None:
+        """Add a subscriber."""
+        super().add(subscriber)
+        if run := subscriber.subscription.run:
+            self._of_run.setdefault(run, set()).add(subscriber)
+
+    def discard(self, subscriber: object, /) -> None:
+        """Remove a subscriber, if it is there."""
+        super().discard(subscriber)
+        assert isinstance(subscriber, Subscriber)
+        if (run := subscriber.subscription.run) and run in self._of_run:
+            self._of_run[run].discard(subscriber)
+            if not self._of_run[run]:
+                del self._of_run[run]
+
+    def of_run(self, run: EventId) -> tuple[Subscriber, ...]:
+        """Return the subscribers that follow a run."""
+        return tuple(self._of_run.get(run, ()))

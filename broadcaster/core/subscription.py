@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from broadcaster.core import cursor
-from broadcaster.core.channel import Channel, without_shard
+from broadcaster.core.channel import MAX_KEY_BYTES, Channel, without_shard
 from broadcaster.core.cursor import Positions
 from broadcaster.core.event import ZERO, Boundary, EventId
 from broadcaster.core.filter import ALL, NONE, Filter, KeysAndTypes, Restricted
@@ -71,10 +71,14 @@ class Subscription:
             filter: a user's own; it selects among the events that keys and types admit.
 
         Raises:
-            InvalidRequestError: there is no channel, a channel needs a key, a channel made on
-                demand has company or not exactly one key, or the filter admits none of the keys.
+            InvalidRequestError: there is no channel, a channel needs a key, a key or a type is too
+                long, a channel made on demand has company or not exactly one key, or the filter
+                admits none of the keys.
         """
         chosen = {channel.name: channel for channel in channels}
+        keys, types = tuple(keys), tuple(types)
+        _check_length("key", keys)
+        _check_length("type", types)
         keys, types = frozenset(keys) or NONE, frozenset(types) or NONE
         if filter and filter.keys:
             keys = keys & filter.keys if keys else filter.keys
@@ -146,6 +150,15 @@ class Subscription:
                 if frame.type in self.terminal:
                     return frames[:count], True
         return frames, False
+
+
+def _check_length(what: str, texts: Iterable[str]) -> None:
+    for text in texts:
+        size = len(text.encode(errors="surrogatepass"))
+        if size > MAX_KEY_BYTES:
+            raise InvalidRequestError(
+                f"{what} {text[:32]!r}… has {size} bytes in UTF-8; at most {MAX_KEY_BYTES} may be"
+            )
 
 
 def restore(

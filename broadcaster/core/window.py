@@ -183,6 +183,10 @@ class Window:
             return self._frames[index]
         return None
 
+    def has(self, key: str) -> bool:
+        """Return True if the window has a frame with this key."""
+        return next(self._places_from(key, self._base + self._first), None) is not None
+
     def backwards(self) -> Iterator[Frame]:
         """Yield all frames, newest first. The window must not change meanwhile."""
         for index in range(len(self._frames) - 1, self._first - 1, -1):

@@ -28,6 +28,8 @@ class ResetReason(StrEnum):
     """The cursor lies between two entries of the window, and is neither of them."""
     INVALID = "invalid"
     """The cursor can't be read, or names nothing that the client subscribes to."""
+    GONE = "gone"
+    """The cursor's run is gone, and nothing of it is retained. A new run has begun."""
 
 
 class ResumeOutcome(StrEnum):
@@ -52,6 +54,8 @@ class Ending(StrEnum):
     """The node ends its responses."""
     SEND_TIMEOUT = "send_timeout"
     """The client took nothing for `send_timeout_s`."""
+    GONE = "gone"
+    """No worker took the request for its run. The client comes back, and gets a new run."""
     ERROR = "error"
     """A mistake of ours."""
 
@@ -77,6 +81,7 @@ class Shed(StrEnum):
     LOADING = "loading", "this node is still reading its windows"
     REDIS = "redis", "the stream can't be read for now"
     REFUSED = "refused", "the stream can't be served until an operator mends it"
+    REQUESTS = "requests", "too many requests wait for an answer"
 
 
 class Refusal(StrEnum):

@@ -21,12 +21,13 @@ from broadcaster.core.cursor import Positions
 from broadcaster.core.event import Event, EventId, Live, Reset
 from broadcaster.core.filter import Filter
 from broadcaster.core.hub import Hub
-from broadcaster.core.opening import NoContent, Opening, Refused, Serve, Wanted
+from broadcaster.core.opening import Gone, NoContent, Opening, Refused, Serve, Verdict
 from broadcaster.core.page import Page
 from broadcaster.core.steps import Ask, Greeting, Hello, LivePart, ResetPart, Send
 from broadcaster.core.subscriber import State, Subscriber
 from broadcaster.core.subscription import Subscription
-from broadcaster.core.wire import Ending, ResetReason, Shed
+from broadcaster.core.wanted import Wanted
+from broadcaster.core.wire import Ending, Shed
 from broadcaster.errors import BackendUnavailableError, InvalidRequestError, UnknownChannelError
 from broadcaster.node.node import Node
 from broadcaster.web.dialects import native
@@ -34,8 +35,6 @@ from broadcaster.web.dialects import native
 _OPEN_TIMEOUT_S = 10.0
 _UNREADABLE_CHARS = 64
 T = TypeVar("T")
-
-
 Told: TypeAlias = Event | Reset | Live
 
 
@@ -153,9 +152,12 @@ class Listener:
     # Its beginning
 
     async def _begin(self) -> None:
-        if self._subscriber is not None or self._ending is not None:
+        if self._subscriber or self._ending:
             return
         found = await self._opened()
+        if isinstance(found, Gone):
+            self._wanted = self._wanted.anew()
+            found = await self._opened()
         match found:
             case Serve():
                 self._serve(found)
@@ -166,7 +168,7 @@ class Listener:
             case Shed():
                 raise BackendUnavailableError(found.text)
 
-    async def _opened(self) -> Refused | Shed | NoContent | Serve:
+    async def _opened(self) -> Verdict:
         node, now_ms = self._node, self._node.now_ms()
         opening = Opening(node.hub.context, node.door, self._wanted, now_ms)
         load = partial(node.loaded, self._subscription.streams)
@@ -182,12 +184,11 @@ class Listener:
             serve.subscription, write=_ignored, wake=self._woken.set, pushed=False
         )
         self._subscription, self._positions = serve.subscription, dict(serve.positions)
-        greeting = Greeting(node.settings.retry_min_ms, serve.unreadable)
+        greeting = Greeting(node.settings.retry_min_ms, serve.unreadable, serve.reason)
         hub.add(subscriber, serve.positions, greeting, resumed=serve.resumed)
         self._subscriber = subscriber
-        # The hub knows the subscriber, and not the listener: one that is dropped without `aclose`
-        # is freed, too. The collector runs at any moment, even while the hub goes through its
-        # subscribers, so that waits for a turn of the event loop.
+        # The hub knows the subscriber, not the listener: one that is dropped without `aclose` is
+        # freed, too. The collector runs at any moment, so `_abandon` waits for a turn of the loop.
         loop, asking = asyncio.get_running_loop(), self._asking
         release = weakref.finalize(self, _abandon, loop, hub, subscriber, asking)
         release.atexit = False
@@ -272,7 +273,7 @@ def _values(send: Send, wanted: Wanted, positions: Positions, reached: Positions
             case Hello() if wanted.unreadable is not None:
                 text = wanted.unreadable[:_UNREADABLE_CHARS]
                 for stream, at in positions.items():
-                    yield Reset(*without_shard(stream), ResetReason.INVALID, text, str(at))
+                    yield Reset(*without_shard(stream), wanted.reason, text, str(at))
     positions.update(reached)
 
 

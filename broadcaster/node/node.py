@@ -22,18 +22,19 @@ from broadcaster.core.cursor import Positions
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.heartbeat import farewell
 from broadcaster.core.hub import Hub
-from broadcaster.core.log import Answer, Beginning, Question, Request
+from broadcaster.core.log import Answer, Beginning, Known, Question, Request
 from broadcaster.core.subscriber import Subscriber
 from broadcaster.core.turns import Reader
 from broadcaster.core.window import Window
 from broadcaster.core.wire import Ending, Shed
-from broadcaster.errors import BroadcasterError, ConfigurationError
+from broadcaster.errors import BroadcasterError
 from broadcaster.node.health import Health
 from broadcaster.node.metrics import Metrics
 from broadcaster.node.peers import Peers
 from broadcaster.node.pump import Pump, despite_errors
 from broadcaster.node.questions import Questions
 from broadcaster.node.registry import Registry, name_of
+from broadcaster.node.requests import PendingRequests
 from broadcaster.node.shutdown import Shutdown
 from broadcaster.settings import Settings
 
@@ -61,6 +62,7 @@ class Node:
         metrics: renders the metrics.
         pump: moves changes from the log to the hub.
         questions: asks the log for subscribers.
+        requests: makes their requests, for what is made on demand.
     """
 
     def __init__(
@@ -102,7 +104,8 @@ class Node:
         self.questions = Questions(self.ask)
         self._shutdown = Shutdown(self)
         own: object = log
-        self._requests = requests or (own if isinstance(own, Requests) else None)
+        self.requests = PendingRequests(self.hub, settings, partial(self.end, ending=Ending.GONE))
+        self.requests.taker = requests or (own if isinstance(own, Requests) else None)
         self._client: AsyncClient | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -119,11 +122,12 @@ class Node:
             self._run(partial(self.pump.tail, stream))
         if url := self.settings.redis_url:
             self._client = connect(url, timeout_s=_WRITE_TIMEOUT_S, client_name="broadcaster")
-            self._requests = self._requests or Requester(self._client)
+            self.requests.taker = self.requests.taker or _requester(self._client, self.settings)
             self.registry.use(self._client)
         self._run(partial(self.pump.beat, self.settings.heartbeat_s))
         self._run(self.clock.follow)
         self._run(self.health.watch_loop)
+        self._run(self.requests.watch)
         self._run(self.registry.announce)
         self._run(partial(self._peers.serve, self.metrics.own))
 
@@ -161,12 +165,12 @@ class Node:
         """Return the connected clients."""
         return list(self.hub.subscribers)
 
-    def end(self, subscribers: Iterable[Subscriber]) -> None:
+    def end(self, subscribers: Iterable[Subscriber], ending: Ending = Ending.DRAIN) -> None:
         """End responses, each with its own `retry:`."""
         for subscriber in subscribers:
             retry_ms = random.randint(self.settings.retry_min_ms, self.settings.retry_max_ms)
             proven = self.hub.proven(subscriber)
-            self.hub.end(subscriber, Ending.DRAIN, farewell(subscriber, proven, retry_ms))
+            self.hub.end(subscriber, ending, farewell(subscriber, proven, retry_ms))
 
     async def stop_tasks(self) -> None:
         """Step of the shutdown: stop all tasks."""
@@ -261,10 +265,8 @@ class Node:
             BackendUnavailableError: Redis is away, or takes too long.
             ConfigurationError: Redis refuses a request for good.
         """
-        if isinstance(question, Request):
-            if self._requests is None:
-                raise ConfigurationError("nothing takes requests: set redis_url, or give requests")
-            return await self._requests.request(question.requests, question.key)
+        if isinstance(question, Request | Known):
+            return await self.requests.ask(stream, question)
         return await self.log.ask(stream, question, reader)
 
 
@@ -286,6 +288,12 @@ def _log_in_redis(settings: Settings) -> RedisLog:
         max_event_bytes=settings.max_event_bytes,
         page_bytes=settings.high_water_bytes,
     )
+
+
+def _requester(client: AsyncClient, settings: Settings) -> Requester:
+    """Return what adds requests in Redis."""
+    limit, ttl_s = settings.max_requests, settings.request_ttl_s
+    return Requester(client, settings.channels.streams, limit=limit, ttl_s=ttl_s)
 
 
 def _from(channel: Channel, positions: Positions) -> str | None:

@@ -8,7 +8,7 @@ import random
 from collections.abc import Awaitable, Callable
 
 from broadcaster.core.log import Answer, PageAfter, Question
-from broadcaster.core.opening import Admission, NoContent, Opening, Refused, Serve
+from broadcaster.core.opening import Admission, Opening, Verdict
 from broadcaster.core.resume import Resume
 from broadcaster.core.steps import Ask, Wait
 from broadcaster.core.turns import Reader
@@ -55,7 +55,7 @@ class Questions:
         step: Admission,
         load: Callable[[], Awaitable[bool]],
         reader: Reader | None = None,
-    ) -> Refused | Shed | NoContent | Serve:
+    ) -> Verdict:
         """Return where a request begins, or why it is not served.
 
         Cancelling it abandons the question that is open.

@@ -11,7 +11,7 @@ from typing import Any
 from starlette.responses import Response
 
 from broadcaster.core.access import Action, Caller, Decision, Denied, Grant, Policy
-from broadcaster.core.opening import Wanted
+from broadcaster.core.wanted import Wanted
 from broadcaster.web import head
 from broadcaster.web.problem import problem
 

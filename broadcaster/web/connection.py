@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from broadcaster.core.hub import Hub
-from broadcaster.core.opening import Admission, NoContent, Opening, Refused, Serve
+from broadcaster.core.opening import Admission, Opening, Serve, Verdict
 from broadcaster.core.page import PAGE_BYTES, Page
 from broadcaster.core.resume import Resume
 from broadcaster.core.steps import Ask, Greeting, Send
 from broadcaster.core.subscriber import State, Subscriber
 from broadcaster.core.turns import Reader
-from broadcaster.core.wire import Ending, Shed
+from broadcaster.core.wire import Ending
 from broadcaster.web.sink import Sink
 
 _SMALL_BYTES = 4096
@@ -36,7 +36,7 @@ class Asker(Protocol):
         step: Admission,
         load: Callable[[], Awaitable[bool]],
         reader: Reader,
-    ) -> Refused | Shed | NoContent | Serve:
+    ) -> Verdict:
         """Return where a request begins, or why it is not served.
 
         Raises subclasses of `BroadcasterError`.
@@ -78,7 +78,10 @@ class Connection:
         self._hub = hub
         self._questions = questions
         self._sink = sink
-        self._begin: tuple[Serve, Greeting] | None = serve, Greeting(retry_ms, serve.unreadable)
+        self._begin: tuple[Serve, Greeting] | None = (
+            serve,
+            Greeting(retry_ms, serve.unreadable, serve.reason),
+        )
         self._asking: dict[str, Asking] | None = None  # the newest question of each stream
         self._reader: Reader | None = None  # made when it asks, as most clients never do
         self._page_bytes = page_bytes

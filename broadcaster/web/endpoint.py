@@ -17,10 +17,11 @@ from broadcaster.core import access as policies
 from broadcaster.core.channel import Channel
 from broadcaster.core.counters import Meters
 from broadcaster.core.hub import Hub
-from broadcaster.core.opening import NoContent, Opening, Refused, Serve, Wanted
+from broadcaster.core.opening import Gone, NoContent, Opening, Refused, Serve, Verdict
 from broadcaster.core.steps import Ask, Wait
 from broadcaster.core.subscriber import Subscriber
 from broadcaster.core.turns import Reader
+from broadcaster.core.wanted import Wanted
 from broadcaster.core.wire import Ending, Shed, SinkKind
 from broadcaster.errors import (
     BroadcasterError,
@@ -116,16 +117,23 @@ class EventStream:
             return problem(400, str(error))
         except UnknownChannelError as error:
             return unknown_channel(error, self._node.policy)
+        answer = await self._allowed(scope, wanted)
+        if isinstance(answer, Gone):  # a new run is another request
+            answer = await self._allowed(scope, wanted.anew())
+        assert not isinstance(answer, Gone)  # it names no run any more
+        return answer if isinstance(answer, Serve | Response) else self._refusal(answer)
+
+    async def _allowed(self, scope: Scope, wanted: Wanted) -> Verdict | Response:
+        """Ask the policy, and then decide whether a client is served."""
         if self._node.policy is not policies.public:
             refusal = await access.refusal_of_stream(self._node.policy, scope, wanted)
             if refusal:
                 return refusal
         if scope["method"] == "HEAD":  # opens no stream, and starts no run
             return event_stream(b"")
-        admitted = await self._admit(wanted, Reader(head.network(scope)))
-        return admitted if isinstance(admitted, Serve) else self._refusal(admitted)
+        return await self._admit(wanted, Reader(head.network(scope)))
 
-    async def _admit(self, wanted: Wanted, reader: Reader) -> Refused | Shed | NoContent | Serve:
+    async def _admit(self, wanted: Wanted, reader: Reader) -> Verdict:
         """Decide whether a client is served.
 
         Awaits only if the windows do not hold the answer.

@@ -18,10 +18,12 @@ from broadcaster.core.log import (
     Beginning,
     Entry,
     Exists,
+    Known,
     PageAfter,
     Past,
     Restart,
 )
+from broadcaster.core.run import Standing, key_of
 from broadcaster.core.window import Window
 from tests.wait import PATIENCE_S
 
@@ -149,6 +151,19 @@ async def test_changes_begin_with_a_window_and_go_on_with_batches(both: tuple[Lo
 
 
 async def test_a_log_in_memory_takes_requests() -> None:
-    log: Any = MemoryLog()
+    log = MemoryLog()
     assert isinstance(log, Requests)
-    assert await log.request("requests", "key") < await log.request("requests", "key")
+    first, second = [await log.request("requests", "key") for _ in range(2)]
+    assert first
+    assert second
+    assert first < second
+    assert await log.known(Known("requests", "pets", "key", first))
+    assert not await log.known(Known("requests", "pets", "another", first))
+    look = await log.review("requests", [first, at(1)], strike=False)
+    assert look == [Standing.WAITING, Standing.ABSENT]
+    struck = await log.review("requests", [first, at(1)], strike=True)
+    assert struck == [Standing.STRUCK, Standing.ABSENT]
+    assert not await log.known(Known("requests", "pets", "key", first))
+    log.add("pets", key=key_of("key", first))
+    assert await log.known(Known("requests", "pets", "key", first))
+    assert await log.known(Known("requests", "pets", "key", second))

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
+import orjson
 import pytest
 
 from broadcaster import (
@@ -265,3 +267,32 @@ async def test_trouble_is_named(redis_url: str, client: Any) -> None:
     async with Publisher(redis_url, channels=CHANNELS) as publisher:
         with pytest.raises(ConfigurationError, match="WRONGTYPE"):
             await queue(publisher).take(1)
+
+
+async def test_a_request_that_is_too_old_is_not_begun(worker: Publisher) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    for ms, ttl in ((now_ms - 5_000, "1000"), (now_ms - 4_000, "60000"), (now_ms - 3_000, "x")):
+        await worker.redis.xadd(REQUESTS, {"key": ttl, "ttl_ms": ttl}, id=f"{ms}-0")
+    taken = await queue(worker).take(5)
+    assert [run.key for run in taken] == ["60000", "x"]
+    assert await worker.redis.xlen(REQUESTS) == 2
+
+
+async def test_a_run_that_has_begun_is_finished_however_old_its_request_is(
+    worker: Publisher,
+) -> None:
+    await worker.redis.xadd(REQUESTS, {"key": "k", "ttl_ms": "100"}, id="5-0")
+    state = orjson.dumps(["another", ["1"], False, 0])
+    await worker.redis.set("{answers}:run:5-0", state)
+    run = await one(queue(worker))
+    assert (run.id, run.pieces) == ("5-0", ["1"])
+
+
+async def test_the_progress_of_a_complete_run_is_not_kept_for_long(worker: Publisher) -> None:
+    await ask(worker)
+    run = await one(queue(worker))
+    await run.publish("1", type="t", data=1)
+    state = f"{{answers}}:run:{run.id}"
+    assert await worker.redis.ttl(state) > 3_000
+    await run.complete(data="end")
+    assert 0 < await worker.redis.ttl(state) <= 300

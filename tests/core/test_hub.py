@@ -586,3 +586,16 @@ def test_a_response_that_ends_before_it_begins_has_only_its_farewell() -> None:
     hub.add(subscriber, {"a": ZERO}, Greeting(1))
     assert (subscriber.state, subscriber.farewell) == (State.ENDED, b"bye")
     assert subscriber.resume is None
+
+
+def test_the_subscribers_of_a_run_are_known_until_they_leave() -> None:
+    hub = Hub({"a": Window(10, 10_000)})
+    run, none = EventId(7, 0), EventId(8, 0)
+    subscription = A.narrowed_to("k#7-0", run)
+    one, another = Client(hub, subscription).subscriber, Client(hub, subscription).subscriber
+    Client(hub)
+    assert set(hub.subscribers.of_run(run)) == {one, another}
+    for subscriber in (one, one, another):
+        hub.remove(subscriber)
+    assert hub.subscribers.of_run(run) == hub.subscribers.of_run(none) == ()
+    assert len(hub.subscribers) == 1

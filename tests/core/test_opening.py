@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,10 +12,11 @@ from broadcaster.core.channel import Channel
 from broadcaster.core.cursor import Positions, Start
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.inquiry import Context
-from broadcaster.core.log import Answer, AtOrBefore, Beginning, Entry, Question, Request
-from broadcaster.core.opening import Admission, NoContent, Opening, Refused, Serve, Wanted
+from broadcaster.core.log import Answer, AtOrBefore, Beginning, Entry, Known, Question, Request
+from broadcaster.core.opening import Admission, Gone, NoContent, Opening, Refused, Serve
 from broadcaster.core.steps import Ask, For, Wait
 from broadcaster.core.subscription import Subscription
+from broadcaster.core.wanted import Wanted
 from broadcaster.core.wire import Shed
 from tests.core.test_resume import at, context, event
 
@@ -160,8 +162,41 @@ def test_a_run_is_asked_for_from_the_head_of_before() -> None:
     assert serve.subscription.run == at(15)
 
 
+def test_a_client_is_shed_where_too_many_requests_wait() -> None:
+    request = Request_(complete(), channels=(MADE,), keys=["u"])
+    request.question()
+    request.answer(None)
+    assert request.step() is Shed.REQUESTS
+
+
+def test_a_run_with_events_in_the_window_is_followed_without_a_question() -> None:
+    of = complete()
+    of.windows["a"].append([event(20, "u#15-0")])
+    request = Request_(of, channels=(MADE,), keys=["u"], positions={"a": at(5)}, run=at(15))
+    assert isinstance(request.step(), Serve)
+
+
+def test_a_run_that_has_an_event_before_the_window_is_followed() -> None:
+    of = partial_()
+    made = replace(MADE, terminal=frozenset({"end"}))
+    request = Request_(of, channels=(made,), keys=["u"], positions={"a": at(2)}, run=at(15))
+    assert request.question() == Entry(at(2))
+    request.answer(event(2, "u#15-0"))
+    assert isinstance(request.step(), Serve)
+
+
+def test_a_run_that_is_gone_is_told_as_such() -> None:
+    request = Request_(complete(), channels=(MADE,), keys=["u"], positions={"a": at(5)}, run=at(15))
+    assert request.question() == Known("a.requests", "a", "u", at(15))
+    assert request.step() == Wait(For.LOG)
+    request.answer(False)
+    assert isinstance(request.step(), Gone)
+
+
 def test_a_run_of_the_cursor_is_followed_without_a_request() -> None:
     request = Request_(complete(), channels=(MADE,), keys=["u"], positions={"a": at(5)}, run=at(15))
+    assert isinstance(request.question(), Known)
+    request.answer(True)
     serve = request.step()
     assert isinstance(serve, Serve)
     assert serve.subscription.run == at(15)

@@ -19,6 +19,19 @@ def test_streams_are_sorted_and_each_is_there_once() -> None:
     assert Subscription.to([ORDERS, INVENTORY, ORDERS]).streams == ("inventory", "orders")
 
 
+@pytest.mark.parametrize("text", ["x" * 257, "é" * 129, "\N{PILE OF POO}" * 65, "\ud800" * 86])
+def test_long_keys_and_types_are_refused(text: str) -> None:
+    with pytest.raises(InvalidRequestError, match=r"key .*bytes in UTF-8; at most 256"):
+        Subscription.to([INVENTORY], ["fine", text])
+    with pytest.raises(InvalidRequestError, match=r"type .*at most 256"):
+        Subscription.to([INVENTORY], types=[text])
+
+
+@pytest.mark.parametrize("text", ["x" * 256, "é" * 128])
+def test_keys_and_types_may_have_256_bytes(text: str) -> None:
+    assert Subscription.to([INVENTORY], [text], [text]).keys == {text}
+
+
 def test_only_one_channel_with_one_key_can_be_over() -> None:
     assert Subscription.to([ORDERS], ["7"]).terminal == {"complete"}
     assert Subscription.to([ORDERS]).terminal == set()

@@ -81,6 +81,19 @@ def test_evicting_forgets_keys() -> None:
     assert len(window._frames) < 10_000
 
 
+def test_a_key_is_there_as_long_as_a_frame_of_it_is() -> None:
+    window = Window(300, 1_000_000)
+    assert not window.has("k")
+    for ms in range(1, 400):
+        window.append([frame(ms, "k")])
+    window.append([frame(400, "other")])
+    assert window.has("k")
+    assert window.has("other")
+    for ms in range(401, 701):
+        window.append([frame(ms)])
+        assert window.has("k") == (ms < 700 - 1)
+
+
 def test_complete_means_that_redis_has_nothing_older() -> None:
     window = Window(2, 10_000)
     window.restart(at(5), complete=True)

@@ -25,11 +25,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tests.mutants import Mutant, backend, chaos, core, outside, resume, web
+from tests.mutants import Mutant, backend, chaos, core, outside, requests, resume, web
 
 MUTANTS: tuple[Mutant, ...] = (
     *core.MUTANTS,
     *resume.MUTANTS,
+    *requests.MUTANTS,
     *backend.MUTANTS,
     *web.MUTANTS,
     *outside.MUTANTS,

@@ -331,6 +331,18 @@ async def test_a_terminal_event_is_told_whatever_the_filter_says(place: Place) -
     assert texts(await rest(listener)) == ["also too long"]
 
 
+async def test_a_run_that_is_gone_is_replaced_and_that_is_told() -> None:
+    log = MemoryLog()
+    app = create_app(Settings(channels=CHANNELS), log=log)
+    async with app.subscribe("answers", keys="why", after="answers=0-0,run=5-5") as listener:
+        gone = Reset("answers", None, "gone", "answers=0-0,run=5-5", "0-0")
+        assert await take(listener, 2) == [gone, Live(0)]
+        run = listener.cursor.rpartition("run=")[2].partition(",")[0]
+        log.add("answers", key=key_of("why", run), data="yes")
+        assert texts(await take(listener, 1)) == ["yes"]
+    await app.state.node.aclose()
+
+
 async def test_a_filter_holds_for_a_run_made_on_demand() -> None:
     log = MemoryLog()
     app = create_app(Settings(channels=CHANNELS), log=log)

@@ -77,14 +77,14 @@ async def test_counters_have_their_series_from_the_start(redis_url: str) -> None
     streams = ("inventory", "orders", "recommendations")
     assert values["broadcaster_resets_total"] == {
         (reason, stream): 0
-        for reason in ("trimmed", "rollback", "unknown", "invalid")
+        for reason in ("trimmed", "rollback", "unknown", "invalid", "gone")
         for stream in streams
     }
     expected = {
         "resumes": ("window", "redis", "reset"),
         "connections_opened": ("transport", "asgi"),
-        "connections_closed": ("client", "complete", "drain", "send_timeout", "error"),
-        "connections_shed": ("draining", "full", "loading", "redis", "refused"),
+        "connections_closed": ("client", "complete", "drain", "send_timeout", "gone", "error"),
+        "connections_shed": ("draining", "full", "loading", "redis", "refused", "requests"),
     }
     for name, labels in expected.items():
         assert values[f"broadcaster_{name}_total"] == {(label,): 0 for label in labels}

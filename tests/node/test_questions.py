@@ -8,11 +8,12 @@ import pytest
 
 from broadcaster.core.channel import Channel
 from broadcaster.core.log import Answer, Exists, PageAfter, Question
-from broadcaster.core.opening import Opening, Serve, Wanted
+from broadcaster.core.opening import Opening, Serve
 from broadcaster.core.resume import Resume
 from broadcaster.core.steps import Ask, For, Greeting, Wait
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.turns import Reader
+from broadcaster.core.wanted import Wanted
 from broadcaster.core.wire import Shed
 from broadcaster.errors import BackendUnavailableError
 from broadcaster.node.questions import Questions

@@ -85,6 +85,17 @@ async def test_a_channel_made_on_demand_is_a_request_and_a_return_to_its_run_is_
     assert [action for _, action, _, _ in policy.calls] == [Action.REQUEST, Action.SUBSCRIBE]
 
 
+async def test_a_made_up_run_is_no_way_to_a_request() -> None:
+    policy, path = Asked((Action.REQUEST, "recommendations")), "/v1/pets/recommendations/stream"
+    log = MemoryLog()
+    async with running("", log=log, authorize=policy) as hub:
+        cursor = "Last-Event-ID: recommendations=0-0,run=5-5\r\n"
+        made_up = await Raw.get(hub.port, f"{path}?userId=7", cursor)
+        assert made_up.head.startswith(b"HTTP/1.1 403")
+    assert [action for _, action, _, _ in policy.calls] == [Action.SUBSCRIBE, Action.REQUEST]
+    assert (await log.retained("recommendations.requests")).length == 0
+
+
 @pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 async def test_a_refusal_is_a_problem_that_the_page_can_read(method: str, status: int) -> None:

@@ -13,8 +13,8 @@ from urllib.parse import parse_qs
 
 from broadcaster.core.channel import Channel
 from broadcaster.core.cursor import parse_start
-from broadcaster.core.opening import Wanted
 from broadcaster.core.subscription import ReshardedError, Subscription, restore
+from broadcaster.core.wanted import Wanted
 from broadcaster.errors import InvalidCursorError, InvalidRequestError, UnknownChannelError
 
 CURSOR_PARAMS = ("lastEventId", "lastEventID", "Last-Event-ID", "last_event_id")

@@ -10,7 +10,7 @@ from broadcaster.core.catalogue import PET_STORE
 from broadcaster.core.channel import Channel
 from broadcaster.core.event import EventId
 from broadcaster.core.filter import KeysAndTypes
-from broadcaster.core.opening import Wanted
+from broadcaster.core.wanted import Wanted
 from broadcaster.errors import InvalidCursorError, InvalidRequestError, UnknownChannelError
 from broadcaster.web.dialects.native import read
 

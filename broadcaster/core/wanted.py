@@ -1,0 +1,47 @@
+"""What a client asks for, read without a look at the streams: values only. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from broadcaster.core import cursor
+from broadcaster.core.channel import Channel
+from broadcaster.core.cursor import Start
+from broadcaster.core.event import EventId
+from broadcaster.core.subscription import Subscription
+from broadcaster.core.wire import ResetReason
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The content of a request, read without a look at the streams.
+
+    Attributes:
+        channels: the channels that it names.
+        subscription: the subscription to these.
+        positions: the positions that its cursor names.
+        run: the run that its cursor names, on a channel made on demand.
+        start: where to begin in the streams that its cursor does not name. None means the
+            channel's own start.
+        unreadable: its cursor, if that can't be read or proves nothing.
+        reason: the reason of the reset that `unreadable` leads to.
+    """
+
+    channels: tuple[Channel, ...]
+    subscription: Subscription
+    positions: Mapping[str, EventId] = field(default_factory=dict)
+    run: EventId | None = None
+    start: Start | None = None
+    unreadable: str | None = None
+    reason: ResetReason = ResetReason.INVALID
+
+    def anew(self) -> Wanted:
+        """Return the same request without its run, which is gone. A reset says so."""
+        text = cursor.render(self.positions, self.run).decode()
+        return Wanted(self.channels, self.subscription, unreadable=text, reason=ResetReason.GONE)
+
+    @property
+    def on_demand(self) -> Channel | None:
+        """Return the channel if it is made on demand; None otherwise."""
+        return next((channel for channel in self.channels if channel.requests), None)

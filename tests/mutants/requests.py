@@ -1,0 +1,84 @@
+"""Mutants of what is made on demand: bounds on requests, and runs that are gone."""
+
+from __future__ import annotations
+
+from tests.mutants import Mutant
+
+_REQUESTER = "broadcaster/backend/requester.py"
+_NODE = "broadcaster/node/requests.py"
+_ASKING = "tests/backend/test_requester.py::"
+_PENDING = "tests/core/test_pending.py::"
+_NODES = "tests/node/test_requests.py::"
+
+MUTANTS: tuple[Mutant, ...] = (
+    Mutant(
+        "subscription: a key may have any length",
+        "broadcaster/core/subscription.py",
+        '        _check_length("key", keys)\n',
+        "",
+        ("tests/core/test_subscription.py::test_long_keys_and_types_are_refused",),
+    ),
+    Mutant(
+        "requester: a stream takes any number of requests",
+        _REQUESTER,
+        "if await self._client.xlen(requests) >= self._limit:",
+        "if False:",
+        (_ASKING + "test_a_stream_takes_few_requests_above_its_limit",),
+    ),
+    Mutant(
+        "requester: what a worker has taken is struck out",
+        _REQUESTER,
+        "elseif ms < last_ms or (ms == last_ms and seq <= last_seq) then",
+        "elseif false then",
+        (_ASKING + "test_only_what_no_worker_has_taken_is_struck_out",),
+    ),
+    Mutant(
+        "requester: without rights, everything counts as not taken",
+        _REQUESTER,
+        'if not string.find(groups.err, "no such key") then return groups end',
+        "",
+        (_ASKING + "test_nothing_is_struck_out_without_the_right_to_see_what_is_taken",),
+    ),
+    Mutant(
+        "pending: any number of requests without clients stays",
+        "broadcaster/core/pending.py",
+        "left[: max(0, len(left) - MAX_LEFT)]",
+        "left[:0]",
+        (_PENDING + "test_of_many_that_are_left_the_oldest_go_at_once",),
+    ),
+    Mutant(
+        "pending: a request is struck out as soon as its client has left",
+        "broadcaster/core/pending.py",
+        "now_s < request.left_s + self._grace_s:",
+        "False:",
+        (_PENDING + "test_a_request_is_struck_out_some_time_after_its_client_has_left",),
+    ),
+    Mutant(
+        "opening: a run that is gone is waited for",
+        "broadcaster/core/opening.py",
+        "        if over is not None:\n            return over\n",
+        "        if isinstance(over, Ask | Wait):\n            return over\n",
+        (_NODES + "test_a_client_that_returns_at_another_node_after_all_gets_a_new_run",),
+    ),
+    Mutant(
+        "endpoint: whoever may subscribe gets a new run for one that is gone",
+        "broadcaster/web/endpoint.py",
+        "answer = await self._allowed(scope, wanted.anew())",
+        "answer = await self._admit(wanted.anew())",
+        ("tests/web/test_access.py::test_a_made_up_run_is_no_way_to_a_request",),
+    ),
+    Mutant(
+        "requests: a client waits for ever for a request that was lost",
+        _NODE,
+        "        if standing is Standing.ABSENT and self._is_followed(run.run):",
+        "        if False:",
+        (_NODES + "test_a_client_that_waits_for_a_request_that_is_gone_comes_back",),
+    ),
+    Mutant(
+        "runs: a worker begins a run that is too old",
+        "broadcaster/backend/runs.py",
+        "        return bool(now_s * 1_000 > last_ms)",
+        "        return False",
+        ("tests/backend/test_runs.py::test_a_request_that_is_too_old_is_not_begun",),
+    ),
+)
