@@ -6,6 +6,7 @@ never leave the package are defined in the modules that raise them.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -33,10 +34,12 @@ class UnknownChannelError(ConfigurationError):
         """Make a message that names the configured channels, and where to configure another."""
         self.channel = channel
         self.known = sorted(known)
+        close = difflib.get_close_matches(channel[:64], self.known, 1)
+        meant = f"did you mean {close[0]!r}? " if close else ""
         super().__init__(
-            f"no channel {channel!r} is configured; there are: {', '.join(self.known)}. Configure "
-            "it in BROADCASTER_CHANNELS or in the file that BROADCASTER_CONFIG names, or give the "
-            "publisher its channels"
+            f"no channel {channel!r} is configured; {meant}there are: {', '.join(self.known)}. "
+            "Configure it in BROADCASTER_CHANNELS or in the file that BROADCASTER_CONFIG names, or "
+            "give the publisher its channels"
         )
 
 

@@ -6,6 +6,9 @@ Flags win over environment variables, these over the TOML file, and that over th
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,11 +24,14 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
 from broadcaster.core.catalogue import BOUNDS, PET_STORE, Catalogue, with_bounds
 from broadcaster.core.channel import MAXLEN, WINDOW_BYTES, WINDOW_EVENTS, Channel
+from broadcaster.core.complaint import as_list, complaint, shown
+from broadcaster.core.nearest import nearest
 from broadcaster.core.page import TERMINAL_RETRY_MS
 from broadcaster.errors import ConfigurationError
 
@@ -227,22 +233,64 @@ def load_settings(config: str | Path | None = None, **flags: Any) -> Settings:
         read = type("Settings", (Settings,), {"model_config": {"toml_file": config}})
         settings: Settings = read(**given)
     except ValidationError as error:
-        lines = "\n".join(f"  {_name(e['loc'])}: {_reason(e['msg'])}" for e in error.errors())
+        lines = "\n".join(_complaints(error, config, given))
         raise ConfigurationError(f"these settings can't work:\n{lines}") from None
-    except ValueError as error:  # TOML or JSON that can't be read
-        raise ConfigurationError(f"the configuration can't be read: {error}") from error
+    except SettingsError as error:  # a variable that should be JSON
+        raise ConfigurationError(_unreadable_variable(error)) from error
+    except ValueError as error:
+        raise ConfigurationError(f"{config} can't be read as TOML: {error}") from error
     return settings
 
 
-def unknown_variables() -> list[str]:
-    """Return the `BROADCASTER_…` variables of the environment that are no setting, sorted."""
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | {PREFIX + "CONFIG"}
-    return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+def unknown_variables() -> dict[str, str]:
+    """Return the `BROADCASTER_…` variables of the environment that are no setting, sorted.
+
+    Each comes with advice.
+    """
+    known = {name.upper() for name in Settings.model_fields} | {"CONFIG"}
+    # Their case does not matter.
+    ours = [name for name in sorted(os.environ) if name.upper().startswith(PREFIX)]
+    advice = {}
+    for name in ours:
+        rest = name[len(PREFIX) :].upper()
+        if rest not in known:
+            meant = nearest(rest, known)
+            otherwise = "remove it, or look for a typing error"
+            advice[name] = f"did you mean {PREFIX}{meant}?" if meant else otherwise
+    return advice
 
 
-def _name(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in location) or "settings"
+def _complaints(
+    error: ValidationError, config: str | Path | None, flags: Mapping[str, Any]
+) -> Iterator[str]:
+    errors = error.errors()
+    wrong = {e["loc"][0] for e in errors if len(e["loc"]) == 1}
+    for e in errors:
+        loc = e["loc"]
+        if len(loc) == 3 and loc[2] in wrong & set(BOUNDS):
+            continue  # a channel has it from the setting, which is in the list itself
+        known = [field.name for field in fields(Channel)] if len(loc) > 1 else Settings.model_fields
+        name = ".".join(map(str, loc)) or "settings"
+        yield f"  {name}{_source(loc, config, flags)}: {complaint(e, known)}"
 
 
-def _reason(message: str) -> str:
-    return message.removeprefix("Value error, ")
+def _source(loc: tuple[int | str, ...], config: str | Path | None, flags: Mapping[str, Any]) -> str:
+    """Return where a setting comes from, as far as it is known."""
+    name = str(loc[0]) if loc else ""
+    variable = PREFIX + name.upper()
+    if name in flags:
+        return ""
+    if variable in os.environ:
+        return f" ({variable})"
+    return f" (in {config})" if config and name else ""
+
+
+def _unreadable_variable(error: SettingsError) -> str:
+    found = re.search(r'field "(\w+)"', str(error))
+    name = found[1] if found else ""
+    variable = PREFIX + name.upper()
+    given = os.environ.get(variable, "")
+    expected = """{"NAME": {"path": "/v1/NAME"}}""" if name == "channels" else as_list(given)
+    if given.lstrip().startswith(("[", "{")):
+        return f"{variable}: expected JSON, and this is none: {error.__cause__}"
+    return f"{variable}: expected JSON, such as {expected!r}, not {shown(given)}"

@@ -37,6 +37,8 @@ def test_an_unknown_channel_names_those_that_there_are() -> None:
     assert (error.channel, error.known) == ("cats", ["dogs", "pets"])
     assert "'cats'" in str(error)
     assert "dogs, pets" in str(error)
+    assert "did you mean" not in str(error)
+    assert "did you mean 'pets'?" in str(UnknownChannelError("pet", ["pets", "dogs"]))
 
 
 def test_a_partial_publishing_counts_its_events() -> None:

@@ -5,7 +5,6 @@ Every warning and problem says what to do about it.
 
 from __future__ import annotations
 
-import difflib
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -74,10 +73,7 @@ def _names(settings: Settings) -> str:
 
 
 def _variables() -> Iterator[Finding]:
-    known = [PREFIX + name.upper() for name in Settings.model_fields]
-    for name in unknown_variables():
-        close = difflib.get_close_matches(name, known, 1)
-        advice = f"did you mean {close[0]}?" if close else "remove it, or look for a typing error"
+    for name, advice in unknown_variables().items():
         yield Finding("warning", "environment", f"{name} is not a setting, so ignored", advice)
 
 

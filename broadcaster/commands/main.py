@@ -7,6 +7,7 @@ for the modules of a web server.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -18,8 +19,10 @@ import click
 from broadcaster.commands.host import stop_signals
 from broadcaster.commands.logs import LEVELS, printable
 from broadcaster.errors import BroadcasterError, ConfigurationError
-from broadcaster.settings import PREFIX, Settings, load_settings
+from broadcaster.settings import PREFIX, Settings, load_settings, unknown_variables
 from broadcaster.version import VERSION
+
+logger = logging.getLogger(__name__)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -101,6 +104,8 @@ def serve(config: str | None, child: str | None, **flags: Any) -> None:
 
     settings = load_settings(config, **flags)
     logs.set_up(settings.log_level)
+    if not child:
+        _warn_of_variables()
     sys.exit(serving.serve(settings, config, supervisor.Child.parse(child) if child else None))
 
 
@@ -119,7 +124,13 @@ def demo(host: str | None, port: int | None, log_level: str | None) -> None:
     from broadcaster.commands import logs
 
     logs.set_up(log_level or "info")
+    _warn_of_variables()
     sys.exit(show.run(host, port))
+
+
+def _warn_of_variables() -> None:
+    for name, advice in unknown_variables().items():
+        logger.warning("%s is not a setting, so ignored: %s", name, advice)
 
 
 @main.command(short_help="Publish events.")

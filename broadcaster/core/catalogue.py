@@ -167,13 +167,18 @@ def _check(channels: tuple[Channel, ...]) -> None:
     """Raise ConfigurationError for channels that can't be served together; see `Catalogue`."""
     if not channels:
         raise ConfigurationError("at least one channel is needed")
-    for what, values in (
-        ("name", [channel.name for channel in channels]),
-        ("path", [channel.path for channel in channels]),
-    ):
-        if len(set(values)) < len(values):
-            raise ConfigurationError(f"two channels have the same {what}")
+    names, paths = set[str](), dict[str, str]()
     for channel in channels:
+        if channel.name in names:
+            raise ConfigurationError(f"two channels have the same name, {channel.name!r}")
+        names.add(channel.name)
+        # A request may have a slash at the end of its path.
+        other = paths.setdefault(channel.path.rstrip("/"), channel.name)
+        if other != channel.name:
+            raise ConfigurationError(
+                f"channels {other!r} and {channel.name!r} have the same path, {channel.path}: "
+                "each channel needs its own"
+            )
         for path in OUR_PATHS:
             if _covers(channel.path, path) or _covers(path, channel.path):
                 raise ConfigurationError(

@@ -59,7 +59,8 @@ def test_a_channel_that_is_not_made_on_demand_has_no_requests() -> None:
     [
         ([], "at least one"),
         ([PLAIN, PLAIN], "same name"),
-        ([PLAIN, Channel(name="b", path="/plain")], "same path"),
+        ([PLAIN, Channel(name="b", path="/plain")], "'plain' and 'b' have the same path, /plain"),
+        ([PLAIN, Channel(name="b", path="/plain/")], "'plain' and 'b' have the same path"),
         ([Channel(name="a", path="/v1/events")], "'a': its path is also /v1/events"),
         ([Channel(name="a", path="/{key}")], "the hub's own"),
         ([Channel(name="a", path="/v1/channels/a")], "the hub's own"),

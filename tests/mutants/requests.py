@@ -75,6 +75,23 @@ MUTANTS: tuple[Mutant, ...] = (
         (_NODES + "test_a_client_that_waits_for_a_request_that_is_gone_comes_back",),
     ),
     Mutant(
+        "native: a misspelt parameter is ignored",
+        "broadcaster/web/dialects/native.py",
+        "    if not query.keys() <= PARAMS:",
+        "    if False:",
+        (
+            "tests/web/dialects/test_native.py::"
+            "test_a_misspelt_parameter_is_refused_with_the_right_name",
+        ),
+    ),
+    Mutant(
+        "main: serve does not warn of misspelt variables",
+        "broadcaster/commands/main.py",
+        "    if not child:\n        _warn_of_variables()",
+        "    if False:\n        _warn_of_variables()",
+        ("tests/commands/test_main.py::test_a_misspelt_variable_is_said_at_the_start",),
+    ),
+    Mutant(
         "runs: a worker begins a run that is too old",
         "broadcaster/backend/runs.py",
         "        return bool(now_s * 1_000 > last_ms)",

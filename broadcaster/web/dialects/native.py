@@ -6,13 +6,14 @@ where a client without a position begins.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qs
 
 from broadcaster.core.channel import Channel
 from broadcaster.core.cursor import parse_start
+from broadcaster.core.nearest import slip
 from broadcaster.core.subscription import ReshardedError, Subscription, restore
 from broadcaster.core.wanted import Wanted
 from broadcaster.errors import InvalidCursorError, InvalidRequestError, UnknownChannelError
@@ -23,6 +24,9 @@ CURSOR_PARAMS = ("lastEventId", "lastEventID", "Last-Event-ID", "last_event_id")
 Some clients send their cursor only there. An `EventSource` can't set headers, and on a page of
 another origin a header may need a preflight.
 """
+
+PARAMS = frozenset({"type", "from", *CURSOR_PARAMS})
+"""Query parameters of every event stream."""
 
 _MAX_FIELDS = 100
 
@@ -48,12 +52,14 @@ def read(
         because the answer to an error, 400, would end an `EventSource` for good.
 
     Raises:
-        InvalidRequestError: a key or a channel is missing, there is one too many, or the query is
-            not UTF-8.
+        InvalidRequestError: a key or a channel is missing, there is one too many, a parameter is
+            misspelt, or the query is not UTF-8.
         InvalidCursorError: `from` can't be read.
         UnknownChannelError: the query names a channel that does not exist.
     """
     query = _query(scope)
+    if not query.keys() <= PARAMS:
+        _check_names(query, channels, channel, key)
     chosen = (channel,) if channel else tuple(_named(query, channels))
     keys = [key] if key else query.get(channel.key_param if channel else "key", [])
     subscription = _subscription(chosen, tuple(keys), tuple(query.get("type", ())))
@@ -75,6 +81,23 @@ def _query(scope: Any) -> dict[str, list[str]]:
         raise InvalidRequestError(
             f"the query must be UTF-8, with at most {_MAX_FIELDS} fields"
         ) from error
+
+
+def _check_names(
+    query: Iterable[str], channels: Mapping[str, Channel], channel: Channel | None, key: str
+) -> None:
+    """Refuse a misspelt parameter: the client would silently get other events than it wants.
+
+    Other unknown names are ignored. They may be those of a tracker, of a proxy, or of newer nodes.
+    """
+    own = {"channel", "key"} if channel is None else set() if key else {channel.key_param}
+    ours = PARAMS | own
+    for name in query:
+        if name in ours or name in ("channel", "key"):
+            continue
+        meant = slip(name, ours)
+        if meant and not any(name == one.key_param for one in channels.values()):
+            raise InvalidRequestError(f"there is no parameter {name!r}: did you mean {meant!r}?")
 
 
 def _named(query: dict[str, list[str]], channels: Mapping[str, Channel]) -> list[Channel]:

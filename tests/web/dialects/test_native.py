@@ -85,6 +85,40 @@ def test_a_cursor_of_a_run_that_does_not_name_it_is_unreadable() -> None:
     assert asked("userId=u", str(ID), path="recommendations").unreadable == str(ID)
 
 
+@pytest.mark.parametrize(
+    ("query", "path", "meant"),
+    [("form=10m", "inventory", "from"), ("Type=t", "inventory", "type"),
+     ("types=t", "inventory", "type"), ("petid=7", "inventory", "petId"),
+     ("pet_id=7", "inventory", "petId"), ("petIds=7", "inventory", "petId"),
+     ("channels=orders&channel=inventory", None, "channel"),
+     ("channel=inventory&keys=7", None, "key"), ("lasteventid=1-0", "inventory", "lastEventI"),
+     ("Last-Event-Id=1-0", "inventory", "Last-Event-ID"),
+     ("userId=u&fro=10m", "recommendations", "from")],
+)  # fmt: skip
+def test_a_misspelt_parameter_is_refused_with_the_right_name(
+    query: str, path: str | None, meant: str
+) -> None:
+    with pytest.raises(InvalidRequestError, match=f"did you mean '{meant}"):
+        asked(query, path=path)
+
+
+@pytest.mark.parametrize(
+    ("query", "path"),
+    [("utm_source=x&gclid=1&fbclid=2&_=3&v=4&token=t&ticket=t", "inventory"),
+     ("names=off&profile=bare&format=x", "inventory"), ("key=7&channel=inventory", "inventory"),
+     ("userId=7", "inventory"), ("channel=inventory&petId=7&userId=u", None)],
+)  # fmt: skip
+def test_names_of_others_and_of_other_routes_are_ignored(query: str, path: str | None) -> None:
+    assert asked(query, path=path).subscription.keys == set()
+
+
+def test_a_channel_may_call_its_keys_as_it_likes() -> None:
+    own = {"a": Channel(name="a", path="/a", key_param="form"), "b": Channel(name="b", path="/b")}
+    scope: dict[str, Any] = {"query_string": b"form=7", "headers": []}
+    assert read(scope, own, own["a"], "", NOW_MS).subscription.keys == {"7"}
+    assert read(scope, own, own["b"], "", NOW_MS).subscription.keys == set()
+
+
 def test_where_to_begin() -> None:
     assert asked().start is None
     assert asked("from=earliest").start == "earliest"
