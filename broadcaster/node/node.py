@@ -13,7 +13,6 @@ from typing import Any
 from broadcaster.backend.clock import Clock
 from broadcaster.backend.driver.connect import AsyncClient, connect
 from broadcaster.backend.log import Log, RedisLog, Requests, Timed
-from broadcaster.backend.requester import Requester
 from broadcaster.core import cursor
 from broadcaster.core.access import Policy, public
 from broadcaster.core.channel import Channel
@@ -122,7 +121,7 @@ class Node:
             self._run(partial(self.pump.tail, stream))
         if url := self.settings.redis_url:
             self._client = connect(url, timeout_s=_WRITE_TIMEOUT_S, client_name="broadcaster")
-            self.requests.taker = self.requests.taker or _requester(self._client, self.settings)
+            self.requests.use(self._client)
             self.registry.use(self._client)
         self._run(partial(self.pump.beat, self.settings.heartbeat_s))
         self._run(self.clock.follow)
@@ -288,12 +287,6 @@ def _log_in_redis(settings: Settings) -> RedisLog:
         max_event_bytes=settings.max_event_bytes,
         page_bytes=settings.high_water_bytes,
     )
-
-
-def _requester(client: AsyncClient, settings: Settings) -> Requester:
-    """Return what adds requests in Redis."""
-    limit, ttl_s = settings.max_requests, settings.request_ttl_s
-    return Requester(client, settings.channels.streams, limit=limit, ttl_s=ttl_s)
 
 
 def _from(channel: Channel, positions: Positions) -> str | None:

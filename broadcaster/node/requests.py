@@ -8,7 +8,9 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
+from broadcaster.backend.driver.connect import AsyncClient
 from broadcaster.backend.log import Requests
+from broadcaster.backend.requester import Requester
 from broadcaster.core.event import EventId
 from broadcaster.core.hub import Hub
 from broadcaster.core.log import Answer, Known, Request
@@ -46,10 +48,17 @@ class PendingRequests:
         self.taker: Requests | None = None
         self._hub = hub
         self._send_back = send_back
+        self._settings = settings
         grace_s = _GRACE * settings.retry_max_ms / 1_000
         self._pending = Pending(grace_s=grace_s, ttl_s=settings.request_ttl_s)
         self._refused = False
         self._asking: set[asyncio.Task[Answer]] = set()
+
+    def use(self, client: AsyncClient) -> None:
+        """Add the requests in Redis, unless something else takes them."""
+        if self.taker is None:
+            keys, limit = self._settings.channels.streams, self._settings.max_requests
+            self.taker = Requester(client, keys, limit=limit, ttl_s=self._settings.request_ttl_s)
 
     async def ask(self, stream: str, question: Request | Known) -> Answer:
         """Add a request, or look for one.
