@@ -20,7 +20,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-import click
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
@@ -31,6 +30,7 @@ from broadcaster.backend.log import Status
 from broadcaster.commands import host as machine
 from broadcaster.commands import processes
 from broadcaster.commands.logs import printable
+from broadcaster.commands.output import say
 from broadcaster.core.catalogue import PET_STORE
 from broadcaster.node.node import Node
 from broadcaster.settings import Settings, load_settings
@@ -154,7 +154,7 @@ class _Demo:
             redis_url=self._node.settings.redis_url,
             command=_command(),
         )
-        click.echo(welcome)
+        say(welcome)
         statistics = Statistics(self._node)
         with _line_in_place() as show:
             while True:
@@ -257,7 +257,7 @@ def _line_in_place() -> Iterator[Callable[[str], object]]:
     """Yield a function that shows a line. On a terminal it replaces the line before it."""
     console = Console()
     if not console.is_terminal:
-        yield click.echo
+        yield say
         return
     # Log lines appear above it, because `Live` replaces stdout and stderr meanwhile.
     with Live(console=console, auto_refresh=False) as live:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import Any, TypeVar
 
 import click
 
+from broadcaster.commands import output
 from broadcaster.commands.host import stop_signals
 from broadcaster.commands.logs import LEVELS, printable
 from broadcaster.errors import BroadcasterError, ConfigurationError
@@ -36,15 +36,24 @@ class _SettingsError(click.ClickException):
 
 
 class _Commands(click.Group):
-    """Prints a `BroadcasterError` as one line on stderr. Settings give status 2, others 1."""
+    """Prints a `BroadcasterError` as one line on stderr. Settings give status 2, others 1.
+
+    An error of the system, such as a full disk, is one line and status 1 as well.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:
+        ctx.obj = output.open_closed_streams()
         try:
             return super().invoke(ctx)
         except BroadcasterError as error:
             wrong_settings = isinstance(error, ConfigurationError)
             failure = _SettingsError if wrong_settings else click.ClickException
             raise failure(printable(str(error))) from error
+        except BrokenPipeError:
+            raise  # click ends quietly, with status 1
+        except OSError as error:
+            output.give_up(sys.stdout)
+            raise click.ClickException(printable(str(error))) from error
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -66,6 +75,12 @@ def _setting(name: str, **options: Any) -> Callable[[F], F]:
         f"--{name.replace('_', '-')}",
         **{"help": text, "envvar": PREFIX + name.upper(), "show_envvar": True, **options},
     )
+
+
+def _require_stdout() -> None:
+    """Refuse to work for a result that would go nowhere."""
+    if "stdout" in click.get_current_context().obj:
+        raise click.ClickException("stdout is closed, and the result would go there")
 
 
 _redis_url = _setting("redis_url", metavar="URL", help="Where Redis is: redis://localhost:6379/0.")
@@ -161,12 +176,13 @@ def publish(
     """
     from broadcaster.commands import publish as publishing
 
+    _require_stdout()
     settings = load_settings(config, redis_url=redis_url)
     if data is None and (type_ != "message" or key):
         raise click.UsageError("--type and --key go with --data; on stdin each line has its own")
     with publishing.opened(settings, channel) as publisher:
         if data is not None:
-            click.echo(publisher.publish(channel, type=type_, key=key, data=data))
+            publishing.print_ids([publisher.publish(channel, type=type_, key=key, data=data)])
         else:
             publishing.publish_stdin(publisher, channel)
 
@@ -205,6 +221,7 @@ def tail(
     """
     from broadcaster.commands import tail as tailing
 
+    _require_stdout()
     try:
         url = tailing.address(target, base_url, keys, types, start)
     except ValueError as error:
@@ -216,7 +233,7 @@ def tail(
     except BrokenPipeError:
         # The reader of the pipe has closed it, which is no failure. Without this, Python would
         # report an error when it flushes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        output.give_up(sys.stdout)
 
 
 @main.command(short_help="Check settings, Redis and this machine.")
@@ -229,5 +246,6 @@ def check(redis_url: str | None, config: str | None) -> None:
     """
     from broadcaster.commands import check as checking
 
+    _require_stdout()
     settings = load_settings(config, redis_url=redis_url)
     sys.exit(checking.report(checking.findings(settings)))

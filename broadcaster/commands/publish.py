@@ -22,6 +22,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from broadcaster.backend.outgoing import BATCH, Outgoing
 from broadcaster.backend.publisher import SyncPublisher
+from broadcaster.commands.output import give_up, say
 from broadcaster.core.entry import encode
 from broadcaster.core.event import EventId
 from broadcaster.errors import BroadcasterError, InvalidEventError, PartialPublishError
@@ -172,9 +173,9 @@ def publish_stdin(publisher: SyncPublisher, channel: str) -> None:
     """
     source = sys.stdin.buffer
     if source.isatty():
-        click.echo('One event a line, like {"data": {"n": 1}}; Ctrl-D ends it.', err=True)
+        say('One event a line, like {"data": {"n": 1}}; Ctrl-D ends it.', err=True)
     with progress_bar(source) as advance:
-        lines = LinePublisher(publisher, channel, _print_ids, advance)
+        lines = LinePublisher(publisher, channel, print_ids, advance)
         try:
             lines.publish(source)
         except KeyboardInterrupt:
@@ -184,8 +185,18 @@ def publish_stdin(publisher: SyncPublisher, channel: str) -> None:
             ) from None
 
 
-def _print_ids(ids: list[EventId]) -> None:
-    click.echo("\n".join(map(str, ids)))
+def print_ids(ids: list[EventId]) -> None:
+    """Print ids to stdout. The events are stored, so it goes on if they can't be written.
+
+    A pipe whose reader has gone wants no more ids. Any other failure is said on stderr, once.
+    """
+    try:
+        click.echo("\n".join(map(str, ids)))
+    except BrokenPipeError:
+        give_up(sys.stdout)
+    except OSError as error:
+        give_up(sys.stdout)
+        say(f"the ids can't be written, but events are published: {error.strerror}", err=True)
 
 
 @contextmanager

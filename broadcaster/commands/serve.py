@@ -6,11 +6,10 @@ import asyncio
 import socket
 from pathlib import Path
 
-import click
-
 from broadcaster.app import Application
 from broadcaster.backend.driver.connect import connect
 from broadcaster.commands.host import calm_garbage_collection, listen, raise_file_limit, url_of
+from broadcaster.commands.output import say
 from broadcaster.commands.supervisor import Child, supervise
 from broadcaster.node.node import Node
 from broadcaster.node.peers import Peers
@@ -42,7 +41,7 @@ def serve(settings: Settings, config: str | None = None, child: Child | None = N
     # Each process has a socket of its own on each port.
     groups = list(zip(*(listen(settings.host, p, settings.workers) for p in ports), strict=True))
     many = f" with {len(groups)} processes" if len(groups) > 1 else ""
-    click.echo(f"Listening on {url_of(groups[0][0])}{many}. Ctrl-C stops it.")
+    say(f"Listening on {url_of(groups[0][0])}{many}. Ctrl-C stops it.")
     if len(groups) == 1:
         return _run(server, list(groups[0]))
     asyncio.run(supervise(settings, config, groups))

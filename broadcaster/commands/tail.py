@@ -17,7 +17,6 @@ from contextlib import aclosing, suppress
 from datetime import datetime
 from urllib.parse import quote, urlencode, urljoin
 
-import click
 import orjson
 from rich.console import Console
 from rich.text import Text
@@ -25,6 +24,7 @@ from rich.text import Text
 from broadcaster.client.parser import StreamEvent
 from broadcaster.client.source import EventSource
 from broadcaster.commands.logs import printable
+from broadcaster.commands.output import say
 from broadcaster.core.wire import LIVE, RESERVED_PREFIX, RESET
 
 _ENTRY_MS = re.compile(r"(?:^|,)(?:(?!run=)[^,=]+=)?(\d{1,13})-\d+")
@@ -173,7 +173,7 @@ class _Changes:
 
     def __call__(self, trouble: str, wait_s: float) -> None:
         if trouble and trouble != self._trouble:
-            click.secho(f"{printable(trouble)}: again in {wait_s:.1f} s", err=True, dim=True)
+            say(f"{printable(trouble)}: again in {wait_s:.1f} s", err=True, dim=True)
         elif self._trouble and not trouble:
-            click.secho("connected again", err=True, dim=True)
+            say("connected again", err=True, dim=True)
         self._trouble = trouble

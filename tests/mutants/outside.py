@@ -6,6 +6,13 @@ from tests.mutants import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
+        "output: a line that can't be written ends a node",
+        "broadcaster/commands/output.py",
+        "        click.secho(text, err=err, dim=dim)\n    except OSError:",
+        "        click.secho(text, err=err, dim=dim)\n    except ZeroDivisionError:",
+        ("tests/commands/test_output.py::test_a_node_serves_without_its_output",),
+    ),
+    Mutant(
         "workers: a refusal that comes while a worker works ends it",
         "workers/runner.py",
         "                self._has_worked = True\n",

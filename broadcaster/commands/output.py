@@ -1,0 +1,59 @@
+"""Standard streams that can't be written: closed, full, or a pipe without a reader.
+
+A command that serves goes on without them. A command whose output is its result says so and fails.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TextIO
+
+import click
+
+_MODES = {"stdin": "r", "stdout": "w", "stderr": "w"}
+
+
+def open_closed_streams() -> frozenset[str]:
+    """Open closed standard streams on the null device, and return their names.
+
+    The next file or socket would get the number of a closed one. Then a line for stderr, of this
+    process or of a child, would go to a client.
+    """
+    closed = set()
+    for number, (name, mode) in enumerate(_MODES.items()):
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null, number)  # children inherit this one
+            if null > 2:
+                os.close(null)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 -- stays
+            closed.add(name)
+    return frozenset(closed)
+
+
+def say(text: str, *, err: bool = False, dim: bool = False) -> bool:
+    """Print a line for people. Return False, and never fail, if it can't be written."""
+    try:
+        click.secho(text, err=err, dim=dim)
+    except OSError:
+        give_up(sys.stderr if err else sys.stdout)
+        return False
+    return True
+
+
+def give_up(stream: TextIO) -> None:
+    """Send to the null device what a stream still holds, and all that follows.
+
+    Without this, Python would fail when it flushes the stream at its end.
+    """
+    try:
+        number = stream.fileno()
+        null = os.open(os.devnull, os.O_WRONLY)
+    except (OSError, ValueError):  # no file stands behind it
+        return
+    os.dup2(null, number)
+    os.close(null)
