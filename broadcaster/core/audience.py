@@ -13,22 +13,22 @@ class Audience:
     """The live subscribers that share one subscription: a batch is joined once for all of them.
 
     Where each client has a key of its own, there are as many audiences as clients, and most of
-    them are not in the processor's caches. So `named` and `selective`, which each event needs, are
+    them are not in the processor's caches. So `plain` and `selective`, which each event needs, are
     copied here from the subscription.
 
     Attributes:
         subscription: the one that all members have.
-        named: as in `Subscription`.
+        plain: as in `Subscription`.
         selective: as in `Subscription`.
         pushing: members that the hub writes to.
         pulling: members that the hub only wakes.
     """
 
-    __slots__ = ("named", "pulling", "pushing", "selective", "subscription")
+    __slots__ = ("plain", "pulling", "pushing", "selective", "subscription")
 
     def __init__(self, subscription: Subscription) -> None:
         self.subscription = subscription
-        self.named = subscription.named
+        self.plain = subscription.plain
         self.selective = subscription.selective
         self.pushing: set[Subscriber] = set()
         self.pulling: set[Subscriber] = set()

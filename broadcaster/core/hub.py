@@ -23,7 +23,7 @@ from broadcaster.core.cursor import Positions
 from broadcaster.core.event import EventId
 from broadcaster.core.heartbeat import BEATS, heartbeat
 from broadcaster.core.inquiry import Context
-from broadcaster.core.page import PAGE_BYTES, TERMINAL_RETRY_MS, Page, Pages, join
+from broadcaster.core.page import PAGE_BYTES, TERMINAL_RETRY_MS, Page, Pages
 from broadcaster.core.resume import Resume
 from broadcaster.core.sse import Frame
 from broadcaster.core.steps import Greeting, Send, Step, Wait
@@ -199,10 +199,9 @@ class Hub:
         return deliveries
 
     def _joined(self, stream: str, audience: Audience, frames: list[Frame]) -> bytes:
-        if not audience.named:  # as `join`, without looking after the positions
+        if audience.plain:  # as below, without looking after the positions
             return b"".join([frame.wire for frame in frames])
-        heads = {name: self.windows[name].head for name in audience.subscription.streams}
-        return join(heads, audience.subscription, [(stream, frame) for frame in frames])
+        return self._pages.joined(audience.subscription, stream, frames)
 
     # Catching up
 

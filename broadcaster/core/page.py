@@ -7,7 +7,7 @@ so each page is built once, and kept until a window changes.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import NamedTuple, TypeAlias
 
@@ -15,6 +15,7 @@ from broadcaster.core.cursor import Positions
 from broadcaster.core.event import EventId
 from broadcaster.core.sse import Frame
 from broadcaster.core.subscription import Subscription
+from broadcaster.core.untyped import Untyped, without_type
 from broadcaster.core.window import Window
 
 TERMINAL_RETRY_MS = 30_000
@@ -65,10 +66,12 @@ class Pages:
         self._windows = windows
         self._terminal_retry_ms = terminal_retry_ms
         self._kept: dict[_Wanted, Page] = {}
+        self._untyped = Untyped()
 
     def forget(self) -> None:
         """Drop the kept pages, because a window has changed."""
         self._kept.clear()
+        self._untyped.forget()
 
     def after(
         self,
@@ -150,6 +153,11 @@ class Pages:
         data = join(reached, subscription, selected)
         return Page(data, len(selected), reached, exhausted=True, over=over, placed=selected)
 
+    def joined(self, subscription: Subscription, stream: str, frames: Iterable[Frame]) -> bytes:
+        """Return the bytes of the newest batch's frames, for subscribers that are live."""
+        heads = {name: self._windows[name].head for name in subscription.streams}
+        return join(heads, subscription, [(stream, frame) for frame in frames], self._untyped)
+
     def ended(self, frames: Sequence[Frame]) -> list[Frame]:
         """Return frames that end with a terminal event, as a response ends with them."""
         return [*frames[:-1], self._last(frames[-1])]
@@ -158,20 +166,28 @@ class Pages:
         return frame.with_retry(self._terminal_retry_ms)
 
 
-def join(positions: Positions, subscription: Subscription, placed: Sequence[Placed]) -> bytes:
-    """Return the bytes of frames, with the subscription's kind of id.
+def join(
+    positions: Positions,
+    subscription: Subscription,
+    placed: Sequence[Placed],
+    untyped: Callable[[Frame], Frame] = without_type,
+) -> bytes:
+    """Return the bytes of frames, as a subscription is sent them.
 
     Args:
         positions: moved to the last frame of each stream, in place.
-        subscription: says whether ids name their streams.
+        subscription: says whether ids name their streams, and which events go without a type.
         placed: the frames, in order.
+        untyped: makes a frame without its type.
     """
-    if not subscription.named:
+    if subscription.plain:
         for stream, frame in placed[-1:]:
             positions[stream] = frame.id
         return b"".join([frame.wire for _, frame in placed])
     parts = []
     for stream, frame in placed:
         positions[stream] = frame.id
-        parts.append(frame.with_cursor(subscription.cursor(positions)))
+        shown = untyped(frame) if subscription.goes_without_type(frame) else frame
+        named = subscription.named
+        parts.append(shown.with_cursor(subscription.cursor(positions)) if named else shown.wire)
     return b"".join(parts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from broadcaster.core import cursor
 from broadcaster.core.channel import MAX_KEY_BYTES, Channel, without_shard
@@ -29,10 +29,12 @@ class Subscription:
             them.
         run: the run that it follows, on a channel made on demand.
         sharded: one of its channels has shards, so that even a single position is named.
+        untyped: the only types that keep their `event:` line; None if all types do.
         named: True if its cursor names the streams. Otherwise the cursor is the id of an entry of
             its only stream.
         keys: the only keys that its events have; none means any.
         selective: True if `select` may leave out frames.
+        plain: True if it is sent frames as they are encoded.
     """
 
     streams: tuple[str, ...]
@@ -40,17 +42,20 @@ class Subscription:
     terminal: frozenset[str] = frozenset()
     run: EventId | None = None
     sharded: bool = False
+    untyped: frozenset[str] | None = None
     # Computed once from the fields above, because they are read for each batch.
     named: bool = field(init=False, compare=False, repr=False)
     keys: frozenset[str] = field(init=False, compare=False, repr=False)
     selective: bool = field(init=False, compare=False, repr=False)
+    plain: bool = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Compute `named`, `keys` and `selective`."""
+        """Compute `named`, `keys`, `selective` and `plain`."""
         several = len(self.streams) > 1 or self.sharded or self.run is not None
         object.__setattr__(self, "named", several)
         object.__setattr__(self, "keys", self.filter.keys)
         object.__setattr__(self, "selective", bool(self.terminal) or not self.filter.exact)
+        object.__setattr__(self, "plain", not several and self.untyped is None)
 
     @classmethod
     def to(
@@ -59,6 +64,8 @@ class Subscription:
         keys: Iterable[str] = (),
         types: Iterable[str] = (),
         filter: Filter | None = None,
+        *,
+        names: bool = True,
     ) -> Subscription:
         """Return the subscription to these channels.
 
@@ -69,6 +76,8 @@ class Subscription:
             keys: only events with one of these keys; none means all.
             types: only events of these types; none means all.
             filter: a user's own; it selects among the events that keys and types admit.
+            names: False if events go without their `event:` line. Those of a terminal type of one
+                of the channels keep it.
 
         Raises:
             InvalidRequestError: there is no channel, a channel needs a key, a key or a type is too
@@ -106,6 +115,7 @@ class Subscription:
             Restricted(filter, within, terminal) if filter else within,
             terminal,
             sharded=any(channel.shards > 1 for channel in chosen.values()),
+            untyped=None if names else NONE.union(*(c.terminal for c in chosen.values())),
         )
 
     def cursor(self, positions: Positions) -> bytes:
@@ -132,7 +142,11 @@ class Subscription:
 
     def narrowed_to(self, key: str, run: EventId) -> Subscription:
         """Return the same subscription, narrowed to one run, whose events have this key."""
-        return Subscription(self.streams, self.filter.with_key(key), self.terminal, run)
+        return replace(self, filter=self.filter.with_key(key), run=run)
+
+    def goes_without_type(self, frame: Frame) -> bool:
+        """Return True if this event is sent without its `event:` line."""
+        return self.untyped is not None and frame.type not in self.untyped
 
     def ends_with(self, frame: Frame) -> bool:
         """Return True if the response ends after this event."""

@@ -535,4 +535,20 @@ MUTANTS: tuple[Mutant, ...] = (
             "test_an_unknown_channel_is_an_error_that_names_the_others_and_what_to_do",
         ),
     ),
+    Mutant(
+        "untyped: clients with and without types share an audience",
+        "broadcaster/core/subscription.py",
+        "    untyped: frozenset[str] | None = None\n",
+        "    untyped: frozenset[str] | None = field(default=None, compare=False)\n",
+        (
+            "tests/core/test_untyped.py::test_those_with_and_without_types_get_the_same_events_but_not_the_same_bytes",
+        ),
+    ),
+    Mutant(
+        "untyped: a terminal event loses its type",
+        "broadcaster/core/subscription.py",
+        "self.untyped is not None and frame.type not in self.untyped",
+        "self.untyped is not None",
+        ("tests/core/test_untyped.py::test_a_terminal_event_keeps_its_type_and_ends_the_response",),
+    ),
 )

@@ -53,8 +53,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "filter: a run made on demand drops a filter of a user's own",
         "broadcaster/core/subscription.py",
-        "self.filter.with_key(key), self.terminal, run)",
-        "KeysAndTypes.of([key]), self.terminal, run)",
+        "replace(self, filter=self.filter.with_key(key), run=run)",
+        "replace(self, filter=KeysAndTypes.of([key]), run=run)",
         ("tests/node/test_listener.py::test_a_filter_holds_for_a_run_made_on_demand",),
     ),
     Mutant(

@@ -25,7 +25,7 @@ Some clients send their cursor only there. An `EventSource` can't set headers, a
 another origin a header may need a preflight.
 """
 
-PARAMS = frozenset({"type", "from", *CURSOR_PARAMS})
+PARAMS = frozenset({"type", "from", "names", *CURSOR_PARAMS})
 """Query parameters of every event stream."""
 
 _MAX_FIELDS = 100
@@ -53,7 +53,7 @@ def read(
 
     Raises:
         InvalidRequestError: a key or a channel is missing, there is one too many, a parameter is
-            misspelt, or the query is not UTF-8.
+            misspelt, `names` is neither `on` nor `off`, or the query is not UTF-8.
         InvalidCursorError: `from` can't be read.
         UnknownChannelError: the query names a channel that does not exist.
     """
@@ -62,7 +62,8 @@ def read(
         _check_names(query, channels, channel, key)
     chosen = (channel,) if channel else tuple(_named(query, channels))
     keys = [key] if key else query.get(channel.key_param if channel else "key", [])
-    subscription = _subscription(chosen, tuple(keys), tuple(query.get("type", ())))
+    types = tuple(query.get("type", ()))
+    subscription = _subscription(chosen, tuple(keys), types, names=_names(query))
     if (text := _cursor(scope, query)) is not None:
         return _at_cursor(text, chosen, subscription)
     if text := query.get("from", [""])[0]:
@@ -106,6 +107,14 @@ def _named(query: dict[str, list[str]], channels: Mapping[str, Channel]) -> list
         if name not in channels:
             raise UnknownChannelError(name, channels)
     return [channels[name] for name in names]
+
+
+def _names(query: dict[str, list[str]]) -> bool:
+    """Return False if events are wanted without their `event:` line."""
+    for value in query.get("names", ()):
+        if value not in ("on", "off"):
+            raise InvalidRequestError(f"names is on or off, not {value[:64]!r}")
+    return query.get("names", ["on"])[-1] == "on"
 
 
 def _cursor(scope: Any, query: dict[str, list[str]]) -> str | None:

@@ -40,6 +40,15 @@ def test_channels_keys_and_types() -> None:
     assert asked("key=no", path="orders", key="eu/7").subscription.keys == {"eu/7"}
 
 
+def test_names_may_be_off() -> None:
+    assert asked("names=off", path="orders").subscription.untyped == frozenset({"complete"})
+    assert asked("names=off").subscription != asked().subscription
+    assert asked("names=on").subscription == asked().subscription == asked("names=").subscription
+    for query in ("names=maybe", "names=maybe&names=off"):
+        with pytest.raises(InvalidRequestError, match="names is on or off, not 'maybe'"):
+            asked(query)
+
+
 @pytest.mark.parametrize("param", ["lastEventId", "lastEventID", "Last-Event-ID", "last_event_id"])
 def test_a_cursor_may_come_in_the_query(param: str) -> None:
     wanted = asked(f"{param}={ID}")
