@@ -37,7 +37,8 @@ backend nodes
 # Any status but 200 ends an EventSource for good: trouble that passes is a stream that ends.
 _COME_BACK = (
     "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n"
-    "Connection: close\r\n\r\n: no node for now\nretry: 2000\n\n"
+    "Connection: close\r\n\r\n: no node for now\nretry: 2000\n"
+    "event: stream.at\ndata: {}\n\n"
 )
 
 

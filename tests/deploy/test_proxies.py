@@ -126,7 +126,7 @@ async def test_without_a_node_clients_get_a_retry_time(balancer: Balancer) -> No
         body = await stream.rest()
         assert stream.head.split()[1] == b"200"
         assert b"content-type: text/event-stream" in stream.head.lower()
-        return re.search(rb"\nretry: \d{4}\n\n$", body) is not None
+        return re.search(rb"\nretry: \d{4}\nevent: stream\.at\ndata: {}\n\n$", body) is not None
 
     for _ in range(5):  # before the balancer has noticed, and after
         assert await told_so()
