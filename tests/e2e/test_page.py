@@ -6,6 +6,7 @@ and the expectations.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import subprocess
@@ -13,6 +14,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,24 +27,29 @@ from tests.wait import PATIENCE_S, until, until_sync
 
 
 class Node:
-    """A node's process on a port that stays its own."""
+    """A node's process on a port that stays its own.
+
+    Attributes:
+        port: that port.
+        prefix: of all paths.
+    """
 
     def __init__(self, redis_url: str, log: Path, prefix: str = "") -> None:
         self.prefix = prefix
         self._redis_url = redis_url
         self._log = log
-        self._port = free_port()
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         """The page's URL, without the slash at its end."""
-        return f"http://127.0.0.1:{self._port}{self.prefix}"
+        return f"http://127.0.0.1:{self.port}{self.prefix}"
 
     def start(self) -> None:
         """Start it, and wait until it is ready."""
         script = str(Path(__file__).with_name("browser_node.py"))
-        arguments = [self._redis_url, str(self._port), *filter(None, [self.prefix])]
+        arguments = [self._redis_url, str(self.port), *filter(None, [self.prefix])]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen([sys.executable, script, *arguments], stdout=log)
         until_sync(self._is_ready)
@@ -224,6 +231,32 @@ async def test_a_node_that_goes_and_comes_back_loses_nothing(
     inventory = await page.hub("inventory")
     assert inventory == {**inventory, "events": shop.published, "broken": 0, "disorder": 0}
     assert inventory["resets"] == 0 < inventory["reconnects"]
+
+
+async def test_it_goes_on_after_the_browser_has_given_up(
+    node: Node, page: Watched, shop: Shop
+) -> None:
+    await shop.sell(10)
+    await page.open(node.url)
+    node.kill()
+    async with await asyncio.start_server(_bad_gateway, "127.0.0.1", node.port):
+        await page.sees("hub.inventory.state === 'closed' && hub.orders.state === 'closed'")
+        await shop.sell(50)
+    node.start()
+    await shop.sell(10)
+    await page.sees(f"hub.inventory.events >= {shop.published} && hub.orders.state === 'open'")
+    inventory = await page.hub("inventory")
+    assert inventory == {**inventory, "events": shop.published, "broken": 0, "disorder": 0}
+    assert inventory["resets"] == 0 < inventory["reconnects"]
+
+
+async def _bad_gateway(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer as a proxy without a node does."""
+    with suppress(EOFError):
+        await reader.readuntil(b"\r\n\r\n")
+        head = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        writer.write(head)
+    writer.close()
 
 
 async def test_after_a_reset_nothing_is_expected_of_the_chain(

@@ -9,10 +9,11 @@ from typing import Any
 
 from tests.wait import until
 
-# What Chromium and Firefox write about a connection that failed or was cut. WebKit writes nothing.
+# What Chromium and Firefox write about a connection that failed or was cut, or about a proxy's 502.
+# WebKit writes nothing.
 _LOST = re.compile(
     "net::ERR_|establish a connection to the server|CORS request did not succeed"
-    "|was interrupted while the page"
+    "|was interrupted while the page|responded with a status of 502"
 )
 
 
