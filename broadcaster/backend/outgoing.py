@@ -38,7 +38,8 @@ class Outgoing(NamedTuple):
 
     Attributes:
         channel: the channel to publish to.
-        type: the SSE event name.
+        type: the SSE event name. `error` and `open` also fire the handlers of a browser's
+            `EventSource` for its connection.
         key: what the event is about; `""` for the whole channel.
         data: a str or bytes goes out as it is, any other value as compact JSON.
     """

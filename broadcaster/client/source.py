@@ -38,6 +38,8 @@ class EventSource:
         url: url of the stream.
         last_event_id: id that the next connection resumes after. Store it and give it to another
             `EventSource` later to continue without a gap.
+        previous_event_id: the id before that. Where an id has several positions, the two show which
+            of them the event has moved.
         retry_s: reconnection time in seconds, as the server sent it; 3 s until then.
     """
 
@@ -64,6 +66,7 @@ class EventSource:
         """
         self.url = url
         self.last_event_id = last_event_id
+        self.previous_event_id = last_event_id
         self.retry_s = _RETRY_S
         self._headers = {"Accept": MIME, "Cache-Control": "no-store", **(headers or {})}
         self._timeout = httpx.Timeout(_CONNECT_TIMEOUT_S, read=silence_s)
@@ -110,6 +113,7 @@ class EventSource:
             parser = Parser(self.last_event_id)
             async for data in response.aiter_bytes():
                 for event in parser.feed(data):
+                    self.previous_event_id = self.last_event_id
                     self._note(parser)
                     if event.type != AT.type:
                         yield event

@@ -150,7 +150,13 @@ def _warn_of_variables() -> None:
 
 @main.command(short_help="Publish events.")
 @click.argument("channel")
-@click.option("--type", "type_", default="message", metavar="TYPE", help="The event's name.")
+@click.option(
+    "--type",
+    "type_",
+    default="message",
+    metavar="TYPE",
+    help="The event's name. In a browser, error also fires onerror.",
+)
 @click.option("--key", default="", help="What the event is about: an order, a pet.")
 @click.option(
     "--data", help="Goes out as it is, normally JSON. Without it, events come from stdin."

@@ -1,12 +1,13 @@
 """`broadcaster publish`: publishes lines of JSON from a pipe.
 
-Each line is an object with `data` and optionally `type` and `key`. An `id`, as `broadcaster tail`
-writes it, is ignored. Lines that have arrived are published before more are read. So events of a
-slow source are not delayed to fill a batch.
+Each line is an object with `data` and optionally `type` and `key`. `data` goes out as it is
+written. An `id`, as `broadcaster tail` writes it, is ignored. Lines that have arrived are published
+before more are read. So events of a slow source are not delayed to fill a batch.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import sys
@@ -16,12 +17,12 @@ from itertools import islice
 from typing import BinaryIO, NamedTuple
 
 import click
-import orjson
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from broadcaster.backend.outgoing import BATCH, Outgoing
 from broadcaster.backend.publisher import SyncPublisher
+from broadcaster.commands.lines import parse
 from broadcaster.commands.output import give_up, say
 from broadcaster.core.entry import encode
 from broadcaster.core.event import EventId
@@ -29,7 +30,6 @@ from broadcaster.errors import BroadcasterError, InvalidEventError, PartialPubli
 from broadcaster.settings import Settings
 
 _READ_BYTES = 1 << 20
-_FIELDS = {"type", "key", "data", "id"}
 
 Advance = Callable[[int, int], object]
 """Called with the bytes read and the events published since the last call."""
@@ -84,7 +84,7 @@ class LinePublisher:
             for number, text in lines:
                 try:
                     batch.append((number, self._event(text)))
-                except orjson.JSONDecodeError as error:
+                except json.JSONDecodeError as error:
                     failure = f"line {number} is not JSON: {error}"
                     break
                 except InvalidEventError as error:
@@ -96,14 +96,9 @@ class LinePublisher:
                 raise InputError(f"{failure}. {self._so_far()}")
 
     def _event(self, line: bytes) -> Outgoing:
-        fields = orjson.loads(line)
-        if not isinstance(fields, dict) or "data" not in fields or fields.keys() - _FIELDS:
-            raise InvalidEventError(
-                'expected an object like {"type": "stock-change", "key": "019b", "data": {"n": 1}}'
-            )
-        type_, key = fields.get("type") or "message", fields.get("key") or ""
-        encode(type_, key, fields["data"])  # raises now, while the line's number is known
-        return Outgoing(self._channel, type_, key, fields["data"])
+        event = parse(line)
+        encode(*event)  # raises now, while the line's number is known
+        return Outgoing(self._channel, *event)
 
     def _send(self, batch: list[tuple[int, Outgoing]]) -> None:
         ids: list[EventId | None] = []

@@ -1,8 +1,8 @@
 """`broadcaster tail`: follows an event stream on a terminal or into a pipe, and always resumes.
 
 A terminal gets a readable line per event. A pipe gets one JSON object per line. If the event's data
-is JSON but not a string, `data` is that JSON, byte for byte. Otherwise `data` is the text as a
-string. So `broadcaster publish` publishes the same bytes again. The hub's own events
+is JSON in one line but not a string, `data` is that JSON, byte for byte. Otherwise `data` is the
+text as a string. So `broadcaster publish` publishes the same bytes again. The hub's own events
 (`stream.live`, `stream.reset`) are lines too, because an announced gap must not become a silent
 one.
 """
@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from contextlib import aclosing, suppress
 from datetime import datetime
-from urllib.parse import quote, urlencode, urljoin
+from urllib.parse import parse_qs, quote, urlencode, urljoin, urlsplit
 
 import orjson
 from rich.console import Console
@@ -101,18 +101,19 @@ async def _while_read_by_somebody(work: Coroutine[None, None, None]) -> None:
 
 
 async def _read(
-    source: EventSource, show: Callable[[StreamEvent], object], count: int | None
+    source: EventSource, show: Callable[[StreamEvent, str], object], count: int | None
 ) -> None:
+    (start,) = parse_qs(urlsplit(source.url).query).get("from", [""])[:1]
     async with aclosing(source.events()) as events:
         async for event in events:
-            show(event)
+            show(event, source.previous_event_id or start)
             if count is not None and not event.type.startswith(RESERVED_PREFIX):
                 count -= 1
                 if count == 0:
                     return
 
 
-def into_pipe(event: StreamEvent) -> None:
+def into_pipe(event: StreamEvent, _: str = "") -> None:
     """Write an event to stdout as a line of JSON, and flush it."""
     line = {"id": event.id, "type": event.type, "data": _as_sent(event.data)}
     sys.stdout.buffer.write(orjson.dumps(line) + b"\n")
@@ -126,21 +127,20 @@ def _as_sent(data: str) -> object:
         return data
     if isinstance(found, str):
         return data
-    # A line feed in the data would end the line of JSON.
-    return found if "\n" in data else orjson.Fragment(data)
+    # A line feed would end the line of JSON, and spaces around a value are no part of it.
+    kept = "\n" not in data and data.strip() == data
+    return orjson.Fragment(data) if kept else data
 
 
-def on_terminal(console: Console) -> Callable[[StreamEvent], object]:
-    """Return a function that prints an event as a readable line: time, id, type, data."""
+def on_terminal(console: Console) -> Callable[[StreamEvent, str], object]:
+    """Return a function that prints an event as a readable line: time, id, type, data.
 
-    before: set[str] = set()
+    Its second argument is the id before the event.
+    """
 
-    def show(event: StreamEvent) -> None:
+    def show(event: StreamEvent, before: str) -> None:
         # If the id has several positions, the one that changed belongs to this event.
-        positions = set(event.id.split(","))
-        moved = ",".join(positions - before) or event.id
-        before.clear()
-        before.update(positions)
+        moved = ",".join(set(event.id.split(",")) - set(before.split(","))) or event.id
         style = _STYLES.get(event.type, "")
         line = Text.assemble(
             (_time_of(moved), "dim"),

@@ -19,9 +19,8 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 import msgpack
-import orjson
 
-from broadcaster.core import sse
+from broadcaster.core import jsontext, sse
 from broadcaster.core.event import DEFAULT_TYPE, Event, EventId
 from broadcaster.core.sse import Frame
 from broadcaster.core.wire import RESERVED_PREFIX
@@ -167,8 +166,8 @@ def _unpack(packed: bytes, max_event_bytes: int) -> tuple[str, str, bytes]:
         if isinstance(data, bytes):
             data.decode()
             return type_, key, data
-        return type_, key, data.encode() if isinstance(data, str) else orjson.dumps(data)
-    except (UnicodeError, TypeError, orjson.JSONEncodeError) as error:
+        return type_, key, data.encode() if isinstance(data, str) else jsontext.encode(data)
+    except ValueError as error:
         raise MalformedEntryError("data that is neither UTF-8 nor JSON") from error
 
 
@@ -195,8 +194,10 @@ def encode(type_: str, key: str, data: Any) -> dict[bytes, bytes]:
         if isinstance(data, bytes):
             data = data.decode()
         elif not isinstance(data, str):
-            data = orjson.dumps(data).decode()
+            data = jsontext.encode(data).decode()
         packed: bytes = msgpack.packb([type_, key, data])
-    except (UnicodeError, TypeError, orjson.JSONEncodeError) as error:
-        raise InvalidEventError(f"data must be UTF-8 text or have a JSON form: {error}") from error
+    except jsontext.NotJsonError as error:
+        raise InvalidEventError(f"data has no JSON form: {error}") from error
+    except UnicodeError as error:
+        raise InvalidEventError(f"type, key and data must be UTF-8: {error}") from error
     return {b"m": packed}

@@ -112,6 +112,18 @@ def test_a_publisher_sends_text_as_it_is_and_values_as_json() -> None:
     assert read(*fields_of("", "", {"b": 1, "a": "ä"})).data == '{"b":1,"a":"ä"}'.encode()
     assert read(*fields_of("", "", b"\xc3\xa4")).data == "ä".encode()
     assert read(*fields_of("", "", None)).data == b"null"
+    assert read(*fields_of("", "", [10**30])).data == b"[%d]" % 10**30
+
+
+def test_the_error_says_where_the_value_is_that_json_has_not() -> None:
+    with pytest.raises(InvalidEventError, match=r'data\["a"\]\[1\]: nan is no number of JSON'):
+        encode("t", "", {"a": [1, float("nan")]})
+
+
+def test_an_infinite_number_of_another_producer_does_not_become_null() -> None:
+    packed = msgpack.packb(["t", "", {"a": float("inf")}])
+    with pytest.raises(MalformedEntryError, match="neither UTF-8 nor JSON"):
+        decode(EventId(5, 0), [b"m", packed], 1000)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +134,9 @@ def test_a_publisher_sends_text_as_it_is_and_values_as_json() -> None:
         ("t", b"\xff"),
         ("t", object()),
         ("t", {1, 2}),
-        ("t", 1 << 70),
+        ("t", float("nan")),
+        ("t", {"a": [float("inf")]}),
+        ("t", {1: 2}),
         ("t", "\ud800"),
     ],
 )

@@ -92,6 +92,27 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/commands/test_main.py::test_a_misspelt_variable_is_said_at_the_start",),
     ),
     Mutant(
+        "jsontext: NaN becomes null",
+        "broadcaster/core/jsontext.py",
+        '    if b"null" in text:',
+        "    if False:",
+        ("tests/core/test_jsontext.py",),
+    ),
+    Mutant(
+        "lines: digits of data are parsed",
+        "broadcaster/commands/lines.py",
+        """value if raw.startswith('"') else raw)""",
+        """str(value) if raw.startswith('"') else json.dumps(json.loads(raw)))""",
+        ("tests/commands/test_lines.py::test_data_goes_out_as_it_is_written",),
+    ),
+    Mutant(
+        "tail: the time of a line is that of another channel",
+        "broadcaster/commands/tail.py",
+        'moved = ",".join(set(event.id.split(",")) - set(before.split(","))) or event.id',
+        "moved = event.id",
+        ("tests/commands/test_terminal.py::test_the_time_of_each_line_is_that_of_its_own_event",),
+    ),
+    Mutant(
         "runs: a worker begins a run that is too old",
         "broadcaster/backend/runs.py",
         "        return bool(now_s * 1_000 > last_ms)",

@@ -1,0 +1,73 @@
+"""The lines of `broadcaster publish`: data stays as it is written."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from broadcaster.commands.lines import Line, parse
+from broadcaster.core.entry import encode
+from broadcaster.errors import InvalidEventError
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "12345678901234567890123", "1.10", "1e400", "-0", "-0.0", "1E+05", "0.1000000000000000055",
+        '{"a": 1.10, "a": 2,  "b":[1e400]}', r'{"\u00e9":"\ud83d\ude00 \/ \ud800"}', "null", "true",
+        "[ ]", "{ }", "[1 ,\t2]", "9" * 5_000, '[{"data":"}"},"{"]', '{"id":"x","type":null}',
+    ],
+)  # fmt: skip
+def test_data_goes_out_as_it_is_written(data: str) -> None:
+    for line in (f'{{"data":{data}}}', f' {{ "id" : "1-0" , "data" : {data} , "key":"k" }} \r'):
+        assert parse(line.encode()).data == data
+
+
+def test_a_string_goes_out_as_the_text_in_it() -> None:
+    line = r'{"type":"t","key":"k","data":"two\nlines \u00e9 \"quoted\"","id":null}'
+    assert parse(line.encode()) == Line("t", "k", 'two\nlines é "quoted"')
+    assert parse(b'{"type":null,"key":null,"data":1}') == Line("message", "", "1")
+    assert parse(b'{"type":"","data":""}') == Line("message", "", "")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["{", "{1:2}", '{"data":1,}', '{"data":1}}', '{"data":1} x', '{"data" 1}', '{"data":01}',
+     '{"data":1.}', '{"data":.5}', '{"data":+1}', "{'data':1}", '{"data":"a\tb"}', "nope",
+     '{"data":[1}', '\ufeff{"data":1}'],
+)  # fmt: skip
+def test_what_is_not_json_is_refused(line: str) -> None:
+    with pytest.raises(json.JSONDecodeError):
+        parse(line.encode())
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"data":NaN}', "NaN is no value of JSON"),
+        ('{"data":[-Infinity]}', "-Infinity is no value of JSON"),
+        ('{"data":1,"data":2}', "'data' occurs twice"),
+        ('{"type":"a","type":"b","data":2}', "'type' occurs twice"),
+        ('{"type":0,"data":1}', "type must be a text, not 0"),
+        ('{"type":false,"data":1}', "type must be a text, not false"),
+        ('{"key":[],"data":1}', "key must be a text, not []"),
+        ('{"type":"t"}', "expected an object like"),
+        ('{"data":1,"dta":2}', "expected an object like"),
+        ("[1]", "expected an object like"),
+        ("1", "expected an object like"),
+        ("{}", "expected an object like"),
+        ('{"data":' + "[" * 100_000 + "]" * 100_000 + "}", "nested too deep"),
+    ],
+)
+def test_what_is_no_event_is_refused(line: str, said: str) -> None:
+    with pytest.raises(InvalidEventError) as caught:
+        parse(line.encode())
+    assert said in str(caught.value)
+
+
+def test_what_is_not_unicode_is_refused() -> None:
+    with pytest.raises(InvalidEventError, match="UTF-8"):
+        parse(b'{"data":"\xff"}')
+    with pytest.raises(InvalidEventError, match="UTF-8"):
+        encode(*parse(rb'{"data":"\ud800"}'))
