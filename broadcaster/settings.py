@@ -237,7 +237,7 @@ def load_settings(config: str | Path | None = None, **flags: Any) -> Settings:
         raise ConfigurationError(f"these settings can't work:\n{lines}") from None
     except SettingsError as error:  # a variable that should be JSON
         raise ConfigurationError(_unreadable_variable(error)) from error
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise ConfigurationError(f"{config} can't be read as TOML: {error}") from error
     return settings
 

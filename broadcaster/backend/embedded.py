@@ -57,11 +57,14 @@ class EmbeddedRedis:
         Args:
             config: further arguments of the server: `"--appendonly", "yes"`.
             port: the TCP port; None takes a free one.
+
+        Raises:
+            BackendUnavailableError: no directory for its files can be made.
         """
         self._config = config
         self._process: subprocess.Popen[bytes] | None = None
         self.port = port or 0
-        self.directory = Path(tempfile.mkdtemp(prefix="broadcaster-redis-"))
+        self.directory = _own_directory()
 
     @property
     def url(self) -> str:
@@ -86,7 +89,13 @@ class EmbeddedRedis:
         for _ in range(1 if self.port else _PORT_TRIES):
             port = self.port or free_port()
             # Another process may take the free port first. Another port is tried then.
-            if self._try_start(port):
+            try:
+                started = self._try_start(port)
+            except OSError as error:  # its files can't be written
+                raise BackendUnavailableError(
+                    f"the embedded server did not start: {error}"
+                ) from error
+            if started:
                 self.port = port
                 return self
         raise BackendUnavailableError(
@@ -182,6 +191,16 @@ class EmbeddedRedis:
         logs = (self.directory / name for name in ("stderr.log", "server.log"))
         lines = [line for path in logs if path.exists() for line in _lines(path)]
         return " / ".join(lines[-3:]) or "the port is taken"
+
+
+def _own_directory() -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix="broadcaster-redis-"))
+    except OSError as error:
+        raise BackendUnavailableError(
+            f"the embedded server needs a directory for its files: {error}. Set TMPDIR to one that "
+            "can be written"
+        ) from error
 
 
 def _lines(path: Path) -> Sequence[str]:

@@ -183,7 +183,10 @@ def pet_store() -> str:
 
 def _command() -> str:
     """Return this program as the user called it, so that the printed commands can be copied."""
-    return os.path.relpath(sys.argv[0]) if os.sep in sys.argv[0] else sys.argv[0]
+    with suppress(OSError):  # the working directory was removed
+        if os.sep in sys.argv[0]:
+            return os.path.relpath(sys.argv[0])
+    return sys.argv[0]
 
 
 async def _until(condition: Callable[[], bool]) -> None:

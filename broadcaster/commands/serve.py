@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from pathlib import Path
 
 from broadcaster.app import Application
 from broadcaster.backend.driver.connect import connect
@@ -34,7 +33,7 @@ def serve(settings: Settings, config: str | None = None, child: Child | None = N
     """
     raise_file_limit()
     if child:
-        peers = Peers(Path(child.directory), child.process)
+        peers = Peers(child.place, child.process, child.members)
         return _run(node_server(settings, peers), [socket.socket(fileno=fd) for fd in child.fds])
     server = node_server(settings)
     ports = [settings.port, settings.metrics_port] if settings.metrics_port else [settings.port]

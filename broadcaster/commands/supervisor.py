@@ -21,7 +21,6 @@ from asyncio.subprocess import Process
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import orjson
@@ -49,12 +48,14 @@ class Child(NamedTuple):
     Attributes:
         process: the number of the child.
         fds: file descriptors of the listening sockets to serve on.
-        directory: directory of the sockets on which the processes ask each other.
+        place: the place of the sockets on which the processes ask each other.
+        members: the number of children.
     """
 
     process: int
     fds: list[int]
-    directory: str
+    place: str
+    members: int
 
     @classmethod
     def parse(cls, text: str) -> Child:
@@ -75,10 +76,10 @@ async def supervise(
     port = sockets[0][0].getsockname()[1]
     environment = _environment(settings.model_copy(update={"port": port}), config)
     stop_s = settings.drain_s + _STOP_GRACE_S
-    with TemporaryDirectory(prefix="broadcaster-") as directory:
+    with peers.meeting_place() as place:
         nodes = []
         for process, group in enumerate(sockets):
-            child = Child(process, [sock.fileno() for sock in group], directory)
+            child = Child(process, [sock.fileno() for sock in group], place, len(sockets))
             nodes.append(asyncio.create_task(keep(child, environment, stop_s)))
         await stopping.wait()
         for group in sockets:
@@ -107,14 +108,12 @@ async def keep(child: Child, environment: dict[str, str], stop_s: float) -> None
     command = [sys.executable, "-P", "-m", "broadcaster", "serve", "--child", str(child)]
     while True:
         started_s = time.monotonic()
-        path = Path(child.directory) / str(child.process)
-        path.unlink(missing_ok=True)  # left by its predecessor
         try:
             process = await processes.start(command, env=environment, pass_fds=child.fds)
         except OSError as error:  # out of memory or processes, which may pass
             logger.error("node process %d can't be started, trying again: %s", child.process, error)
         else:
-            watch = asyncio.create_task(_end_if_it_hangs(process, path))
+            watch = asyncio.create_task(_end_if_it_hangs(process, child))
             try:
                 status = await process.wait()
             finally:
@@ -128,16 +127,17 @@ async def keep(child: Child, environment: dict[str, str], stop_s: float) -> None
         await asyncio.sleep(backoff_s(failures, *_BACKOFF_S))
 
 
-async def _end_if_it_hangs(process: Process, path: Path) -> None:
+async def _end_if_it_hangs(process: Process, child: Child) -> None:
     """Kill a node process after three missed answers. Its clients reconnect to other processes."""
+    asked = child.place, child.process, _ASK_EVERY_S
     with suppress(TimeoutError):
         async with asyncio.timeout(_START_S):
-            while not path.exists():  # noqa: ASYNC110, ASYNC240 -- made by another process
+            while not await peers.is_alive(*asked):  # noqa: ASYNC110 -- another process
                 await asyncio.sleep(_ASK_EVERY_S / 10)
     misses = 0
     while misses < _MISSES:
         next_s = time.monotonic() + _ASK_EVERY_S
-        misses = 0 if await peers.is_alive(path, _ASK_EVERY_S) else misses + 1
+        misses = 0 if await peers.is_alive(*asked) else misses + 1
         await asyncio.sleep(next_s - time.monotonic())
     logger.error("node process %d does not answer: ending it", process.pid)
     # SIGKILL at once: a process that hangs would ignore SIGTERM, and its clients are waiting.

@@ -49,12 +49,8 @@ async def pair(start: Start, redis_url: str, directory: Path) -> tuple[Running, 
     node = await start("serve", "--port", "0", "--workers", "2", env=env)
     url = await node.url()
     await ready(url)
-    await until(lambda: len(sockets(directory)) == 2)
+    await until(partial(both_have, url, 0))
     return node, url
-
-
-def sockets(directory: Path) -> list[Path]:
-    return list(directory.glob("broadcaster-*/*"))
 
 
 async def test_a_process_that_hangs_is_replaced(
@@ -91,6 +87,17 @@ async def test_a_hangup_drains_all_processes_and_leaves_nothing_behind(
     assert not alive(members)
 
 
+async def test_a_parent_that_is_killed_leaves_nothing_behind(
+    start: Start, redis_url: str, tmp_path: Path
+) -> None:
+    node, _ = await pair(start, redis_url, tmp_path)
+    members = children(node.process.pid)
+    node.process.kill()
+    await node.ended()
+    await until(partial(none_alive, members))
+    assert not os.listdir(tmp_path)
+
+
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A parent that asks often, and is not patient with one that starts."""
@@ -104,10 +111,10 @@ async def test_a_process_that_answers_is_left_alone(tmp_path: Path, quick: None)
         raise AssertionError("the parent asks for no figures")
 
     process = await start_process(["/bin/sleep", "60"])
-    serving = asyncio.create_task(Peers(tmp_path, 3).serve(nothing))
+    serving = asyncio.create_task(Peers(f"{tmp_path}/", 3, 4).serve(nothing))
     try:
-        await until((tmp_path / "3").exists)
-        watching = asyncio.create_task(supervisor._end_if_it_hangs(process, tmp_path / "3"))
+        child = supervisor.Child(3, [], f"{tmp_path}/", 4)
+        watching = asyncio.create_task(supervisor._end_if_it_hangs(process, child))
         with pytest.raises(TimeoutError):  # for longer than three misses and the start take
             async with asyncio.timeout(1.0):
                 await asyncio.shield(watching)
@@ -126,7 +133,7 @@ async def test_a_process_that_answers_is_left_alone(tmp_path: Path, quick: None)
 async def test_one_that_never_answers_is_ended_as_well(tmp_path: Path, quick: None) -> None:
     process = await start_process(["/bin/sleep", "60"])
     async with asyncio.timeout(PATIENCE_S):
-        await supervisor._end_if_it_hangs(process, tmp_path / "3")
+        await supervisor._end_if_it_hangs(process, supervisor.Child(3, [], f"{tmp_path}/", 4))
         assert await process.wait() == -signal.SIGKILL
 
 
@@ -185,7 +192,7 @@ async def test_a_process_that_can_not_be_started_is_tried_again(
 
     monkeypatch.setattr(processes, "start", start)
     with pytest.raises(KeyboardInterrupt):
-        await supervisor.keep(supervisor.Child(1, [], ""), {}, 1.0)
+        await supervisor.keep(supervisor.Child(1, [], "", 2), {}, 1.0)
     assert "process 1 can't be started, trying again: too many processes" in caplog.text
 
 

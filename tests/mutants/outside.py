@@ -6,6 +6,20 @@ from tests.mutants import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
+        "peers: another user of the machine is answered",
+        "broadcaster/node/peers.py",
+        "if user != os.geteuid():",
+        "if False:",
+        ("tests/node/test_peers.py::test_another_user_is_not_answered_and_not_believed",),
+    ),
+    Mutant(
+        "peers: the processes need a directory on Linux",
+        "broadcaster/node/peers.py",
+        'if sys.platform == "linux":\n        yield',
+        "if False:\n        yield",
+        ("tests/node/test_peers.py::test_nothing_is_left_of_a_place_on_linux",),
+    ),
+    Mutant(
         "output: a line that can't be written ends a node",
         "broadcaster/commands/output.py",
         "        click.secho(text, err=err, dim=dim)\n    except OSError:",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
@@ -17,6 +18,7 @@ _Client = TypeVar("_Client")
 
 # In such a url, a part of the password may be parsed as host or path.
 _CUT_CREDENTIALS = re.compile(r"://[^/?#@]*:[^@]*[/?#].*@")
+_MOST_PATH_BYTES = 107  # as in unix(7); other systems have a few less
 _DEFAULT_PORT = {"sentinel": 26379, "cluster": 6379}
 _HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(?::(?P<port>[0-9]{1,5}))?")
 _SECRETS = ("password", "sentinel_password", "ssl_password")
@@ -95,6 +97,8 @@ def _parse(url: str) -> Target:
             raise ValueError("give a password or password_file, not both")
         options["username"], credentials, at = unquote(credentials), "", ""
     options, own = with_credentials(options), with_credentials(own)
+    if scheme == "unix" and len(os.fsencode(unquote(parts.path))) > _MOST_PATH_BYTES:
+        raise ValueError(f"the path of a Unix socket has at most {_MOST_PATH_BYTES} bytes")
     if not plus:
         path = parts.path if scheme == "unix" else _database(parts.path, options)
         plain = f"{scheme}://{credentials}{at}{hosts}{path}"
