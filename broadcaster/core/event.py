@@ -8,8 +8,10 @@ from typing import NamedTuple
 from broadcaster.errors import InvalidCursorError
 
 _LIMIT = 1 << 64
-# At most 20 digits each: 2**64 has 20, and int() of a megabyte of digits would cost seconds.
-_PATTERN = re.compile(r"([0-9]{1,20})-([0-9]{1,20})", re.ASCII)
+# At most 20 digits each after zeros: 2**64 has 20, and int() of a megabyte of digits would cost
+# seconds. Redis reads up to 127 characters.
+_NUMBER = r"0{0,100}([0-9]{1,20})"
+_PATTERN = re.compile(rf"{_NUMBER}(?:-{_NUMBER})?", re.ASCII)
 
 
 class EventId(NamedTuple):
@@ -23,14 +25,18 @@ class EventId(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> EventId:
-        """Read `"1710000000000-0"`.
+        """Read `"1710000000000-0"`, or `"1710000000000"`, which means the same.
+
+        Redis reads a missing sequence number as 0, and permits zeros in front: see XREAD in
+        https://redis.io/docs/latest/commands/xread/#incomplete-ids. Its words `$`, `+` and `-` are
+        no ids.
 
         Raises:
-            InvalidCursorError: it is not two unsigned 64-bit numbers joined by a hyphen.
+            InvalidCursorError: it is not one or two unsigned 64-bit numbers, joined by a hyphen.
         """
         match = _PATTERN.fullmatch(text)
         if match:
-            ms, seq = int(match[1]), int(match[2])
+            ms, seq = int(match[1]), int(match[2] or 0)
             if ms < _LIMIT and seq < _LIMIT:
                 return cls(ms, seq)
         raise InvalidCursorError(f"{text[:64]!r} is not an event id like 1710000000000-0")

@@ -180,6 +180,7 @@ def restore(
 ) -> tuple[Positions, EventId | None]:
     """Read a client's id, which `Subscription.cursor` of this or another subscription has made.
 
+    * `0` is the beginning of all streams. Clients send it that have seen no event yet.
     * A client may drop a channel and keep its cursor. Names of other channels are ignored.
     * A client may add a channel. The cursor does not name it, so the channel's start applies.
     * If the cursor names only some shards of a channel, the other ones are new or were not
@@ -195,8 +196,11 @@ def restore(
         InvalidCursorError: it can't be read, or names none of the streams.
         ReshardedError: it names shards of a channel that are not followed now.
     """
-    if not subscription.named and "=" not in text:
-        return {subscription.streams[0]: EventId.parse(text)}, None
+    if "=" not in text:
+        position = EventId.parse(text)
+        if subscription.named and position != ZERO:
+            raise InvalidCursorError("the id names none of the subscription's channels")
+        return dict.fromkeys(subscription.streams, position), None
     named, run = cursor.parse(text)
     positions = {name: id_ for name, id_ in named.items() if name in subscription.streams}
     for channel in channels:

@@ -101,6 +101,7 @@ class EventStream:
         answer = await self._answer(scope, key)
         if isinstance(answer, Response):
             answer.raw_headers += head.cors_headers(self._node.settings, scope)
+            answer.raw_headers += head.kept_alive(scope)
             await answer(scope, receive, send)
         elif not attachable or _is_attachable(scope):  # else the client has disconnected meanwhile
             await self._serve(answer, scope, receive, send)
@@ -170,7 +171,7 @@ class EventStream:
 
     async def _serve(self, serve: Serve, scope: Scope, receive: Receive, send: Send) -> None:
         settings, node = self._node.settings, self._node
-        headers = [*EVENT_STREAM]
+        headers = [*EVENT_STREAM, *head.kept_alive(scope)]
         if settings.cors_origins:
             headers += head.cors_headers(settings, scope)
         retry_ms = random.randint(settings.retry_min_ms, settings.retry_max_ms)

@@ -85,6 +85,20 @@ def segments(scope: Any) -> list[str]:
     return found
 
 
+def kept_alive(scope: Any) -> Headers:
+    """Return `Connection: keep-alive`, if the connection may stay open after the answer.
+
+    In HTTP/1.1 it says what is the rule anyway, and some clients and proxies look for it. "An
+    endpoint MUST NOT generate an HTTP/2 message containing connection-specific header fields."
+    https://www.rfc-editor.org/rfc/rfc9113#section-8.2.2
+    """
+    if scope.get("http_version") != "1.1":
+        return []
+    if b"close" in (header(scope, b"connection") or b"").lower():
+        return []
+    return [(b"connection", b"keep-alive")]
+
+
 def cors_headers(settings: Settings, scope: Any) -> Headers:
     """Return the headers that let pages of the configured origins read an answer.
 

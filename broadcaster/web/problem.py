@@ -14,7 +14,7 @@ from broadcaster.errors import UnknownChannelError
 
 EVENT_STREAM = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-store, no-transform"),
+    (b"cache-control", b"no-cache, no-store, no-transform"),
     (b"x-accel-buffering", b"no"),
 )
 """Headers of every event stream: no proxy may keep, change or buffer it."""

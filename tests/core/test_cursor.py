@@ -33,6 +33,10 @@ def test_a_rendered_cursor_is_restored(positions: dict[str, EventId], run: Event
     assert not set(text) & set('"():<>?@[\\]{}\x7f')
 
 
+def test_a_missing_second_number_is_0_as_redis_reads_it() -> None:
+    assert parse("a=5,b=0,run=7") == ({"a": EventId(5, 0), "b": EventId(0, 0)}, EventId(7, 0))
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -40,7 +44,8 @@ def test_a_rendered_cursor_is_restored(positions: dict[str, EventId], run: Event
         "5-1",
         "a=5-1,a=5-1",
         "a=5-1,",
-        "a=5",
+        "a=5-",
+        "a=-5",
         "a=18446744073709551616-0",
         ",".join(f"s{number}=5-1" for number in range(4000)),
         "5-1" + " " * 65536,

@@ -20,6 +20,21 @@ def test_ids_compare_as_numbers_not_as_text() -> None:
     assert EventId.parse("10-0") > EventId.parse("9-9")
 
 
+@pytest.mark.parametrize(
+    ("text", "means"),
+    [
+        ("0", ZERO),
+        ("5", EventId(5, 0)),
+        ("1710000000000", EventId(1_710_000_000_000, 0)),
+        ("007-01", EventId(7, 1)),
+        ("0" * 90 + "7-0", EventId(7, 0)),
+        (str(MOST), EventId(MOST, 0)),
+    ],
+)
+def test_other_spellings_that_redis_reads(text: str, means: EventId) -> None:
+    assert EventId.parse(text) == means
+
+
 @given(ids)
 def test_nothing_fits_between_an_id_and_its_neighbours(event_id: EventId) -> None:
     if event_id != ZERO:
@@ -38,9 +53,9 @@ def test_the_ends_have_no_neighbour_beyond() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "-", "1", "1-", "-1", "a-b", "1-2-3", " 1-2", "1-2\n", "+1-2", "$", "+", "*", ">",
+        "", "-", "1-", "-1", "a-b", "1-2-3", " 1-2", "1-2\n", "+1-2", "$", "+", "*", ">",
         "18446744073709551616-0", "0-18446744073709551616", "1" * 70_000 + "-0", "1_0-0",
-        "\u0661-\u0662",
+        "\u0661-\u0662", "+5", "1 ", "0x1", "1e3", "18446744073709551616", "0" * 121 + "1",
     ],
 )  # fmt: skip
 def test_an_invalid_id_is_refused_with_a_short_text(text: str) -> None:

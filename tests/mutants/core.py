@@ -551,4 +551,18 @@ MUTANTS: tuple[Mutant, ...] = (
         "self.untyped is not None",
         ("tests/core/test_untyped.py::test_a_terminal_event_keeps_its_type_and_ends_the_response",),
     ),
+    Mutant(
+        "event: an id without its second number can't be read",
+        "broadcaster/core/event.py",
+        'rf"{_NUMBER}(?:-{_NUMBER})?"',
+        'rf"{_NUMBER}-{_NUMBER}"',
+        ("tests/core/test_event.py::test_other_spellings_that_redis_reads",),
+    ),
+    Mutant(
+        "subscription: 0 is not the beginning of several streams",
+        "broadcaster/core/subscription.py",
+        "        if subscription.named and position != ZERO:\n",
+        "        if subscription.named:\n",
+        ("tests/web/test_endpoint.py::test_ids_are_read_as_redis_reads_them",),
+    ),
 )

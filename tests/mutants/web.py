@@ -401,8 +401,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "problem: proxies may compress the event stream",
         _PROBLEM,
-        'b"no-store, no-transform"',
-        'b"no-store"',
+        'b"no-cache, no-store, no-transform"',
+        'b"no-cache, no-store"',
         (_STREAM + "test_the_head_of_the_response",),
     ),
     Mutant(

@@ -68,7 +68,7 @@ async def test_the_head_of_the_response(hub: Running) -> None:
     assert head.startswith(b"http/1.1 200")
     for header in (
         b"content-type: text/event-stream",
-        b"cache-control: no-store, no-transform",
+        b"cache-control: no-cache, no-store, no-transform",
         b"x-accel-buffering: no",
         b"transfer-encoding: chunked",
     ):
@@ -77,6 +77,72 @@ async def test_the_head_of_the_response(hub: Running) -> None:
     assert QUICK["retry_min_ms"] <= retry_ms <= QUICK["retry_max_ms"]
     assert stream.body.startswith(sse.retry(retry_ms) + sse.live(b"0-0", 0))
     stream.close()
+
+
+@pytest.mark.parametrize("sink", ["transport", "asgi"])
+async def test_the_connection_is_kept_unless_the_client_closes_it(
+    redis_url: str, publisher: Publisher, sink: str
+) -> None:
+    last = await publisher.publish("orders", type="complete", key="7", data="shipped")
+    async with running(redis_url, sink=sink) as hub, http_client(base_url=hub.url) as browser:
+        await until(lambda: len(hub.node.hub.windows["orders"]) == 1)
+        for path, status in {
+            "/v1/orders/7/status/stream": 200,
+            f"/v1/orders/7/status/stream?lastEventId={last}": 204,
+            "/v1/inventory/stream?from=never": 400,
+        }.items():
+            answer = await browser.get(path)
+            assert answer.status_code == status
+            assert answer.headers.get_list("connection") == ["keep-alive"]
+        answer = await browser.get("/v1/orders/7/status/stream", headers={"connection": "close"})
+        assert answer.headers.get_list("connection") == ["close"]
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("/v1/inventory/stream", "0"),
+        ("/v1/inventory/stream?from=0", None),
+        ("/v1/inventory/stream?lastEventId=0", None),
+        ("/v1/inventory/stream", "{ms}"),
+        ("/v1/inventory/stream?from={ms}", None),
+        ("/v1/inventory/stream", "000{ms}-00"),
+        ("/v1/events?channel=inventory,orders", "0"),
+        ("/v1/events?channel=inventory,orders&from=0", None),
+        ("/v1/events?channel=inventory,orders", "inventory={ms},orders=0"),
+        ("/v1/events?channel=inventory,orders&from=inventory=0,orders=0", None),
+        ("/v1/orders/7/status/stream", "0"),
+    ],
+)
+async def test_ids_are_read_as_redis_reads_them(
+    hub: Running, client: Any, path: str, text: str | None
+) -> None:
+    first = await client.xadd("inventory", {"data": "first", "key": "7"}, id="1710000000000-0")
+    await client.xadd("orders", {"data": "second", "key": "7"}, id="1710000000001-0")
+    await client.xadd("inventory", {"data": "third", "key": "7"}, id="1710000000002-0")
+    await until(lambda: len(hub.node.hub.windows["inventory"]) == 2)
+    await until(lambda: len(hub.node.hub.windows["orders"]) == 1)
+    ms = first.decode().partition("-")[0]
+    stream = await opened(hub, path.format(ms=ms), text.format(ms=ms) if text else None)
+    await stream.until(LIVE)
+    expected = ["first", "second", "third"]
+    if "{ms}" in path + (text or ""):
+        expected.remove("first")
+    if "events" not in path:
+        expected = ["second"] if "orders" in path else [e for e in expected if e != "second"]
+    assert told(stream.body) == expected
+    assert b"stream.reset" not in stream.body
+    stream.close()
+
+
+async def test_the_beginning_of_what_has_no_run_yet_is_a_new_run(hub: Running, client: Any) -> None:
+    for text in ("0", "0-0"):
+        stream = await opened(hub, "/v1/pets/recommendations/stream?userId=you", text)
+        await stream.until(b"retry: ")
+        await until(lambda: client.xlen("recommendations.requests"))
+        await stream.until(LIVE)
+        assert b"stream.reset" not in stream.body
+        stream.close()
 
 
 async def test_other_forms_of_entries(hub: Running, client: Any) -> None:
@@ -241,7 +307,7 @@ async def test_a_cursor_in_the_query_that_can_not_be_read_gets_a_reset(
 
 
 HOSTILE = [
-    "", "x", "$", "+", "-", "*", "0", "18446744073709551616-0", "0-18446744073709551616",
+    "x", "$", "+", "-", "*", "18446744073709551616-0", "0-18446744073709551616",
     "\xff\xfe", "1-1,1-1", "inventory=", "run=1-0", "a" * 60_000, "1-" + "1" * 60_000,
     "\t1-0\x80", "1-0 1-0",
 ]  # fmt: skip

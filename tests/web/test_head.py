@@ -50,6 +50,31 @@ def test_a_path_that_is_not_utf_8_is_no_path() -> None:
         head.segments(scope(b"/%FF", "/�"))
 
 
+@pytest.mark.parametrize(
+    ("version", "connection", "kept"),
+    [
+        ("1.1", None, True),
+        ("1.1", b"keep-alive", True),
+        ("1.1", b"Keep-Alive, TE", True),
+        ("1.1", b"close", False),
+        ("1.1", b"TE, Close", False),
+        ("1.0", None, False),
+        ("1.0", b"keep-alive", False),
+        ("2", None, False),
+        ("3", None, False),
+    ],
+)
+def test_only_http_1_1_has_the_header_connection(
+    version: str, connection: bytes | None, kept: bool
+) -> None:
+    asked = {
+        "http_version": version,
+        "headers": [(b"connection", connection)] if connection else [],
+    }
+    assert head.kept_alive(asked) == ([(b"connection", b"keep-alive")] if kept else [])
+    assert head.kept_alive({"headers": []}) == []
+
+
 def test_the_address_of_a_client() -> None:
     assert head.client_address({"client": ("10.0.0.1", 4711)}) == "10.0.0.1:4711"
     assert head.client_address({"client": None}) == head.client_address({}) == ""

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs
 
 from broadcaster.core.channel import Channel
 from broadcaster.core.cursor import parse_start
+from broadcaster.core.event import ZERO
 from broadcaster.core.nearest import slip
 from broadcaster.core.subscription import ReshardedError, Subscription, restore
 from broadcaster.core.wanted import Wanted
@@ -160,6 +161,8 @@ def _restored(text: str, channels: tuple[Channel, ...], subscription: Subscripti
     wanted = Wanted(channels, subscription, positions, run)
     if wanted.on_demand is None:
         return Wanted(channels, subscription, positions)
+    if run is None and all(position == ZERO for position in positions.values()):
+        return Wanted(channels, subscription)  # the beginning of what has no run yet is a new run
     if run is None or wanted.on_demand.name not in positions:
         raise InvalidCursorError(f"the id of a {wanted.on_demand.name} event names its run")
     return wanted
