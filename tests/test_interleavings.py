@@ -89,6 +89,7 @@ class Store(RedisStream):
         self.rows: list[Row] = []
         self.last = ZERO
         self.added = 0
+        self.deleted: set[EventId] = set()
 
     def add(self, entry_id: EventId, key: str, type_: str) -> None:
         fields = [b"type", type_.encode(), b"key", key.encode(), b"data", str(entry_id).encode()]
@@ -117,7 +118,7 @@ class Store(RedisStream):
         return [row for row in reversed(self.rows) if id_of(row) <= position][:count]
 
     async def info(self) -> Info:
-        return Info(self.last, self.added, len(self.rows))
+        return Info(self.last, self.added, len(self.rows), max(self.deleted, default=ZERO))
 
 
 class Link(Store):
@@ -458,7 +459,9 @@ class Interleavings(RuleBasedStateMachine):
     @initialize(events=st.integers(0, 5), window=st.sampled_from([1, 3, 100]))
     def begin(self, events: int, window: int) -> None:
         self.ms = 1000
-        self.lost = 0
+        self.lost = self.future = 0
+        self.deleted: set[EventId] = set()
+        self.successors: set[EventId] = set()
         self.window = window
         self.stores = {name: Store(name) for name in STREAMS}
         self.everything: dict[str, list[tuple[EventId, str, str]]] = {n: [] for n in STREAMS}
@@ -487,29 +490,72 @@ class Interleavings(RuleBasedStateMachine):
     @rule(name=st.sampled_from(STREAMS), left=st.integers(0, 4))
     def trim(self, name: str, left: int) -> None:
         store = self.stores[name]
-        store.rows = store.rows[-left:] if left else []
+        if not left or self.is_told(store.rows[-left:]):
+            store.rows = store.rows[-left:] if left else []
 
-    @rule(name=st.sampled_from(STREAMS), lost=st.integers(1, 3), back=st.booleans())
-    def fail_over(self, name: str, lost: int, back: bool) -> None:
+    def is_told(self, rows: list[Row]) -> bool:
+        """Return False if the id just before the oldest entry is of a lost one.
+
+        A client may have that id, or stand at the beginning of what is retained.
+        """
+        return not rows or id_of(rows[0]) not in self.successors
+
+    @rule(name=st.sampled_from(STREAMS), places=st.sets(st.integers(-4, -1)))
+    def delete_entries(self, name: str, places: set[int]) -> None:
+        """`XDEL`. A client may still get such an entry from a window, or not."""
+        store = self.stores[name]
+        gone = {id_of(store.rows[place]) for place in places if -place <= len(store.rows)}
+        rows = [row for row in store.rows if id_of(row) not in gone]
+        if not self.is_told(rows):
+            return
+        store.rows = rows
+        store.deleted |= gone
+        self.deleted |= gone
+
+    @rule(
+        name=st.sampled_from(STREAMS),
+        lost=st.integers(1, 3),
+        back=st.sampled_from(["", "an older clock", "the next id"]),
+    )
+    def fail_over(self, name: str, lost: int, back: str) -> None:
         """A replica without the newest entries becomes master, perhaps with an older clock."""
         store = self.stores[name]
-        lost = min(lost, len(store.rows))
-        if not lost or store.added <= lost:
+        here = store.deleted | {id_of(row) for row in store.rows}
+        newest = [entry_id for entry_id, _, _ in self.everything[name][-lost:] if entry_id in here]
+        if not newest or store.added <= len(newest):
             return
-        gone = {id_of(row) for row in store.rows[-lost:]}
-        store.rows = store.rows[:-lost]
+        gone = set(newest)
+        store.rows = [row for row in store.rows if id_of(row) not in gone]
+        store.deleted -= gone
         kept = [entry for entry in self.everything[name] if entry[0] not in gone]
         self.everything[name] = kept
-        store.added -= lost
+        store.added -= len(gone)
         store.last = kept[-1][0] if kept else ZERO
         if back:
-            # An older clock, but no id that has been before, since the two would be the same. Nor
-            # one just after: it proves that nothing lies between, not that the other is there.
+            # No id that has been before, since the two would be the same.
             self.lost += 2
-            store.add(EventId(store.last.ms, store.last.seq + self.lost), "k", name + "1")
+            last = EventId(store.last.ms, store.last.seq + self.lost)
+            entry_id = newest[0].after() if back == "the next id" and store.rows else last
+            self.successors.add(entry_id)
+            store.add(entry_id, "k", name + "1")
             self.everything[name].append((store.last, "k", name + "1"))
         for node in self.nodes:  # a failover breaks every connection
             node.links[name].broken = True
+
+    @rule(name=st.sampled_from(STREAMS), seen=st.sets(st.integers(0, 1)), steps=steps)
+    def lose_the_future(self, name: str, seen: set[int], steps: int) -> None:
+        """A failover from a master whose clock was ahead. Later ids are lower than the lost one."""
+        if self.stores[name].added <= 0:
+            return  # nothing would be left
+        self.future += 1
+        entry_id = EventId(1_000_000 + self.future, 0)
+        self.stores[name].add(entry_id, "k", name + "1")
+        self.everything[name].append((entry_id, "k", name + "1"))
+        for number in seen:
+            self.nodes[number].tail(name)
+        for client in self.clients:
+            client.run(steps)
+        self.fail_over(name, 1, "")
 
     @rule(name=st.sampled_from(STREAMS))
     def delete(self, name: str) -> None:
@@ -519,6 +565,7 @@ class Interleavings(RuleBasedStateMachine):
         """
         store = self.stores[name]
         store.rows, store.last, store.added = [], ZERO, store.added - 1000
+        store.deleted.clear()
         self.everything[name].clear()
 
     @rule(number=st.integers(0, 1), name=st.sampled_from(STREAMS), slow=st.booleans())
@@ -634,7 +681,9 @@ class Interleavings(RuleBasedStateMachine):
             for entry_id, key, type_ in self.everything[stream]
             if entry_id > since and (not keys or key in keys) and (not types or type_ in types)
         ]
-        assert seen == wanted, f"{stream}: since {since}"
+        lasting = [entry_id for entry_id in seen if entry_id not in self.deleted]
+        wanted = [entry_id for entry_id in wanted if entry_id not in self.deleted]
+        assert lasting == wanted, f"{stream}: since {since}"
 
 
 # Twice as many as other tests; how they are drawn is said in tests/conftest.py.

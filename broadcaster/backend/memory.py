@@ -46,6 +46,7 @@ class _Stream:
         frames: the retained frames, in order.
         last: the greatest id that was ever added and not taken back.
         whole: True if no entry was ever removed.
+        trimmed: the greatest id that was ever removed from the old end.
         rewinds: the positions of all rewinds, in order.
         changed: set, and replaced by a new event, at each change.
     """
@@ -54,6 +55,7 @@ class _Stream:
         self.frames: list[Frame] = []
         self.last = ZERO
         self.whole = True
+        self.trimmed = ZERO
         self.rewinds: list[EventId] = []
         self.changed = asyncio.Event()
 
@@ -73,14 +75,13 @@ class _Stream:
         return found[0] if found and found[0].id == position else None
 
     def proves(self, position: EventId) -> bool:
-        """Return True if every entry added after a position is still here."""
+        """Return True if the entry of a position is here, or if it is just before the oldest."""
         if position == ZERO:
             return self.whole
-        if position == self.last:
-            return True
         following = self.after(position)
         is_before = bool(following) and following[0].id.before() == position
-        return is_before or self.find(position) is not None
+        may_begin = position.is_boundary or not self.up_to(position)
+        return (is_before and may_begin) or self.find(position) is not None
 
 
 class MemoryLog:
@@ -134,9 +135,18 @@ class MemoryLog:
         of = self._streams[stream]
         removed = len(of.frames) - length
         if removed > 0:
+            of.trimmed = of.frames[removed - 1].id
             del of.frames[:removed]
             of.whole = False
             of.notify()
+
+    def remove(self, stream: str, id: EventId) -> None:
+        """Remove one entry, as `XDEL` does. It is not reported to those that have read it."""
+        of = self._streams[stream]
+        found = of.find(id)
+        if found:
+            of.frames.remove(found)
+            of.whole = False
 
     def rewind(self, stream: str, position: EventId) -> None:
         """Take back all entries after a position, as a failover to a late replica does."""
@@ -180,20 +190,28 @@ class MemoryLog:
 
     async def changes(self, stream: str, window: Window) -> AsyncGenerator[Change, None]:
         """Follow a stream for ever; see `Log.changes`."""
+        of, lost = self._streams[stream], False
         while True:
+            lost = (lost or self._streams[stream] is not of) and window.head > ZERO
             of = self._streams[stream]
             seen = len(of.rewinds)
             newest = of.frames[-window.max_events :]
             beginning = len(newest) == len(of.frames)
             floor = newest[0].id.before() if newest else of.last
-            yield Restart(ZERO if beginning and of.whole else floor, newest, beginning)
+            if beginning and of.whole:
+                floor = ZERO
+            parted = floor if beginning else ZERO if of.whole else window.floor
+            yield Restart(floor, newest, beginning, parted if lost else None)
+            lost = False
             while self._streams[stream] is of:
                 changed = of.changed
                 if common := of.rewinds[seen:]:
                     seen = len(of.rewinds)
+                    if lost := min(common) < window.floor:
+                        break
                     if min(common) < window.head:
                         yield Rewind(min(common))
-                elif not of.proves(window.head):
+                elif of.trimmed > window.head:
                     break
                 elif frames := of.after(window.head)[:_PAGE_COUNT]:
                     yield Batch(frames)
@@ -217,7 +235,7 @@ class MemoryLog:
             case Entry(id_):
                 return of.find(id_)
             case Exists(position):
-                return (of.find(position) or of.find(position.after())) is not None
+                return of.proves(position)
             case PageAfter(position):
                 frames = of.after(position)[:_PAGE_COUNT]
                 return Past(frames, frames[-1].id if frames else position, of.proves(position))

@@ -1,7 +1,8 @@
 """Reads pages of the past, for cursors that no window covers. Part of `backend`.
 
 `XRANGE stream <cursor> + COUNT n+1` is inclusive, so it checks and reads in one atomic step.
-Continuity is proven if the first row is the cursor itself, or the next possible id after it.
+Continuity is proven if the first row is the cursor itself. It is also proven if the cursor is just
+before the oldest retained entry.
 
 A node runs a few reads at a time, and clients with the same question share one. Short questions and
 pages wait in lanes of their own, so that an order's status does not wait for what others replay.
@@ -109,7 +110,8 @@ class Replayer:
                 rows = await source.from_on(id_, id_, 1)
                 return self._decoders[stream].decode(rows)[0] if rows else None
             case Exists(position):
-                return bool(await source.from_on(position, position.after(), 1))
+                rows = await source.from_on(position, position.after(), 1)
+                return await self._proves(source, rows, position)
         raise TypeError(f"the log does not answer {question!r}")
 
     async def info(self, stream: str) -> Info:
@@ -135,10 +137,20 @@ class Replayer:
         return list(fitting(frames, self._page_bytes))
 
     async def _follow(self, stream: str, rows: list[Row], after: EventId) -> bool:
+        source = self._streams[stream]
         if after == ZERO:  # the empty beginning: proven if nothing has been removed up to now
-            return (await self._streams[stream].info()).whole
-        # Nothing fits between an id and the greatest one below it.
-        return bool(rows) and after in (id_of(rows[0]), id_of(rows[0]).before())
+            return (await source.info()).whole
+        return await self._proves(source, rows, after)
+
+    async def _proves(self, source: RedisStream, rows: list[Row], position: EventId) -> bool:
+        """Return True if the entry of a position is there, or if it is just before the oldest."""
+        if not rows or position == id_of(rows[0]):
+            return bool(rows)
+        # Nothing fits between a boundary and the entry after it. But a lost entry may have had the
+        # same id, unless nothing older is retained, or no entry has such an id.
+        if position != id_of(rows[0]).before():
+            return False
+        return position.is_boundary or not await source.back_from(position, 1)
 
     async def _read(
         self,

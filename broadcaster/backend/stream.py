@@ -40,11 +40,13 @@ class Info(NamedTuple):
         last: the greatest id that was ever added.
         added: the number of entries ever added; -1 if Redis (before 7.0) does not count them.
         length: the number of entries now.
+        deleted: the greatest id that was ever deleted by itself, and not by a trim.
     """
 
     last: EventId = ZERO
     added: int = 0
     length: int = 0
+    deleted: EventId = ZERO
 
     @property
     def whole(self) -> bool:
@@ -124,7 +126,8 @@ class RedisStream:
                 return Info()
             raise
         last = EventId.of_entry(info["last-generated-id"])
-        return Info(last, info.get("entries-added", -1), info["length"])
+        deleted = EventId.of_entry(info.get("max-deleted-entry-id", b"0-0"))
+        return Info(last, info.get("entries-added", -1), info["length"], deleted)
 
 
 async def _rows(reply: Awaitable[list[Row]]) -> list[Row]:

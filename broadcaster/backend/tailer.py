@@ -12,7 +12,6 @@ window and never changes it. Part of `backend`.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 import time
@@ -23,6 +22,7 @@ from redis.exceptions import TimeoutError as RedisTimeout
 from broadcaster.backend.driver.errors import TROUBLE
 from broadcaster.backend.stream import Decoder, Info, RedisStream, id_of
 from broadcaster.core.backoff import backoff_s
+from broadcaster.core.comparison import Comparison
 from broadcaster.core.entry import Row
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.log import Batch, Change, Restart, Rewind
@@ -102,7 +102,8 @@ class Tailer:
                     self._count = max(1, self._count // 4)  # large events over a slow link
                 if self._in_step and str(error).startswith("WRONGTYPE"):  # it is no stream now
                     self._in_step = False
-                    yield Restart(ZERO, [], complete=True)
+                    parted = ZERO if self._window.head > ZERO else None
+                    yield Restart(ZERO, [], True, parted)
                 await asyncio.sleep(backoff_s(failures, *_BACKOFF_S, random.random()))
                 failures += 1
 
@@ -128,12 +129,26 @@ class Tailer:
                 break
         frames.reverse()
         floor = frames[0].id.before() if frames else info.last
-        if beginning and (await self._stream.info()).whole:
+        whole = (await self._stream.info()).whole
+        if beginning and whole:
             floor = ZERO
-        yield Restart(floor, frames, beginning)
+        parted = None
+        if self._made_anew(info, whole=whole):
+            parted = floor if beginning else ZERO if whole else self._window.floor
+        yield Restart(floor, frames, beginning, parted)
         self._added, self._in_step = info.added, True
         self._proven_over = made
         self._at_end_at = time.monotonic()
+
+    def _made_anew(self, info: Info, *, whole: bool) -> bool:
+        """Return True if what Redis has can't be the stream of the window, with entries trimmed.
+
+        Args:
+            info: of Redis. It has no entry in common with the window.
+            whole: no entry was ever removed from what Redis has.
+        """
+        head, other = self._window.head, whole and len(self._window) > 0
+        return head > ZERO and (info.last < head or 0 <= info.added < self._added or other)
 
     async def _read(self) -> AsyncGenerator[Change, None]:
         """Read one batch, or none if `BLOCK_S` passes."""
@@ -179,8 +194,13 @@ class Tailer:
     async def _reorient(self, head: EventId) -> AsyncGenerator[Change, None]:
         """Go back to the newest common entry of the window and Redis, or begin again."""
         made = self._stream.connections
-        common = await self._newest_common(head)
-        if common is not None:
+        deleted = (await self._stream.info()).deleted
+        # The head's own entry is the newest that was deleted: Redis had it, and its count agrees.
+        at_head = ZERO < deleted == head and await self._count_up(head, []) is not None
+        common = await self._newest_common(Comparison(self._window, deleted, at_head=at_head))
+        if common == head and at_head:
+            self._proven_over = made
+        elif common is not None:
             info = await self._stream.info()
             newer = sum([len(page) async for page in self._pages(common, info.last)])
             if not await self._stream.from_on(common, common, 1):
@@ -189,11 +209,11 @@ class Tailer:
             if common != head:
                 logger.warning("stream %r: going back from %s to %s", self._name, head, common)
                 yield Rewind(common)
-            return
-        if head != ZERO:
-            logger.warning("stream %r: %s and all before it are gone", self._name, head)
-        async for change in self._load():
-            yield change
+        else:
+            if head != ZERO:
+                logger.warning("stream %r: %s and all before it are gone", self._name, head)
+            async for change in self._load():
+                yield change
 
     async def _pages(self, after: EventId, last: EventId) -> AsyncGenerator[list[Row], None]:
         """Yield the entries after a position, up to another one."""
@@ -203,36 +223,14 @@ class Tailer:
                 yield rows
             after = id_of(rows[-1]) if len(rows) == self._count else last
 
-    async def _newest_common(self, head: EventId) -> EventId | None:
-        """Return the newest entry up to which the window and Redis have the same history.
-
-        An equal id proves little: two masters that accept entries at the same time may give one id
-        to different entries. A replicated history is equal entry by entry. So this looks for
-        `READ_COUNT` equal entries in a row, or as many as both have.
-        """
-        common, equal = None, 0
-        async with contextlib.aclosing(self._backwards(head)) as theirs:
-            their = await anext(theirs, None)
-            for frame in self._window.backwards():
-                while their is not None and their.id > frame.id:
-                    common, equal = None, 0
-                    their = await anext(theirs, None)
-                if their is None or equal >= READ_COUNT:
-                    break  # older ones are trimmed, or beyond doubt
-                if their == frame:
-                    common, equal = common or frame.id, equal + 1
-                else:
-                    common, equal = None, 0
-                if their.id == frame.id:
-                    their = await anext(theirs, None)
-        return common
-
-    async def _backwards(self, start: EventId) -> AsyncGenerator[Frame, None]:
-        """Yield the frames that Redis has up to a position, newest first."""
+    async def _newest_common(self, comparison: Comparison) -> EventId | None:
+        """Return the newest entry up to which the window and Redis have the same history."""
         decoder = Decoder(self._name, self.decoder.max_event_bytes)  # these are not counted
-        rows = await self._stream.back_from(start, self._count)
-        while rows:
-            for frame in decoder.decode(rows):
-                yield frame
+        start = self._window.head
+        while not comparison.over and start > ZERO:
+            rows = await self._stream.back_from(start, self._count)
+            if not rows:
+                break
+            comparison.add(decoder.decode(rows))
             start = id_of(rows[-1]).before()
-            rows = await self._stream.back_from(start, self._count) if start > ZERO else []
+        return comparison.common

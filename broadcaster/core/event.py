@@ -56,6 +56,14 @@ class EventId(NamedTuple):
             return EventId(self.ms, self.seq + 1)
         return EventId(self.ms + 1, 0) if self.ms < _LIMIT - 1 else self
 
+    @property
+    def is_boundary(self) -> bool:
+        """Return True if no entry has this id: it has the greatest sequence number.
+
+        Redis counts sequence numbers up from 0, within each millisecond.
+        """
+        return self.seq == _LIMIT - 1
+
     def before(self) -> EventId:
         """Return the position just before this id; for `0-0`, the id itself.
 

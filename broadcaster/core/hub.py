@@ -238,17 +238,18 @@ class Hub:
         """Drop a stream's history after a position, and make all of its subscribers LAGGING.
 
         Returns:
-            The subscribers to wake. The caller wakes a few in each turn of the event loop, because
-            a task costs more than a write.
+            The subscribers to wake, a few in each turn of the loop: a task costs more than a write.
         """
         concerned = self._look_anew(stream)
         self.windows[stream].rewind(position)
         return self._rewritten(stream, concerned)
 
-    def restart(self, stream: str, floor: EventId, *, complete: bool) -> list[Subscriber]:
+    def restart(
+        self, stream: str, floor: EventId, *, complete: bool, parted: EventId | None = None
+    ) -> list[Subscriber]:
         """Empty a window that does not join what Redis has now; return as `rewind` does."""
         concerned = self._look_anew(stream)
-        self.windows[stream].restart(floor, complete=complete)
+        self.windows[stream].restart(floor, complete=complete, parted=parted)
         return self._rewritten(stream, concerned)
 
     def _look_anew(self, stream: str) -> list[Subscriber]:
@@ -274,8 +275,7 @@ class Hub:
     def beat(self) -> Iterator[None]:
         """Write a heartbeat to each subscriber that was sent nothing for about `BEATS` calls.
 
-        Yields:
-            Between slices, so that the caller can let others run.
+        As `fan_out`, it yields between slices.
         """
         self._clock += 1
         quiet_since = self._beats[0] if len(self._beats) == self._beats.maxlen else 0

@@ -168,12 +168,12 @@ class Inquiry:
 
     def rewritten(self, stream: str) -> None:
         self._forget(stream)
-        self.note_dropped(stream)
+        if self._windows[stream].dropped.just_now(self._position[stream]):
+            self.dropped |= {stream}
 
-    def note_dropped(self, stream: str) -> None:
-        """Add a stream to `dropped` if the client may have seen entries of a dropped history."""
-        window = self._windows[stream]
-        if window.dropped and window.was_dropped(self._position[stream]):
+    def note_returning(self, stream: str) -> None:
+        """Add a stream to `dropped` if the client comes back with a position that was dropped."""
+        if self._position[stream] in self._windows[stream].dropped:
             self.dropped |= {stream}
 
     def beat(self) -> bool:

@@ -46,9 +46,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Exists:
-    """Is there an entry at a position, or just after it? Answer: `bool`.
+    """Is there an entry at a position, or is it just before the oldest one? Answer: `bool`.
 
-    If no id fits between a position and an entry, the entry proves the position.
+    No id fits between a position and the entry just after it. So that entry proves the position if
+    nothing older is retained.
 
     Attributes:
         position: that a client claims to have read to.
@@ -147,11 +148,14 @@ class Restart(NamedTuple):
         floor: the position.
         frames: the frames after it, in order.
         complete: True if the log retains nothing older.
+        parted: if the stream was made anew, where its former readers go on. None if it may be the
+            same stream, of which entries were trimmed.
     """
 
     floor: EventId
     frames: list[Frame]
     complete: bool
+    parted: EventId | None = None
 
 
 Change: TypeAlias = Batch | Rewind | Restart

@@ -88,7 +88,7 @@ class Resume:
         self._source = ResumeOutcome.WINDOW if resumed else ""
         if resumed:  # any other position is from the history of now
             for stream in subscription.streams:
-                self._inquiry.note_dropped(stream)
+                self._inquiry.note_returning(stream)
 
     # Steps
 
@@ -211,7 +211,6 @@ class Resume:
 
     def _lost(self, stream: str, outcome: Outcome) -> Send | None:
         """Reset, if the window knows the new position. Otherwise the log is asked next."""
-        self._inquiry.settle(stream)
         window = self._context.windows[stream]
         at = window.resume_from(self.position[stream])
         if at is None and not window.complete:
@@ -230,6 +229,7 @@ class Resume:
         return self._reset(stream, reason, at)
 
     def _reset(self, stream: str, reason: str, resumed: EventId) -> Send:
+        self._inquiry.settle(stream)
         requested, self.position[stream] = self.position[stream], resumed
         self._announce = True
         self._replayed = 0

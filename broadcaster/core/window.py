@@ -17,6 +17,7 @@ from enum import Enum, auto
 from heapq import merge
 from itertools import islice
 
+from broadcaster.core.dropped import Dropped
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.sse import Frame
 
@@ -50,27 +51,37 @@ class Window:
         floor: the window holds everything after this position.
         head: the position that the tailer has read to.
         complete: True if Redis retains nothing before `floor`.
-        dropped: pairs of positions. Redis has dropped the history that lay after the first one, up
-            to the second one.
+        dropped: the ids of entries that the window had, and that Redis has lost.
         bytes: the sum of the lengths of the frames' `wire`.
     """
 
     def __init__(self, max_events: int, max_bytes: int, floor: EventId = ZERO) -> None:
         self.max_events = max_events
         self.max_bytes = max_bytes
-        self.restart(floor)
+        self.dropped = Dropped(max_events)
+        self._begin(floor, complete=True)
 
     def __len__(self) -> int:
         return len(self._frames) - self._first
 
-    def restart(self, floor: EventId, *, complete: bool = True) -> None:
+    def restart(
+        self, floor: EventId, *, complete: bool = True, parted: EventId | None = None
+    ) -> None:
         """Forget everything and begin at a position, for instance after a gap.
 
         Args:
             floor: the position.
             complete: Redis retains nothing before it.
+            parted: if the stream was made anew, where its former readers go on; else None.
         """
-        self.dropped: list[tuple[EventId, EventId]] = []
+        if parted is None:
+            self.dropped.nothing()
+        else:
+            ids = (frame.id for frame in self.backwards())
+            self.dropped.all(parted, self.head, [self.floor, self.head, *ids])
+        self._begin(floor, complete=complete)
+
+    def _begin(self, floor: EventId, *, complete: bool) -> None:
         self.floor = self.head = floor
         self.complete = complete
         self.bytes = 0
@@ -112,9 +123,12 @@ class Window:
             return Place.AHEAD
         if position < self.floor:
             return Place.BEHIND
-        following = self._frames[self._index_from(position)]
-        # Nothing fits between an id and the greatest one below it, so that position is as good.
-        if position == following.id or position == following.id.before():
+        index = self._index_from(position)
+        following = self._frames[index].id
+        # No entry fits between a boundary and the entry after it. But a lost entry may have had the
+        # id just before, unless nothing older is retained, or no entry has such an id.
+        may_begin = position.is_boundary or (self.complete and index == self._first)
+        if position == following or (may_begin and position == following.before()):
             return Place.COVERED
         return Place.UNKNOWN
 
@@ -158,14 +172,6 @@ class Window:
             return position
         return self._frames[index - 1].id if index > self._first else self.floor
 
-    def was_dropped(self, position: EventId) -> bool:
-        """Return True if a reader at this position may have seen entries that Redis has dropped.
-
-        The new history may have an entry with the same id. For a while the old master and the new
-        one both accept entries, and both make ids from their clocks.
-        """
-        return any(parted < position <= end for parted, end in self.dropped)
-
     def resume_from(self, position: EventId) -> EventId | None:
         """Return where a reader goes on after a reset, so that it misses nothing.
 
@@ -173,8 +179,10 @@ class Window:
         new entries may have lower ids than the entries that the reader has seen. For any other
         position it is that of `at_or_before`.
         """
-        parted = [parted for parted, end in self.dropped if parted < position <= end]
-        return min(parted) if parted else self.at_or_before(position)
+        parted = self.dropped.parted(position, self.floor)
+        if parted is None:
+            return self.at_or_before(position)
+        return max(parted, self.floor) if self.complete else parted
 
     def get(self, position: EventId) -> Frame | None:
         """Return the frame with this id; None if the window has none."""
@@ -198,15 +206,17 @@ class Window:
 
     def rewind(self, position: EventId) -> None:
         """Drop the frames after a position, because a failover has changed the stream's history."""
+        ids = []
         while len(self) and self._frames[-1].id > position:
             frame = self._frames.pop()
+            ids.append(frame.id)
             self.bytes -= len(frame.wire)
             if frame.key:
                 self._forget_newest(frame.key)
-        # A second failover must not erase the record of the first one. Records that end at the
-        # floor or before it are removed: no position in the window needs them.
-        self.dropped = [(parted, end) for parted, end in self.dropped if end > self.floor]
-        self.dropped.append((position, self.head))
+        if position < self.floor:  # all of it, and more that was evicted
+            ids.append(self.floor)
+            self.floor = position
+        self.dropped.end(position, self.head, ids)
         self.head = position
 
     def _index_from(self, position: EventId) -> int:

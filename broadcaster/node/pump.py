@@ -80,8 +80,8 @@ class Pump:
                 self._health.measure(stream, frames)
             case Rewind(position):
                 sleepers = self._hub.rewind(stream, position)
-            case Restart(floor, frames, complete):
-                sleepers = self._hub.restart(stream, floor, complete=complete)
+            case Restart(floor, frames, complete, parted):
+                sleepers = self._hub.restart(stream, floor, complete=complete, parted=parted)
                 await _finish(self._hub.fan_out(stream, frames))
                 self.loaded[stream].set()
         self._health.look_at_clock(stream)

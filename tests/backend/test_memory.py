@@ -9,7 +9,7 @@ import pytest
 
 from broadcaster.backend.memory import MemoryLog
 from broadcaster.core.event import ZERO, EventId
-from broadcaster.core.log import Batch, Change, Entry, Request, Restart, Rewind
+from broadcaster.core.log import Batch, Change, Entry, Exists, Request, Restart, Rewind
 from broadcaster.core.sse import Frame
 from broadcaster.core.window import Window
 from broadcaster.errors import InvalidEventError
@@ -39,8 +39,8 @@ class Follower:
                 self.window.append(frames)
             case Rewind(position):
                 self.window.rewind(position)
-            case Restart(floor, frames, complete):
-                self.window.restart(floor, complete=complete)
+            case Restart(floor, frames, complete, parted):
+                self.window.restart(floor, complete=complete, parted=parted)
                 self.window.append(frames)
         return change
 
@@ -80,8 +80,31 @@ async def test_a_trim_of_delivered_entries_is_no_change(log: MemoryLog) -> None:
     log.trim("pets", 0)
     log.add("pets", id=at(12))
     change = await follower.next()
-    assert isinstance(change, Restart)  # the events between are no longer known
-    assert (ids(change.frames), change.complete) == ([at(12)], True)
+    assert isinstance(change, Batch)
+    assert ids(change.frames) == [at(12)]
+
+
+async def test_a_trim_of_what_was_not_delivered_is_a_new_beginning(log: MemoryLog) -> None:
+    follower = Follower(log)
+    await follower.next()
+    log.add("pets", id=at(12))
+    log.add("pets", id=at(13))
+    log.trim("pets", 1)
+    change = await follower.next()
+    assert isinstance(change, Restart)
+    assert (ids(change.frames), change.complete, change.parted) == ([at(13)], True, None)
+
+
+async def test_a_removed_entry_is_no_change(log: MemoryLog) -> None:
+    follower = Follower(log)
+    await follower.next()
+    for ms in (9, 5, 1):
+        log.remove("pets", at(ms))
+    log.add("pets", id=at(12))
+    change = await follower.next()
+    assert isinstance(change, Batch)
+    assert ids(change.frames) == [at(12)]
+    assert [await log.ask("pets", Exists(at(ms))) for ms in (5, 9, 12)] == [False, False, True]
 
 
 async def test_a_rewind_reaches_each_reader_that_was_ahead_once(log: MemoryLog) -> None:
@@ -100,10 +123,32 @@ async def test_a_stream_that_is_cleared_begins_anew(log: MemoryLog) -> None:
     await follower.next()
     log.clear("pets")
     log.clear("pets")
-    change = await follower.next()
-    assert change == Restart(ZERO, [], complete=True)
+    assert await follower.next() == Restart(ZERO, [], True, ZERO)
+    log.clear("pets")
+    assert await follower.next() == Restart(ZERO, [], True, None)  # there was nothing to lose
     log.add("pets", id=at(1))
     assert isinstance(await follower.next(), Batch)
+
+
+async def test_a_rewind_to_before_the_window_begins_anew(log: MemoryLog) -> None:
+    for ms in (12, 15, 17):
+        log.add("pets", id=at(ms))
+    follower = Follower(log)
+    await follower.next()
+    floor = follower.window.floor
+    log.rewind("pets", at(9))
+    change = await follower.next()
+    assert isinstance(change, Restart)
+    assert (ids(change.frames), change.parted) == ([at(2), at(5), at(9)], ZERO)
+    assert floor > at(9)
+
+
+async def test_a_position_just_before_an_entry_proves_only_before_the_oldest() -> None:
+    log = MemoryLog()
+    for seq in (2, 4, 6):
+        log.add("pets", id=EventId(5, seq))
+    exist = [await log.ask("pets", Exists(EventId(5, seq))) for seq in range(1, 8)]
+    assert exist == [True, True, False, True, False, True, False]
 
 
 async def test_a_window_gets_the_newest_entries_that_fit(log: MemoryLog) -> None:

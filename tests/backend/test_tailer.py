@@ -13,6 +13,7 @@ from broadcaster import EventId, connect
 from broadcaster.backend.stream import Info, RedisStream
 from broadcaster.backend.tailer import BLOCK_S, Tailer
 from broadcaster.core.entry import Row
+from broadcaster.core.event import ZERO
 from broadcaster.core.log import Batch, Change, Restart, Rewind
 from broadcaster.core.window import Window
 from tests.wait import PATIENCE_S
@@ -62,8 +63,18 @@ def tailer(stream: Busy) -> Tailer:
 async def load(tailer: Tailer, changes: AsyncIterator[Change]) -> None:
     loaded = await anext(changes)
     assert isinstance(loaded, Restart)
-    tailer._window.restart(loaded.floor, complete=loaded.complete)
-    tailer._window.append(loaded.frames)
+    apply(tailer, loaded)
+
+
+def apply(tailer: Tailer, change: Change) -> None:
+    match change:
+        case Batch(frames):
+            tailer._window.append(frames)
+        case Rewind(position):
+            tailer._window.rewind(position)
+        case Restart(floor, frames, complete, parted):
+            tailer._window.restart(floor, complete=complete, parted=parted)
+            tailer._window.append(frames)
 
 
 async def add(client: Any, entries: str) -> None:
@@ -136,3 +147,148 @@ async def test_a_slow_read_is_repeated_with_fewer_entries(
             tailer._window.append(change.frames)
             read += [frame.id.seq for frame in change.frames]
         assert read == list(range(1, 301))
+
+
+DISCONNECT = "CLIENT KILL TYPE normal"
+
+
+async def at_once(client: Any, commands: str) -> None:
+    """Execute commands, each in a line of its own, in one step."""
+    async with client.pipeline(transaction=True) as pipe:
+        for command in commands.strip().splitlines():
+            pipe.execute_command(*command.split())
+        await pipe.execute()
+
+
+async def changes_after(client: Any, tailer: Tailer, commands: str) -> Change:
+    """Return the next change after some commands on a stream of nine entries, `1-1` to `1-9`."""
+    await add(client, ", ".join(f"{n} e{n}" for n in range(1, 10)))
+    async with aclosing(tailer.changes()) as changes, asyncio.timeout(PATIENCE_S):
+        await load(tailer, changes)
+        await at_once(client, commands)
+        return await anext(changes)
+
+
+@pytest.mark.parametrize(
+    "deleting",
+    [
+        "XDEL pets 1-5",
+        "XDEL pets 1-4 1-5 1-7",
+        "XDEL pets 1-9",
+        "XDEL pets 1-7 1-8 1-9",
+        "XDEL pets 1-1",
+        "XDEL pets 1-1 1-5 1-9",
+        "XDEL pets 1-1 1-2 1-3 1-4 1-5 1-6 1-7 1-8 1-9",
+        "XDEL pets 1-5\nXTRIM pets MAXLEN 3",
+        "XDEL pets 1-5 1-9\nXTRIM pets MAXLEN 2",
+        "XTRIM pets MAXLEN 6\nXDEL pets 1-4",
+        "XDEL pets 1-9\nXTRIM pets MAXLEN 0",
+        "XADD pets 1-10 data deleted\nXDEL pets 1-10 1-5",
+    ],
+)
+async def test_deleted_entries_do_not_look_like_a_lost_history(
+    client: Any, tailer: Tailer, deleting: str
+) -> None:
+    """Over a new connection the histories are compared, and deletions leave holes in one."""
+    added = "XADD pets 1-11 data new"
+    change = await changes_after(client, tailer, f"{deleting}\n{added}\n{DISCONNECT}")
+    assert isinstance(change, Batch)
+    assert [frame.id for frame in change.frames] == [EventId(1, 11)]
+
+
+async def test_all_entries_of_a_comparison_may_be_deleted(client: Any, stream: Busy) -> None:
+    window = Window(max_events=3000, max_bytes=10_000_000)
+    tailer = Tailer(stream, window, max_event_bytes=1000)
+    await client.eval("for n = 1, 1500 do redis.call('XADD', 'pets', '1-'..n, 'n', n) end", 0)
+    async with aclosing(tailer.changes()) as changes, asyncio.timeout(PATIENCE_S):
+        await load(tailer, changes)
+        newest = " ".join(f"1-{n}" for n in range(401, 1501))
+        await at_once(client, f"XDEL pets {newest}\nXADD pets 2-0 data new\n{DISCONNECT}")
+        change = await anext(changes)
+        assert isinstance(change, Batch)
+        assert [frame.id for frame in change.frames] == [EventId(2, 0)]
+
+
+@pytest.mark.parametrize(
+    ("history", "common"),
+    [
+        # The newest entry is lost. The new master has taken one, and it was deleted.
+        ("1 2 3 4 5 6 7 8 10\nXDEL pets 1-10", 8),
+        # The same, and then came an entry that stays.
+        ("1 2 3 4 5 6 7 8 10 11\nXDEL pets 1-10", 8),
+        # Entries were deleted before two were lost.
+        ("1 2 3 4 5 6 7\nXDEL pets 1-4", 7),
+        # The new master has lost three, and has given one of their ids again.
+        ("1 2 3 4 5 6 8\nXDEL pets 1-8", 6),
+        # An entry was lost that is newer than all that were deleted, though there are newer ones.
+        ("1 2 3 4 5 7 8 9\nXDEL pets 1-3", 5),
+    ],
+)
+async def test_deleted_entries_do_not_hide_a_lost_history(
+    client: Any, tailer: Tailer, history: str, common: int
+) -> None:
+    ids, _, deleting = history.partition("\n")
+    adding = "\n".join(f"XADD pets 1-{n} data e{n}" for n in ids.split())
+    commands = f"DEL pets\n{adding}\n{deleting}\n{DISCONNECT}"
+    assert await changes_after(client, tailer, commands) == Rewind(EventId(1, common))
+
+
+MADE_ANEW = "XADD pets 1-1 data new\nXADD pets 2-0 data new"
+
+
+@pytest.mark.parametrize(
+    "losing",
+    [
+        "DEL pets",
+        "FLUSHALL",
+        "RENAME pets elsewhere",
+        "SET pets text",
+        f"DEL pets\n{DISCONNECT}",
+        f"DEL pets\n{MADE_ANEW}",
+        f"DEL pets\n{MADE_ANEW}\n{DISCONNECT}",
+        f"RENAME pets elsewhere\n{MADE_ANEW}",
+        "XADD other 2-1 data e1\nRENAME other pets",
+    ],
+)
+async def test_a_stream_that_is_made_anew_is_not_taken_for_a_trimmed_one(
+    client: Any, tailer: Tailer, losing: str
+) -> None:
+    change = await changes_after(client, tailer, losing)
+    assert isinstance(change, Restart)
+    assert (change.floor, change.complete, change.parted) == (ZERO, True, ZERO)
+
+
+async def test_a_stream_that_was_trimmed_past_the_head_is_not_taken_for_a_new_one(
+    client: Any, tailer: Tailer
+) -> None:
+    trimming = "XADD pets 2-0 data missed\nXADD pets 2-1 data new\nXTRIM pets MAXLEN 1"
+    change = await changes_after(client, tailer, f"{trimming}\n{DISCONNECT}")
+    assert isinstance(change, Restart)
+    assert (change.floor, change.complete, change.parted) == (EventId(2, 0), True, None)
+
+
+async def test_a_window_without_frames_is_not_taken_for_a_lost_history(
+    client: Any, stream: Busy
+) -> None:
+    tailer = Tailer(stream, Window(max_events=100, max_bytes=1), max_event_bytes=1000)
+    change = await changes_after(client, tailer, f"XADD pets 2-0 data new\n{DISCONNECT}")
+    assert isinstance(change, Restart)
+    assert change.parted is None
+
+
+async def test_an_id_of_the_future_can_be_taken_back(client: Any, tailer: Tailer) -> None:
+    await add(client, "1 read")
+    async with aclosing(tailer.changes()) as changes, asyncio.timeout(PATIENCE_S):
+        await load(tailer, changes)
+        await client.xadd("pets", {"data": "future"}, id="9999999999999-0")
+        apply(tailer, await anext(changes))
+        # A server refuses an `XSETID` below what was deleted, so the stream is written again.
+        await at_once(client, "DEL pets\nXADD pets 1-1 data read\nXADD pets 1-2 data new")
+        change = await anext(changes)
+        assert change == Rewind(EventId(1, 1))
+        apply(tailer, change)
+        apply(tailer, await anext(changes))
+        window = tailer._window
+        assert window.head == EventId(1, 2)
+        assert window.head not in window.dropped
+        assert EventId(9999999999999, 0) in window.dropped

@@ -142,26 +142,56 @@ def test_a_reader_of_a_dropped_tail_goes_back_to_where_the_histories_part() -> N
     window.rewind(at(2))
     # While the old master took 5 and 6, the new one took 3.
     window.append([frame(3), frame(7)])
-    assert [window.resume_from(at(ms)) for ms in range(2, 7)] == [at(2)] * 5
-    assert window.resume_from(at(8)) == at(7)
-    window.restart(at(1))
-    assert window.resume_from(at(5)) == at(1)
+    assert [at(ms) in window.dropped for ms in range(2, 8)] == [False] * 3 + [True] * 2 + [False]
+    assert [window.resume_from(at(ms)) for ms in range(2, 7)] == [at(ms) for ms in (2, 3, 3, 2, 2)]
+    assert window.resume_from(at(8)) == at(2)  # perhaps another node has seen it, after 6
 
 
-def test_a_second_rewind_keeps_the_first_dropped_tail() -> None:
-    window = window_of(frame(1), frame(5), frame(10))
-    window.rewind(at(1))
-    window.append([frame(6), frame(7)])
-    window.rewind(at(6))
-    window.append([frame(20)])
-    assert [window.was_dropped(at(ms)) for ms in (1, 5, 7, 10, 20)] == [
-        False,
-        True,
-        True,
-        True,
-        False,
-    ]
-    assert window.resume_from(at(7)) == at(1)
+def test_a_lost_id_of_the_future_leaves_other_positions_as_they_are() -> None:
+    window = window_of(frame(1), frame(2), frame(9000))
+    window.rewind(at(2))
+    window.append([frame(3), frame(5)])
+    assert at(9000) in window.dropped
+    assert not any(at(ms) in window.dropped for ms in range(1, 8999))
+    assert window.place(at(5)) is Place.COVERED
+    assert window.place(at(4)) is Place.UNKNOWN
+    assert window.resume_from(at(4)) == at(3)
+
+
+def test_a_rewind_to_before_the_window_empties_it() -> None:
+    window = Window(2, 10_000)
+    window.append([frame(ms) for ms in range(1, 6)])
+    window.rewind(at(2))
+    assert (window.floor, window.head, len(window)) == (at(2), at(2), 0)
+    assert [at(ms) in window.dropped for ms in range(1, 7)] == [False] * 2 + [True] * 3 + [False]
+
+
+def test_a_stream_that_is_made_anew_has_lost_all_that_was_known_of_the_old_one() -> None:
+    window = window_of(frame(1), frame(2))
+    assert ZERO not in window.dropped
+    window.restart(ZERO, parted=ZERO)
+    window.append([frame(1), frame(2)])
+    assert all(position in window.dropped for position in (ZERO, at(1), at(2)))
+    assert window.resume_from(at(2)) == ZERO
+    window.restart(ZERO)  # as after a new connection
+    assert ZERO in window.dropped
+
+
+def test_readers_of_a_stream_that_was_made_anew_go_on_at_its_beginning() -> None:
+    window = window_of(frame(5), frame(6))
+    window.restart(at(2), complete=True, parted=ZERO)
+    assert window.resume_from(at(6)) == at(2)
+    window.restart(at(8), complete=False)
+    assert window.resume_from(at(6)) == ZERO  # which only the log has
+
+
+def test_the_id_before_an_entry_is_a_boundary_only_if_nothing_older_is_retained() -> None:
+    entries = [Frame(EventId(5, seq), "t", "", b"x") for seq in (2, 4, 6)]
+    window = window_of(*entries)
+    assert window.place(EventId(5, 1)) is Place.COVERED
+    assert window.place(EventId(5, 3)) is Place.UNKNOWN
+    small = window_of(*entries, max_events=2)
+    assert small.place(EventId(5, 3)) is Place.UNKNOWN  # the oldest here, but not in Redis
 
 
 def test_a_small_window_that_is_full_grows_no_more() -> None:

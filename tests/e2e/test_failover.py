@@ -7,8 +7,9 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from itertools import chain, count
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ from broadcaster import (
 )
 from broadcaster.core.entry import decode
 from tests import ha
-from tests.nodes import Raw, Running, events, running
+from tests.nodes import Raw, Running, events, running, told
 from tests.wait import PATIENCE_S, TEST_S, allowed_s, until
 
 logger = logging.getLogger(__name__)
@@ -342,3 +343,48 @@ async def test_a_slot_that_moves_to_another_master() -> None:
             topology.end_move(STREAM, source, target)
             await now.promoted(source)
             await now.goes_on()
+
+
+async def test_a_master_whose_clock_was_ahead_leaves_no_trace() -> None:
+    """One id of the future is lost with it. Later ids are lower, and they prove as much as ever."""
+    with ha.sentinel_set() as topology:
+        async with running(topology.url) as hub, Publisher(topology.url) as publisher:
+            before = await publisher.publish(STREAM, data="before")
+            stream = await Raw.get(hub.port, PATH + f"?from={before}")
+            await stream.until(b"stream.live")
+            old = topology.owner()
+            assert old is not None
+            await until(lambda: ha.ask(topology.servers[1], "EXISTS", STREAM))
+            topology.shut_out(old)
+            ha.ask(old, "XADD", STREAM, "9999999999999-0", "data", "future")
+            assert await stream.told(1) == ["future"]
+            await until(lambda: topology.owner() not in (None, old))
+            await stream.until(b"stream.reset")
+            ids = [await _published(publisher, str(number)) for number in range(5)]
+            assert await stream.told(6) == ["future", "0", "1", "2", "3", "4"]
+            assert resets_of(stream.body) == [("rollback", str(before))]
+            for place, cursor in enumerate(ids, 1):
+                again = await Raw.get(hub.port, PATH, f"Last-Event-ID: {cursor}\r\n")
+                await again.until(b"stream.live")
+                assert not resets_of(again.body)
+                assert told(again.body) == [str(number) for number in range(place, 5)]
+            lost = await Raw.get(hub.port, PATH, "Last-Event-ID: 9999999999999-0\r\n")
+            await lost.until(b"stream.live")
+            assert resets_of(lost.body) == [("rollback", str(before))]
+            assert told(lost.body) == ["0", "1", "2", "3", "4"]
+
+
+async def _published(publisher: Publisher, data: str) -> EventId:
+    async def try_to() -> Any:
+        with suppress(BackendUnavailableError):
+            return await publisher.publish(STREAM, data=data)
+        return None
+
+    published: EventId = await until(try_to)
+    return published
+
+
+def resets_of(body: bytes) -> list[tuple[str, str]]:
+    """The reason and the new position of each reset."""
+    made = [json.loads(event.data) for event in events(body) if event.event == "stream.reset"]
+    return [(reset["reason"], reset["resumed"]) for reset in made]

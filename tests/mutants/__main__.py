@@ -25,12 +25,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tests.mutants import Mutant, backend, chaos, core, outside, requests, resume, web
+from tests.mutants import Mutant, backend, chaos, core, history, outside, requests, resume, web
 
 MUTANTS: tuple[Mutant, ...] = (
     *core.MUTANTS,
     *resume.MUTANTS,
     *requests.MUTANTS,
+    *history.MUTANTS,
     *backend.MUTANTS,
     *web.MUTANTS,
     *outside.MUTANTS,
