@@ -89,6 +89,7 @@ class _Demo:
 
     def __init__(self, settings: Settings, sock: socket.socket) -> None:
         app = create_app(settings)
+        app.state.shown_redis_url = settings.redis_url
         self._node: Node = app.state.node
         self._sock = sock
         self._url = machine.url_of(sock)

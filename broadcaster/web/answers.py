@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from importlib import resources
 from typing import Any, Protocol
 
@@ -80,10 +81,16 @@ class Answers:
         self._node = node
         self._details = details
 
-    async def page(self, _: Request) -> Response:
-        """Answer with the page that shows the streams."""
-        page = resources.files("broadcaster.web") / "pages" / "index.html"
-        return HTMLResponse(page.read_text("utf-8"), headers={"cache-control": "no-cache"})
+    async def page(self, request: Request) -> Response:
+        """Answer with the page that shows the streams.
+
+        It names the Redis only where `app.state.shown_redis_url` is set, as in the demo.
+        """
+        page = (resources.files("broadcaster.web") / "pages" / "index.html").read_text("utf-8")
+        if shown := getattr(request.app.state, "shown_redis_url", ""):
+            empty = '<meta name="redis-url" content="'
+            page = page.replace(empty, empty + escape(shown), 1)
+        return HTMLResponse(page, headers={"cache-control": "no-cache"})
 
     async def healthz(self, _: Request) -> Response:
         """Answer 200, which shows that the process is alive."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import shlex
 import subprocess
 import sys
 import urllib.error
@@ -20,9 +21,10 @@ from typing import Any
 
 import pytest
 
-from broadcaster import Publisher
+from broadcaster import Publisher, connect_sync
 from broadcaster.backend.embedded import free_port
 from tests.clients.browsers import Browser, Tab
+from tests.command_line import finished, starting
 from tests.wait import PATIENCE_S, until, until_sync
 
 
@@ -400,3 +402,33 @@ async def _hide(page: Watched, *, hidden: bool) -> None:
         }""",
         hidden,
     )
+
+
+async def test_it_shows_an_event_of_ones_own(
+    node: Node, page: Watched, publisher: Publisher
+) -> None:
+    await page.open(node.url)
+    id_ = await publisher.publish("inventory", data="hello")
+    await page.sees("!document.getElementById('others').hidden")
+    assert await page.tab.text("#others") == f"An event of your own, {id_}: hello"
+    # Without the demo, the page does not know where Redis is. It must not guess the usual port.
+    assert "redis-cli -u YOUR_REDIS_URL XADD inventory" in await page.tab.text("#curl")
+
+
+async def test_the_commands_that_the_demo_and_its_page_offer_work_as_shown(page: Watched) -> None:
+    async with starting() as start:
+        demo = await start("demo", "--port", "0")
+        url = (await demo.line("The page")).split()[2]
+        await page.open(url)
+        offered = shlex.split((await demo.line("An event of your own")).partition("own")[2])
+        status, _, said = await finished(await start(*offered[1:]))
+        assert (status, said) == (0, "")
+        await page.sees("document.getElementById('others').textContent.endsWith(': hello')")
+        shown = (await page.tab.text("#curl")).splitlines()[-1]
+        program, option, redis_url, *command = shlex.split(shown)
+        assert (program, option) == ("redis-cli", "-u")
+        with connect_sync(redis_url) as redis:
+            for _ in range(2):
+                redis.execute_command(*command)
+        await page.sees("hub.inventory.broken === 1")
+        assert await demo.stop() == 0

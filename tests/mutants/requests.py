@@ -113,6 +113,16 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/commands/test_terminal.py::test_the_time_of_each_line_is_that_of_its_own_event",),
     ),
     Mutant(
+        "answers: the page does not name the demo's Redis",
+        "broadcaster/web/answers.py",
+        'if shown := getattr(request.app.state, "shown_redis_url", ""):',
+        'if shown := "":',
+        (
+            "tests/e2e/test_page.py::"
+            "test_the_commands_that_the_demo_and_its_page_offer_work_as_shown",
+        ),
+    ),
+    Mutant(
         "runs: a worker begins a run that is too old",
         "broadcaster/backend/runs.py",
         "        return bool(now_s * 1_000 > last_ms)",
