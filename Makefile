@@ -9,7 +9,7 @@ COMPILE := $(BIN)/pip-compile --quiet --strip-extras --no-emit-index-url --no-em
 	--no-emit-find-links --no-emit-options --no-header --generate-hashes --allow-unsafe
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: install demo quick test compose-test chaos chaos-quick mutants mutants-core coverage coverage-all check docs tables bench bench-quick trips lock wheel release-check clean
+.PHONY: install demo quick test compose-test chaos chaos-quick mutants mutants-core clients coverage coverage-all check docs tables bench bench-quick trips lock wheel release-check clean
 
 install: .venv/.installed
 
@@ -35,7 +35,7 @@ quick: install
 # All tests: first those that may run in parallel, then those that must run alone. PATIENCE=3 triples
 # all waits, for a very slow machine.
 test: install
-	$(PYTEST) -m "not alone" -n 3 $(ARGS)
+	$(PYTEST) -m "not alone and not foreign" -n 3 $(ARGS)
 	$(PYTEST) -m alone $(ARGS)
 
 # Branch coverage of core, by the tests that need nothing but Python. Fails below 100 %.
@@ -84,6 +84,11 @@ mutants: install
 mutants-core: install
 	PATIENCE=0.2 $(BIN)/mutmut run --max-children 2 $(if $(ONLY),"$(ONLY)")
 	$(BIN)/mutmut results
+
+# Foreign clients in six languages, with real nodes. What they need is installed in ~/.cache, and they
+# are skipped where a toolchain or a registry is missing. ARGS=--write writes docs/results/clients.md.
+clients: install
+	$(BIN)/python -m tests.clients $(ARGS)
 
 check: install
 	$(BIN)/ruff check .

@@ -9,8 +9,12 @@ import re
 from pathlib import Path
 
 from broadcaster import Settings
+from tests.clients.roster import ROSTER
 
 SETTINGS = Path(__file__).with_name("settings.md")
+CLIENTS = Path(__file__).with_name("clients.md")
+_DRIVERS = Path(__file__).parents[1] / "tests" / "clients"
+_RECIPE = re.compile(r"(<!-- recipe: (\S+) -->\n```\w+\n).*?^(```$)", re.DOTALL | re.MULTILINE)
 _MARKED = re.compile(r"(<!-- generated -->\n\n).*?(\n\n<!-- /generated -->)", re.DOTALL)
 
 
@@ -34,6 +38,29 @@ def shown(default: object) -> str:
     return "none" if default in ("", (), frozenset()) else "the pet store"
 
 
+def clients_table() -> str:
+    """A row for each foreign client: what it does as its own documentation shows it."""
+    rows = [
+        f"| {client.name} | {client.clean_end} | {client.status_204} | {client.large} |"
+        for client in ROSTER
+    ]
+    head = "| library | after a clean end | after 204 | with an event of 1 MB |"
+    return "\n".join([head, "|---|---|---|---|", *rows])
+
+
+def with_recipes(page: str) -> str:
+    """The text of a page with the recipes of the drivers that it names."""
+    return _RECIPE.sub(lambda block: f"{block[1]}{recipe(block[2])}{block[3]}", page)
+
+
+def recipe(driver: str) -> str:
+    """The recipe in the file of a driver: the lines between its two marks."""
+    text = (_DRIVERS / driver).read_text("utf-8")
+    _, _, begun = text.partition("[recipe]\n")
+    lines = begun.partition("[/recipe]")[0].splitlines()[:-1]
+    return "\n".join(lines).strip() + "\n"
+
+
 def with_table(page: str, table: str) -> str:
     """The text of a page with this table between its marks."""
     return _MARKED.sub(lambda marks: f"{marks[1]}{table}{marks[2]}", page)
@@ -41,3 +68,5 @@ def with_table(page: str, table: str) -> str:
 
 if __name__ == "__main__":
     SETTINGS.write_text(with_table(SETTINGS.read_text("utf-8"), settings_table()), "utf-8")
+    clients = with_table(CLIENTS.read_text("utf-8"), clients_table())
+    CLIENTS.write_text(with_recipes(clients), "utf-8")

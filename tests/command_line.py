@@ -17,7 +17,11 @@ import httpx
 from tests.wait import PATIENCE_S, http_client, until
 
 SCRIPT = str(Path(sys.executable).with_name("broadcaster"))
-QUICK = {"BROADCASTER_RETRY_MIN_MS": "20", "BROADCASTER_RETRY_MAX_MS": "60"}
+QUICK = {
+    "BROADCASTER_RETRY_MIN_MS": "20",
+    "BROADCASTER_RETRY_MAX_MS": "60",
+    "BROADCASTER_TERMINAL_RETRY_MS": "60",
+}
 
 
 class Running:

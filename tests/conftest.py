@@ -1,8 +1,9 @@
 """The fixtures that all tests share: a real Valkey that is emptied for each test.
 
-There are three kinds of tests. The folder and the fixtures of a test decide which kind it is.
+There are four kinds of tests. The folder and the fixtures of a test decide which kind it is.
 
 * `quick` tests start no process. `make quick` runs them. One that starts a process fails.
+* `foreign` tests install clients that we did not write, in six languages. `make clients` runs them.
 * `alone` tests measure something, or need more of the machine than a test beside others gets.
 * All others may run in parallel, since each process of pytest-xdist has its own Valkey.
 """
@@ -28,6 +29,7 @@ _QUICK = ("backend", "client", "commands", "core", "node", "web", "workers", "te
           "test_interleavings.py", "test_mirror.py", "test_settings.py")  # fmt: skip
 _ALONE = ("bench", "chaos/test_scenarios.py", "deploy/test_compose.py", "deploy/test_wheel.py",
           "docs")  # fmt: skip
+_FOREIGN = ("clients/test_foreign.py",)
 # Fixtures that start a process.
 _SERVERS = {"browser", "cluster_url", "redis_server", "start", "start_worker", "topology"}
 
@@ -64,6 +66,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("alone")
         elif _is_in(path, _QUICK) and not needs_server and not item.get_closest_marker("server"):
             item.add_marker("quick")
+        if _is_in(path, _FOREIGN):
+            item.add_marker("foreign")
         if not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(TEST_S))
     if "PYTEST_XDIST_WORKER" in os.environ:  # the longest first, so that nothing waits for its end

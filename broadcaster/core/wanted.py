@@ -42,6 +42,13 @@ class Wanted:
         return Wanted(self.channels, self.subscription, unreadable=text, reason=ResetReason.GONE)
 
     @property
+    def cursor(self) -> bytes:
+        """Return the id that the client came with; empty if it has none that can be read."""
+        if self.run is None and not self.subscription.named:
+            return b"".join(b"%d-%d" % position for position in self.positions.values())
+        return cursor.render(self.positions, self.run) if self.positions else b""
+
+    @property
     def on_demand(self) -> Channel | None:
         """Return the channel if it is made on demand; None otherwise."""
         return next((channel for channel in self.channels if channel.requests), None)

@@ -122,7 +122,9 @@ class EventStream:
         if isinstance(answer, Gone):  # a new run is another request
             answer = await self._allowed(scope, wanted.anew())
         assert not isinstance(answer, Gone)  # it names no run any more
-        return answer if isinstance(answer, Serve | Response) else self._refusal(answer)
+        return (
+            answer if isinstance(answer, Serve | Response) else self._refusal(answer, wanted, scope)
+        )
 
     async def _allowed(self, scope: Scope, wanted: Wanted) -> Verdict | Response:
         """Ask the policy, and then decide whether a client is served."""
@@ -160,14 +162,17 @@ class EventStream:
             logger.warning("a newcomer is shed: %s", said)
             return Shed.REDIS
 
-    def _refusal(self, admitted: Refused | Shed | NoContent) -> Response:
+    def _refusal(
+        self, admitted: Refused | Shed | NoContent, wanted: Wanted, scope: Scope
+    ) -> Response:
         if isinstance(admitted, Refused):
             return problem(400, admitted.detail)
         if isinstance(admitted, NoContent):
             return Response(status_code=204)
         self._node.meters.shed[admitted] += 1
         mean_ms = self._node.settings.shed_retry_ms
-        return come_back(random.randint(mean_ms // 2, mean_ms * 3 // 2), admitted)
+        retry_ms = random.randint(mean_ms // 2, mean_ms * 3 // 2)
+        return come_back(retry_ms, admitted, wanted.cursor, close=scope["http_version"] < "2")
 
     async def _serve(self, serve: Serve, scope: Scope, receive: Receive, send: Send) -> None:
         settings, node = self._node.settings, self._node

@@ -42,15 +42,26 @@ def unknown_channel(error: UnknownChannelError, policy: Policy) -> Response:
     return problem(404, detail)
 
 
-def come_back(retry_ms: int, reason: Shed) -> Response:
+def come_back(retry_ms: int, reason: Shed, cursor: bytes = b"", *, close: bool = True) -> Response:
     """Return an event stream that ends at once and says when to come back.
 
     For trouble that passes. "Any other HTTP response code […] must cause the user agent to fail the
     connection", while a client reconnects to a stream that ends.
     https://html.spec.whatwg.org/multipage/server-sent-events.html#sse-processing-model
+
+    Args:
+        retry_ms: milliseconds.
+        reason: for the comment.
+        cursor: the id that the client came with, which is sent back. Some clients forget it at an
+            event without an id, and would miss events without a word.
+        close: also close the connection, which HTTP/1.1 would keep: a balancer of connections has
+            to choose a node anew. HTTP/2 does not allow that header.
     """
     comment = b": %b\n" % reason.text.encode()
-    return event_stream(comment + sse.retry(retry_ms) + sse.at(b""))
+    response = event_stream(comment + sse.retry(retry_ms) + sse.at(cursor))
+    if close:
+        response.raw_headers.append((b"connection", b"close"))
+    return response
 
 
 def event_stream(body: bytes) -> Response:

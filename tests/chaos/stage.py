@@ -116,6 +116,7 @@ class Stage:
             "redis_url": url or self.redis.url,
             "retry_min_ms": 200,
             "retry_max_ms": 1000,
+            "terminal_retry_ms": 1000,
             **settings,
         }
         made = []

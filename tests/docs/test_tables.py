@@ -9,6 +9,7 @@ import broadcaster
 from broadcaster import Channel
 from broadcaster.core.catalogue import OUR_PATHS
 from docs import tables
+from tests.clients.roster import ROSTER
 from tests.docs.terminal import ROOT
 
 CHANNELS = (ROOT / "docs" / "channels.md").read_text("utf-8")
@@ -26,6 +27,15 @@ def test_every_setting_is_documented() -> None:
     page = tables.SETTINGS.read_text("utf-8")
     assert page == tables.with_table(page, tables.settings_table()), "run `make tables`"
     assert tables.settings_table() in page
+
+
+def test_each_foreign_client_has_a_recipe_which_is_the_code_that_is_tested() -> None:
+    page = tables.CLIENTS.read_text("utf-8")
+    assert page == tables.with_recipes(page), "run `make tables`"
+    assert tables.clients_table() in page, "run `make tables`"
+    named = re.findall(r"^### (.*)\n(?:(?!###).*\n)*?<!-- recipe: (\S+) -->", page, re.MULTILINE)
+    assert named == [(client.name, client.source) for client in ROSTER]
+    assert all(tables.recipe(source).strip() for _, source in named)
 
 
 def test_every_path_of_the_hub_is_documented() -> None:

@@ -422,16 +422,23 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "endpoint: all clients that are shed get the same retry time",
         _STREAM_PY,
-        "come_back(random.randint(mean_ms // 2, mean_ms * 3 // 2), admitted)",
-        "come_back(mean_ms, admitted)",
+        "retry_ms = random.randint(mean_ms // 2, mean_ms * 3 // 2)",
+        "retry_ms = mean_ms",
         (_RETRY + "test_each_client_comes_back_at_a_time_of_its_own",),
+    ),
+    Mutant(
+        "endpoint: a client that is shed is not sent its position back",
+        _STREAM_PY,
+        "return come_back(retry_ms, admitted, wanted.cursor, close=",
+        "return come_back(retry_ms, admitted, close=",
+        ("tests/web/test_endpoint.py::test_a_client_that_is_shed_keeps_its_position",),
     ),
     # Never ending an EventSource for trouble that passes
     Mutant(
         "problem: a client that is shed gets 503",
         _PROBLEM,
-        'return event_stream(comment + sse.retry(retry_ms) + sse.at(b""))',
-        "return Response(status_code=503)",
+        "    response = event_stream(comment + sse.retry(retry_ms) + sse.at(cursor))",
+        "    response = Response(status_code=503)",
         (_STREAM + "test_a_newcomer_above_the_limit_gets_a_retry_time",),
     ),
     Mutant(

@@ -410,6 +410,32 @@ async def test_a_newcomer_above_the_limit_gets_a_retry_time(redis_url: str) -> N
         first.close()
 
 
+@pytest.mark.parametrize(
+    ("path", "last_id", "sent"),
+    [
+        ("/v1/inventory/stream", "5-1", "id: 5-1\n"),
+        ("/v1/inventory/stream", "inventory=5-1", "id: 5-1\n"),
+        ("/v1/inventory/stream", "", ""),
+        ("/v1/inventory/stream", "nonsense\x80", ""),
+        ("/v1/events?channel=inventory&channel=orders&key=7", "inventory=5-1",
+         "id: inventory=5-1\n"),
+        ("/v1/pets/recommendations/stream?userId=a", "recommendations=5-1,run=4-0",
+         "id: recommendations=5-1,run=4-0\n"),
+    ],
+)  # fmt: skip
+async def test_a_client_that_is_shed_keeps_its_position(
+    redis_url: str, path: str, last_id: str, sent: str
+) -> None:
+    async with running(redis_url, max_connections=1) as hub:
+        first = await opened(hub, "/v1/inventory/stream")
+        await first.until(LIVE)
+        shed = await Raw.get(hub.port, path, f"Last-Event-ID: {last_id}\r\n")
+        block = (await shed.rest()).partition(b"\nretry: ")[2]
+        assert block.partition(b"\n")[2] == f"{sent}event: stream.at\ndata: {{}}\n\n".encode()
+        assert b"connection: close" in shed.head.lower()
+        first.close()
+
+
 def asks_first(hub: Running) -> Callable[[str, Question, Reader | None], Awaitable[Answer]]:
     """Let a client that begins at `earliest` ask the log. Return the function that asks."""
     hub.node.hub.windows["inventory"].complete = False

@@ -31,6 +31,8 @@ def test_trouble_that_passes_is_an_event_stream_that_says_when_to_come_back(reas
     comment, retry, *rest = bytes(answer.body).decode().split("\n")
     assert comment == f": {reason.text}"
     assert (retry, rest) == ("retry: 1234", ["event: stream.at", "data: {}", "", ""])
+    assert answer.headers["connection"] == "close"
+    assert "connection" not in come_back(1234, reason, close=False).headers  # HTTP/2
 
 
 def test_an_event_stream_that_ends_has_a_length_and_may_not_be_kept() -> None:

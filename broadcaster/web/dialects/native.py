@@ -121,15 +121,17 @@ def _names(query: dict[str, list[str]]) -> bool:
 def _cursor(scope: Any, query: dict[str, list[str]]) -> str | None:
     """Return the text of the client's cursor; None if the request has none.
 
-    An empty header is none: some clients send it when they come back before their first event.
+    Some clients send an empty header when they come back before their first event. The query
+    decides then. If it does not say where to begin either, the header is a cursor that can't be
+    read: perhaps the client has lost one.
     """
-    for name, value in scope["headers"]:
-        if name == b"last-event-id" and value:
-            return str(value, "latin-1")
+    headers = [value for name, value in scope["headers"] if name == b"last-event-id"]
+    if headers and headers[0]:
+        return str(headers[0], "latin-1")
     for param in CURSOR_PARAMS:
         if param in query:
             return query[param][-1]  # some clients append one per reconnect: the last is the newest
-    return None
+    return "" if headers and "from" not in query else None
 
 
 def _at_cursor(text: str, channels: tuple[Channel, ...], subscription: Subscription) -> Wanted:

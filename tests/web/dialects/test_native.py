@@ -68,10 +68,11 @@ def test_of_cursors_in_the_query_the_newest_counts_and_the_first_name() -> None:
     assert asked(f"last_event_id=1-0&lastEventId={ID}").positions == {"inventory": ID}
 
 
-def test_an_empty_header_is_no_cursor() -> None:
+def test_with_an_empty_header_the_query_decides() -> None:
     wanted = asked("from=earliest", last_id="")
     assert (wanted.start, wanted.positions, wanted.unreadable) == ("earliest", {}, None)
     assert asked(f"lastEventId={ID}", last_id="").positions == {"inventory": ID}
+    assert asked(last_id="").unreadable == ""
 
 
 @pytest.mark.parametrize("way", ["lastEventId", "from"])

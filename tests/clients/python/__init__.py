@@ -1,0 +1,1 @@
+"""Drivers of Python's clients, one module for each."""
