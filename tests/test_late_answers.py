@@ -65,6 +65,7 @@ class LateAnswers(RuleBasedStateMachine):
     @initialize(window=st.sampled_from([1, 3, 100]))
     def begin(self, window: int) -> None:
         self.ms = 1000
+        self.removed: set[EventId] = set()
         self.loop = asyncio.new_event_loop()
         self.log = MemoryLog()
         self.hub = Hub({stream: Window(window, 1 << 30) for stream in STREAMS})
@@ -81,8 +82,8 @@ class LateAnswers(RuleBasedStateMachine):
                 list(self.hub.fan_out(stream, frames))
             case Rewind(position):
                 self.hub.rewind(stream, position)
-            case Restart(floor, frames, complete):
-                self.hub.restart(stream, floor, complete=complete)
+            case Restart(floor, frames, complete, parted):
+                self.hub.restart(stream, floor, complete=complete, parted=parted)
                 list(self.hub.fan_out(stream, frames))
 
     @rule(stream=st.sampled_from(STREAMS))
@@ -116,6 +117,19 @@ class LateAnswers(RuleBasedStateMachine):
         frames = self.log._streams[stream].frames
         if len(frames) > back:
             self.log.rewind(stream, frames[-back - 1].id)
+
+    @rule(stream=st.sampled_from(STREAMS), back=st.integers(1, 4))
+    def remove(self, stream: str, back: int) -> None:
+        """One of the newest entries is deleted. A reader may still get it from the window."""
+        frames = self.log._streams[stream].frames
+        if len(frames) >= back:
+            self.removed.add(frames[-back].id)
+            self.log.remove(stream, frames[-back].id)
+
+    @rule(stream=st.sampled_from(STREAMS))
+    def clear(self, stream: str) -> None:
+        """The stream is deleted, and made anew with the next entry."""
+        self.log.clear(stream)
 
     @precondition(lambda self: len(self.readers) < 5)
     @rule(streams=st.sampled_from([("a",), STREAMS]), data=st.data())
@@ -206,7 +220,8 @@ class LateAnswers(RuleBasedStateMachine):
         assert reader.subscriber.state is State.LIVE
         for stream, seen in reader.seen.items():
             retained = [frame.id for frame in self.log._streams[stream].frames]
-            newest = [id_ for id_ in seen if retained and id_ >= retained[0]]
+            lasting = [id_ for id_ in seen if id_ not in self.removed]
+            newest = [id_ for id_ in lasting if retained and id_ >= retained[0]]
             assert newest == [id_ for id_ in retained if id_ > reader.since[stream]]
 
 

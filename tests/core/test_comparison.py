@@ -65,6 +65,7 @@ def test_histories_without_deletions(ours: str, theirs: str, newest: int | None)
         ("abcdef", "a  d f", 5, 6),  # several
         ("abcdef", "     f", 5, 6),  # all but the newest
         ("abcdef", " bcdef", 1, 6),  # the oldest
+        ("  cdef", "ab def", 3, 6),  # the oldest of the window
         ("abcdef", "   d f", 5, 6),  # and older ones are trimmed
         ("abcdef", "ab def", 2, 2),  # this one was not deleted, but lost
         ("abcdef", "abcde", 9, 5),  # lost, and later ones that the new master took were deleted
