@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from broadcaster import Publisher
 from tests.chaos.processes import Node
@@ -26,10 +23,6 @@ SETTINGS: dict[str, Any] = {
     "retry_max_ms": 50,
     "cors_origins": '["*"]',
 }
-_BLANK = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 15\r\nConnection: close\r\n\r\n"
-    b"<!doctype html>"
-)
 _FOLLOW = """(url) => {
   window.seen = [];
   window.feed = new EventSource(url);
@@ -54,21 +47,6 @@ class Watching:
 
     async def _has(self, type_: str, id_: str) -> bool:
         return any(not id_ or found == id_ for found, _ in await self.seen(type_))
-
-
-async def _serve_blank(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.readuntil(b"\r\n\r\n")
-    writer.write(_BLANK)
-    writer.close()
-
-
-@pytest.fixture
-async def blank(browser: Browser) -> AsyncIterator[Tab]:
-    """A tab with an empty page of an origin of its own."""
-    async with await asyncio.start_server(_serve_blank, "127.0.0.1", 0) as server:
-        tab = await browser.tab()
-        await tab.open(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
-        yield tab
 
 
 async def followed(tab: Tab, url: str) -> Watching:
