@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from ld_eventsource import SSEClient
 from ld_eventsource.actions import Event, Fault
-from ld_eventsource.config import ConnectStrategy, ErrorStrategy
+from ld_eventsource.config import ConnectStrategy, ErrorStrategy, RetryDelayStrategy
 from ld_eventsource.errors import HTTPStatusError
 from urllib3 import Timeout
 
@@ -17,9 +17,10 @@ def follow(url: str, take: Callable[[str, str, str], object]) -> None:
     options = {"timeout": Timeout(connect=10, read=60)}  # above the hub's heartbeat
     client = SSEClient(
         ConnectStrategy.http(url, urllib3_request_options=options),
-        # Without this, a clean end is the end for good. It passes over `retry:` and waits for
-        # times of its own.
+        # Without this, a clean end is the end for good.
         error_strategy=ErrorStrategy.always_continue(),
+        # It ignores `retry:`, and doubles its wait each time, up to 30 s.
+        retry_delay_strategy=RetryDelayStrategy.default(max_delay=5),
     )
     for action in client.all:
         if isinstance(action, Event):
