@@ -13,6 +13,8 @@ _REST = 3.0
 """After a piece of work of 1 ms, the next turn comes 3 ms later. With what a read costs elsewhere,
 in the driver and for the filter, reads that queue up take about half of the event loop's time."""
 
+_NARROW_S = 30.0
+
 T = TypeVar("T")
 
 
@@ -25,7 +27,7 @@ class Lane:
     """
 
     def __init__(self, places: int) -> None:
-        self.places = places
+        self.places = self._most = places
         self.free = places
         self._turns: Turns[asyncio.Future[None]] = Turns()
         self._rested_s = 0.0  # when the next turn may come
@@ -67,8 +69,20 @@ class Lane:
             self._rested_s = max(self._rested_s, time.monotonic()) + _REST * cost_s
         return result, cost_s
 
+    def narrow(self) -> None:
+        """Have one place for a while: Redis accepts no more connections, and one may be there."""
+        if self.places > 1:
+            self.free -= self.places - 1
+            self.places = 1
+            asyncio.get_running_loop().call_later(_NARROW_S, self._widen)
+
+    def _widen(self) -> None:
+        self.free += self._most - self.places
+        self.places = self._most
+        self._next()
+
     def _next(self) -> None:
-        while self.free and self._turns and self._alarm is None:
+        while self.free > 0 and self._turns and self._alarm is None:
             rest_s = self._rested_s - time.monotonic()
             if rest_s > 0:
                 self._alarm = asyncio.get_running_loop().call_later(rest_s, self._wake)

@@ -11,11 +11,14 @@ pages wait in lanes of their own, so that an order's status does not wait for wh
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from typing import TypeVar
 
-from broadcaster.backend.driver.errors import TROUBLE, translated
+from broadcaster.backend.driver.errors import TROUBLE, limit_of, translated
 from broadcaster.backend.lane import Lane
+from broadcaster.backend.portion import Portion
 from broadcaster.backend.sharing import Sending, SharedReads
 from broadcaster.backend.stream import Decoder, Info, RedisStream, id_of
 from broadcaster.core.entry import Row
@@ -36,8 +39,11 @@ from broadcaster.core.window import fitting
 
 PAGE_COUNT = 1000
 """The most entries of a page. A page of large events has fewer of them."""
+_LOG_EVERY_S = 5.0
 CONCURRENT_READS = 4
 """The reads of each lane that run at a time."""
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -67,10 +73,12 @@ class Replayer:
             name: Decoder(stream.redis_key, max_event_bytes) for name, stream in streams.items()
         }
         self._page_bytes = page_bytes
-        self._counts = dict.fromkeys(streams, PAGE_COUNT)  # to read at once
+        self._counts = dict.fromkeys(streams, PAGE_COUNT)  # entries that fill a page
+        self._portions = {name: Portion(of.redis_key, PAGE_COUNT) for name, of in streams.items()}
         self._short, self._pages = Lane(CONCURRENT_READS), Lane(CONCURRENT_READS)
         self._waiting: dict[Hashable, asyncio.Future[None]] = {}  # the turns of reads, by question
         self._shared = SharedReads()
+        self._noted_s = -_LOG_EVERY_S
         self.reads = 0
 
     async def ask(self, stream: str, question: Question, reader: Reader | None = None) -> Answer:
@@ -121,7 +129,14 @@ class Replayer:
 
     async def _page(self, stream: str, after: EventId) -> tuple[Past, float]:
         """Return a page, and what it has cost the event loop, in seconds."""
-        rows = await self._streams[stream].from_on(after, count=self._counts[stream] + 1)
+        source, portion = self._streams[stream], self._portions[stream]
+        count = min(self._counts[stream], portion.count)
+        try:
+            rows = await source.from_on(after, count=count + 1)
+        except TROUBLE as error:
+            await portion.failed(error, count, source.client)
+            raise
+        portion.worked()
         proven = await self._follow(stream, rows, after)
         if rows and id_of(rows[0]) == after:
             rows = rows[1:]
@@ -174,6 +189,7 @@ class Replayer:
                 self.reads += counted
                 return await read()
             except TROUBLE as error:
+                self._note(error, lane)
                 raise translated(error, "read the past of a stream") from error
             finally:
                 lane.done()
@@ -181,6 +197,15 @@ class Replayer:
         if key in self._waiting:  # another client's read, which may have to wait for longer
             lane.wait(self._waiting[key], reader)
         return await self._shared.of(key, in_turn)
+
+    def _note(self, error: Exception, lane: Lane) -> None:
+        """Get on with one connection if Redis accepts no more, and log that at a bounded rate."""
+        limit, now_s = limit_of(error), time.monotonic()
+        if limit:
+            lane.narrow()
+        if limit and now_s - self._noted_s >= _LOG_EVERY_S:
+            self._noted_s = now_s
+            logger.warning("a read of the past waits for a connection: %s (%s)", error, limit)
 
     async def aclose(self) -> None:
         """Cancel the reads that are on their way."""

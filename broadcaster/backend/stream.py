@@ -69,6 +69,11 @@ class RedisStream:
         self.redis_key = redis_key
 
     @property
+    def client(self) -> Any:
+        """Return the client that it reads with."""
+        return self._client
+
+    @property
     def connections(self) -> int:
         """Return the number of connections made so far. redis-py replaces closed ones silently."""
         made: int = self._connection_class.made

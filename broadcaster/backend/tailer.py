@@ -17,9 +17,8 @@ import random
 import time
 from collections.abc import AsyncGenerator, Sequence
 
-from redis.exceptions import TimeoutError as RedisTimeout
-
 from broadcaster.backend.driver.errors import TROUBLE
+from broadcaster.backend.portion import Portion
 from broadcaster.backend.stream import Decoder, Info, RedisStream, id_of
 from broadcaster.core.backoff import backoff_s
 from broadcaster.core.comparison import Comparison
@@ -60,7 +59,7 @@ class Tailer:
         self.decoder = Decoder(stream.redis_key, max_event_bytes)
         self.problem = "not started"
         self.reconnects = 0
-        self._count = READ_COUNT
+        self._portion = Portion(self._name, READ_COUNT)
         self._in_step = False  # the window joins what Redis has
         self._added = 0  # entries ever added up to the head, as Redis counts them
         self._proven_over = -1  # the number of the connection that the last proof was read from
@@ -94,12 +93,11 @@ class Tailer:
                     yield change
                 self.reconnects += failures > 0
                 failures, self.problem = 0, ""
-                self._count = min(READ_COUNT, self._count * 2)
+                self._portion.worked()
             except TROUBLE as error:
                 self._proven_over = -1
                 self._report(error, failures)
-                if isinstance(error, TimeoutError | RedisTimeout):
-                    self._count = max(1, self._count // 4)  # large events over a slow link
+                await self._portion.failed(error, self._portion.count, self._stream.client)
                 if self._in_step and str(error).startswith("WRONGTYPE"):  # it is no stream now
                     self._in_step = False
                     parted = ZERO if self._window.head > ZERO else None
@@ -120,9 +118,9 @@ class Tailer:
         size, start, beginning = 0, info.last, False
         # One more than fits: the window evicts it, and so knows what its oldest entry follows.
         while not beginning and len(frames) <= self._window.max_events:
-            rows = await self._stream.back_from(start, self._count)
+            rows = await self._stream.back_from(start, self._portion.count)
             frames += self.decoder.decode(rows)
-            beginning = len(rows) < self._count
+            beginning = len(rows) < self._portion.count
             start = frames[-1].id.before() if frames else ZERO
             size += sum(len(frame.wire) for frame in frames[len(frames) - len(rows) :])
             if size > self._window.max_bytes:
@@ -157,7 +155,7 @@ class Tailer:
             async for change in self._reorient(head):
                 yield change
             return
-        rows, proven = await self._stream.read_on(head, self._count, BLOCK_S)
+        rows, proven = await self._stream.read_on(head, self._portion.count, BLOCK_S)
         if not proven:
             more = await self._count_up(head, rows)
             if more is None:
@@ -168,7 +166,7 @@ class Tailer:
         if self._may_be_elsewhere():
             return  # the proof may be another server's than the rows: look first, and read again
         self._added += len(rows)
-        if len(rows) < self._count:
+        if len(rows) < self._portion.count:
             self._at_end_at = time.monotonic()
         if rows:
             yield Batch(self.decoder.decode(rows))
@@ -218,17 +216,17 @@ class Tailer:
     async def _pages(self, after: EventId, last: EventId) -> AsyncGenerator[list[Row], None]:
         """Yield the entries after a position, up to another one."""
         while after < last:
-            rows = await self._stream.from_on(after.after(), last, self._count)
+            rows = await self._stream.from_on(after.after(), last, self._portion.count)
             if rows:
                 yield rows
-            after = id_of(rows[-1]) if len(rows) == self._count else last
+            after = id_of(rows[-1]) if len(rows) == self._portion.count else last
 
     async def _newest_common(self, comparison: Comparison) -> EventId | None:
         """Return the newest entry up to which the window and Redis have the same history."""
         decoder = Decoder(self._name, self.decoder.max_event_bytes)  # these are not counted
         start = self._window.head
         while not comparison.over and start > ZERO:
-            rows = await self._stream.back_from(start, self._count)
+            rows = await self._stream.back_from(start, self._portion.count)
             if not rows:
                 break
             comparison.add(decoder.decode(rows))

@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
+
+from broadcaster.backend import lane as lane_module
 from broadcaster.backend.lane import Lane
 from broadcaster.core.turns import Reader
+from tests.wait import until
 
 
 async def read(lane: Lane, held: asyncio.Event, *readers: Reader) -> None:
@@ -85,3 +89,16 @@ async def test_there_is_no_rest_if_no_read_waits() -> None:
     began_s = time.monotonic()
     await read(lane, held)
     assert time.monotonic() - began_s < 1.5
+
+
+async def test_a_narrow_lane_has_one_place_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane_module, "_NARROW_S", 0.01)
+    lane, held = Lane(3), asyncio.Event()
+    tasks = [asyncio.create_task(read(lane, held)) for _ in range(6)]
+    await turns_of(*tasks)
+    lane.narrow()
+    lane.narrow()
+    assert (lane.places, lane.free) == (1, -2)
+    held.set()
+    await asyncio.gather(*tasks)
+    await until(lambda: lane.places == lane.free == 3)

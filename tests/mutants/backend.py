@@ -245,6 +245,23 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/backend/test_lane.py",),
     ),
     Mutant(
+        "portion: a read that Redis has cut is repeated as it was",
+        "broadcaster/backend/portion.py",
+        "self.count = self._ceiling = max(1, min(self.count, asked // 4))",
+        "pass",
+        ("tests/backend/test_portion.py",),
+    ),
+    Mutant(
+        "replayer: reads go on to ask for connections that Redis refuses",
+        _REPLAYER,
+        "            lane.narrow()\n",
+        "            pass\n",
+        (
+            "tests/e2e/test_limits_of_redis.py::"
+            "test_many_clients_replay_over_the_connections_that_there_are",
+        ),
+    ),
+    Mutant(
         "lane: pages take all of the event loop's time",
         "broadcaster/backend/lane.py",
         "            if rest_s > 0:\n",

@@ -41,6 +41,11 @@ _QUOTED = re.compile(
     r".*(?:caused error: |discarded because of: )(?:\(['\"])?(.*?)(?:['\"],?\))?", re.DOTALL
 )
 
+_LIMITS = {
+    "max number of clients reached": "maxclients",
+    "invalid bulk length": "proto-max-bulk-len",
+}
+
 TROUBLE: tuple[type[Exception], ...] = (exceptions.RedisError, *UNAVAILABLE)
 """All errors that a client of redis-py raises because of Redis or the network."""
 
@@ -77,6 +82,11 @@ def _said(error: BaseException | None) -> str:
     return quoted[1] if quoted else said
 
 
+def limit_of(error: BaseException | None) -> str:
+    """Return the setting of Redis that limits what was tried; empty if none is known to."""
+    return next((limit for text, limit in _LIMITS.items() if text in str(error)), "")
+
+
 def translated(error: BaseException | None, doing: str) -> BroadcasterError:
     """Return the public error for an error of redis-py's.
 
@@ -85,6 +95,8 @@ def translated(error: BaseException | None, doing: str) -> BroadcasterError:
         doing: the action that failed, for the message: "publish to inventory".
     """
     said = _said(error)
+    if limit := limit_of(error):
+        said += f" (limited by {limit})"
     if not is_unavailable(error):
         return ConfigurationError(f"could not {doing}: Redis refused it for good: {said}")
     refused = isinstance(error, exceptions.ResponseError)
