@@ -27,7 +27,7 @@ CHANNELS = {"inventory": {"name": "inventory", "path": "/inventory", "window_eve
 async def limited(*limits: str) -> AsyncIterator[tuple[Running, Any]]:
     """A node and a client of a Redis with these limits, whose stream has more than the window."""
     with EmbeddedRedis() as server:
-        client: Any = connect(server.url)
+        client: Any = connect(server.url, retries=3)  # a limit may close it, too
         pipe = client.pipeline(transaction=False)
         for number in range(EVENTS):
             pipe.xadd("inventory", {"data": f"{number} ".ljust(1000, "x")})
