@@ -168,9 +168,9 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "tailer: a slow read does not reduce the batch size",
-        _TAILER,
-        "self._count = max(1, self._count // 4)",
-        "pass",
+        "broadcaster/backend/portion.py",
+        "            self.count = max(1, min(self.count, asked // 4))",
+        "            pass",
         ("tests/backend/test_tailer.py::test_a_slow_read_is_repeated_with_fewer_entries",),
     ),
     Mutant(
