@@ -125,7 +125,11 @@ class Settings(BaseSettings):
         10.0, description="seconds over which open event streams are ended at exit"
     )
     ready_lag_s: Positive = Field(
-        5.0, description="seconds that a tailer may be behind before the node is not ready"
+        5.0, description="seconds that a tailer may be behind before /v1/health reports it"
+    )
+    ready_grace_s: Positive = Field(
+        30.0,
+        description="seconds without Redis after which balancers should send newcomers elsewhere",
     )
     allowed_hosts: tuple[str, ...] = Field(
         (),

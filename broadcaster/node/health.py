@@ -1,5 +1,9 @@
 """Health of a node: readiness, event-loop lag, write lag, and clock skew of its streams.
 
+There are two questions. *Is it ready* is for whatever routes traffic: a node that serves newcomers
+from its windows is ready, even while Redis is away for a moment. *Is it healthy* is for people,
+alerts and tests: each problem counts.
+
 A problem has two texts. The public text is written by us and may be shown to any client. The detail
 may quote Redis or the network, with addresses and user names. It is for operators and the log. This
 module only reports: it does not change what a client is sent.
@@ -56,7 +60,7 @@ class Watched(Protocol):
 
 
 class Problem(NamedTuple):
-    """One reason why a node is not ready.
+    """One reason why a node is not healthy.
 
     Attributes:
         public: a text of ours, which names a stream at the most.
@@ -83,7 +87,7 @@ class Health:
         self._ahead: set[str] = set()  # streams whose newest id is in the future
 
     def problems(self) -> list[Problem]:
-        """Return why the node is not ready; empty if it is ready."""
+        """Return why the node is not healthy; empty if it is healthy."""
         found = [Problem("draining", "draining")] if self._node.draining else []
         for name, loaded in self._node.pump.loaded.items():
             status = self._node.log.status(name)
@@ -98,8 +102,24 @@ class Health:
         return found
 
     def reasons(self) -> list[str]:
-        """Return the public texts of why the node is not ready; empty if it is ready."""
-        return [problem.public for problem in self.problems()]
+        """Return why the node is not ready for newcomers, in public texts; empty if it is.
+
+        A stream that can't be read, or is read late, is no reason: its window has what newcomers
+        need, and clients of other streams are served as usual.
+        """
+        found = ["draining"] if self._node.draining else []
+        for name, loaded in self._node.pump.loaded.items():
+            if not loaded.is_set():
+                found.append(f"{name}: the window is not loaded")
+        grace_s = self._node.settings.ready_grace_s
+        if self._away_s() > grace_s:
+            found.append(f"Redis has been away for more than {grace_s:g} s")
+        return found
+
+    def _away_s(self) -> float:
+        """Return the seconds since any stream could be read; 0 if one can be read now."""
+        statuses = [self._node.log.status(name) for name in self._node.pump.loaded]
+        return min((status.lag_s if status.problem else 0.0 for status in statuses), default=0.0)
 
     def report(self, *, details: bool) -> dict[str, Any]:
         """Describe the node's state, for `/v1/health`.
@@ -108,7 +128,8 @@ class Health:
             details: True includes versions, names, addresses and error texts.
 
         Returns:
-            A dict that JSON can hold. `status` is `ready` exactly if `reasons` is empty.
+            A dict that JSON can hold. `status` is `ready` exactly if `reasons` is empty, that
+            is, if nothing is wrong: this is stricter than `/readyz`.
         """
         problems = self.problems()
         report: dict[str, Any] = {

@@ -189,7 +189,10 @@ def _retained(retained: Mapping[str, Retained]) -> Iterator[Metric]:
 def _node(node: Measured) -> Iterator[Metric]:
     yield _gauge("info", "Version.", {VERSION: 1}, "version")
     yield _gauge("draining", "Whether it is shutting down.", node.draining)
-    yield _gauge("ready", "Whether it is ready, as /readyz says.", not node.health.problems())
+    yield _gauge("ready", "Whether it is ready, as /readyz says.", not node.health.reasons())
+    yield _gauge(
+        "healthy", "Whether nothing is wrong, as /v1/health says.", not node.health.problems()
+    )
     lag = {"": node.meters.loop_lag_s}
     yield _histogram("event_loop_lag_seconds", "How late the event loop was.", lag, "")
     # Counting takes 1 µs per task. Once per scrape, that is cheap.

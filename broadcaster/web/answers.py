@@ -25,7 +25,7 @@ class Wellbeing(Protocol):
     """Knows whether a node is ready."""
 
     def reasons(self) -> list[str]:
-        """Return why the node is not ready, in texts that may be public; empty if it is."""
+        """Return why newcomers should go elsewhere, in texts that may be public."""
 
     def report(self, *, details: bool) -> dict[str, Any]:
         """Return its state, as JSON can hold it."""

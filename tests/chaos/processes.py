@@ -125,6 +125,13 @@ class Node:
             return answer.status_code == 200
         return False
 
+    async def is_healthy(self) -> bool:
+        """Return True if `/v1/health` says that nothing is wrong."""
+        with suppress(httpx.TransportError):
+            answer = await self.client.get("/v1/health", timeout=_READY_TIMEOUT_S)
+            return answer.status_code == 200
+        return False
+
     def signal(self, number: int) -> None:
         """Send a signal to its process."""
         if self.running:

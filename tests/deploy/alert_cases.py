@@ -85,6 +85,7 @@ def _healthy() -> Iterator[Series]:
     yield {up(instance): stays(1) for instance in (A, B)}
     yield on_both("info", stays(1), version="0.1.0")
     yield on_both("ready", stays(1))
+    yield on_both("healthy", stays(1))
     yield on_both("draining", stays(0))
     yield on_both("connections", stays(500), state="live")
     yield on_both("connections", stays(5), state="lagging")
@@ -121,18 +122,18 @@ HEALTHY: Series = {name: values for part in _healthy() for name, values in part.
 CASES = [
     Case(
         "BroadcasterNoReadyNode",
-        on_both("ready", stays(0)),
+        on_both("ready", stays(0)) | on_both("healthy", stays(0)),
         {of("ready", A): "1x30 0x2 1x88", of("ready", B): "1x30 0x1 1x89"},
     ),
     Case("BroadcasterNodeDown", {up(A): stays(0)}, {up(A): "1x115 0x1 1x4"}),
     Case(
         "BroadcasterNodeNotReady",
-        {of("ready", A): stays(0)},
-        {of("ready", A): stays(0), of("draining", A): "0x97 1x3"},
+        {of("healthy", A): stays(0)},
+        {of("healthy", A): stays(0), of("draining", A): "0x97 1x3"},
     ),
     Case(
         "BroadcasterDrainingLong",
-        {of("draining", A): stays(1), of("ready", A): stays(0)},
+        {of("draining", A): stays(1), of("ready", A): stays(0), of("healthy", A): stays(0)},
         {of("draining", A): "0x97 1x23", of("ready", A): "1x97 0x23"},
     ),
     Case("BroadcasterEventLoopLag", loop_lag(below_200_ms=98.9), loop_lag(below_200_ms=99.5)),

@@ -16,13 +16,14 @@ from typing import Any
 
 import pytest
 
-from broadcaster import Publisher
+from broadcaster import EmbeddedRedis, Publisher
 from tests.command_line import starting
 from tests.deploy.balancers import ADDRESSES, Balancer, missing
 from tests.nodes import Raw
 from tests.wait import PATIENCE_S, TEST_S, allowed_s, http_client, until
 
 INVENTORY = "/v1/inventory/stream"
+ORDER = "/v1/orders/7/status/stream"
 LIVE = b"stream.live"
 # The whole proof takes 300 s, at the deployed heartbeat and timeouts: QUIET_S=300.
 QUIET_S = float(os.environ.get("QUIET_S", "0"))
@@ -41,9 +42,11 @@ async def balance(
     async with AsyncExitStack() as started:
         start = await started.enter_async_context(starting())
 
-        async def make(changes: dict[str, dict[str, str]] | None = None, **env: str) -> Balancer:
+        async def make(
+            changes: dict[str, dict[str, str]] | None = None, redis: str = redis_url, **env: str
+        ) -> Balancer:
             balancer = Balancer(name, tmp_path, (changes or {}).get(name, {}))
-            await balancer.start_nodes(start, redis_url, **env)
+            await balancer.start_nodes(start, redis, **env)
             await started.enter_async_context(balancer.running())
             await balancer.used()
             return balancer
@@ -133,6 +136,30 @@ async def test_without_a_node_clients_get_a_retry_time(balancer: Balancer) -> No
     async with http_client(base_url=f"http://127.0.0.1:{balancer.port}") as client:
         assert (await client.get("/readyz")).status_code in (502, 503, 504)
         assert (await client.get("/v1/channels")).status_code in (502, 503, 504)
+
+
+@pytest.mark.parametrize("away_s", [5.0, 20.0])
+async def test_newcomers_are_served_while_redis_is_away(balance: Balance, away_s: float) -> None:
+    """Each gets what is in the windows, with and without a cursor, from the first second on."""
+    with EmbeddedRedis("--appendonly", "yes", "--appendfsync", "always") as server:
+        balancer = await balance(redis=server.url)
+        async with Publisher(server.url) as publisher:
+            first, last = [await publisher.publish("orders", key="7", data=n) for n in range(2)]
+        for _ in range(4):  # both nodes have them
+            await (await Raw.get(balancer.port, ORDER)).until(b"data: 1\n\n")
+        server.stop()
+        began_s = time.monotonic()
+        while time.monotonic() - began_s < away_s:
+            for headers in ("", f"Last-Event-ID: {first}\r\n"):
+                stream = await Raw.get(balancer.port, ORDER, headers)
+                assert f"id: {last}\n".encode() in await stream.until(b"data: 1\n\n")
+                stream.close()
+            await asyncio.sleep(0.2)
+        server.start()
+        stream = await Raw.get(balancer.port, ORDER, f"Last-Event-ID: {last}\r\n")
+        async with Publisher(server.url) as publisher:
+            await publisher.publish("orders", key="7", data="back")
+        await stream.until(b"data: back\n\n")
 
 
 async def test_when_a_node_is_killed_the_other_one_is_there(balancer: Balancer) -> None:

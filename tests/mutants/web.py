@@ -470,6 +470,13 @@ MUTANTS: tuple[Mutant, ...] = (
         (_STREAM + "test_redis_goes_away_and_comes_back",),
     ),
     Mutant(
+        "health: a node is not ready as soon as Redis is away",
+        _HEALTH,
+        "if self._away_s() > grace_s:",
+        "if self._away_s() > 0:",
+        ("tests/node/test_health.py::test_a_node_is_ready_while_redis_is_away_for_a_moment",),
+    ),
+    Mutant(
         "connection: small pieces are written one by one",
         _CONNECTION,
         "while self.subscriber.state is State.LAGGING and len(data) < _SMALL_BYTES:",
@@ -689,8 +696,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "health: the public report shows Redis's error text",
         _HEALTH,
-        "return [problem.public for problem in self.problems()]",
-        "return [problem.detail for problem in self.problems()]",
+        '"reasons": [p.detail if details else p.public for p in problems],',
+        '"reasons": [p.detail for p in problems],',
         (_OPERATORS + "test_on_one_port_nothing_names_hosts_addresses_versions_or_errors",),
     ),
     Mutant(

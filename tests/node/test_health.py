@@ -26,9 +26,10 @@ class Troubled(MemoryLog):
     def __init__(self) -> None:
         super().__init__()
         self.problems: dict[str, str] = {}
+        self.lag_s = 0.0
 
     def status(self, stream: str) -> Status:
-        return Status(self.problems.get(stream, ""))
+        return Status(self.problems.get(stream, ""), self.lag_s)
 
 
 @pytest.fixture
@@ -59,6 +60,23 @@ def test_a_node_is_ready_when_all_windows_are_loaded(node: Node) -> None:
     loaded(node)
     assert node.health.problems() == []
     assert node.health.report(details=False)["status"] == "ready"
+
+
+def test_a_node_is_ready_while_redis_is_away_for_a_moment(node: Node, log: Troubled) -> None:
+    assert f"{next(iter(node.pump.loaded))}: the window is not loaded" in node.health.reasons()
+    loaded(node)
+    assert node.health.reasons() == []
+    log.problems = dict.fromkeys(node.pump.loaded, "Error 111")
+    log.lag_s = 29.0
+    assert node.health.reasons() == []
+    assert len(node.health.problems()) == len(node.pump.loaded)
+    log.lag_s = 31.0
+    assert node.health.reasons() == ["Redis has been away for more than 30 s"]
+    del log.problems["orders"]  # so Redis is there, and one stream's trouble is not all clients'
+    assert node.health.reasons() == []
+    assert node.health.problems()
+    node.fail_readiness()
+    assert node.health.reasons() == ["draining"]
 
 
 def test_an_unreadable_stream_is_named_and_operators_see_the_reason(

@@ -610,9 +610,10 @@ async def test_redis_goes_away_and_comes_back() -> None:
                 await stream.until(b"data: before\n\n")
             server.stop()
             await until(lambda: hub.node.problems())
-            response = await browser.get("/readyz")
+            response = await browser.get("/v1/health")
             assert response.status_code == 503
             assert any("inventory" in reason for reason in response.json()["reasons"])
+            assert (await browser.get("/readyz")).status_code == 200  # it serves newcomers
             newcomer = await opened(hub, "/v1/inventory/stream?from=earliest")
             await newcomer.until(b"data: before\n\n")
             beats = [stream.body.count(sse.HEARTBEAT) for stream in streams]

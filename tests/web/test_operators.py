@@ -77,7 +77,7 @@ async def test_on_one_port_nothing_names_hosts_addresses_versions_or_errors(
         said_then = await told(hub, hub.url)
         assert await status(f"{hub.url}/readyz") == 503
         assert await status(f"{hub.url}/v1/health") == 503
-    assert "inventory: can't be read" in said_then["/readyz"]
+    assert "inventory: the window is not loaded" in said_then["/readyz"]
     assert "inventory: can't be read" in said_then["/v1/health"]
     assert "inventory: can't be read" in said_then["/v1/nodes"]
     for text in (*said.values(), *said_then.values()):

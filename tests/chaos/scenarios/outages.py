@@ -140,21 +140,21 @@ async def black_hole(stage: Stage) -> None:
         proxy.dead = True
         dead_s = time.monotonic()
 
-        await until(lambda: _unready(node), 60.0)
+        await until(lambda: _unhealthy(node), 60.0)
         noticed_s = time.monotonic() - dead_s
         limit_s = BLOCK_S + 2.0
         measured = f"{noticed_s:.2f} s"
         stage.show(f"noticed in {limit_s:.0f} s", measured, noticed_s <= limit_s, busy=True)
         rest_s = stage.size(30.0, 12.0) - noticed_s
         _, answers = await asyncio.gather(
-            _newcomers(stage, tabs, rest_s), _readiness(node, rest_s - _POLL_S)
+            _newcomers(stage, tabs, rest_s), _statuses(node, rest_s - _POLL_S)
         )
-        stage.show("not ready as long as it lasts", f"{dict(answers)}", set(answers) == {503})
+        stage.show("not healthy as long as it lasts", f"{dict(answers)}", set(answers) == {503})
         proxy.dead = False
         back_s = time.monotonic()
-        await until(node.is_ready, 60.0)
+        await until(node.is_healthy, 60.0)
         again_s = time.monotonic() - back_s
-        stage.show("ready again in 6 s", f"{again_s:.2f} s", again_s <= 6.0, busy=True)
+        stage.show("healthy again in 6 s", f"{again_s:.2f} s", again_s <= 6.0, busy=True)
     await asyncio.sleep(5.0)
     await stage.quiet()
     ended_s = time.monotonic()
@@ -166,17 +166,17 @@ async def black_hole(stage: Stage) -> None:
     stage.show_no_reset()
 
 
-async def _unready(node: Node) -> bool:
-    return not await node.is_ready()
+async def _unhealthy(node: Node) -> bool:
+    return not await node.is_healthy()
 
 
-async def _readiness(node: Node, seconds: float) -> Counter[int]:
-    """Count the statuses of `/readyz` for some time. No response counts as 0."""
+async def _statuses(node: Node, seconds: float) -> Counter[int]:
+    """Count the statuses of `/v1/health` for some time. No response counts as 0."""
     answers: Counter[int] = Counter()
     end_s = time.monotonic() + seconds
     while time.monotonic() < end_s:
         try:
-            answers[(await node.get("/readyz")).status_code] += 1
+            answers[(await node.get("/v1/health")).status_code] += 1
         except httpx.TransportError:
             answers[0] += 1
         await asyncio.sleep(_POLL_S)
