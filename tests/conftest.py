@@ -146,6 +146,17 @@ async def browser(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
 
 
 @pytest.fixture
+async def blank(browser: Any) -> AsyncIterator[Any]:
+    """A tab of each browser in turn, with an empty page of an origin of its own."""
+    from tests.clients.browsers import blank as pages
+
+    async with pages.blank_page() as address:
+        tab = await browser.tab()
+        await tab.open(address)
+        yield tab
+
+
+@pytest.fixture
 async def publisher(redis_url: str) -> AsyncIterator[Publisher]:
     """A publisher to the empty server."""
     async with Publisher(redis_url) as made:

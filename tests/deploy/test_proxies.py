@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from broadcaster import EmbeddedRedis, Publisher
+from tests.clients.browsers import Browser, Tab
 from tests.command_line import starting
 from tests.deploy.balancers import ADDRESSES, Balancer, missing
 from tests.nodes import Raw
@@ -171,6 +172,27 @@ async def test_when_a_node_is_killed_the_other_one_is_there(balancer: Balancer) 
         stream = await Raw.get(balancer.port, INVENTORY)
         assert stream.head.split()[1] == b"200"
         await stream.until(LIVE)
+
+
+async def test_a_page_of_another_origin_goes_on_at_the_other_node(
+    balance: Balance, blank: Tab, browser: Browser, publisher: Publisher
+) -> None:
+    balancer = await balance(BROADCASTER_CORS_ORIGINS='["*"]')
+    await blank.run(
+        """(url) => {
+            window.shown = [];
+            const feed = window.feed = new EventSource(url);
+            feed.onmessage = (event) => shown.push(event.data);
+        }""",
+        f"http://127.0.0.1:{balancer.port}{INVENTORY}?from=earliest",
+    )
+    await publisher.publish("inventory", data="first")
+    await blank.sees("shown.length === 1")
+    balancer.nodes[0].process.kill()
+    await publisher.publish("inventory", data="second")
+    await blank.sees("shown.length === 2")
+    assert await blank.value("shown") == ["first", "second"]
+    assert await browser.faults() == []
 
 
 @pytest.mark.parametrize(
