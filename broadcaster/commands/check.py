@@ -25,6 +25,8 @@ _COLORS: dict[Level, str] = {"ok": "green", "warning": "yellow", "problem": "red
 _MIN_REDIS = (7, 0)
 _MIN_VALKEY = (8, 0)
 _OTHER_FILES = 100
+_MANY_SHARDS = 250
+_POSITION_BYTES = 17  # `=1795374291043-0,`
 _FULL = 0.9
 
 
@@ -48,6 +50,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
     """
     yield Finding("ok", "settings", f"{len(settings.channels)} channels: {_names(settings)}")
     yield from _variables()
+    yield from _ids(settings)
     yield _files(settings)
     yield from _redis(settings)
 
@@ -75,6 +78,21 @@ def _names(settings: Settings) -> str:
 def _variables() -> Iterator[Finding]:
     for name, advice in unknown_variables().items():
         yield Finding("warning", "environment", f"{name} is not a setting, so ignored", advice)
+
+
+def _ids(settings: Settings) -> Iterator[Finding]:
+    """Warn about ids that may be longer than proxies let a header be."""
+    for channel in settings.channels.values():
+        if channel.shards > _MANY_SHARDS:
+            size = sum(len(name) + _POSITION_BYTES for name in channel.streams)
+            yield Finding(
+                "warning",
+                f"channel {channel.name}",
+                f"{channel.shards} shards make ids of {size} bytes; many proxies refuse a header "
+                "above 8192",
+                "use fewer shards, or raise the proxies' limits: deploy/nginx.conf and "
+                f"deploy/haproxy.cfg take 32 KB, and max_head_bytes is {settings.max_head_bytes}",
+            )
 
 
 def _files(settings: Settings) -> Finding:

@@ -24,6 +24,10 @@ KEY_IN_PATH = "{key}"
 _SHARD = re.compile(r"(.+)\.([0-9]+)", re.ASCII)
 
 
+MAX_SHARDS = 1000
+"""An id names each shard with about 26 bytes, and a request's head has a bound."""
+
+
 def shard_of(key: str, shards: int) -> int:
     """Return the shard of a key: the CRC-32 of its UTF-8 bytes, modulo the number of shards.
 
@@ -97,6 +101,8 @@ class Channel:
             raise self._error(f"the name must be letters, digits, '_', '.', '-', and not {RUN!r}")
         if _SHARD.fullmatch(self.name):
             raise self._error("a name that ends with '.' and digits is that of a shard")
+        if self.shards > MAX_SHARDS:
+            raise self._error(f"a channel has at most {MAX_SHARDS} shards")
         if self.shards > 1 and self.requests:
             raise self._error("a channel with requests can't have shards")
         if not self.path.startswith("/") or self.path.count(KEY_IN_PATH) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -60,6 +61,14 @@ async def test_check_is_content_with_a_good_server(start: Start, redis_url: str)
     )
     assert status == 0
     assert any("ok" in line and "noeviction" in line for line in lines)
+
+
+async def test_check_warns_of_ids_that_proxies_refuse(start: Start, redis_url: str) -> None:
+    for shards, warned in ((250, False), (251, True)):
+        channels = json.dumps({"many": {"path": "/v1/many", "shards": shards}})
+        env = {"BROADCASTER_REDIS_URL": redis_url, "BROADCASTER_CHANNELS": channels}
+        _, lines, _ = await finished(await start("check", env=env))
+        assert any(f"{shards} shards make ids of" in line for line in lines) == warned
 
 
 GOOD = {

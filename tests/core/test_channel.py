@@ -34,6 +34,7 @@ def test_a_start_may_be_a_duration_back() -> None:
     [
         {"name": ""},
         {"name": "a,b"},
+        {"shards": 1001},
         {"name": "a=b"},
         {"name": "run"},
         {"name": "ä"},

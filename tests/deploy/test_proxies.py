@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import ssl
@@ -161,6 +162,50 @@ async def test_newcomers_are_served_while_redis_is_away(balance: Balance, away_s
         async with Publisher(server.url) as publisher:
             await publisher.publish("orders", key="7", data="back")
         await stream.until(b"data: back\n\n")
+
+
+ORIGINS = ("https://shop.example", "https://admin.example")
+READABLE: dict[str, Any] = {
+    "haproxy": {"CORS_ORIGINS": " ".join(ORIGINS), "CLIENT_CONNECTIONS": "20"},
+    "nginx": {
+        "# https://shop.example $http_origin;": "".join(f"{o} $http_origin;" for o in ORIGINS),
+        "limit_conn clients 1000": "limit_conn clients 20",
+    },
+}
+
+
+async def test_every_answer_can_be_read_by_the_configured_origins(balance: Balance) -> None:
+    """Return the same header once, whether a node answers or the balancer by itself."""
+    balancer = await balance(READABLE, BROADCASTER_CORS_ORIGINS=json.dumps(ORIGINS))
+    await _assert_readable(balancer, INVENTORY, "/metrics", "/readyz", "/v1/channels")
+    streams = [await Raw.get(balancer.port, INVENTORY) for _ in range(20)]
+    await _assert_readable(balancer, INVENTORY)  # too many connections of one address
+    for stream in streams:
+        stream.close()
+    for node in balancer.nodes:
+        node.process.kill()
+        await node.ended()
+    for _ in range(3):  # before the balancer has noticed, and after
+        await _assert_readable(balancer, INVENTORY, "/metrics", "/readyz", "/v1/channels")
+
+
+async def _assert_readable(balancer: Balancer, *paths: str) -> None:
+    for path in paths:
+        for origin in (*ORIGINS, "https://evil.example", ""):
+            answer = await Raw.get(balancer.port, path, f"Origin: {origin}\r\n" if origin else "")
+            answer.close()
+            head = answer.head.decode().lower()
+            allowed = re.findall(r"\r\naccess-control-allow-origin: (.*?)\r\n", head)
+            assert allowed == ([origin] if origin in ORIGINS else []), (path, origin, head)
+            assert re.findall(r"\r\nvary: (.*?)\r\n", head) == ["origin"], (path, origin, head)
+
+
+async def test_an_id_of_several_hundred_shards_passes(balancer: Balancer) -> None:
+    cursor = ",".join(f"inventory.{n}=1710000000000-{n}" for n in range(600))
+    assert len(cursor) > 16_000
+    answer = await Raw.get(balancer.port, INVENTORY, f"Last-Event-ID: {cursor}\r\n")
+    assert answer.head.split()[1] == b"200"
+    await answer.until(LIVE)
 
 
 async def test_when_a_node_is_killed_the_other_one_is_there(balancer: Balancer) -> None:

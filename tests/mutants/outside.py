@@ -6,6 +6,13 @@ from tests.mutants import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
+        "channel: an id may name any number of shards",
+        "broadcaster/core/channel.py",
+        "if self.shards > MAX_SHARDS:",
+        "if False:",
+        ("tests/core/test_channel.py::test_invalid_channels_are_refused_and_named",),
+    ),
+    Mutant(
         "peers: another user of the machine is answered",
         "broadcaster/node/peers.py",
         "if user != os.geteuid():",
