@@ -36,14 +36,19 @@ def heartbeat(
 
 
 def farewell(subscriber: Subscriber, position: Positions | None, retry_ms: int) -> bytes:
-    """Return the end of a response that is to be resumed.
+    """Return the end of a response that is to be resumed, with the client's position.
+
+    Some clients forget their position at an event without an id. So the position comes along even
+    if it is no news, and without one there is no event.
 
     Args:
         subscriber: its client.
-        position: as in `heartbeat`.
+        position: as in `heartbeat`. If the subscriber catches up, its own position counts.
         retry_ms: reconnection time.
     """
-    return sse.retry(retry_ms) + sse.at(_cursor(subscriber, position))
+    if subscriber.resume:
+        position = subscriber.resume.claimed()
+    return sse.retry(retry_ms, subscriber.subscription.cursor(position) if position else b"")
 
 
 def _cursor(subscriber: Subscriber, position: Positions | None) -> bytes:

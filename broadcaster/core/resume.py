@@ -133,9 +133,8 @@ class Resume:
             return Hello(sse.retry(retry_ms, at), at)
         data, streams = sse.retry(retry_ms), self._subscription.streams
         for stream in streams:
-            told = unreadable[:64], str(self.position[stream])
             id_ = at if stream == streams[-1] else b""
-            data += sse.reset(stream, reason, *told, id_)
+            data += sse.reset(stream, reason, unreadable[:64], str(self.position[stream]), id_)
             self._context.resets[stream, reason] += 1
         self._context.resumes[ResumeOutcome.RESET] += 1
         return Hello(data, at)
@@ -282,6 +281,10 @@ class Resume:
     def proven(self) -> Positions | None:
         """Return the position for a heartbeat, if everything up to it was sent; else None."""
         return self.position if self._reached and not self._inquiry.dropped else None
+
+    def claimed(self) -> Positions | None:
+        """Return the position that the client came with or was sent; None if it is unreadable."""
+        return None if self._greeting and self._greeting.unreadable is not None else self.position
 
 
 _ACTIONS: Mapping[Outcome, Callable[[Resume, str, Outcome], Send | None]] = {

@@ -104,7 +104,7 @@ def at(cursor: bytes) -> bytes:
     WebKit and many libraries ignore it in a block without data.
 
     Args:
-        cursor: the position; empty if there is only a `retry` to end.
+        cursor: the position; empty for a client that has none, if there is only a `retry` to end.
     """
     return _hub_event(AT, {}, cursor)
 

@@ -74,13 +74,23 @@ def test_a_position_that_no_single_id_can_restore_is_not_sent() -> None:
     assert client.data == [sse.HEARTBEAT]
 
 
-def test_the_farewell_has_the_position_of_a_filtered_client_that_was_sent_everything() -> None:
+def test_the_farewell_has_the_position_of_every_client() -> None:
     hub = make_hub()
-    keyed, all_, begun = Client(hub, KEYED).live(), Client(hub, AB).live(), Client(hub, KEYED)
+    clients = Client(hub, KEYED).live(), Client(hub, AB).live(), Client(hub, KEYED)
     fan_out(hub, "a", event(5, "other"))
-    last = [farewell(c.subscriber, hub.proven(c.subscriber), 70) for c in (keyed, all_, begun)]
-    nothing = sse.retry(70) + sse.at(b"")
-    assert last == [sse.retry(70) + sse.at(b"5-0"), nothing, nothing]
+    last = [farewell(c.subscriber, hub.proven(c.subscriber), 70) for c in clients]
+    # The last one has read nothing yet. It comes back from where it came.
+    assert last == [b"retry: 70\n" + sse.at(at) for at in (b"5-0", b"a=5-0,b=0-0", b"0-0")]
+
+
+def test_the_farewell_before_the_reset_of_an_unreadable_cursor_has_no_position() -> None:
+    hub = make_hub()
+    client = Client(hub, KEYED, unreadable="rubbish")
+    assert farewell(client.subscriber, hub.proven(client.subscriber), 70) == b"retry: 70\n"
+    client.live()  # and was sent the reset
+    assert farewell(client.subscriber, hub.proven(client.subscriber), 70) == (
+        b"retry: 70\n" + sse.at(b"0-0")
+    )
 
 
 def test_the_farewell_of_a_client_that_the_hub_does_not_know_yet_has_no_position() -> None:

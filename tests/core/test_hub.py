@@ -41,7 +41,8 @@ class Client:
         )
         positions = options.get("positions", dict.fromkeys(subscription.streams, ZERO))
         resumed = options.get("resumed", False)
-        hub.add(self.subscriber, positions, Greeting(1), resumed=resumed)
+        greeting = Greeting(1, options.get("unreadable"))
+        hub.add(self.subscriber, positions, greeting, resumed=resumed)
 
     def wake(self) -> None:
         self.wakes += 1
