@@ -103,13 +103,21 @@ class Ledger:
     final: dict[str, dict[Id, str]] = field(default_factory=dict)  # id -> digest
 
     def last_of(self, subscription: Subscription) -> dict[str, Id]:
-        """The last event of a subscription in each of its streams, of those that are there."""
+        """The last event of a subscription in each of its streams, of those that are there.
+
+        An event whose `XADD` was cut off before the reply counts, too, if it is there.
+        """
         last: dict[str, Id] = {}
+        places = {
+            stream: {digest: id_ for id_, digest in entries.items()}
+            for stream, entries in self.final.items()
+        }
         for entry in self.added:
-            there = entry.id in self.final.get(entry.stream, {}) or not self.final
+            id_ = entry.id or places.get(entry.stream, {}).get(entry.digest)
+            there = id_ in self.final.get(entry.stream, {}) or not self.final
             wanted = accepts(subscription, entry.stream, entry.key, entry.type)
-            if entry.id and there and wanted:
-                last[entry.stream] = max(entry.id, last.get(entry.stream, ZERO))
+            if id_ and there and wanted:
+                last[entry.stream] = max(id_, last.get(entry.stream, ZERO))
         return last
 
     def lines(self) -> Iterator[dict[str, Any]]:

@@ -349,3 +349,11 @@ def test_a_million_deliveries_are_checked_in_well_under_a_minute() -> None:
     report = scribe.report()
     assert (report.deliveries, report.counts) == (1_000_000, {})
     assert time.monotonic() - started_s < 20.0
+
+
+def test_an_event_without_a_reply_is_waited_for_if_it_is_there() -> None:
+    ledger = ledger_of("a", count=2)
+    cut_off = add(ledger, "a", None, 99)
+    assert ledger.last_of(ONE) == {"a": (1010, 1)}
+    ledger.final["a"][2000, 0] = cut_off.digest
+    assert ledger.last_of(ONE) == {"a": (2000, 0)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from tests.chaos.scenarios import disconnects, hostile, nodes, outages, readers, streams
+from tests.chaos.scenarios import disconnects, greedy, hostile, nodes, outages, readers, streams
 from tests.chaos.stage import Stage
 
 
@@ -51,4 +51,6 @@ SCENARIOS = [
     Scenario(16, "hostile input", hostile.fuzz),
     Scenario(17, "soak", hostile.soak, beside=True),
     Scenario(18, "more clients than max_connections", nodes.full, timed=True),
+    Scenario(19, "clients that replay in vain", greedy.in_vain, timed=True),
+    Scenario(20, "clients that read nothing of the past", greedy.unread),
 ]
