@@ -71,7 +71,7 @@ async def test_a_policy_is_asked_once_for_each_channel_with_what_is_wanted() -> 
         caller = policy.calls[0][0]
         assert caller.query["ticket"] == ("t",)
         assert caller.cookies == {"a": "1", "b": "2"}
-        assert caller.headers["host"] == "x"
+        assert caller.headers["host"] == "localhost"
         assert caller.address.startswith("127.0.0.1:")
 
 
