@@ -51,15 +51,16 @@ async def test_reads_that_are_cancelled_at_any_time_give_their_places_back() -> 
 
 
 async def test_a_read_that_is_cancelled_as_its_turn_comes_passes_it_on() -> None:
-    lane, held = Lane(1), asyncio.Event()
-    first, second, third = (asyncio.create_task(read(lane, held)) for _ in range(3))
-    await turns_of(first, second, third)
-    first.cancel()
-    await asyncio.wait([first])  # the turn is the second's, which does not know it yet
-    second.cancel()
-    held.set()
-    await third
-    await asyncio.wait([second])
+    lane, loop = Lane(1), asyncio.get_running_loop()
+    first, second = loop.create_future(), loop.create_future()
+    lane.wait(first, Reader())
+    lane.wait(second, Reader())
+    task = asyncio.create_task(lane.running(second))
+    await asyncio.sleep(0)
+    lane.done()  # the turn is the second's, whose task does not know it yet
+    assert second.done()
+    task.cancel()
+    await asyncio.wait([task])
     assert lane.free == 1
 
 
