@@ -135,6 +135,7 @@ async def test_an_ordinary_request_is_not_refused(redis_url: str, sink: str) -> 
 @pytest.mark.parametrize(
     "behind",
     [
+        [GET + b"\r\n"] * 50,
         [GET + b"\r\n"] * 9000,
         [STREAM + b"\r\n"] * 9000,
         [GET + b"Upgrade: h2c\r\nConnection: upgrade\r\n\r\n"] * 9000,
@@ -192,13 +193,16 @@ async def test_a_small_body_is_ignored(redis_url: str) -> None:
         assert not any(hub.node.meters.refused.values())
 
 
-async def test_a_body_that_nothing_reads_has_a_time_limit_after_the_answer(redis_url: str) -> None:
+@pytest.mark.parametrize("further", [b"", b"b"])
+async def test_a_body_that_nothing_reads_has_a_time_limit_after_the_answer(
+    redis_url: str, further: bytes
+) -> None:
     async with running(redis_url, **SMALL) as hub:
         raw = await connected(hub)
         raw.writer.write(POST + b"Content-Length: 3\r\n\r\na")
         answer = await raw.reader.readuntil(b'"}')
         assert answer.startswith(b"HTTP/1.1 405 ")
-        raw.writer.write(b"b")
+        raw.writer.write(further)
         assert await raw.reader.read() == b""  # not a second answer to the same request
         assert hub.node.meters.refused["slow"] == 1
 
