@@ -58,7 +58,7 @@ class EventId(NamedTuple):
 
     @property
     def is_boundary(self) -> bool:
-        """Return True if no entry has this id: it has the greatest sequence number.
+        """True if no entry has this id, as it has the greatest sequence number.
 
         Redis counts sequence numbers up from 0, within each millisecond.
         """

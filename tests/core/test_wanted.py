@@ -10,6 +10,7 @@ from tests.core.test_resume import at
 
 MADE = Channel(name="a", path="/a", requests="a.requests")
 PLAIN = Channel(name="b", path="/b")
+OTHER = Channel(name="c", path="/c")
 
 
 def test_a_request_without_its_run_is_a_new_one_and_says_what_it_came_with() -> None:
@@ -24,3 +25,13 @@ def test_a_request_without_its_run_is_a_new_one_and_says_what_it_came_with() -> 
 def test_only_a_channel_with_requests_is_made_on_demand() -> None:
     assert Wanted((MADE,), Subscription.to((MADE,), ("u",))).on_demand is MADE
     assert Wanted((PLAIN,), Subscription.to((PLAIN,))).on_demand is None
+
+
+def test_the_id_that_a_client_came_with_is_rendered_as_it_came() -> None:
+    one, both = Subscription.to((PLAIN,)), Subscription.to((PLAIN, OTHER))
+    assert Wanted((PLAIN,), one, {"b": at(5)}).cursor == b"5-0"
+    assert Wanted((PLAIN,), one).cursor == b""
+    assert Wanted((PLAIN, OTHER), both, {"b": at(5), "c": at(6)}).cursor == b"b=5-0,c=6-0"
+    assert Wanted((PLAIN, OTHER), both).cursor == b""
+    made = Wanted((MADE,), Subscription.to((MADE,), ("u",)), {"a": at(5)}, at(3))
+    assert made.cursor == b"a=5-0,run=3-0"
