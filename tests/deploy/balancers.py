@@ -9,7 +9,7 @@ import socket
 import struct
 import subprocess
 from asyncio.subprocess import DEVNULL
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,6 +62,10 @@ class Resolver(asyncio.DatagramProtocol):
         self._transport.sendto(header + question + b"".join(answers), addr)
 
 
+async def _never_started() -> None:
+    raise AssertionError("no nodes were started")
+
+
 @dataclass
 class Balancer:
     """A balancer that runs, and its nodes.
@@ -73,6 +77,7 @@ class Balancer:
         statistics_port: HAProxy's own.
         resolver: where HAProxy finds the nodes.
         nodes: which a test may stop.
+        start_again: runs two further nodes, with the settings of the first.
     """
 
     name: str
@@ -83,9 +88,10 @@ class Balancer:
     statistics_port: int = field(default_factory=free_port)
     resolver: Resolver = field(default_factory=Resolver)
     nodes: list[Running] = field(default_factory=list)
+    start_again: Callable[[], Awaitable[None]] = _never_started
 
     async def start_nodes(self, start: Start, redis_url: str, **settings: str) -> None:
-        """Run two real nodes."""
+        """Run two real nodes, also in the place of two that are gone."""
         for address in ADDRESSES:
             arguments = ("--host", address, "--port", str(self.node_port))
             self.nodes.append(

@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ async def balance(
         ) -> Balancer:
             balancer = Balancer(name, tmp_path, (changes or {}).get(name, {}))
             await balancer.start_nodes(start, redis, **env)
+            balancer.start_again = partial(balancer.start_nodes, start, redis, **env)
             await started.enter_async_context(balancer.running())
             await balancer.used()
             return balancer
@@ -245,6 +247,45 @@ async def test_a_page_of_another_origin_goes_on_at_the_other_node(
     await blank.sees("shown.length === 2")
     assert await blank.value("shown") == ["first", "second"]
     assert await browser.faults() == []
+
+
+async def test_pages_of_another_origin_outlast_nodes_that_are_all_gone(
+    balance: Balance, blank: Tab, publisher: Publisher
+) -> None:
+    """Two event sources: one that was open before, and one that is opened meanwhile."""
+    every: dict[str, Any] = {
+        "haproxy": {"CORS_ORIGINS": "*"},
+        "nginx": {'default "";\n        # https': 'default "*";\n        # https'},
+    }
+    balancer = await balance(every, BROADCASTER_CORS_ORIGINS='["*"]')
+    await blank.run(
+        """(url) => {
+            window.shown = [];
+            window.feeds = [];
+            window.follow = () => {
+                const feed = new EventSource(url);
+                feed.onmessage = (event) => shown.push(event.data);
+                feeds.push(feed);
+            };
+            follow();
+        }""",
+        f"http://127.0.0.1:{balancer.port}{INVENTORY}?from=earliest",
+    )
+    await publisher.publish("inventory", data="first")
+    await blank.sees("shown.length === 1")
+    for node in balancer.nodes:
+        node.process.kill()
+        await node.ended()
+    await blank.run("() => follow()")
+    gone_s = time.monotonic()
+    await until(lambda: time.monotonic() - gone_s > 9.0)
+    assert (
+        await blank.value("feeds.some((feed) => feed.readyState === EventSource.CLOSED)") is False
+    )
+    await balancer.start_again()
+    await publisher.publish("inventory", data="second")
+    await blank.sees("shown.length === 4")
+    assert sorted(await blank.value("shown")) == ["first", "first", "second", "second"]
 
 
 @pytest.mark.parametrize(
