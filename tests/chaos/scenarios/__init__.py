@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from tests.chaos.scenarios import disconnects, greedy, hostile, nodes, outages, readers, streams
+from tests.chaos.scenarios import (
+    disconnects,
+    flood,
+    greedy,
+    hostile,
+    nodes,
+    outages,
+    readers,
+    streams,
+)
 from tests.chaos.stage import Stage
 
 
@@ -53,4 +62,5 @@ SCENARIOS = [
     Scenario(18, "more clients than max_connections", nodes.full, timed=True),
     Scenario(19, "clients that replay in vain", greedy.in_vain, timed=True),
     Scenario(20, "clients that read nothing of the past", greedy.unread),
+    Scenario(21, "a flood of requests, headers and connections", flood.heads, timed=True),
 ]
