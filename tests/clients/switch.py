@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import suppress
-from types import TracebackType
 from urllib.parse import unquote
 
-_PIECE = 65536
+from tests.relay import PIECE, Relay, Ways
+
 _STATUS = re.compile(rb"HTTP/1\.1 (\d+) ")
 _CURSOR = re.compile(r"(?im)^last-event-id: *(.*?)\r$|[?&]lastEventId=([^& ]*)")
 
 
-class Switch:
+class Switch(Relay):
     """Passes connections on to its target.
 
     Attributes:
@@ -24,19 +24,11 @@ class Switch:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.target = 0
         self.limit: int | None = None
         self.requests: list[str] = []
         self.responses: list[bytearray] = []
-        self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    @property
-    def port(self) -> int:
-        """Where it listens."""
-        assert self._server is not None
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
 
     @property
     def cursors(self) -> list[str]:
@@ -53,46 +45,17 @@ class Switch:
         """Return True if a node has sent these bytes."""
         return any(text in bytes_ for bytes_ in self.responses)
 
-    async def __aenter__(self) -> Switch:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        return self
+    async def _target(self) -> tuple[str, int]:
+        return "127.0.0.1", self.target
 
-    async def __aexit__(
+    def _ways(
         self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        assert self._server is not None
-        self._server.close()
-        self.cut()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def cut(self) -> None:
-        """Cut all connections, without an end of their responses."""
-        for task in self._tasks:
-            task.cancel()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        back: asyncio.StreamWriter | None = None
-        try:
-            with suppress(OSError, asyncio.CancelledError):
-                there, back = await asyncio.open_connection("127.0.0.1", self.target)
-                ways = (self._ask(reader, back), self._answer(there, writer))
-                tasks = [asyncio.create_task(way) for way in ways]
-                try:
-                    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    for way in tasks:
-                        way.cancel()
-                    await asyncio.gather(*tasks, return_exceptions=True)
-        finally:
-            self._tasks.discard(task)
-            for end in filter(None, (writer, back)):
-                end.transport.abort()
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        there: asyncio.StreamReader,
+        back: asyncio.StreamWriter,
+    ) -> Ways:
+        return self._ask(reader, back), self._answer(there, writer)
 
     async def _ask(self, reader: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
         while head := await reader.readuntil(b"\r\n\r\n"):
@@ -103,7 +66,7 @@ class Switch:
     async def _answer(self, there: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         seen = bytearray()
         self.responses.append(seen)
-        while piece := await there.read(_PIECE):
+        while piece := await there.read(PIECE):
             if self.limit is not None and len(seen) + len(piece) > self.limit:
                 writer.write(piece[: self.limit - len(seen)])
                 await writer.drain()
