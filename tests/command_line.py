@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from tests.nodes import Raw
 from tests.wait import PATIENCE_S, http_client, until
 
 SCRIPT = str(Path(sys.executable).with_name("broadcaster"))
@@ -100,6 +101,7 @@ async def starting(*command: str) -> AsyncIterator[Start]:
             with suppress(ProcessLookupError):
                 running.process.kill()
             await running.ended()
+        Raw.close_all()
 
 
 async def finished(running: Running, data: str = "") -> tuple[int, list[str], str]:

@@ -79,8 +79,7 @@ async def running(
         url, *more = [f"http://127.0.0.1:{number}" for number in (port, *others)]
         yield Running(url, port, node, *more)
     finally:
-        while Raw.made:
-            Raw.made.pop().close()
+        Raw.close_all()
         server.should_exit = True
         await task
 
@@ -153,6 +152,12 @@ class Raw:
     def close(self) -> None:
         """Cut the connection, without a goodbye."""
         self.writer.transport.abort()
+
+    @classmethod
+    def close_all(cls) -> None:
+        """Cut all connections of a test. What starts nodes calls this before the loop is closed."""
+        while cls.made:
+            cls.made.pop().close()
 
 
 def events(body: bytes) -> list[httpx_sse.ServerSentEvent]:
