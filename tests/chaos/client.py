@@ -100,7 +100,10 @@ class Client(asyncio.Protocol):
 
     def resume_from(self, last_id: str) -> None:
         """Have a position before the first connection."""
-        self.chain.block(self._memory.learn(f"id: {last_id}".encode()), time.monotonic())
+        self.chain.block(
+            self._memory.learn(f"id: {last_id}\nevent: stream.at\ndata: {{}}".encode()),
+            time.monotonic(),
+        )
 
     def connect(self) -> None:
         """Open the next connection."""
