@@ -26,10 +26,12 @@ import redis.asyncio
 import broadcaster
 from broadcaster import Channel, EmbeddedRedis, Settings, create_app
 from broadcaster.node.health import Health
+from broadcaster.node.requests import PendingRequests
 from broadcaster.web.uvicorn.server import make_server
 
-LIMITS = {"reconnect": 40, "event": 26}
-"""The most moves of a trip."""
+LIMITS = {"reconnect": 70, "event": 34}
+"""The most moves of a trip. Bounds on a request's head, host names and Redis's clock have raised
+both since they were 40 and 26."""
 
 _PACKAGE = str(Path(broadcaster.__file__).parent) + "/"
 _QUIET_S = 1e6
@@ -87,6 +89,7 @@ class _Traced:
 async def measure(redis_url: str) -> list[Trip]:
     """Take both trips at a node of this process."""
     setattr(Health, "watch_loop", _watch_nothing)  # noqa: B010 -- mypy forbids the assignment
+    setattr(PendingRequests, "watch", _watch_nothing)  # noqa: B010
     # A client of redis-py's own: adding an entry calls no function of the package.
     async with redis.asyncio.Redis.from_url(redis_url) as client, _node(redis_url) as port:
         ids = [await _add(client, f"first {n}") for n in range(5)]
@@ -115,7 +118,7 @@ async def _add(client: redis.asyncio.Redis, data: str) -> str:
     return id_ if isinstance(id_, str) else id_.decode()
 
 
-async def _watch_nothing(_: Health) -> None:
+async def _watch_nothing(_: object) -> None:
     await asyncio.Event().wait()
 
 
