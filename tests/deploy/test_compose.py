@@ -32,7 +32,7 @@ ORDERS = "/v1/events?channel=orders"
 BOTH = "/v1/events?channel=inventory&channel=orders"
 RECOMMENDATIONS = "/v1/pets/recommendations/stream?userId="
 PETS = ("019b4132", "01a7c0de", "02038cb4")
-QUICK_DRAIN = {"BROADCASTER_DRAIN_S": "3"}
+QUICK = {"BROADCASTER_DRAIN_S": "3", "BROADCASTER_TERMINAL_RETRY_MS": "1000"}
 REST_S = 20.0
 
 
@@ -193,7 +193,7 @@ def report(clients: Crowd, entries: dict[str, list[Entry]]) -> None:
 
 async def test_no_client_misses_an_event() -> None:
     up, *commands, down = page_commands()
-    async with stack(**QUICK_DRAIN) as services:
+    async with stack(**QUICK) as services:
         await services.run(up)
         async with crowd(services.port) as clients:
             await run_the_page(services, clients, commands)
