@@ -8,6 +8,7 @@ client got is compared with what the streams in Redis have.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import time
@@ -58,7 +59,8 @@ class Crowd:
 
     def _an_order(self) -> str:
         newest = next(source for source in self.staying if source.path == ORDERS).seen[-40:]
-        placed = [event.data.split('"')[3] for event in newest if event.data.count('"') > 3]
+        steps = (json.loads(event.data) for event in newest if event.data.startswith("{"))
+        placed = [step["orderId"] for step in steps if "orderId" in step]
         return f"/v1/orders/{quote(random.choice(placed))}/status/stream" if placed else ""
 
     async def _again(self, path: Callable[[], str]) -> None:
