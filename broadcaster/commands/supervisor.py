@@ -38,7 +38,7 @@ _BACKOFF_S = (0.1, 5.0)
 _LONG_LIFE_S = 10.0
 _ASK_EVERY_S = 5.0
 _MISSES = 3
-# Time that a process may take to start. It is long because a busy machine is slow.
+# Time until a process that starts must listen. It is long because a busy machine is slow.
 _START_S = 60.0
 
 
@@ -129,15 +129,15 @@ async def keep(child: Child, environment: dict[str, str], stop_s: float) -> None
 
 async def _end_if_it_hangs(process: Process, child: Child) -> None:
     """Kill a node process after three missed answers. Its clients reconnect to other processes."""
-    asked = child.place, child.process, _ASK_EVERY_S
     with suppress(TimeoutError):
         async with asyncio.timeout(_START_S):
-            while not await peers.is_alive(*asked):  # noqa: ASYNC110 -- another process
+            while not await peers.listens(child.place, child.process):  # noqa: ASYNC110 -- another process
                 await asyncio.sleep(_ASK_EVERY_S / 10)
     misses = 0
     while misses < _MISSES:
         next_s = time.monotonic() + _ASK_EVERY_S
-        misses = 0 if await peers.is_alive(*asked) else misses + 1
+        is_alive = await peers.is_alive(child.place, child.process, _ASK_EVERY_S)
+        misses = 0 if is_alive else misses + 1
         await asyncio.sleep(next_s - time.monotonic())
     logger.error("node process %d does not answer: ending it", process.pid)
     # SIGKILL at once: a process that hangs would ignore SIGTERM, and its clients are waiting.

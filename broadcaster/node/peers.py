@@ -100,6 +100,16 @@ def meeting_place() -> Iterator[str]:
             yield f"{directory}/"
 
 
+async def listens(place: str, process: int) -> bool:
+    """Return True if a process has begun to serve. It may hang since then."""
+    try:
+        _, writer = await _connect(_address(place, str(process)))
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
 async def is_alive(place: str, process: int, timeout_s: float) -> bool:
     """Return True if a process answers in time."""
     return await _ask(place, str(process), _ALIVE, timeout_s) == _ALIVE

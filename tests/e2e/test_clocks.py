@@ -38,6 +38,11 @@ async def replayed(url: str, start: str) -> list[str]:
     return [event.data for event in events(body) if not event.event.startswith("stream.")]
 
 
+async def has(url: str, expected: set[str]) -> bool:
+    """Return True if a node has read all of these events."""
+    return expected <= set(await replayed(url, "earliest"))
+
+
 async def metrics(url: str) -> dict[str, float]:
     """The greatest value of each sample of the inventory."""
     async with http_client() as http:
@@ -80,7 +85,7 @@ async def test_a_time_means_the_same_on_every_node(nodes: dict[int, Shifted], cl
     for age_s in (300, 90, 30):
         await client.xadd("inventory", {"data": f"{age_s}"}, id=f"{now_ms - age_s * 1000}-0")
     for _, url in nodes.values():
-        await until(partial(replayed, url, "earliest"))
+        await until(partial(has, url, {"300", "90", "30"}))
         assert await replayed(url, "1m") == ["30"]
         assert await replayed(url, "3m") == ["90", "30"]
         for ago_s, expected in ((-100, []), (0, []), (60, ["30"]), (200, ["90", "30"])):
@@ -94,6 +99,7 @@ async def test_ages_and_latencies_are_the_same_on_every_node(
     now_ms = await redis_time_ms(client)
     await client.xadd("inventory", {"data": "old"}, id=f"{now_ms - 10_000}-0")
     for _, url in nodes.values():
+        await until(partial(has, url, {"old"}))  # else it may come live
         stream = await Raw.get(port_of(url), "/v1/inventory/stream")
         await stream.until(b"stream.live")
         await publisher.publish("inventory", data="new")
