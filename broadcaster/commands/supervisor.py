@@ -131,7 +131,7 @@ async def _end_if_it_hangs(process: Process, child: Child) -> None:
     """Kill a node process after three missed answers. Its clients reconnect to other processes."""
     with suppress(TimeoutError):
         async with asyncio.timeout(_START_S):
-            while not await peers.listens(child.place, child.process):  # noqa: ASYNC110 -- another process
+            while not await peers.listens(child.place, child.process):  # noqa: ASYNC110 -- a process
                 await asyncio.sleep(_ASK_EVERY_S / 10)
     misses = 0
     while misses < _MISSES:

@@ -119,14 +119,24 @@ MUTANTS: tuple[Mutant, ...] = (
         "broadcaster/commands/supervisor.py",
         "    process.kill()\n",
         "    return\n",
-        ("tests/commands/test_supervisor.py::test_one_that_never_answers_is_ended_as_well",),
+        ("tests/commands/test_supervisor.py::test_one_that_never_listens_is_ended_as_well",),
     ),
     Mutant(
         "supervisor: a process that answers is ended",
         "broadcaster/commands/supervisor.py",
-        "misses = 0 if await peers",
-        "misses = misses + 1 if await peers",
+        "misses = 0 if is_alive",
+        "misses = misses + 1 if is_alive",
         ("tests/commands/test_supervisor.py::test_a_process_that_answers_is_left_alone",),
+    ),
+    Mutant(
+        "supervisor: a process that hangs after its start is taken for one that starts",
+        "broadcaster/commands/supervisor.py",
+        "while not await peers.listens(child.place, child.process):",
+        "while not await peers.is_alive(child.place, child.process, 5.0):",
+        (
+            "tests/commands/test_supervisor.py"
+            "::test_one_that_hangs_before_its_first_answer_has_not_the_time_of_a_start",
+        ),
     ),
     Mutant(
         "server: SIGHUP does not drain",
