@@ -26,6 +26,7 @@ from bench.child import Child, Process
 from bench.events import CHANNEL, PATH, TYPE, paced, stamped
 from broadcaster import EmbeddedRedis, Outgoing, SyncPublisher
 from broadcaster.backend.embedded import free_port
+from broadcaster.settings import load_settings
 
 NCHAN_MODULE = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
 NAMES = {
@@ -112,10 +113,10 @@ class Transport(OverRedis):
         self.settings = settings
 
     def start_node(self) -> None:
-        """Start the node, and make a publisher."""
-        self.publisher = self.stack.enter_context(SyncPublisher(self.redis_url))
-        settings = json.dumps(self.settings | {"redis_url": self.redis_url})
-        self.child = self.stack.enter_context(Child("bench.node", self.kind, settings))
+        """Start the node, and make a publisher to its channels."""
+        settings = self.settings | {"redis_url": self.redis_url}
+        self.publisher = self.stack.enter_context(SyncPublisher.of(load_settings(**settings)))
+        self.child = self.stack.enter_context(Child("bench.node", self.kind, json.dumps(settings)))
         self.process = self.child
         self.port = self.child.answer()["port"]
 

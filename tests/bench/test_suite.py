@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.fanout import one_channel
+from bench.fanout import many_channels, one_channel
 from bench.measure import summary
 from bench.report import BEGIN, END, rows_table, targets_table, write_into
 from bench.workload import Scale, Target
@@ -27,6 +27,13 @@ def test_a_small_run_sees_every_event_and_what_it_costs() -> None:
     assert beside_floor.measured == pytest.approx(found.rows[0]["cpu_us"] / found.rows[2]["cpu_us"])
     assert beside_nchan.measured is None
     assert lost.measured == 0
+
+
+@linux
+def test_a_small_run_of_several_channels_sees_every_event() -> None:
+    found = many_channels(["transport"], Scale(1, 0.3, 0.004), lambda _: None)
+    assert [row["what"] for row in found.rows] == ["3 of 20 channels", "1 channel"]
+    assert [row["missed"] for row in found.rows] == [0, 0]
 
 
 def test_a_missed_target_says_by_how_much() -> None:
