@@ -61,12 +61,12 @@ class Life:
 
     @property
     def over(self) -> bool:
-        """True if the worker should begin nothing more."""
+        """Return True if the worker should begin nothing more."""
         return self._stopping.is_set() or (self.count is not None and self.announced >= self.count)
 
     @property
     def stopping(self) -> bool:
-        """True if the worker should stop even what it has begun."""
+        """Return True if the worker should stop even what it has begun."""
         return self._stopping.is_set()
 
     def stop(self) -> None:
@@ -113,16 +113,16 @@ class Life:
         Raises:
             ConfigurationError: Redis refuses the first action for good.
         """
-        failures = 0
+        failures, longest_s = 0, _BACKOFF_MIN_S
         while True:
             try:
                 result = await action()
             except (BackendUnavailableError, ConfigurationError) as error:
                 if isinstance(error, ConfigurationError) and not self._has_worked:
                     raise
-                failures += 1
+                failures, longest_s = failures + 1, min(2 * longest_s, _BACKOFF_MAX_S)
                 # Jitter, so that a herd of workers does not come back in one instant.
-                wait_s = min(_BACKOFF_MIN_S * 2**failures, _BACKOFF_MAX_S) * random.uniform(0.5, 1)
+                wait_s = longest_s * random.uniform(0.5, 1)
                 logger.warning("Redis is not available (%s): again in %.1f s", error, wait_s)
                 await self.sleep(wait_s)
                 if self.stopping:

@@ -54,6 +54,25 @@ async def test_patience_says_that_redis_is_away_and_back(caplog: pytest.LogCaptu
     assert "back" in said[2]
 
 
+async def test_patience_outlasts_an_outage_of_hours() -> None:
+    """Two to the power of a thousand failures is no float any more."""
+
+    class Hasty(Life):
+        async def sleep(self, seconds: float) -> None:
+            waits.append(seconds)
+
+    waits: list[float] = []
+
+    async def ask() -> int:
+        if len(waits) < 1100:
+            raise BackendUnavailableError("gone")
+        return 42
+
+    assert await Hasty(1.0).patiently(ask) == 42
+    assert 0.1 <= waits[0] <= 0.2
+    assert 2.5 <= min(waits[5:]) <= max(waits) <= 5.0
+
+
 async def test_a_refusal_for_good_ends_a_worker_only_at_its_start() -> None:
     refusal = ConfigurationError("WRONGTYPE")
 
