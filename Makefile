@@ -85,7 +85,7 @@ mutants-core: install
 	PATIENCE=0.2 $(BIN)/mutmut run --max-children 2 $(if $(ONLY),"$(ONLY)")
 	$(BIN)/mutmut results
 
-# Foreign clients in six languages, with real nodes. What they need is installed in ~/.cache, and they
+# Foreign clients in five languages, with real nodes. What they need is installed in ~/.cache, and they
 # are skipped where a toolchain or a registry is missing. ARGS=--write writes docs/results/clients.md.
 clients: install
 	$(BIN)/python -m tests.clients $(ARGS)

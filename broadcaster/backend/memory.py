@@ -87,8 +87,8 @@ class _Stream:
 class MemoryLog:
     """Streams in memory; see `Log`. It also takes requests; see `Requests`.
 
-    It belongs to one event loop. `add`, `trim`, `rewind` and `clear` change a stream, as producers,
-    trims and failovers change one in Redis.
+    It belongs to one event loop. `add`, `trim`, `remove`, `rewind` and `clear` change a stream, as
+    producers, trims, deletions and failovers change one in Redis.
 
     Attributes:
         reads: the number of calls of `ask`.

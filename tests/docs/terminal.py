@@ -125,12 +125,13 @@ class Terminal:
 
     def __init__(self, directory: Path, redis_url: str) -> None:
         self.directory = directory
+        ports = {port: free_port() for port in (8000, 8001)}
         self.replaced = {
             "redis://localhost:6379": redis_url,
             "redis-cli ": f"redis-cli -u {redis_url} ",
-            **{f":{port}": f":{free_port()}" for port in (8000, 8001)},
+            **{f":{theirs}": f":{ours}" for theirs, ours in ports.items()},
+            **{f"--port {theirs}": f"--port {ours}" for theirs, ours in ports.items()},
         }
-        self.replaced["--port 8001"] = f"--port {self.replaced[':8001'][1:]}"
         self.known: dict[str, str] = {}  # ids of the page, and ours in their places
         self.commands: list[Command] = []
         bin_ = directory / "bin"
@@ -140,7 +141,7 @@ class Terminal:
             (bin_ / "redis-cli").chmod(0o755)
         path = [str(bin_), str(Path(sys.executable).parent), os.environ["PATH"]]
         self.environment = {**os.environ, "PATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"}
-        self.environment["BROADCASTER_PORT"] = self.replaced[":8000"][1:]
+        self.environment["BROADCASTER_PORT"] = str(ports[8000])
 
     def ours(self, text: str) -> str:
         """The same text with our addresses and ids."""
