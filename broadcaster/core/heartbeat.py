@@ -29,9 +29,9 @@ def heartbeat(
         windows: of its streams, and maybe others.
     """
     at = _cursor(subscriber, position)
-    if not at or at == subscriber.told:
+    if not at or at == subscriber.last_at:
         return sse.HEARTBEAT
-    subscriber.told = at
+    subscriber.last_at = at
     return sse.HEARTBEAT if _is_its_event(subscriber, windows) else sse.at(at)
 
 

@@ -228,7 +228,7 @@ class Hub:
                 self.deliveries += part.events
                 self.delivered_bytes += len(part.data)
             else:
-                subscriber.told = part.at
+                subscriber.last_at = part.at
         if send.over:
             self.end(subscriber, Ending.COMPLETE)
         elif send.joins:

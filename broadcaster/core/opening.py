@@ -266,5 +266,4 @@ class Opening:
     def _serve(self) -> Serve:
         wanted = self._wanted
         resumed = bool(wanted.positions)
-        told = wanted.unreadable, wanted.reason
-        return Serve(self._subscription, self._positions, resumed, *told)
+        return Serve(self._subscription, self._positions, resumed, wanted.unreadable, wanted.reason)

@@ -48,7 +48,7 @@ class Subscriber:
         state: see the table above.
         resume: how it catches up; None unless it is LAGGING.
         tick: the value of the hub's clock at the last write to it.
-        told: the position that it was last sent without an event; empty if it was sent none.
+        last_at: the position that it was last sent without an event; empty if it was sent none.
         ending: why its response is over, once it is ENDED.
         farewell: the last bytes of its response.
     """
@@ -58,12 +58,12 @@ class Subscriber:
         "ending",
         "farewell",
         "framing",
+        "last_at",
         "pushed",
         "resume",
         "state",
         "subscription",
         "tick",
-        "told",
         "wake",
         "write",
     )
@@ -86,7 +86,7 @@ class Subscriber:
         self.state = State.LAGGING
         self.resume: Resume | None = None
         self.tick = 0
-        self.told = b""
+        self.last_at = b""
         self.ending = Ending.CLIENT
         self.farewell = b""
 

@@ -204,11 +204,11 @@ def restore(
     named, run = cursor.parse(text)
     positions = {name: id_ for name, id_ in named.items() if name in subscription.streams}
     for channel in channels:
-        told = {name for name in named if channel.name in (name, without_shard(name)[0])}
+        named_here = {name for name in named if channel.name in (name, without_shard(name)[0])}
         followed = channel.streams.keys() & set(subscription.streams)
-        if told - followed:
+        if named_here - followed:
             raise ReshardedError(f"the id names shards of {channel.name!r} that are not read now")
-        if told:
+        if named_here:
             for name in followed:
                 positions.setdefault(name, ZERO)
     if not positions:

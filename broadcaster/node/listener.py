@@ -35,7 +35,7 @@ from broadcaster.web.dialects import native
 _OPEN_TIMEOUT_S = 10.0
 _UNREADABLE_CHARS = 64
 T = TypeVar("T")
-Told: TypeAlias = Event | Reset | Live
+Value: TypeAlias = Event | Reset | Live
 
 
 class Listener:
@@ -50,7 +50,7 @@ class Listener:
     """
 
     def __init__(self, node: Node, wanted: Wanted, after: str = "") -> None:
-        """Prepare; the hub does not know it yet.
+        """Describe a listener. The hub does not know it yet.
 
         Args:
             node: whose hub it listens to.
@@ -64,7 +64,7 @@ class Listener:
         self._positions: Positions | None = None
         self._subscriber: Subscriber | None = None
         self._ending: Ending | None = None
-        self._told: Iterator[Told] | None = None
+        self._ready: Iterator[Value] | None = None
         self._woken = asyncio.Event()
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._release: Callable[[], object] | None = None
@@ -80,7 +80,7 @@ class Listener:
 
     @property
     def cursor(self) -> str:
-        """The position after the last value that was told, to give as `after`.
+        """Return the position after the last value that was yielded, to give as `after`.
 
         It can also be a client's `Last-Event-ID`, if that wants the same channels and keys.
         """
@@ -92,7 +92,7 @@ class Listener:
 
     def _position(self) -> Positions | None:
         subscriber = self._subscriber
-        if self._told is None and subscriber and subscriber.state is State.LIVE:
+        if self._ready is None and subscriber and subscriber.state is State.LIVE:
             return self._node.hub.live_position(subscriber)
         return self._positions
 
@@ -115,7 +115,7 @@ class Listener:
     def __aiter__(self) -> Listener:
         return self
 
-    async def __anext__(self) -> Told:
+    async def __anext__(self) -> Value:
         """Wait for the next value.
 
         Raises:
@@ -133,14 +133,14 @@ class Listener:
             self._free()
             raise
 
-    async def _next(self) -> Told:
+    async def _next(self) -> Value:
         if self._subscriber is None and self._ending is None:
             await self._begin()
         while True:
-            if self._told is not None:
-                for value in self._told:
+            if self._ready is not None:
+                for value in self._ready:
                     return value
-                self._told = None
+                self._ready = None
                 await asyncio.sleep(0)  # a long replay must not hold up the others
             subscriber = self._subscriber
             if subscriber is None or subscriber.state is State.ENDED:
@@ -176,7 +176,7 @@ class Listener:
             async with asyncio.timeout(_OPEN_TIMEOUT_S):
                 return await node.questions.open(opening, opening.step(), load)
         except TimeoutError as error:
-            raise BackendUnavailableError("where to begin was not told in time") from error
+            raise BackendUnavailableError("the log did not say in time where to begin") from error
 
     def _serve(self, serve: Serve) -> None:
         node, hub = self._node, self._node.hub
@@ -193,7 +193,7 @@ class Listener:
         release = weakref.finalize(self, _abandon, loop, hub, subscriber, asking)
         release.atexit = False
         self._release = release.detach
-        if node.draining:  # it began while this one was looked after
+        if node.draining:  # the drain began after this one was admitted
             node.end([subscriber])
 
     # Its steps
@@ -209,7 +209,7 @@ class Listener:
             self._asking[step.stream] = asking
             return True
         if isinstance(step, Send):
-            self._told = _values(step, self._wanted, self._positions, dict(resume.position))
+            self._ready = _sent(step, self._wanted, self._positions, dict(resume.position))
             return True
         return False
 
@@ -217,7 +217,7 @@ class Listener:
 
     def _free(self) -> None:
         subscriber, self._positions = self._subscriber, self._position()
-        self._told = self._subscriber = None
+        self._ready = self._subscriber = None
         if subscriber is None:
             self._ending = self._ending or Ending.CLIENT
             return
@@ -255,8 +255,8 @@ def _several(given: str | Iterable[str]) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
 
 
-def _values(send: Send, wanted: Wanted, positions: Positions, reached: Positions) -> Iterator[Told]:
-    """What a step sends, as values. The positions move along, and at the end to `reached`."""
+def _sent(send: Send, wanted: Wanted, positions: Positions, reached: Positions) -> Iterator[Value]:
+    """Yield what a step sends. The positions move along, and at the end to `reached`."""
     for part in send.parts:
         match part:
             case Page():

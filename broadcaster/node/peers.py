@@ -23,6 +23,7 @@ from asyncio import StreamReader, StreamWriter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from tempfile import TemporaryDirectory
+from typing import TypeAlias
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ _ANSWER_S = 2.0
 _UCRED = struct.Struct("3i")  # process, user and group, as in unix(7)
 _FIGURES, _ALIVE = b"figures\n", b"alive\n"
 
-Answer = Callable[[], Awaitable[bytes]]
+OwnMetrics: TypeAlias = Callable[[], Awaitable[bytes]]
 
 
 class Peers:
@@ -52,7 +53,7 @@ class Peers:
         self._count = count
         self.process = str(process)
 
-    async def serve(self, figures: Answer) -> None:
+    async def serve(self, figures: OwnMetrics) -> None:
         """Answer the other processes and the parent, until cancelled.
 
         Args:
@@ -76,7 +77,7 @@ class Peers:
         async with await asyncio.start_unix_server(write, address) as server:
             await server.serve_forever()
 
-    async def gather(self, figures: Answer) -> dict[str, bytes]:
+    async def gather(self, figures: OwnMetrics) -> dict[str, bytes]:
         """Return the metrics of each process, by its number, without those that do not answer."""
         every = [str(process) for process in range(self._count)] if self._place else []
         others = [process for process in every if process != self.process]

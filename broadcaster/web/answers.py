@@ -71,7 +71,7 @@ class Answers:
     """The answers of one application."""
 
     def __init__(self, node: RoutedNode, *, details: bool) -> None:
-        """Store the arguments.
+        """Answer for a node.
 
         Args:
             node: the node to describe. The first answer that needs it starts it.
@@ -94,7 +94,7 @@ class Answers:
 
     async def healthz(self, _: Request) -> Response:
         """Answer 200, which shows that the process is alive."""
-        return json({"status": "alive"})
+        return as_json({"status": "alive"})
 
     async def readyz(self, _: Request) -> Response:
         """Answer 200 if a balancer may send newcomers here, else 503.
@@ -104,19 +104,19 @@ class Answers:
         self._node.start()
         reasons = self._node.health.reasons()
         if reasons:
-            return json({"status": "not ready", "reasons": reasons}, 503)
-        return json({"status": "ready"})
+            return as_json({"status": "not ready", "reasons": reasons}, 503)
+        return as_json({"status": "ready"})
 
     async def health(self, _: Request) -> Response:
         """Answer with the state of the node and of each stream. The status is 503 if not ready."""
         self._node.start()
         report = self._node.health.report(details=self._details)
-        return json(report, 503 if report["reasons"] else 200)
+        return as_json(report, 503 if report["reasons"] else 200)
 
     async def nodes(self, _: Request) -> Response:
         """Answer with all nodes that use the same Redis."""
         self._node.start()
-        return json(await self._node.registry.nodes(details=self._details))
+        return as_json(await self._node.registry.nodes(details=self._details))
 
     async def metrics(self, _: Request) -> Response:
         """Answer with the metrics, for Prometheus."""
@@ -131,7 +131,7 @@ class Answers:
         if self._node.policy is not public:
             decisions = await access.described(self._node.policy, request.scope, names)
             names = [name for name in names if isinstance(decisions[name], Grant)]
-        return json({"channels": [await self._node.describe(name) for name in names]})
+        return as_json({"channels": [await self._node.describe(name) for name in names]})
 
     async def channel(self, request: Request) -> Response:
         """Answer with a description of one channel, or 404."""
@@ -143,10 +143,10 @@ class Answers:
             decisions = await access.described(self._node.policy, request.scope, [name])
             if isinstance(decision := decisions[name], Denied):
                 return access.refused(decision)
-        return json(await self._node.describe(name))
+        return as_json(await self._node.describe(name))
 
 
-def json(content: object, status: int = 200) -> Response:
+def as_json(content: object, status: int = 200) -> Response:
     """Return a JSON response that caches must not store."""
     return Response(
         orjson.dumps(content),

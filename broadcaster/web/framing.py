@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-PAGE_BYTES = 16 * 1024
-"""Bytes from which data is a page that several clients may be sent, one after the other."""
+SHARED_BYTES = 16 * 1024
+"""The least bytes of a page that several clients may be sent, one after the other."""
 _KEPT_BYTES = 256 * 1024
 _KEPT = 16  # of at most _KEPT_BYTES each
 
@@ -16,7 +16,7 @@ def chunked(data: bytes) -> bytes:
     The newest pages are kept. Clients that don't read hold what they were sent, and share it if
     they were sent the same.
     """
-    return _kept(data) if PAGE_BYTES <= len(data) <= _KEPT_BYTES else _chunked(data)
+    return _kept(data) if SHARED_BYTES <= len(data) <= _KEPT_BYTES else _chunked(data)
 
 
 def _chunked(data: bytes) -> bytes:

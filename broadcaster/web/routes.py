@@ -32,7 +32,7 @@ _BOTH = frozenset((CLIENTS, OPERATORS))
 # A balancer or a kubelet asks these by the address of the node. They have no secrets.
 _PROBES = ("/healthz", "/readyz")
 
-Answer: TypeAlias = Callable[[Answers, Request], Awaitable[Response]]
+Handler: TypeAlias = Callable[[Answers, Request], Awaitable[Response]]
 
 
 class TableRow(NamedTuple):
@@ -48,10 +48,10 @@ class TableRow(NamedTuple):
     path: str
     applications: frozenset[str]
     methods: tuple[str, ...]
-    answer: Answer | None
+    answer: Handler | None
 
 
-def _row(path: str, applications: Iterable[str], answer: Answer | None) -> TableRow:
+def _row(path: str, applications: Iterable[str], answer: Handler | None) -> TableRow:
     return TableRow(path, frozenset(applications), ("GET", "HEAD"), answer)
 
 

@@ -16,7 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from broadcaster.core.sse import HEARTBEAT
 from broadcaster.core.subscriber import Framing, unframed
-from broadcaster.web.framing import PAGE_BYTES, chunked
+from broadcaster.web.framing import SHARED_BYTES, chunked
 from broadcaster.web.uvicorn.offer import Attach
 
 
@@ -165,7 +165,7 @@ class TransportSink:
             framed = self.framing(data)
             if self._head:
                 head, self._head = self._head, b""
-                if len(data) < PAGE_BYTES:
+                if len(data) < SHARED_BYTES:
                     framed = head + framed
                 else:  # a page stays as it is, so that clients share its bytes
                     self.write(head)

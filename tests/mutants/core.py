@@ -29,8 +29,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "subscription: an id from a key's old shard is believed",
         "broadcaster/core/subscription.py",
-        "        if told - followed:",
-        "        if told - followed and followed - told:",
+        "        if named_here - followed:",
+        "        if named_here - followed and followed - named_here:",
         (
             "tests/core/test_subscription.py::"
             "test_a_key_that_has_moved_to_another_shard_may_have_left_events_behind",
@@ -322,7 +322,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "heartbeat: a position that did not move is sent again",
         "broadcaster/core/heartbeat.py",
-        "if not at or at == subscriber.told:",
+        "if not at or at == subscriber.last_at:",
         "if not at:",
         (_BEAT + "test_a_position_is_sent_once",),
     ),
@@ -441,7 +441,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "subscription: an id from another number of shards is believed",
         "broadcaster/core/subscription.py",
-        "        if told - followed:",
+        "        if named_here - followed:",
         "        if False:",
         (_SUBSCRIPTION + "test_an_id_without_any_of_the_streams_is_refused",),
     ),

@@ -41,13 +41,13 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/node/test_listener.py::test_a_cancelled_wait_frees_it",),
     ),
     Mutant(
-        "listener: a closed one skips what it has not told",
+        "listener: a closed one skips what it has not yielded",
         "broadcaster/node/listener.py",
-        "if self._told is None and subscriber and",
+        "if self._ready is None and subscriber and",
         "if subscriber and",
         (
             "tests/node/test_listener.py::"
-            "test_a_cursor_goes_on_after_the_last_value_that_was_told[memory]",
+            "test_a_cursor_goes_on_after_the_last_value_that_was_yielded[memory]",
         ),
     ),
     Mutant(

@@ -24,7 +24,7 @@ from broadcaster.errors import (
     InvalidRequestError,
     UnknownChannelError,
 )
-from broadcaster.node.listener import Listener, Told
+from broadcaster.node.listener import Listener, Value
 from broadcaster.settings import Settings
 from tests.wait import PATIENCE_S, until
 
@@ -116,17 +116,17 @@ async def place(request: pytest.FixtureRequest) -> AsyncIterator[Place]:
     await app.state.node.aclose()
 
 
-async def take(listener: Listener, count: int) -> list[Told]:
+async def take(listener: Listener, count: int) -> list[Value]:
     async with asyncio.timeout(PATIENCE_S):
         return [await anext(listener) for _ in range(count)]
 
 
-async def rest(listener: Listener) -> list[Told]:
+async def rest(listener: Listener) -> list[Value]:
     async with asyncio.timeout(PATIENCE_S):
         return [value async for value in listener]
 
 
-def texts(values: list[Told]) -> list[str]:
+def texts(values: list[Value]) -> list[str]:
     return [value.data.decode() for value in values if isinstance(value, Event)]
 
 
@@ -143,7 +143,7 @@ async def test_events_come_in_order_and_whole(place: Place) -> None:
     assert not place.subscribers
 
 
-async def test_a_cursor_goes_on_after_the_last_value_that_was_told(place: Place) -> None:
+async def test_a_cursor_goes_on_after_the_last_value_that_was_yielded(place: Place) -> None:
     await place.added("stock", "0", "1", "2")
     async with place.app.subscribe("stock", after="earliest") as listener:
         assert texts(await take(listener, 2)) == ["0", "1"]
