@@ -302,4 +302,4 @@ def wait_for_port(port: int, timeout_s: float = 10.0) -> None:
             socket.create_connection(("127.0.0.1", port)).close()
             return
         time.sleep(0.02)
-    raise TimeoutError(f"nobody listens on port {port}")
+    raise TimeoutError(f"nothing listens on port {port}")

@@ -10,9 +10,10 @@ The layers, lowest first. Each one imports only layers below it:
 * `node` runs the parts of one node.
 * `app` joins all of them, and `commands` has the command line.
 
-To read the code, begin with core/event.py, core/window.py, core/hub.py and app.py. Only the names
-in `__all__` are public. Each name is loaded at its first use. So a producer never imports a web
-server, and a script that needs only an error imports no Redis client.
+To read the code, begin with core/event.py, core/window.py, core/resume.py and core/hub.py, then
+node/node.py and app.py. Only the names in `__all__` are public. Each name is loaded at its first
+use. So a producer never imports a web server, and a script that needs only an error imports no
+Redis client.
 """
 
 from __future__ import annotations

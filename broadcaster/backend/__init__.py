@@ -1,4 +1,4 @@
 """Redis: clients, publishing, tailing, replaying, an embedded server. Only this room imports redis.
 
-`web` and `backend` never import each other; `app` joins them.
+`web` and `backend` never import each other. `node` and `app` join them.
 """

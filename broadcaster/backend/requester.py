@@ -62,7 +62,7 @@ class Requester:
     def __init__(
         self, client: AsyncClient, keys: Mapping[str, str], *, limit: int, ttl_s: float
     ) -> None:
-        """Store the arguments.
+        """Add requests by a client. Nothing is sent yet.
 
         Args:
             client: has no retries, since a command that is sent twice would be two requests.

@@ -21,7 +21,7 @@ KEPT_S = 3_600
 """Seconds that the progress of a run is remembered after its last piece."""
 DONE_S = 300
 """The same once the run is complete and its request is gone. Then only a worker that was stopped in
-the middle could look for it. Shorter, because anybody may ask for runs that workers answer."""
+the middle could look for it. Shorter, because any client may ask for runs."""
 
 
 class Run:

@@ -1,9 +1,9 @@
 """The ids of a stream's entries that its history has lost. Pure.
 
 A failover drops the end of a history. A stream that is deleted and made anew has lost all of it. A
-client that comes back with the id of a lost entry has to be told. The ids themselves are kept, and
-no range of them: a master whose clock was ahead leaves one id of the future behind, and everything
-that the new history adds has a lower id.
+client that comes back with the id of a lost entry has to get a reset. The ids themselves are kept,
+and no range of them: a master whose clock was ahead leaves one id of the future behind, and
+everything that the new history adds has a lower id.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class _Part(NamedTuple):
 
 
 class Dropped:
-    """The lost parts of one stream's history, the newest ones first to stay."""
+    """The lost parts of one stream's history. If there are too many ids, the oldest part goes."""
 
     __slots__ = ("_anew", "_most", "_now", "_parts")
 
     def __init__(self, most: int) -> None:
-        """Begin without any.
+        """Begin with nothing lost.
 
         Args:
             most: about how many ids are kept. The newest part is kept whole.
@@ -79,15 +79,18 @@ class Dropped:
         self._keep([*earlier, _Part(parted, end, frozenset(ids))])
 
     def nothing(self) -> None:
-        """Note that a window was rewritten, but that nothing was lost as far as is known."""
+        """Note that a window was rewritten, and that no lost entry is known."""
         self._now = frozenset()
 
     def just_now(self, position: EventId) -> bool:
-        """Return True if a connected subscriber at this position has lost it with the last note."""
+        """Return True if a connected subscriber at this position is affected by the last change.
+
+        The last change is the newest call of `end`, `all` or `nothing`.
+        """
         return self._now is None or position in self._now
 
     def parted(self, position: EventId, floor: EventId) -> EventId | None:
-        """Return where a reader goes on whose position proves nothing; None if nothing is known.
+        """Return where a reader of a lost part goes on; None if its position is in no lost part.
 
         A position after the end of a part may be of an entry that was lost with it, but that only
         another node has seen.

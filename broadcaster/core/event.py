@@ -58,7 +58,7 @@ class EventId(NamedTuple):
 
     @property
     def is_boundary(self) -> bool:
-        """True if no entry has this id, as it has the greatest sequence number.
+        """Return True if no entry has this id, as it has the greatest sequence number.
 
         Redis counts sequence numbers up from 0, within each millisecond.
         """
@@ -109,7 +109,7 @@ class Event(NamedTuple):
         type: the SSE event name; `message` is the default and is not written out.
         key: what the event is about (an order id, a pet id); `""` means the whole channel.
         data: the text of the `data:` lines, UTF-8.
-        channel: its name, where the event is told in-process; else empty.
+        channel: its name, if a `Listener` yields the event; else empty.
     """
 
     id: EventId
@@ -125,7 +125,7 @@ class Reset(NamedTuple):
     Attributes:
         channel: the channel that it concerns.
         shard: the shard of it; None if the channel has no shards.
-        reason: `trimmed`, `rollback`, `unknown` or `invalid`.
+        reason: `trimmed`, `rollback`, `unknown`, `invalid` or `gone`.
         requested: the position that proves nothing.
         resumed: the position that the listener goes on after.
     """
@@ -138,10 +138,10 @@ class Reset(NamedTuple):
 
 
 class Live(NamedTuple):
-    """Everything that was missed has been told; what follows is new.
+    """Everything that was missed has been yielded; what follows is new.
 
     Attributes:
-        replayed: events told before it, since the beginning or the last reset.
+        replayed: events yielded before it, since the beginning or the last reset.
     """
 
     replayed: int

@@ -56,7 +56,7 @@ class Pages:
     def __init__(
         self, windows: Mapping[str, Window], terminal_retry_ms: int = TERMINAL_RETRY_MS
     ) -> None:
-        """Store the arguments.
+        """Make pages from these windows.
 
         Args:
             windows: of all streams, by name.

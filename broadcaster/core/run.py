@@ -29,7 +29,7 @@ class Standing(Enum):
 
 
 def key_of(key: str, run: EventId | str) -> str:
-    """The key of a run's events: `<key>#<run>`.
+    """Return the key of a run's events: `<key>#<run>`.
 
     Args:
         key: what was asked for, such as a user id.
@@ -39,7 +39,7 @@ def key_of(key: str, run: EventId | str) -> str:
 
 
 def state_key_of(stream: str, run: EventId | str) -> str:
-    """The Redis key of a run's progress. On a Cluster it lies in the slot of the stream.
+    """Return the Redis key of a run's progress. On a Cluster it lies in the slot of the stream.
 
     Args:
         stream: the Redis key of the stream that has the run's events.

@@ -220,12 +220,12 @@ class Window:
         self.head = position
 
     def _index_from(self, position: EventId) -> int:
-        """The index of the first frame whose id is not below a position."""
+        """Return the index of the first frame whose id is not below a position."""
         # A frame is a tuple that begins with its id, so it is not below (id,) if its id is not.
         return bisect_left(self._frames, (position,), self._first)
 
     def _places_from(self, key: str, place: int) -> Iterator[int]:
-        """The places of a key that are not below one, oldest first, each read when it is needed."""
+        """Return the places of a key from a place on, oldest first. Each is read when needed."""
         known = self._places.get(key, [])
         places = known if isinstance(known, list) else [known]
         return map(places.__getitem__, range(bisect_left(places, place), len(places)))

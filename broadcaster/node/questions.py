@@ -38,7 +38,7 @@ class Questions:
         pause: Callable[[], Awaitable[None]] = _pause,
         rest: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """Store the arguments.
+        """Ask by these functions. Tests replace them.
 
         Args:
             ask_log: answers one question. Callers with equal questions share one read.

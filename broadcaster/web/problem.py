@@ -35,7 +35,10 @@ def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> 
 
 
 def unknown_channel(error: UnknownChannelError, policy: Policy) -> Response:
-    """A 404 for a channel that there is not. It names those that there are if all are public."""
+    """Return 404 for a channel that does not exist.
+
+    Its detail names the channels that exist, unless a policy may hide some of them.
+    """
     detail = f"no channel {error.channel[:64]!r}"
     if policy is public:
         detail += f"; there are: {', '.join(error.known)}"

@@ -129,6 +129,6 @@ def translating(doing: str, errors: tuple[type[Exception], ...] = TROUBLE) -> It
         broken = error.__context__
         if isinstance(broken, UNAVAILABLE):
             raise translated(broken, doing) from error
-        raise ConflictError("a watched key was changed by somebody else") from error
+        raise ConflictError("another client changed a watched key") from error
     except errors as error:
         raise translated(error, doing) from error

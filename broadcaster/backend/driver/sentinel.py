@@ -157,7 +157,7 @@ def _are_most(states: Sequence[Any], sentinels: Sequence[Any]) -> bool:
 def _newest(states: list[Any], service_name: str, error: type[Exception]) -> _Address:
     best = max(states, key=lambda state: state["config-epoch"], default=None)
     if best is None:
-        raise error(f"no sentinel tells of {service_name!r}")
+        raise error(f"no sentinel knows {service_name!r}")
     # Answers with an older epoch are ignored: they name a master that has been replaced.
     same = [state for state in states if state["config-epoch"] == best["config-epoch"]]
     for state in same:
