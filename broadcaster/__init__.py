@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from broadcaster.backend.transaction import Transaction
     from broadcaster.client.parser import StreamEvent
     from broadcaster.client.source import EventSource
-    from broadcaster.core.access import Action, Caller, Denied, Grant, Policy
+    from broadcaster.core.access import Action, Caller, Denied, Grant, NotYet, Policy
     from broadcaster.core.channel import Channel
     from broadcaster.core.event import Event, EventId, Live, Reset
     from broadcaster.core.filter import Filter
@@ -83,6 +83,7 @@ __all__ = [
     "Live",
     "Log",
     "MemoryLog",
+    "NotYet",
     "Outgoing",
     "PartialPublishError",
     "Policy",
@@ -118,7 +119,7 @@ _HOME = {
     "broadcaster.backend.transaction": ("Transaction",),
     "broadcaster.client.parser": ("StreamEvent",),
     "broadcaster.client.source": ("EventSource",),
-    "broadcaster.core.access": ("Action", "Caller", "Denied", "Grant", "Policy"),
+    "broadcaster.core.access": ("Action", "Caller", "Denied", "Grant", "NotYet", "Policy"),
     "broadcaster.core.channel": ("Channel",),
     "broadcaster.core.event": ("Event", "EventId", "Live", "Reset"),
     "broadcaster.core.filter": ("Filter",),

@@ -15,7 +15,7 @@ import httpx_sse
 
 from broadcaster.app import create_app
 from broadcaster.backend.log import Log
-from broadcaster.core.access import Policy
+from broadcaster.core.access import Policy, Verifier
 from broadcaster.node.node import Node
 from broadcaster.settings import Settings
 from broadcaster.web.uvicorn.bounded import BoundedProtocol
@@ -53,6 +53,7 @@ async def running(
     redis_url: str,
     *,
     authorize: Policy | None = None,
+    verifier: Verifier | None = None,
     log: Log | None = None,
     sink: str = "transport",
     ready: bool = True,
@@ -67,6 +68,7 @@ async def running(
     made = Settings(redis_url=redis_url, **(QUICK | settings))
     app = create_app(made, authorize=authorize, log=log)
     node: Node = app.state.node
+    node.verifier = verifier
     served = ByPort(app, app.operators, others[0]) if others else app
     server = make_server(served, node.drain, made, node.meters)
     if sink == "asgi":

@@ -2,15 +2,16 @@
 
 The hub asks a policy once per channel of a request, before anything is opened. A policy is a
 function of yours, `def` or `async def`. `public` is the one that is there without one.
+`core.grants` reads what a policy has decided.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 from urllib.parse import parse_qs
 
 
@@ -37,11 +38,14 @@ class Caller:
         query_string: of the URL, as it was sent.
         address: the client's address and port; empty where the server knows none. Behind a trusted
             proxy it is the one that the proxy names.
+        claims: what a verified token of the request says, such as `sub` and `exp`; empty if it has
+            no token. The event stream ends at `exp`.
     """
 
     headers: Mapping[str, str]
     query_string: str = ""
     address: str = ""
+    claims: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def cookies(self) -> Mapping[str, str]:
@@ -68,10 +72,26 @@ class Grant:
     """The caller may do it.
 
     Attributes:
-        subject: the user or service that the caller is. The hub does not use it yet.
+        subject: the user or service that the caller is. All grants of a request name the same one,
+            or none.
+        keys: the keys that it covers, and no others. `*` is every key, and also the events without
+            a key. If they are None, it covers what the caller asks for. A caller that names no key
+            gets the events of these keys.
+        expires_s: seconds since 1970, by the clock of the node's machine, at which it ends. An open
+            event stream ends then too. None is never.
+
+    Raises:
+        TypeError: `keys` is one text.
     """
 
     subject: str = ""
+    keys: frozenset[str] | None = None
+    expires_s: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse one text as keys: each of its letters would be one."""
+        if isinstance(self.keys, str):
+            raise TypeError(f"keys is a set of keys, not the text {self.keys!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +115,19 @@ class Denied:
             raise ValueError(f"a refusal has the status 401 or 403, not {self.status}")
 
 
-Decision: TypeAlias = Grant | Denied
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """It can't be decided yet, because something is not loaded.
+
+    Attributes:
+        load: loads it. It is awaited once, and then the same question is asked again. If it can't
+            be loaded, or the answer is `NotYet` again, the caller is asked to come back later.
+    """
+
+    load: Callable[[], Awaitable[object]]
+
+
+Decision: TypeAlias = Grant | Denied | NotYet
 
 
 class Policy(Protocol):
@@ -110,11 +142,25 @@ class Policy(Protocol):
             caller: that sent the request.
             action: that it wants.
             channel: the name of the channel.
-            keys: the only keys whose events it wants; none means all.
+            keys: the only keys whose events it wants; none means all that the grant covers.
 
         Returns:
             The decision. An exception, or anything else, is answered with 500. So a mistake of the
             policy lets no caller in.
+        """
+
+
+class Verifier(Protocol):
+    """Reads the token of a request. It decides nothing about channels: that is the policy's."""
+
+    def __call__(self, caller: Caller, /) -> Mapping[str, Any] | Denied | NotYet:
+        """Return the claims of the caller's token; empty if there is no token.
+
+        Args:
+            caller: without claims yet.
+
+        Returns:
+            The claims; `Denied` if the token is not valid; `NotYet` if its key is not loaded.
         """
 
 

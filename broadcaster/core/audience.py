@@ -60,10 +60,10 @@ class Audiences:
         audience = self._all.get(subscription)
         if audience is None:
             audience = self._all[subscription] = Audience(subscription)
-            for name in subscription.streams:
-                for key in subscription.keys:
+            for name, keys in zip(subscription.streams, subscription.keys_of, strict=True):
+                for key in keys:
                     self._by_key[name].setdefault(key, set()).add(audience)
-                if not subscription.keys:
+                if not keys:
                     self._whole[name].add(audience)
         audience.members(subscriber).add(subscriber)
 
@@ -79,9 +79,9 @@ class Audiences:
         if audience.pushing or audience.pulling:
             return
         del self._all[subscription]
-        for name in subscription.streams:
+        for name, keys in zip(subscription.streams, subscription.keys_of, strict=True):
             self._whole[name].discard(audience)
-            for key in subscription.keys:
+            for key in keys:
                 self._by_key[name][key].discard(audience)
                 if not self._by_key[name][key]:
                     del self._by_key[name][key]

@@ -63,5 +63,5 @@ def _is_its_event(subscriber: Subscriber, windows: Mapping[str, Window]) -> bool
     subscription = subscriber.subscription
     if subscriber.state is not State.LIVE:
         return False
-    newest = [windows[name].get(windows[name].head) for name in subscription.streams]
-    return all(frame and frame.wire and subscription.accepts(frame) for frame in newest)
+    newest = {name: windows[name].get(windows[name].head) for name in subscription.streams}
+    return all(f and f.wire and subscription.accepts(name, f) for name, f in newest.items())

@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeAlias
 
 from broadcaster.core.cursor import Positions, Start
 from broadcaster.core.event import SEARCHABLE_AHEAD_S, ZERO, EventId
+from broadcaster.core.grants import Holder
 from broadcaster.core.inquiry import Context
 from broadcaster.core.log import Answer, Entry, Known, Question, Request
 from broadcaster.core.rules import STARTS, Outcome, Said, Situation, question, said
@@ -54,6 +55,7 @@ class Serve(NamedTuple):
         resumed: the positions come from its cursor, so they are not proven yet.
         unreadable: its cursor, if that can't be read or proves nothing.
         reason: the reason of the reset that `unreadable` leads to.
+        holder: of the client's grants, if they name a subject or end.
     """
 
     subscription: Subscription
@@ -61,6 +63,7 @@ class Serve(NamedTuple):
     resumed: bool = False
     unreadable: str | None = None
     reason: ResetReason = ResetReason.INVALID
+    holder: Holder | None = None
 
 
 Verdict: TypeAlias = Refused | Shed | NoContent | Gone | Serve
@@ -266,4 +269,5 @@ class Opening:
     def _serve(self) -> Serve:
         wanted = self._wanted
         resumed = bool(wanted.positions)
-        return Serve(self._subscription, self._positions, resumed, wanted.unreadable, wanted.reason)
+        rest = wanted.unreadable, wanted.reason, wanted.holder
+        return Serve(self._subscription, self._positions, resumed, *rest)

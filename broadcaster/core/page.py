@@ -109,8 +109,9 @@ class Pages:
         streams: Sequence[str],
         max_bytes: int,
     ) -> Page:
+        keys_of = dict(zip(subscription.streams, subscription.keys_of, strict=True))
         parts = {
-            name: self._windows[name].after(positions[name], subscription.keys, max_bytes)
+            name: self._windows[name].after(positions[name], keys_of[name], max_bytes)
             for name in streams
         }
         # Streams are merged in the order of ids. If a stream's part is cut short, the later events
@@ -144,7 +145,7 @@ class Pages:
         """
         selected, over = [], False
         for stream, frame in placed:
-            if subscription.accepts(frame) and frame.wire:
+            if subscription.accepts(stream, frame) and frame.wire:
                 over = subscription.ends_with(frame)
                 selected.append((stream, self._last(frame) if over else frame))
                 if over:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from broadcaster.core import cursor
 from broadcaster.core.channel import MAX_KEY_BYTES, Channel, without_shard
@@ -12,6 +13,9 @@ from broadcaster.core.event import ZERO, Boundary, EventId
 from broadcaster.core.filter import ALL, NONE, Filter, KeysAndTypes, Restricted
 from broadcaster.core.sse import Frame
 from broadcaster.errors import InvalidCursorError, InvalidRequestError
+
+Granted: TypeAlias = tuple[tuple[str, frozenset[str]], ...]
+"""The names of channels, and the only keys of each that are granted; none means every key."""
 
 
 class ReshardedError(InvalidCursorError):
@@ -30,9 +34,12 @@ class Subscription:
         run: the run that it follows, on a channel made on demand.
         sharded: one of its channels has shards, so that even a single position is named.
         untyped: the only types that keep their `event:` line; None if all types do.
+        apart: the only keys of each stream, in the order of `streams`, where they differ; none of
+            a stream means any. It is empty if the keys of the filter hold for all streams.
         named: True if its cursor names the streams. Otherwise the cursor is the id of an entry of
             its only stream.
         keys: the only keys that its events have; none means any.
+        keys_of: the only keys of each stream, in the order of `streams`; none means any.
         selective: True if `select` may leave out frames.
         plain: True if it is sent frames as they are encoded.
     """
@@ -43,17 +50,20 @@ class Subscription:
     run: EventId | None = None
     sharded: bool = False
     untyped: frozenset[str] | None = None
+    apart: tuple[frozenset[str], ...] = ()
     # Computed once from the fields above, because they are read for each batch.
     named: bool = field(init=False, compare=False, repr=False)
     keys: frozenset[str] = field(init=False, compare=False, repr=False)
+    keys_of: tuple[frozenset[str], ...] = field(init=False, compare=False, repr=False)
     selective: bool = field(init=False, compare=False, repr=False)
     plain: bool = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Compute `named`, `keys`, `selective` and `plain`."""
+        """Compute `named`, `keys`, `keys_of`, `selective` and `plain`."""
         several = len(self.streams) > 1 or self.sharded or self.run is not None
         object.__setattr__(self, "named", several)
         object.__setattr__(self, "keys", self.filter.keys)
+        object.__setattr__(self, "keys_of", self.apart or (self.keys,) * len(self.streams))
         object.__setattr__(self, "selective", bool(self.terminal) or not self.filter.exact)
         object.__setattr__(self, "plain", not several and self.untyped is None)
 
@@ -66,6 +76,7 @@ class Subscription:
         filter: Filter | None = None,
         *,
         names: bool = True,
+        granted: Granted | None = (),
     ) -> Subscription:
         """Return the subscription to these channels.
 
@@ -78,6 +89,8 @@ class Subscription:
             filter: a user's own; it selects among the events that keys and types admit.
             names: False if events go without their `event:` line. Those of a terminal type of one
                 of the channels keep it.
+            granted: of each channel whose grant says something about keys, if the client names no
+                key. None if the policy is still to be asked: then no key is missing yet.
 
         Raises:
             InvalidRequestError: there is no channel, a channel needs a key, a key or a type is too
@@ -95,27 +108,24 @@ class Subscription:
                 raise InvalidRequestError("the filter admits none of the keys")
         if not chosen:
             raise InvalidRequestError("name at least one channel: ?channel=…")
-        for channel in chosen.values():
-            if channel.needs_key and not any(keys):
-                raise InvalidRequestError(
-                    f"channel {channel.name!r} needs a key: ?{channel.key_param}=…, "
-                    "or ?key=… at /v1/events"
-                )
-        on_demand = [channel.name for channel in chosen.values() if channel.requests]
-        if on_demand and (len(chosen) > 1 or len(keys) != 1):
-            raise InvalidRequestError(
-                f"{', '.join(on_demand)}: made on demand, so it comes alone, and for one key"
-            )
-        alone = len(chosen) == 1 and len(keys) == 1
+        by_channel = {name: keys or dict(granted or ()).get(name, NONE) for name in chosen}
+        if granted is None:
+            _check_demand(chosen, by_channel, at_least=0)
+        else:
+            _check_keys(chosen, by_channel, granted)
+        differ = len(set(by_channel.values())) > 1
+        common = NONE if differ else next(iter(by_channel.values()))
+        alone = len(chosen) == 1 and len(common) == 1
         terminal = next(iter(chosen.values())).terminal if alone else NONE
-        within = KeysAndTypes.of(keys, types | terminal if types else NONE)
-        streams = {name for channel in chosen.values() for name in channel.streams_of(keys)}
+        within = KeysAndTypes.of(common, types | terminal if types else NONE)
+        keys_of = dict(sorted(_keys_of_streams(chosen, by_channel)))
         return cls(
-            tuple(sorted(streams)),
+            tuple(keys_of),
             Restricted(filter, within, terminal) if filter else within,
             terminal,
             sharded=any(channel.shards > 1 for channel in chosen.values()),
             untyped=None if names else NONE.union(*(c.terminal for c in chosen.values())),
+            apart=tuple(keys_of.values()) if differ else (),
         )
 
     def cursor(self, positions: Positions) -> bytes:
@@ -134,10 +144,14 @@ class Subscription:
     @property
     def filtered(self) -> bool:
         """Return True if the filter leaves out events, so that heartbeats carry the position."""
-        return not self.filter.everything
+        return bool(self.apart) or not self.filter.everything
 
-    def accepts(self, frame: Frame) -> bool:
-        """Return True if the filter admits this event."""
+    def accepts(self, stream: str, frame: Frame) -> bool:
+        """Return True if the subscription gets this event of one of its streams."""
+        if self.apart:
+            keys = self.apart[self.streams.index(stream)]
+            if keys and frame.key not in keys:
+                return False
         return self.filter.admits(frame)
 
     def narrowed_to(self, key: str, run: EventId) -> Subscription:
@@ -149,8 +163,8 @@ class Subscription:
         return self.untyped is not None and frame.type not in self.untyped
 
     def ends_with(self, frame: Frame) -> bool:
-        """Return True if the response ends after this event."""
-        return frame.type in self.terminal and self.accepts(frame)
+        """Return True if the response ends after this event of its only channel."""
+        return frame.type in self.terminal and self.filter.admits(frame)
 
     def select(self, frames: list[Frame]) -> tuple[list[Frame], bool]:
         """Return the frames to send, up to the first terminal one, and True if there is one.
@@ -164,6 +178,36 @@ class Subscription:
                 if frame.type in self.terminal:
                     return frames[:count], True
         return frames, False
+
+
+def _keys_of_streams(
+    channels: Mapping[str, Channel], keys: Mapping[str, frozenset[str]]
+) -> Iterator[tuple[str, frozenset[str]]]:
+    for name, channel in channels.items():
+        for stream in channel.streams_of(keys[name]):
+            yield stream, keys[name]
+
+
+def _check_keys(
+    channels: Mapping[str, Channel], keys: Mapping[str, frozenset[str]], granted: Granted
+) -> None:
+    for name, channel in channels.items():
+        if channel.needs_key and not any(keys[name]) and name not in dict(granted):
+            raise InvalidRequestError(
+                f"channel {name!r} needs a key: ?{channel.key_param}=…, or ?key=… at /v1/events"
+            )
+    _check_demand(channels, keys, at_least=1)
+
+
+def _check_demand(
+    channels: Mapping[str, Channel], keys: Mapping[str, frozenset[str]], at_least: int
+) -> None:
+    on_demand = [name for name, channel in channels.items() if channel.requests]
+    counts = [len(keys[name]) for name in on_demand]
+    if on_demand and (len(channels) > 1 or not at_least <= counts[0] <= 1):
+        raise InvalidRequestError(
+            f"{', '.join(on_demand)}: made on demand, so it comes alone, and for one key"
+        )
 
 
 def _check_length(what: str, texts: Iterable[str]) -> None:

@@ -9,6 +9,7 @@ from broadcaster.core import cursor
 from broadcaster.core.channel import Channel
 from broadcaster.core.cursor import Start
 from broadcaster.core.event import EventId
+from broadcaster.core.grants import Holder
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.wire import ResetReason
 
@@ -26,6 +27,7 @@ class Wanted:
             channel's own start.
         unreadable: its cursor, if that can't be read or proves nothing.
         reason: the reason of the reset that `unreadable` leads to.
+        holder: of its grants; None if they name no subject and do not end.
     """
 
     channels: tuple[Channel, ...]
@@ -35,6 +37,7 @@ class Wanted:
     start: Start | None = None
     unreadable: str | None = None
     reason: ResetReason = ResetReason.INVALID
+    holder: Holder | None = None
 
     def anew(self) -> Wanted:
         """Return the same request without its run, which is gone. A reset says so."""

@@ -82,6 +82,7 @@ class Shed(StrEnum):
     REDIS = "redis", "the stream can't be read for now"
     REFUSED = "refused", "the stream can't be served until an operator mends it"
     REQUESTS = "requests", "too many requests wait for an answer"
+    ACCESS = "access", "the rights to this stream can't be checked for now"
 
 
 class Refusal(StrEnum):

@@ -14,7 +14,7 @@ from broadcaster.backend.clock import Clock
 from broadcaster.backend.driver.connect import AsyncClient, connect
 from broadcaster.backend.log import Log, RedisLog, Requests, Timed
 from broadcaster.core import cursor
-from broadcaster.core.access import Policy, public
+from broadcaster.core.access import Policy, Verifier, public
 from broadcaster.core.channel import Channel
 from broadcaster.core.counters import Meters
 from broadcaster.core.cursor import Positions
@@ -55,6 +55,7 @@ class Node:
         log: reads its streams.
         clock: the time of the log.
         policy: decides what a caller may do.
+        verifier: reads the tokens of callers; None if they have none.
         draining: True once its responses are being ended.
         health: knows whether the node is ready.
         registry: knows the live nodes.
@@ -72,6 +73,7 @@ class Node:
         requests: Requests | None = None,
         peers: Peers | None = None,
         policy: Policy = public,
+        verifier: Verifier | None = None,
     ) -> None:
         """Create the parts. Nothing is connected before `start`.
 
@@ -82,6 +84,7 @@ class Node:
                 it takes requests, else Redis.
             peers: the processes that share the port with this one.
             policy: decides what a caller may do.
+            verifier: reads the tokens of callers.
 
         Raises:
             ConfigurationError: neither a log nor a url of Redis is given.
@@ -89,6 +92,7 @@ class Node:
         self.settings = settings
         self.channels: Mapping[str, Channel] = settings.channels
         self.policy = policy
+        self.verifier = verifier
         self.meters = Meters()
         self.draining = False
         self.hub = Hub(_windows(self.channels.values()), settings.terminal_retry_ms)

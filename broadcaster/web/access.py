@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Iterable
-from typing import Any
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, Protocol
 
 from starlette.responses import Response
 
-from broadcaster.core.access import Action, Caller, Decision, Denied, Grant, Policy
+from broadcaster.core.access import Action, Caller, Denied, Grant, NotYet, Policy, Verifier
+from broadcaster.core.grants import Holder, covered, holder_of
+from broadcaster.core.subscription import Granted
 from broadcaster.core.wanted import Wanted
+from broadcaster.core.wire import Shed
 from broadcaster.web import head
 from broadcaster.web.problem import problem
 
@@ -22,6 +28,17 @@ _TIMEOUT_S = 10.0
 
 class PolicyFailedError(Exception):
     """The policy has raised an error, has returned no decision, or takes too long."""
+
+
+class UndecidedError(Exception):
+    """Something that a decision needs can't be loaded for now."""
+
+
+class Guarded(Protocol):
+    """The part of a node that decides about callers."""
+
+    policy: Policy
+    verifier: Verifier | None
 
 
 def caller_of(scope: Any) -> Caller:
@@ -36,54 +53,136 @@ def caller_of(scope: Any) -> Caller:
     return Caller(headers, query, head.client_address(scope))
 
 
+async def permitted(
+    node: Guarded, scope: Any, wanted: Wanted, read: Callable[[Granted], Wanted]
+) -> Wanted | Response | Shed:
+    """Ask the policy about each channel of an event stream.
+
+    Args:
+        node: has the policy.
+        scope: the request's ASGI scope.
+        wanted: by the request.
+        read: reads the request again, with the keys that are granted.
+
+    Returns:
+        What the client gets, or the answer if it is refused, or why it should come back later.
+
+    Raises:
+        InvalidRequestError: a key is missing, and no grant has it.
+    """
+    asked = wanted.subscription.keys
+    on_demand = wanted.on_demand is not None and wanted.run is None
+    action = Action.REQUEST if on_demand else Action.SUBSCRIBE
+    try:
+        caller = await identified(node, scope)
+        if isinstance(caller, Denied):
+            return refused(caller)
+        keys, grants = dict[str, frozenset[str] | None](), list[Grant]()
+        for channel in dict.fromkeys(channel.name for channel in wanted.channels):
+            decision = await decide(node.policy, caller, action, channel, asked)
+            if isinstance(decision, Denied):
+                return refused(decision)
+            own = covered(decision, channel, asked, time.time())
+            if isinstance(own, Denied):
+                return refused(own)
+            keys[channel] = own
+            grants.append(decision)
+        holder = _holder(grants, caller)
+    except PolicyFailedError:
+        return failed()
+    except UndecidedError:
+        return Shed.ACCESS
+    if not asked:
+        wanted = read(tuple((name, found) for name, found in keys.items() if found is not None))
+    return replace(wanted, holder=holder)
+
+
+async def identified(node: Guarded, scope: Any) -> Caller | Denied:
+    """Return the caller of a request with the claims of its token; `Denied` if that is not valid.
+
+    Raises:
+        PolicyFailedError: the verifier has failed.
+        UndecidedError: the token can't be verified for now.
+    """
+    caller = caller_of(scope)
+    if node.verifier is None:
+        return caller
+    said = await _settled(partial(node.verifier, caller), (Mapping, Denied), "the verifier failed")
+    return said if isinstance(said, Denied) else replace(caller, claims=said)
+
+
 async def decide(
     policy: Policy, caller: Caller, action: Action, channel: str, keys: frozenset[str]
-) -> Decision:
+) -> Grant | Denied:
     """Let the policy decide about one channel. Only an `async def` is awaited.
 
     Raises:
         PolicyFailedError: it can't. The error is in the log.
+        UndecidedError: it can't decide for now.
     """
+    ask = partial(policy, caller, action, channel, keys)
+    failure = f"the policy failed at {action} of channel {channel}"
+    said = await _settled(ask, (Grant, Denied), failure)
+    assert isinstance(said, Grant | Denied)
+    return said
+
+
+async def _settled(ask: Callable[[], Any], kinds: tuple[type, ...], failure: str) -> Any:
+    """Return an answer of one of these kinds. What it needs is loaded, at most once."""
+    for again in (True, False):
+        try:
+            found = ask()
+            if inspect.isawaitable(found):
+                async with asyncio.timeout(_TIMEOUT_S):
+                    found = await found
+            if not isinstance(found, (*kinds, NotYet)):
+                expected = " or ".join(kind.__name__ for kind in kinds)
+                raise TypeError(f"it returns {expected}, not {found!r}")
+        except Exception as error:
+            logger.exception(failure)
+            raise PolicyFailedError from error
+        if not isinstance(found, NotYet):
+            return found
+        if again:
+            await _load(found, failure)
+    raise UndecidedError
+
+
+async def _load(found: NotYet, failure: str) -> None:
     try:
-        decision = policy(caller, action, channel, keys)
-        if inspect.isawaitable(decision):
-            async with asyncio.timeout(_TIMEOUT_S):
-                decision = await decision
-        if not isinstance(decision, Grant | Denied):
-            raise TypeError(f"a policy returns Grant or Denied, not {decision!r}")
+        async with asyncio.timeout(_TIMEOUT_S):
+            await found.load()
     except Exception as error:
-        logger.exception("the policy failed at %s of channel %s", action, channel)
+        logger.warning("%s for now: %s", failure, str(error) or type(error).__name__)
+        raise UndecidedError from error
+
+
+def _holder(grants: Iterable[Grant], caller: Caller) -> Holder | None:
+    try:
+        return holder_of(grants, caller.claims)
+    except ValueError as error:
+        logger.error("the policy failed: %s", error)
         raise PolicyFailedError from error
-    return decision
 
 
-async def refusal_of_stream(policy: Policy, scope: Any, wanted: Wanted) -> Response | None:
-    """Ask the policy about each channel of an event stream.
+async def described(
+    node: Guarded, scope: Any, channels: Iterable[str]
+) -> dict[str, Grant | Denied] | Denied:
+    """What the policy says to describing each of some channels.
 
     Returns:
-        The answer to the request if it is refused; None if everything is granted.
-    """
-    caller, keys = caller_of(scope), wanted.subscription.keys
-    on_demand = wanted.on_demand is not None and wanted.run is None
-    action = Action.REQUEST if on_demand else Action.SUBSCRIBE
-    try:
-        for channel in dict.fromkeys(channel.name for channel in wanted.channels):
-            decision = await decide(policy, caller, action, channel, keys)
-            if isinstance(decision, Denied):
-                return refused(decision)
-    except PolicyFailedError:
-        return failed()
-    return None
-
-
-async def described(policy: Policy, scope: Any, channels: Iterable[str]) -> dict[str, Decision]:
-    """What the policy says to describing each of some channels.
+        Its decisions by channel; `Denied` if the caller's token is not valid.
 
     Raises:
         PolicyFailedError: it can't decide about one of them.
+        UndecidedError: it can't decide for now.
     """
-    caller, none = caller_of(scope), frozenset[str]()
-    return {name: await decide(policy, caller, Action.DESCRIBE, name, none) for name in channels}
+    caller, none = await identified(node, scope), frozenset[str]()
+    if isinstance(caller, Denied):
+        return caller
+    return {
+        name: await decide(node.policy, caller, Action.DESCRIBE, name, none) for name in channels
+    }
 
 
 def refused(denied: Denied) -> Response:
@@ -99,3 +198,8 @@ def refused(denied: Denied) -> Response:
 def failed() -> Response:
     """The answer where the policy could not decide. It says nothing about the error."""
     return problem(500, "the hub's policy failed; the log says how")
+
+
+def undecided() -> Response:
+    """The answer outside of event streams where rights can't be checked for now."""
+    return problem(503, Shed.ACCESS.text, {"retry-after": "10"})

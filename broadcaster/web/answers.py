@@ -129,7 +129,9 @@ class Answers:
         """Answer with a description of every channel that the caller may see."""
         names = list(self._node.channels)
         if self._node.policy is not public:
-            decisions = await access.described(self._node.policy, request.scope, names)
+            decisions = await access.described(self._node, request.scope, names)
+            if isinstance(decisions, Denied):
+                return access.refused(decisions)
             names = [name for name in names if isinstance(decisions[name], Grant)]
         return as_json({"channels": [await self._node.describe(name) for name in names]})
 
@@ -140,8 +142,9 @@ class Answers:
             error = UnknownChannelError(name, self._node.channels)
             return unknown_channel(error, self._node.policy)
         if self._node.policy is not public:
-            decisions = await access.described(self._node.policy, request.scope, [name])
-            if isinstance(decision := decisions[name], Denied):
+            decisions = await access.described(self._node, request.scope, [name])
+            decision = decisions if isinstance(decisions, Denied) else decisions[name]
+            if isinstance(decision, Denied):
                 return access.refused(decision)
         return as_json(await self._node.describe(name))
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from broadcaster.core.hub import Hub
 from broadcaster.core.opening import Gone, NoContent, Opening, Refused, Serve, Verdict
 from broadcaster.core.steps import Ask, Wait
 from broadcaster.core.subscriber import Subscriber
+from broadcaster.core.subscription import Granted
 from broadcaster.core.turns import Reader
 from broadcaster.core.wanted import Wanted
 from broadcaster.core.wire import Ending, Shed, SinkKind
@@ -59,6 +60,7 @@ class StreamingNode(Protocol):
     hub: Hub
     channels: Mapping[str, Channel]
     policy: policies.Policy
+    verifier: policies.Verifier | None
     meters: Meters
     draining: bool
 
@@ -110,31 +112,43 @@ class EventStream:
         """Return where a client begins, or the response that it gets instead of a stream."""
         if scope["method"] not in ("GET", "HEAD"):
             return problem(405, "an event stream is read with GET", {"allow": "GET, HEAD"})
+        node = self._node
+        read = partial(native.read, scope, node.channels, self._channel, key or "", node.now_ms())
         try:
-            wanted = native.read(
-                scope, self._node.channels, self._channel, key or "", self._node.now_ms()
-            )
+            if node.policy is policies.public:
+                return await self._admitted(scope, read())
+            return await self._permitted(scope, read(None), read)
         except (InvalidRequestError, InvalidCursorError) as error:
             return problem(400, str(error))
         except UnknownChannelError as error:
-            return unknown_channel(error, self._node.policy)
-        answer = await self._allowed(scope, wanted)
-        if isinstance(answer, Gone):  # a new run is another request
-            answer = await self._allowed(scope, wanted.anew())
-        assert not isinstance(answer, Gone)  # it names no run any more
-        return (
-            answer if isinstance(answer, Serve | Response) else self._refusal(answer, wanted, scope)
-        )
+            return unknown_channel(error, node.policy)
 
-    async def _allowed(self, scope: Scope, wanted: Wanted) -> Verdict | Response:
+    async def _permitted(
+        self, scope: Scope, wanted: Wanted, read: Callable[[Granted], Wanted]
+    ) -> Serve | Response:
         """Ask the policy, and then decide whether a client is served."""
-        if self._node.policy is not policies.public:
-            refusal = await access.refusal_of_stream(self._node.policy, scope, wanted)
-            if refusal:
-                return refusal
+        found = await access.permitted(self._node, scope, wanted, read)
+        if isinstance(found, Shed):
+            return self._refusal(found, wanted, scope)
+        if isinstance(found, Response):
+            return found
+        anew = partial(self._permitted, scope, read=read)
+        return await self._admitted(scope, found, anew)
+
+    async def _admitted(
+        self,
+        scope: Scope,
+        wanted: Wanted,
+        anew: Callable[[Wanted], Awaitable[Serve | Response]] | None = None,
+    ) -> Serve | Response:
+        """Decide whether a client is served. A new run is another request, so `anew` is called."""
         if scope["method"] == "HEAD":  # opens no stream, and starts no run
             return event_stream(b"")
-        return await self._admit(wanted, Reader(head.network(scope)))
+        answer = await self._admit(wanted, Reader(head.network(scope)))
+        if isinstance(answer, Gone):
+            renewed = wanted.anew()
+            return await (anew(renewed) if anew else self._admitted(scope, renewed))
+        return answer if isinstance(answer, Serve) else self._refusal(answer, wanted, scope)
 
     async def _admit(self, wanted: Wanted, reader: Reader) -> Verdict:
         """Decide whether a client is served.

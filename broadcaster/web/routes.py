@@ -21,7 +21,7 @@ from broadcaster.core.channel import KEY_IN_PATH
 from broadcaster.errors import InvalidRequestError
 from broadcaster.settings import Settings
 from broadcaster.web import endpoint, head
-from broadcaster.web.access import PolicyFailedError, failed
+from broadcaster.web.access import PolicyFailedError, UndecidedError, failed, undecided
 from broadcaster.web.answers import Answers, RoutedNode
 from broadcaster.web.hosts import LOOPBACK, Hosts
 from broadcaster.web.problem import problem
@@ -133,7 +133,12 @@ class ClientsApplication(Starlette):
         shown = {CLIENTS} if node.settings.metrics_port else {CLIENTS, OPERATORS}
         super().__init__(
             routes=list(_routes(Answers(node, details=False), shown)),
-            exception_handlers={404: _not_found, 405: _not_allowed, PolicyFailedError: _failed},
+            exception_handlers={
+                404: _not_found,
+                405: _not_allowed,
+                PolicyFailedError: _failed,
+                UndecidedError: _undecided,
+            },
             lifespan=lifespan,
         )
         self.operators = operators(node)
@@ -235,6 +240,10 @@ async def _not_of_operators(request: Request, _: Exception | None) -> Response:
 
 async def _failed(_: Request, __: Exception) -> Response:
     return failed()
+
+
+async def _undecided(_: Request, __: Exception) -> Response:
+    return undecided()
 
 
 async def _not_allowed(_: Request, error: Exception) -> Response:

@@ -27,3 +27,8 @@ def test_a_refusal_is_401_or_403(status: int) -> None:
 
 def test_everything_is_public_by_default() -> None:
     assert public(Caller({}), Action.SUBSCRIBE, "orders", frozenset()) == Grant()
+
+
+def test_keys_are_a_set_and_no_text() -> None:
+    with pytest.raises(TypeError, match="a set of keys, not the text '17'"):
+        Grant(keys="17")  # type: ignore[arg-type]

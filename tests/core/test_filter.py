@@ -125,17 +125,17 @@ CHANNEL = Channel(name="a", path="/a/{key}", terminal=frozenset({"sold"}))
 def test_a_filter_of_another_kind_selects_within_keys_and_types() -> None:
     subscription = Subscription.to([CHANNEL], ["cat"], ["offer"], Cheaper(10))
     assert subscription.keys == {"cat"}
-    assert subscription.accepts(offer(1, "cat", 5))
-    assert not subscription.accepts(offer(1, "cat", 50))
-    assert not subscription.accepts(offer(1, "dog", 5))
+    assert subscription.accepts("a", offer(1, "cat", 5))
+    assert not subscription.accepts("a", offer(1, "cat", 50))
+    assert not subscription.accepts("a", offer(1, "dog", 5))
     note = sse.encode(Event(EventId(1, 0), "note", "cat", b'{"price": 5}'))
-    assert not subscription.accepts(note)
+    assert not subscription.accepts("a", note)
 
 
 def test_a_filter_is_not_asked_about_terminal_events() -> None:
     subscription = Subscription.to([CHANNEL], ["cat"], filter=Cheaper(10))
     sold = sse.encode(Event(EventId(2, 0), "sold", "cat", b"no JSON"))
-    assert subscription.accepts(sold)
+    assert subscription.accepts("a", sold)
     assert subscription.ends_with(sold)
 
 
@@ -150,6 +150,6 @@ def test_a_filter_follows_its_subscription_to_a_run() -> None:
     run = EventId(7, 0)
     narrowed = Subscription.to([CHANNEL], ["cat"], filter=Cheaper(10)).narrowed_to("cat#7-0", run)
     assert narrowed.keys == {"cat#7-0"}
-    assert narrowed.accepts(offer(8, "cat#7-0", 5))
-    assert not narrowed.accepts(offer(8, "cat#7-0", 50))
+    assert narrowed.accepts("a", offer(8, "cat#7-0", 5))
+    assert not narrowed.accepts("a", offer(8, "cat#7-0", 50))
     assert Cheaper(10).with_key("cat").keys == {"cat"}

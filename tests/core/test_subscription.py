@@ -41,9 +41,9 @@ def test_only_one_channel_with_one_key_can_be_over() -> None:
 
 def test_a_type_filter_never_hides_the_terminal_event() -> None:
     subscription = Subscription.to([ORDERS], ["7"], ["status"])
-    assert subscription.accepts(frame(1, "complete", "7"))
-    assert not subscription.accepts(frame(1, "note", "7"))
-    assert Subscription.to([ORDERS], ["7"]).accepts(frame(1, "note", "7"))
+    assert subscription.accepts("a", frame(1, "complete", "7"))
+    assert not subscription.accepts("a", frame(1, "note", "7"))
+    assert Subscription.to([ORDERS], ["7"]).accepts("a", frame(1, "note", "7"))
 
 
 @pytest.mark.parametrize(
@@ -68,8 +68,8 @@ def test_filters() -> None:
     assert not Subscription(("a",)).filtered
     keyed = Subscription(("a",), KeysAndTypes.of(["k"]))
     assert keyed.filtered
-    assert keyed.accepts(frame(1, key="k"))
-    assert not keyed.accepts(frame(1))
+    assert keyed.accepts("a", frame(1, key="k"))
+    assert not keyed.accepts("a", frame(1))
     typed = Subscription(("a",), KeysAndTypes.of(types=["t"]))
     assert typed.filtered
     assert typed.select([frame(1), frame(2, "u")]) == ([frame(1)], False)

@@ -300,7 +300,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "page: a page contains events outside the subscription",
         "broadcaster/core/page.py",
-        "if subscription.accepts(frame) and frame.wire:",
+        "if subscription.accepts(stream, frame) and frame.wire:",
         "if frame.wire:",
         (_HUB + "test_pages_in_which_everything_is_filtered_out_are_passed",),
     ),
@@ -336,8 +336,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "heartbeat: what follows a client's own event is forgotten",
         "broadcaster/core/heartbeat.py",
-        "all(frame and frame.wire and subscription.accepts(frame) for frame in newest)",
-        "any(frame and frame.wire and subscription.accepts(frame) for frame in newest)",
+        "all(f and f.wire and subscription.accepts(name, f) for name, f in newest.items())",
+        "any(f and f.wire and subscription.accepts(name, f) for name, f in newest.items())",
         (_BEAT + "test_the_position_in_several_streams_is_sent_when_one_of_them_moves",),
     ),
     Mutant(

@@ -61,21 +61,48 @@ MUTANTS: tuple[Mutant, ...] = (
         "access: a denied channel is read beside a granted one",
         "broadcaster/web/access.py",
         "                return refused(decision)",
-        "                break",
+        "                continue",
         ("tests/web/test_access.py::test_a_refusal_is_a_problem_that_the_page_can_read",),
+    ),
+    Mutant(
+        "grants: keys beyond a grant are left out without a word",
+        "broadcaster/core/grants.py",
+        "    if beyond := asked - keys:",
+        "    if (beyond := asked - keys) == asked and asked:",
+        (
+            "tests/core/test_grants.py::"
+            "test_a_key_beyond_the_grant_is_refused_and_never_left_out[8]",
+        ),
+    ),
+    Mutant(
+        "grants: no granted key is every key",
+        "broadcaster/core/grants.py",
+        "    if not keys:",
+        "    if not keys and asked:",
+        ("tests/core/test_grants.py::test_a_grant_of_no_key_is_no_grant_of_all_keys",),
+    ),
+    Mutant(
+        "subscription: the past of a channel is shown beyond its grant",
+        "broadcaster/core/subscription.py",
+        "        if self.apart:\n",
+        "        if False:\n",
+        (
+            "tests/core/test_separation.py::"
+            "test_a_subscriber_sees_what_its_grants_cover_and_nothing_else",
+        ),
     ),
     Mutant(
         "access: a mistake of the policy lets a caller in",
         "broadcaster/web/access.py",
         "    except PolicyFailedError:\n        return failed()",
-        "    except PolicyFailedError:\n        return None",
+        "    except PolicyFailedError:\n        return wanted",
         ("tests/web/test_access.py::test_a_mistake_of_the_policy_lets_no_caller_in",),
     ),
     Mutant(
         "access: a caller is made though everything is public",
         "broadcaster/web/endpoint.py",
-        "if self._node.policy is not policies.public:",
-        "if True:",
+        "if node.policy is policies.public:",
+        "if False:",
         ("tests/web/test_access.py::test_without_a_policy_no_caller_is_made",),
     ),
     Mutant(

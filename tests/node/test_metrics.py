@@ -84,7 +84,15 @@ async def test_counters_have_their_series_from_the_start(redis_url: str) -> None
         "resumes": ("window", "redis", "reset"),
         "connections_opened": ("transport", "asgi"),
         "connections_closed": ("client", "complete", "drain", "send_timeout", "gone", "error"),
-        "connections_shed": ("draining", "full", "loading", "redis", "refused", "requests"),
+        "connections_shed": (
+            "draining",
+            "full",
+            "loading",
+            "redis",
+            "refused",
+            "requests",
+            "access",
+        ),
     }
     for name, labels in expected.items():
         assert values[f"broadcaster_{name}_total"] == {(label,): 0 for label in labels}

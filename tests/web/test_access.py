@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
 from broadcaster.backend.memory import MemoryLog
-from broadcaster.core.access import Action, Caller, Decision, Denied, Grant, Policy
+from broadcaster.core.access import Action, Caller, Decision, Denied, Grant, NotYet, Policy
+from broadcaster.core.channel import shard_of
 from broadcaster.web import access
 from tests.nodes import Raw, events, running
 from tests.wait import http_client
@@ -168,3 +170,223 @@ async def test_without_a_policy_no_caller_is_made(monkeypatch: pytest.MonkeyPatc
     async with running("", log=MemoryLog()) as hub, http_client(base_url=hub.url) as client:
         await (await Raw.get(hub.port, "/v1/inventory/stream")).until(b"live")
         assert (await client.get("/v1/channels")).status_code == 200
+
+
+class Granting:
+    """A policy that grants each channel the keys that a test names, and to one subject."""
+
+    def __init__(self, **keys: set[str] | None) -> None:
+        self._keys = {name: None if of is None else frozenset(of) for name, of in keys.items()}
+
+    def __call__(
+        self, caller: Caller, _: Action, channel: str, __: frozenset[str], /
+    ) -> Grant | Denied:
+        if channel not in self._keys:
+            return Denied(f"{channel} is not yours")
+        return Grant("ann", keys=self._keys[channel])
+
+
+def published(log: MemoryLog) -> None:
+    """Add one event for each of two keys, and one without a key, to each channel."""
+    for channel in ("orders", "inventory"):
+        for key in ("7", "8", ""):
+            log.add(channel, type="t", key=key, data=f"{channel}:{key}")
+
+
+@pytest.mark.parametrize("sink", ["transport", "asgi"])
+@pytest.mark.parametrize(
+    ("granted", "query", "told"),
+    [
+        ({"orders": {"7"}}, "channel=orders", ["orders:7"]),
+        ({"orders": {"7", "8"}}, "channel=orders&key=8", ["orders:8"]),
+        ({"orders": {"*"}}, "channel=orders&key=8", ["orders:8"]),
+        ({"orders": {"*"}}, "channel=orders", ["orders:7", "orders:8", "orders:"]),
+        (
+            {"orders": {"7"}, "inventory": {"8"}},
+            "channel=orders&channel=inventory",
+            ["orders:7", "inventory:8"],
+        ),
+        (
+            {"orders": {"7"}, "inventory": None},
+            "channel=orders&channel=inventory",
+            ["orders:7", "inventory:7", "inventory:8", "inventory:"],
+        ),
+    ],
+)
+async def test_a_client_gets_the_keys_of_each_grant_from_the_past_and_live(
+    granted: dict[str, set[str] | None], query: str, told: list[str], sink: str
+) -> None:
+    log = MemoryLog()
+    published(log)
+    policy = Granting(**granted)
+    async with running("", log=log, authorize=policy, sink=sink) as hub:
+        stream = await Raw.get(hub.port, f"/v1/events?{query}&from=earliest")
+        await stream.until(b"stream.live")
+        published(log)
+        got = await stream.told(2 * len(told))
+        assert sorted(got) == sorted(told * 2)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/orders/8/status/stream",
+        "/v1/events?channel=orders&key=8",
+        "/v1/events?channel=orders&key=7&key=8",
+        "/v1/events?channel=orders&key=*",
+        "/v1/events?channel=inventory&channel=orders&key=8",
+        "/v1/orders/7%2F/status/stream",
+        "/v1/orders/7%00/status/stream",
+        "/v1/orders/%EF%BC%97/status/stream",
+    ],
+)
+async def test_keys_beyond_the_grant_are_refused(path: str) -> None:
+    policy = Granting(orders={"7"}, inventory={"*"})
+    async with running("", log=MemoryLog(), authorize=policy) as hub:
+        assert (await Raw.get(hub.port, path)).head.startswith(b"HTTP/1.1 403")
+
+
+async def test_the_key_of_the_grant_is_the_key_of_the_request() -> None:
+    policy, path = Granting(recommendations={"ann"}), "/v1/pets/recommendations/stream"
+    log = MemoryLog()
+    async with running("", log=log, authorize=policy) as hub:
+        stream = await Raw.get(hub.port, path)
+        await stream.until(b"live")
+        cursor = next(e.id for e in events(stream.body) if e.event == "stream.live")
+        back = await Raw.get(hub.port, path, f"Last-Event-ID: {cursor}\r\n")
+        await back.until(b"live")
+        other = await Raw.get(hub.port, f"{path}?userId=bob", f"Last-Event-ID: {cursor}\r\n")
+        assert other.head.startswith(b"HTTP/1.1 403")
+    assert (await log.retained("recommendations.requests")).length == 1
+
+
+@pytest.mark.parametrize("keys", [{"ann", "bob"}, {"*"}, None])
+async def test_what_is_made_on_demand_is_made_for_one_key(keys: set[str] | None) -> None:
+    policy, path = Granting(recommendations=keys), "/v1/pets/recommendations/stream"
+    async with running("", log=MemoryLog(), authorize=policy) as hub:
+        assert (await Raw.get(hub.port, path)).head.startswith(b"HTTP/1.1 400")
+        (one,) = list(keys or {"ann"})[:1]
+        await (await Raw.get(hub.port, f"{path}?userId={one}")).until(b"live")
+
+
+async def test_a_lost_run_of_a_granted_key_begins_anew() -> None:
+    policy, path = Granting(recommendations={"ann"}), "/v1/pets/recommendations/stream"
+    log = MemoryLog()
+    async with running("", log=log, authorize=policy) as hub:
+        stream = await Raw.get(hub.port, path, "Last-Event-ID: recommendations=0-0,run=5-5\r\n")
+        await stream.until(b"stream.live")
+        assert b'"reason":"gone"' in stream.body
+    assert (await log.retained("recommendations.requests")).length == 1
+
+
+async def test_granted_keys_choose_the_shards_and_a_client_resumes_there() -> None:
+    channels = {"s": {"path": "/s", "shards": 4}}
+    log, policy = MemoryLog(), Granting(s={"a", "d"})
+    for key in ("a", "b", "d"):
+        log.add(f"s.{shard_of(key, 4)}", type="t", key=key, data=key)
+    async with running("", log=log, authorize=policy, channels=channels) as hub:
+        stream = await Raw.get(hub.port, "/s?from=earliest")
+        await stream.until(b"stream.live")
+        assert sorted(await stream.told(2)) == ["a", "d"]
+        at = next(e.id for e in events(stream.body) if e.event == "stream.live")
+        assert at.count("=") == 2
+        log.add(f"s.{shard_of('d', 4)}", type="t", key="d", data="more")
+        back = await Raw.get(hub.port, "/s", f"Last-Event-ID: {at}\r\n")
+        assert await back.told(1) == ["more"]
+        assert b"stream.reset" not in back.body
+
+
+async def test_two_subjects_in_one_request_are_a_mistake_of_the_policy(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def two(_: Caller, __: Action, channel: str, ___: frozenset[str], /) -> Grant:
+        return Grant(f"owner of {channel}")
+
+    async with running("", log=MemoryLog(), authorize=two) as hub:
+        both = await Raw.get(hub.port, "/v1/events?channel=orders&channel=inventory&key=7")
+        assert both.head.startswith(b"HTTP/1.1 500")
+        assert "different subjects" in caplog.text
+        await (await Raw.get(hub.port, "/v1/orders/7/status/stream")).until(b"live")
+
+
+class Loading:
+    """A policy, or a verifier, that first loads something."""
+
+    def __init__(self, then: Any, *, fails: bool = False) -> None:
+        self._then = then
+        self._fails = fails
+        self.loads = 0
+
+    async def _load(self) -> None:
+        self.loads += 1
+        if self._fails:
+            raise OSError("the url of the keys is down")
+
+    def __call__(self, *_: Any) -> Any:
+        ready = self.loads and self._then and not self._fails
+        return self._then if ready else NotYet(self._load)
+
+
+async def test_what_a_policy_needs_is_loaded_and_then_it_is_asked_again() -> None:
+    policy = Loading(Grant("ann", frozenset("7")))
+    async with running("", log=MemoryLog(), authorize=policy) as hub:
+        await (await Raw.get(hub.port, "/v1/orders/7/status/stream")).until(b"live")
+    assert policy.loads == 1
+
+
+@pytest.mark.parametrize("policy", [Loading(Grant(), fails=True), Loading(None)])
+async def test_trouble_of_a_policy_that_passes_is_no_refusal(policy: Loading) -> None:
+    async with (
+        running("", log=MemoryLog(), authorize=policy) as hub,
+        http_client(base_url=hub.url) as client,
+    ):
+        answer = await Raw.get(hub.port, "/v1/orders/7/status/stream", "Last-Event-ID: 5-1\r\n")
+        assert answer.head.startswith(b"HTTP/1.1 200")
+        body = await answer.rest()
+        assert b"can't be checked" in body
+        assert b"id: 5-1\nevent: stream.at" in body
+        assert b"retry: " in body
+        assert hub.node.meters.shed["access"] == 1
+        listed = await client.get("/v1/channels")
+        assert (listed.status_code, listed.headers["retry-after"]) == (503, "10")
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/orders/7/status/stream", "/v1/channels", "/v1/channels/orders"]
+)
+async def test_a_token_that_is_not_valid_is_refused_at_every_door(path: str) -> None:
+    def verifier(caller: Caller, /) -> Denied:
+        return Denied("the token's signature is wrong", 401)
+
+    policy = Granting(orders={"7"})
+    async with (
+        running("", log=MemoryLog(), authorize=policy, verifier=verifier) as hub,
+        http_client(base_url=hub.url) as client,
+    ):
+        answer = await client.get(path)
+        assert answer.status_code == 401
+        assert answer.json()["detail"] == "the token's signature is wrong"
+
+
+async def test_a_policy_is_told_what_a_token_says() -> None:
+    def policy(caller: Caller, _: Action, __: str, ___: frozenset[str], /) -> Grant | Denied:
+        found = caller.claims.get("orders")
+        return Grant(caller.claims["sub"], frozenset(found)) if found else Denied("log in", 401)
+
+    def verifier(caller: Caller, /) -> dict[str, Any]:
+        token = caller.headers.get("authorization")
+        return {"sub": "ann", "orders": ["7"]} if token == "Bearer good" else {}
+
+    async with running("", log=MemoryLog(), authorize=policy, verifier=verifier) as hub:
+        path, token = "/v1/orders/7/status/stream", "Authorization: Bearer good\r\n"
+        await (await Raw.get(hub.port, path, token)).until(b"live")
+        assert (await Raw.get(hub.port, path)).head.startswith(b"HTTP/1.1 401")
+
+
+async def test_a_grant_that_has_ended_opens_nothing() -> None:
+    def policy(*_: Any) -> Grant:
+        return Grant("ann", expires_s=time.time() - 1)
+
+    async with running("", log=MemoryLog(), authorize=policy) as hub:
+        answer = await Raw.get(hub.port, "/v1/orders/7/status/stream")
+        assert answer.head.startswith(b"HTTP/1.1 401")

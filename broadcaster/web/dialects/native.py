@@ -15,7 +15,7 @@ from broadcaster.core.channel import Channel
 from broadcaster.core.cursor import parse_start
 from broadcaster.core.event import ZERO
 from broadcaster.core.nearest import slip
-from broadcaster.core.subscription import ReshardedError, Subscription, restore
+from broadcaster.core.subscription import Granted, ReshardedError, Subscription, restore
 from broadcaster.core.wanted import Wanted
 from broadcaster.errors import InvalidCursorError, InvalidRequestError, UnknownChannelError
 
@@ -36,7 +36,12 @@ _subscription = lru_cache(maxsize=1024)(Subscription.to)
 
 
 def read(
-    scope: Any, channels: Mapping[str, Channel], channel: Channel | None, key: str, now_ms: int
+    scope: Any,
+    channels: Mapping[str, Channel],
+    channel: Channel | None,
+    key: str,
+    now_ms: int,
+    granted: Granted | None = (),
 ) -> Wanted:
     """Read what a request asks for.
 
@@ -47,6 +52,7 @@ def read(
             the channels.
         key: the key in the path; empty if there is none.
         now_ms: milliseconds since 1970. A duration in `from` counts back from it.
+        granted: as in `Subscription.to`.
 
     Returns:
         What the client wants. A cursor that can't be read is returned as `unreadable`, not raised,
@@ -64,7 +70,7 @@ def read(
     chosen = (channel,) if channel else tuple(_named(query, channels))
     keys = [key] if key else query.get(channel.key_param if channel else "key", [])
     types = tuple(query.get("type", ()))
-    subscription = _subscription(chosen, tuple(keys), types, names=_names(query))
+    subscription = _subscription(chosen, tuple(keys), types, names=_names(query), granted=granted)
     if (text := _cursor(scope, query)) is not None:
         return _at_cursor(text, chosen, subscription)
     if text := query.get("from", [""])[0]:

@@ -1,0 +1,65 @@
+"""What the grants of a request come to."""
+
+from __future__ import annotations
+
+import pytest
+
+from broadcaster.core.access import Denied, Grant
+from broadcaster.core.grants import Holder, covered, holder_of
+
+NONE = frozenset[str]()
+
+
+def keys(*names: str) -> frozenset[str]:
+    return frozenset(names)
+
+
+@pytest.mark.parametrize(
+    ("granted", "asked", "gets"),
+    [
+        (None, NONE, None),
+        (None, keys("7"), keys("7")),
+        (keys("*"), NONE, NONE),
+        (keys("*", "7"), NONE, NONE),
+        (keys("*"), keys("8"), keys("8")),
+        (keys("*"), keys("*"), keys("*")),  # an event may have this key
+        (keys("7", "8"), NONE, keys("7", "8")),
+        (keys("7", "8"), keys("8"), keys("8")),
+        (keys("", "7"), NONE, keys("7")),
+    ],
+)
+def test_a_grant_covers_its_keys(
+    granted: frozenset[str] | None, asked: frozenset[str], gets: frozenset[str] | None
+) -> None:
+    assert covered(Grant(keys=granted), "orders", asked, 0.0) == gets
+
+
+@pytest.mark.parametrize("beyond", ["8", "*", "", "7:8", "7/8", "7\0", "\uff17", "7\u0301", "o*"])
+def test_a_key_beyond_the_grant_is_refused_and_never_left_out(beyond: str) -> None:
+    found = covered(Grant(keys=keys("7", "o")), "orders", keys("7", beyond), 0.0)
+    assert found == Denied(f"key {beyond!r} of 'orders' is not granted")
+
+
+def test_a_grant_of_no_key_is_no_grant_of_all_keys() -> None:
+    assert covered(Grant(keys=NONE), "orders", NONE, 0.0) == Denied("no key of 'orders' is granted")
+    assert isinstance(covered(Grant(keys=NONE), "orders", keys("7"), 0.0), Denied)
+    assert isinstance(covered(Grant(keys=keys("")), "orders", NONE, 0.0), Denied)
+
+
+def test_a_grant_that_has_ended_is_none() -> None:
+    grant = Grant(keys=keys("*"), expires_s=100.0)
+    assert covered(grant, "orders", NONE, 99.9) == NONE
+    assert covered(grant, "orders", NONE, 100.0) == Denied("the grant has expired", 401)
+
+
+def test_the_holder_is_one_subject_until_the_first_grant_ends() -> None:
+    assert holder_of([Grant(), Grant()], {}) is None
+    assert holder_of([Grant("ann"), Grant()], {}) == Holder("ann", None)
+    assert holder_of([Grant("ann", expires_s=9), Grant("ann", expires_s=7)], {}) == Holder("ann", 7)
+    assert holder_of([Grant()], {"exp": 5}) == Holder("", 5)
+    assert holder_of([Grant("ann", expires_s=9)], {"exp": 5}) == Holder("ann", 5)
+
+
+def test_grants_of_two_subjects_are_a_mistake_of_the_policy() -> None:
+    with pytest.raises(ValueError, match=r"different subjects: \['ann', 'bob'\]"):
+        holder_of([Grant("bob"), Grant("ann")], {})
