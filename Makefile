@@ -9,6 +9,10 @@ COMPILE := $(BIN)/pip-compile --quiet --strip-extras --no-emit-index-url --no-em
 	--no-emit-find-links --no-emit-options --no-header --generate-hashes --allow-unsafe
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
+# Where this is set, each process compiles all of the code anew, and pytest rewrites every test: a node
+# then takes four times as long to start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: install demo quick test compose-test chaos chaos-quick mutants mutants-core clients coverage coverage-all check docs tables bench bench-quick trips lock wheel release-check clean
 
 install: .venv/.installed

@@ -17,7 +17,9 @@ from typing import Any, TypeVar, overload
 import httpx
 
 _T = TypeVar("_T")
-_POLL_S = 0.01
+# The time between two looks: a twentieth of the time waited so far, within these bounds. So a long
+# wait leaves the CPU to what it waits for.
+_POLL_S = (0.01, 0.05)
 _SPIN_S = 0.02
 
 #: How patient the tests are: PATIENCE=3 for a machine that is very slow, PATIENCE=0.2 where most
@@ -41,28 +43,35 @@ async def until(condition: Callable[[], Any], timeout_s: float = PATIENCE_S) -> 
     Raises:
         TimeoutError: it was not true for `timeout_s`; the message has its last value.
     """
-    deadline_s = time.monotonic() + timeout_s
+    began_s = time.monotonic()
     while True:
         value = condition()
         if inspect.isawaitable(value):
             value = await value
         if value:
             return value
-        if time.monotonic() > deadline_s:
+        waited_s = time.monotonic() - began_s
+        if waited_s > timeout_s:
             raise TimeoutError(f"not true within {timeout_s} s: {value!r}")
-        await asyncio.sleep(_POLL_S)
+        await asyncio.sleep(_pause_s(waited_s))
 
 
 def until_sync(condition: Callable[[], _T], timeout_s: float = PATIENCE_S) -> _T:
     """As `until`, for blocking code."""
-    deadline_s = time.monotonic() + timeout_s
+    began_s = time.monotonic()
     while True:
         value = condition()
         if value:
             return value
-        if time.monotonic() > deadline_s:
+        waited_s = time.monotonic() - began_s
+        if waited_s > timeout_s:
             raise TimeoutError(f"not true within {timeout_s} s: {value!r}")
-        time.sleep(_POLL_S)
+        time.sleep(_pause_s(waited_s))
+
+
+def _pause_s(waited_s: float) -> float:
+    shortest_s, longest_s = _POLL_S
+    return min(max(shortest_s, waited_s / 20), longest_s)
 
 
 def allowed_s(promised_s: float) -> float:

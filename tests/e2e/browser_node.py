@@ -52,6 +52,7 @@ def main(redis_url: str, port: str, prefix: str = "") -> None:
         retry_min_ms=50,
         retry_max_ms=100,
         shed_retry_ms=50,
+        terminal_retry_ms=50,
         drain_s=0.1,
     )
     hub = create_app(settings)
