@@ -41,7 +41,8 @@ PAGE_COUNT = 1000
 """The most entries of a page. A page of large events has fewer of them."""
 _LOG_EVERY_S = 5.0
 CONCURRENT_READS = 4
-"""The reads of each lane that run at a time."""
+"""The reads of each lane that run at a time. Of these, one page is of the same address: several
+that are decoded at once would hold up all clients."""
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class Replayer:
         self._page_bytes = page_bytes
         self._counts = dict.fromkeys(streams, PAGE_COUNT)  # entries that fill a page
         self._portions = {name: Portion(of.redis_key, PAGE_COUNT) for name, of in streams.items()}
-        self._short, self._pages = Lane(CONCURRENT_READS), Lane(CONCURRENT_READS)
+        self._short, self._pages = Lane(CONCURRENT_READS), Lane(CONCURRENT_READS, of_one=1)
         self._waiting: dict[Hashable, asyncio.Future[None]] = {}  # the turns of reads, by question
         self._shared = SharedReads()
         self._noted_s = -_LOG_EVERY_S
@@ -192,7 +193,7 @@ class Replayer:
                 self._note(error, lane)
                 raise translated(error, "read the past of a stream") from error
             finally:
-                lane.done()
+                lane.done(turn)
 
         if key in self._waiting:  # another client's read, which may have to wait for longer
             lane.wait(self._waiting[key], reader)

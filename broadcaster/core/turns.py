@@ -11,6 +11,7 @@ not hold up a client with little:
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Generic, TypeVar
@@ -64,14 +65,19 @@ class Turns(Generic[T]):
         line = self._lines.setdefault(reader.address, [])
         heappush(line, (reader.spent_s, -self._added, read))
 
-    def take(self) -> T:
-        """Remove and return the next read. There must be one.
+    def take(self, busy: Collection[str] = ()) -> tuple[str, T] | None:
+        """Remove and return the next read, and its address; None if there is none.
 
         Its address waits until all others that wait now have had a turn.
+
+        Args:
+            busy: addresses that have no turn now.
         """
-        address = next(iter(self._lines))
+        address = next((address for address in self._lines if address not in busy), None)
+        if address is None:
+            return None
         line = self._lines.pop(address)
         _, _, read = heappop(line)
         if line:
             self._lines[address] = line
-        return read
+        return address, read

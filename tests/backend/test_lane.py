@@ -21,7 +21,7 @@ async def read(lane: Lane, held: asyncio.Event, *readers: Reader) -> None:
     try:
         await held.wait()
     finally:
-        lane.done()
+        lane.done(turn)
 
 
 async def turns_of(*tasks: asyncio.Task[None]) -> None:
@@ -57,7 +57,7 @@ async def test_a_read_that_is_cancelled_as_its_turn_comes_passes_it_on() -> None
     lane.wait(second, Reader())
     task = asyncio.create_task(lane.running(second))
     await asyncio.sleep(0)
-    lane.done()  # the turn is the second's, whose task does not know it yet
+    lane.done(first)  # the turn is the second's, whose task does not know it yet
     assert second.done()
     task.cancel()
     await asyncio.wait([task])
@@ -83,13 +83,29 @@ async def test_the_next_turn_comes_after_a_rest_if_reads_wait() -> None:
     assert time.monotonic() - began_s >= 3 * cost_s >= 0.06
 
 
-async def test_there_is_no_rest_if_no_read_waits() -> None:
-    lane, held = Lane(1), asyncio.Event()
-    lane.work(lambda: compute(0.5))
+@pytest.mark.parametrize("goes_on", [True, False])
+async def test_a_client_that_reads_on_alone_does_not_rest(goes_on: bool) -> None:
+    """But clients that come one after the other rest, as if they had waited."""
+    lane, held, reader = Lane(1), asyncio.Event(), Reader("a")
     held.set()
+    await read(lane, held, reader)
+    lane.work(lambda: compute(0.5))
     began_s = time.monotonic()
-    await read(lane, held)
-    assert time.monotonic() - began_s < 1.5
+    await read(lane, held, reader if goes_on else Reader("a"))
+    assert (time.monotonic() - began_s < 1.5) is goes_on
+
+
+async def test_an_address_has_a_bounded_number_of_the_places() -> None:
+    lane, held = Lane(3, of_one=2), asyncio.Event()
+    greedy = [asyncio.create_task(read(lane, held, Reader("a"))) for _ in range(5)]
+    await turns_of(*greedy)
+    assert lane.free == 1
+    other = asyncio.create_task(read(lane, held, Reader("b")))
+    await turns_of(other)
+    assert lane.free == 0
+    held.set()
+    await asyncio.gather(*greedy, other)
+    assert lane.free == 3
 
 
 async def test_a_narrow_lane_has_one_place_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,8 @@ from broadcaster.core.turns import Reader, Turns
 
 def taken(turns: Turns[str]) -> str:
     found = ""
-    while turns:
-        found += turns.take()
+    while one := turns.take():
+        found += one[1]
     return found
 
 
@@ -23,9 +23,19 @@ def test_addresses_take_turns_however_many_reads_they_wait_for() -> None:
         turns.add(Reader("a"), read)
     for read in "bb":
         turns.add(Reader("b"), read)
-    assert turns.take() == "a"
+    assert turns.take() == ("a", "a")
     turns.add(Reader("c"), "c")
     assert taken(turns) == "bacbaaa"
+
+
+def test_an_address_that_is_busy_has_no_turn_and_keeps_its_place() -> None:
+    turns: Turns[str] = Turns()
+    for address in "aab":
+        turns.add(Reader(address), address)
+    assert turns.take({"a"}) == ("b", "b")
+    assert turns.take({"a"}) is None
+    assert turns
+    assert taken(turns) == "aa"
 
 
 def test_the_client_whose_pages_have_cost_least_is_next_at_its_address() -> None:
@@ -45,7 +55,7 @@ def test_of_clients_that_have_read_nothing_the_newest_is_next() -> None:
     turns: Turns[str] = Turns()
     for read in "xyz":
         turns.add(Reader(), read)
-    assert turns.take() == "z"
+    assert turns.take() == ("", "z")
     turns.add(Reader(), "1")
     assert taken(turns) == "1yx"
 
@@ -70,8 +80,8 @@ def test_each_read_is_taken_once_and_no_address_waits_for_two_rounds(
     for number, (address, spent) in enumerate(added):
         turns.add(Reader(address, spent_s=spent), (address, number))
     order = []
-    while turns:
-        order.append(turns.take())
+    while one := turns.take():
+        order.append(one[1])
     assert sorted(order) == sorted((address, n) for n, (address, _) in enumerate(added))
     for address in {address for address, _ in added}:
         places = [place for place, (of, _) in enumerate(order) if of == address]

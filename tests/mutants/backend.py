@@ -212,7 +212,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "replayer: short questions wait for pages",
         _REPLAYER,
-        "self._short, self._pages = Lane(CONCURRENT_READS), Lane(CONCURRENT_READS)",
+        "self._short, self._pages = Lane(CONCURRENT_READS), Lane(CONCURRENT_READS, of_one=1)",
         "self._short = self._pages = Lane(CONCURRENT_READS)",
         (_REPLAYER_TESTS + "test_short_questions_do_not_wait_for_pages",),
     ),
@@ -269,6 +269,20 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/backend/test_lane.py",),
     ),
     Mutant(
+        "lane: clients that come one after the other do not rest",
+        "broadcaster/backend/lane.py",
+        "if reader is self._last and not self._turns:",
+        "if not self._turns:",
+        ("tests/backend/test_lane.py",),
+    ),
+    Mutant(
+        "lane: one address has all places",
+        "broadcaster/backend/lane.py",
+        "if count >= self._of_one}",
+        "if count > self._most}",
+        ("tests/backend/test_lane.py",),
+    ),
+    Mutant(
         "questions: a client whose pages are left out does not rest",
         "broadcaster/node/questions.py",
         "await self._rest(reader.rest_s)",
@@ -309,7 +323,7 @@ MUTANTS: tuple[Mutant, ...] = (
         _REPLAYER,
         "CONCURRENT_READS = 4\n",
         "CONCURRENT_READS = 4_000\n",
-        (_REPLAYER_TESTS + "test_a_few_reads_run_at_a_time",),
+        (_REPLAYER_TESTS + "test_a_few_reads_run_at_a_time_and_one_of_each_address",),
     ),
     # Entries that can't be sent
     Mutant(
