@@ -43,6 +43,7 @@ def test_the_packages_as_they_are_keep_the_rules(copy: Path) -> None:
         ("broadcaster/web/stray.py", "import redis\n"),
         ("broadcaster/node/stray.py", "import starlette\n"),
         ("broadcaster/web/stray.py", "import uvicorn\n"),
+        ("broadcaster/web/tokens/stray.py", "import jwt\n"),
         ("broadcaster/web/stray.py", "import broadcaster.backend.tailer\n"),
         ("broadcaster/client/stray.py", "import broadcaster.settings\n\nimport broadcaster.web\n"),
         ("broadcaster/settings_too.py", "import broadcaster.web.routes\n"),

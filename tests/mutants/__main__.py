@@ -25,7 +25,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tests.mutants import Mutant, backend, chaos, core, history, outside, requests, resume, web
+from tests.mutants import (
+    Mutant,
+    backend,
+    chaos,
+    core,
+    history,
+    outside,
+    requests,
+    resume,
+    tokens,
+    web,
+)
 
 MUTANTS: tuple[Mutant, ...] = (
     *core.MUTANTS,
@@ -34,6 +45,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *history.MUTANTS,
     *backend.MUTANTS,
     *web.MUTANTS,
+    *tokens.MUTANTS,
     *outside.MUTANTS,
     *chaos.MUTANTS,
 )

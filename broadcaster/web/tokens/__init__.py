@@ -1,0 +1,1 @@
+"""Tokens of clients: who signed them, where a request has them, and tickets that stand for them."""

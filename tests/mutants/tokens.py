@@ -1,0 +1,108 @@
+"""Mutants of tokens: which keys count, which claims, which pages, and what a ticket is good for."""
+
+from __future__ import annotations
+
+from tests.mutants import Mutant
+
+_RIGHTS = "tests/core/test_rights.py::"
+_CLAIMS = "tests/core/test_claims.py::"
+_PRESENTED = "tests/core/test_presented.py::"
+_TICKET = "tests/core/test_ticket.py::"
+_SIGNED = "tests/web/tokens/test_signed.py::"
+_SIGNATURES = "tests/web/tokens/test_signatures.py::"
+_TICKETS = "tests/web/tokens/test_tickets.py::"
+_KEYS = "tests/web/tokens/test_keys.py::"
+
+MUTANTS: tuple[Mutant, ...] = (
+    Mutant(
+        "rights: a subject that is a star may read every key",
+        "broadcaster/core/rights.py",
+        'value in ("", _EVERY)',
+        'value == ""',
+        (_RIGHTS + "test_a_key_claim_that_can_be_no_key_is_refused",),
+    ),
+    Mutant(
+        "rights: the last colon separates channel and key",
+        "broadcaster/core/rights.py",
+        'text.partition(":")',
+        'text.rpartition(":")',
+        (_RIGHTS + "test_a_key_is_taken_as_it_is",),
+    ),
+    Mutant(
+        "claims: an expired token is good",
+        "broadcaster/core/claims.py",
+        "if now_s >= expires_s + leeway_s:",
+        "if False:",
+        (_CLAIMS + "test_a_wrong_claim_is_refused",),
+    ),
+    Mutant(
+        "claims: a token for another audience is good",
+        "broadcaster/core/claims.py",
+        'if audience not in (audiences or [""]):',
+        "if audience and audience not in (audiences or [audience]):",
+        (_CLAIMS + "test_a_token_for_no_audience_is_refused_where_one_is_expected",),
+    ),
+    Mutant(
+        "presented: an image of another site brings a cookie that counts",
+        "broadcaster/core/presented.py",
+        "        return site in _OWN_PAGES",
+        "        return True",
+        (_PRESENTED + "test_a_cookie_that_another_page_sends_is_refused",),
+    ),
+    Mutant(
+        "ticket: it is good for every origin",
+        "broadcaster/core/ticket.py",
+        'return bool((sent or "") == origin)',
+        "return True",
+        (_TICKET + "test_it_is_good_for_no_other_origin",),
+    ),
+    Mutant(
+        "ticket: an open stream ends with it",
+        "broadcaster/core/ticket.py",
+        '    return {**kept, "exp": until_s}',
+        '    return {**kept, "exp": expires_s}',
+        (_TICKET + "test_it_opens_streams_until_it_expires_and_they_end_with_the_token",),
+    ),
+    Mutant(
+        "tickets: a secret of tokens signs tickets as it is",
+        "broadcaster/web/tokens/tickets.py",
+        'derived = blake2b(secret, digest_size=32, person=b"broadcaster.tckt").digest()',
+        "derived = secret",
+        (_TICKETS + "test_a_token_with_the_same_secret_is_no_ticket_and_the_reverse",),
+    ),
+    Mutant(
+        "signed: the text of a public key is a secret",
+        "broadcaster/web/tokens/signed.py",
+        'raise ValueError("a public key is no secret") from error',
+        "pass",
+        (_SIGNED + "test_the_text_of_a_public_key_is_no_secret",),
+    ),
+    Mutant(
+        "signed: a key that was published as a secret counts",
+        "broadcaster/web/tokens/signed.py",
+        'jwk.get("kty") == "oct" or ',
+        "",
+        (_SIGNED + "test_what_can_verify_nothing_is_left_out_of_a_set",),
+    ),
+    Mutant(
+        "signatures: a key of any issuer will do",
+        "broadcaster/web/tokens/signatures.py",
+        'if issuer.name == token.claims.get("iss", ""):',
+        "if True:",
+        (_SIGNATURES + "test_a_key_counts_for_its_issuer_alone",),
+    ),
+    Mutant(
+        "signatures: what was good stays good when a key goes",
+        "broadcaster/web/tokens/signatures.py",
+        "            self._good.clear()\n",
+        "",
+        (_SIGNATURES + "test_good_tokens_are_remembered_until_a_key_changes",),
+    ),
+    Mutant(
+        "keys: made-up key ids fetch the keys each time",
+        "broadcaster/web/tokens/keys.py",
+        "return algorithm in self._algorithms and not recent",
+        "return algorithm in self._algorithms",
+        (_KEYS + "test_keys_are_fetched_when_one_is_missing_at_a_bounded_rate",),
+    ),
+)

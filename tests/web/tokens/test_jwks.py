@@ -1,0 +1,50 @@
+"""Keys of an issuer, over a real connection."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from broadcaster.errors import BackendUnavailableError
+from broadcaster.web.tokens import jwks
+from tests.web.tokens.issuers import jwk, key_server, pair
+
+
+async def test_the_keys_of_a_set_are_fetched() -> None:
+    async with key_server() as server:
+        server.keys = [jwk("ES256", pair("ES256"), kid="a"), jwk("RS256", pair("RS256"), kid="b")]
+        assert [key.id for key in await jwks.fetch(server.url)] == ["a", "b"]
+
+
+@pytest.mark.parametrize("status", [0, 204, 302, 404, 500])
+async def test_an_answer_without_keys_is_trouble_that_passes(status: int) -> None:
+    async with key_server() as server:
+        server.status = status
+        with pytest.raises(BackendUnavailableError, match="no keys from"):
+            await jwks.fetch(server.url)
+        assert server.asked == 1  # a redirect is not followed
+
+
+@pytest.mark.parametrize("body", [b"<html>", b'{"keys": []}', b"x" * 300_000])
+async def test_an_answer_that_is_no_set_is_trouble_that_passes(body: bytes) -> None:
+    async with key_server() as server:
+        server.body = body
+        with pytest.raises(BackendUnavailableError, match="no keys from"):
+            await jwks.fetch(server.url)
+
+
+async def test_a_server_that_does_not_answer_is_waited_for_a_moment() -> None:
+    async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(BackendUnavailableError):
+            await jwks.fetch(f"http://127.0.0.1:{port}/", timeout_s=0.05)
+        server.close()
+
+
+async def test_a_url_that_is_none_is_trouble_too() -> None:
+    with pytest.raises(BackendUnavailableError):
+        await jwks.fetch("http://[x/")
