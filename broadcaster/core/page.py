@@ -40,6 +40,7 @@ class Page(NamedTuple):
         exhausted: True if nothing follows it in the windows.
         over: True if the response ends with it.
         placed: its events, in order.
+        left_out: the share of events in its part of the windows that the filter left out.
     """
 
     data: bytes
@@ -48,6 +49,7 @@ class Page(NamedTuple):
     exhausted: bool
     over: bool
     placed: Sequence[Placed] = ()
+    left_out: float = 0.0
 
 
 class Pages:
@@ -131,7 +133,8 @@ class Pages:
         if page.over:
             return page
         # The positions also move past the events that the filter has left out.
-        return page._replace(positions=ends, exhausted=cut is None)
+        left_out = 1.0 - page.events / len(merged) if merged else 0.0
+        return page._replace(positions=ends, exhausted=cut is None, left_out=left_out)
 
     def of(
         self, subscription: Subscription, positions: Positions, placed: Iterable[Placed]

@@ -163,7 +163,7 @@ class Resume:
         if page.data:
             sent.append(page)
         if page.over or not page.exhausted:
-            return Send(tuple(sent), over=page.over)
+            return Send(tuple(sent), over=page.over, left_out=page.left_out)
         if not at_all:
             # If the log was asked about a stream, its answer wakes the subscriber.
             growing = tuple(s for s in streams if not self._inquiry.asks(s))

@@ -83,11 +83,14 @@ class Send(NamedTuple):
         joins: the subscriber is at the head of each stream. It must become live before anything
             else happens.
         over: the response ends after these parts.
+        left_out: of a page of the windows that is not the last one, the share of events that the
+            filter left out. It is 0 otherwise.
     """
 
     parts: tuple[Part, ...] = ()
     joins: bool = False
     over: bool = False
+    left_out: float = 0.0
 
 
 class Ask(NamedTuple):

@@ -7,6 +7,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 
+from broadcaster.backend.lane import Lane
 from broadcaster.core.log import Answer, PageAfter, Question
 from broadcaster.core.opening import Admission, Opening, Verdict
 from broadcaster.core.resume import Resume
@@ -48,6 +49,7 @@ class Questions:
         self._ask_log = ask_log
         self._pause = pause
         self._rest = rest
+        self._windows = Lane(1)
 
     async def open(
         self,
@@ -95,6 +97,32 @@ class Questions:
             The task that waits for the answer. Cancel it if the answer is not needed any more.
         """
         return asyncio.create_task(self.answer(resume, ask, wake, reader))
+
+    def rest(self, reader: Reader, wake: Callable[[], object]) -> asyncio.Task[None]:
+        """Let a subscriber wait for its next page of the windows, as its filter leaves out much.
+
+        Such subscribers have their pages one by one, and addresses take turns. The window of a busy
+        stream has a hundred pages. If many subscribers had one in each turn of the event loop, all
+        clients would wait for their sum.
+
+        Args:
+            reader: the subscriber, which was charged for its last page.
+            wake: called when it may have the next one.
+
+        Returns:
+            The task that waits. Cancel it if the subscriber leaves.
+        """
+        return asyncio.create_task(self._in_turn(reader, wake))
+
+    async def _in_turn(self, reader: Reader, wake: Callable[[], object]) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        self._windows.wait(turn, reader)
+        await self._windows.running(turn)
+        try:
+            wake()
+            await self._rest(reader.rest_s)  # the next page costs about as much as the last one
+        finally:
+            self._windows.done(turn)
 
     async def answer(
         self, resume: Resume, ask: Ask, wake: Callable[[], object], reader: Reader | None = None

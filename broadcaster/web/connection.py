@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -45,6 +46,9 @@ class Asker(Protocol):
     def ask(self, resume: Resume, ask: Ask, wake: Callable[[], object], reader: Reader) -> Asking:
         """Send a question. When the answer comes, `resume` gets it and `wake` is called."""
 
+    def rest(self, reader: Reader, wake: Callable[[], object]) -> Asking:
+        """Call `wake` when a client may have its next page of the windows."""
+
 
 class Connection:
     """A subscriber, its sink, and its open questions to the log.
@@ -84,6 +88,7 @@ class Connection:
         )
         self._asking: dict[str, Asking] | None = None  # the newest question of each stream
         self._reader: Reader | None = None  # made when it asks, as most clients never do
+        self._resting: Asking | None = None
         self._page_bytes = page_bytes
         self._address = address
         self.subscriber = Subscriber(
@@ -121,6 +126,9 @@ class Connection:
         data = b""
         # Small pieces are sent together. One write costs as much as all other work for a newcomer.
         while self.subscriber.state is State.LAGGING and len(data) < _SMALL_BYTES:
+            if self._resting:
+                return data or None
+            began_s = time.thread_time()
             step = self._hub.advance(self.subscriber, self._page_bytes)
             if isinstance(step, Ask):
                 self._ask(step)
@@ -129,7 +137,9 @@ class Connection:
                     data += part.data
                     if self._reader and isinstance(part, Page):
                         self._reader.sent(len(part.data) / self._page_bytes)
-                if not step.parts and not step.joins:  # the filter left out every event of a page
+                if step.left_out:
+                    self._rest(time.thread_time() - began_s, step.left_out)
+                elif not step.parts and not step.joins:  # the filter left out every event of a page
                     return data
             else:
                 return data or None
@@ -138,12 +148,31 @@ class Connection:
     def _ask(self, ask: Ask) -> None:
         resume = self.subscriber.resume
         assert resume is not None
-        if self._asking is None or self._reader is None:
-            self._asking, self._reader = {}, Reader(self._address)
-        asking = self._questions.ask(resume, ask, self._sink.wake, self._reader)
+        if self._asking is None:
+            self._asking = {}
+        asking = self._questions.ask(resume, ask, self._sink.wake, self._made_reader())
         self._asking[ask.stream] = asking
 
+    def _made_reader(self) -> Reader:
+        if self._reader is None:
+            self._reader = Reader(self._address)
+        return self._reader
+
+    def _rest(self, cost_s: float, left_out: float) -> None:
+        """Have the next page only after a rest, in proportion to what this one has cost in vain."""
+
+        def wake() -> None:
+            self._resting = None
+            self._sink.wake()
+
+        reader = self._made_reader()
+        reader.charge(cost_s)
+        reader.sent(1.0 - left_out)
+        self._resting = self._questions.rest(reader, wake)
+
     def _stop_asking(self) -> None:
+        if self._resting is not None:
+            self._resting.cancel()
         for asking in (self._asking or {}).values():
             asking.cancel()
         self._asking = None

@@ -44,6 +44,17 @@ def test_the_pages_of_many_places_do_not_pile_up() -> None:
     assert pages.after(A, {"a": ZERO}, A.streams) == first
 
 
+@pytest.mark.parametrize(("types", "left_out"), [((), 0.0), (("t",), 0.25), (("no",), 1.0)])
+def test_a_page_says_how_much_of_it_the_filter_left_out(
+    types: tuple[str, ...], left_out: float
+) -> None:
+    window = Window(100, 100_000)
+    window.append([event(ms, type_="t" if ms % 4 else "other") for ms in range(1, 9)])
+    subscription = Subscription(("a",), KeysAndTypes.of(types=types))
+    assert Pages({"a": window}).after(subscription, {"a": ZERO}, ("a",)).left_out == left_out
+    assert Pages({"a": Window(1, 1)}).after(subscription, {"a": ZERO}, ("a",)).left_out == 0.0
+
+
 def test_subscribers_that_share_a_page_go_on_separately() -> None:
     hub = make_hub("a")
     fan_out(hub, "a", event(1), event(2))

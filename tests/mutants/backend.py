@@ -283,10 +283,31 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/backend/test_lane.py",),
     ),
     Mutant(
+        "questions: all clients have pages of the windows at once",
+        "broadcaster/node/questions.py",
+        "            await self._rest(reader.rest_s)  # the",
+        "            pass  # the",
+        ("tests/node/test_questions.py",),
+    ),
+    Mutant(
+        "connection: a page of the windows that a filter leaves out costs a client nothing",
+        "broadcaster/web/connection.py",
+        "                if step.left_out:\n",
+        "                if False:\n",
+        ("tests/web/test_connection.py",),
+    ),
+    Mutant(
+        "connection: a wake ends a rest",
+        "broadcaster/web/connection.py",
+        "            if self._resting:\n",
+        "            if False:\n",
+        ("tests/web/test_connection.py",),
+    ),
+    Mutant(
         "questions: a client whose pages are left out does not rest",
         "broadcaster/node/questions.py",
-        "await self._rest(reader.rest_s)",
-        "pass",
+        "            await self._rest(reader.rest_s)\n        try:\n",
+        "            pass\n        try:\n",
         ("tests/node/test_questions.py",),
     ),
     Mutant(

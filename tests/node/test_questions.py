@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -85,6 +86,28 @@ async def test_windows_are_waited_for_once(loads: bool) -> None:
     opening = Opening(context(), lambda _: reason, Wanted((CHANNEL,), Subscription(("a",))), 0)
     found = await Log().questions().open(opening, opening.step(), load)
     assert isinstance(found, Serve) if loads else found is Shed.LOADING
+
+
+async def test_clients_whose_filters_leave_out_the_window_have_its_pages_one_by_one() -> None:
+    woken, rests, held = list[str](), list[float](), asyncio.Event()
+
+    async def rest(seconds: float) -> None:
+        rests.append(seconds)
+        await held.wait()
+
+    questions = Questions(Log().ask, rest=rest)
+    tasks = []
+    for name in ("a1", "a2", "a3", "a4", "b"):
+        reader = Reader(name[0])
+        reader.charge(0.01)
+        tasks.append(questions.rest(reader, partial(woken.append, name)))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert (woken, rests) == (["a1"], [0.05])
+    tasks[1].cancel()  # it leaves
+    held.set()
+    await asyncio.wait(tasks)
+    assert woken == ["a1", "a4", "b", "a3"]
 
 
 async def test_a_client_whose_last_page_was_left_out_rests_before_the_next_one() -> None:

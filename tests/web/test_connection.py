@@ -13,6 +13,7 @@ from starlette.types import Message
 from broadcaster import Publisher
 from broadcaster.core import sse
 from broadcaster.core.event import ZERO, Event, EventId
+from broadcaster.core.filter import KeysAndTypes
 from broadcaster.core.hub import Hub
 from broadcaster.core.log import Answer, Question
 from broadcaster.core.opening import Serve
@@ -134,6 +135,39 @@ async def test_others_run_between_two_pages_of_a_replay() -> None:
     await until(lambda: hub.live)
     task.cancel()
     assert happened[:4] == ["a page", "somebody else"] * 2
+
+
+@pytest.mark.parametrize("rare", [True, False])
+async def test_a_page_that_a_filter_leaves_out_is_followed_by_a_rest(rare: bool) -> None:
+    """Also one with few events, of which many would fit into one write."""
+    hub, sink = Hub({"a": Window(5000, 1 << 30)}), FakeSink()
+    types = ["t" if rare and ms % 1000 == 500 else "other" for ms in range(1, 4001)]
+    frames = [sse.encode(Event(EventId(n, 0), t, "", b"x")) for n, t in enumerate(types, 1)]
+    hub.windows["a"].append(frames)
+    at, held = list[EventId](), asyncio.Semaphore(0)
+
+    async def rest(seconds: float) -> None:
+        assert seconds > 0
+        (subscriber,) = hub.subscribers
+        assert subscriber.resume is not None
+        at.append(subscriber.resume.position["a"])
+        await held.acquire()
+
+    wanted = Subscription(("a",), KeysAndTypes.of(types=["t"]))
+    serve = Serve(wanted, {"a": ZERO}, resumed=True)
+    task = asyncio.create_task(Connection(hub, Questions(nobody, rest=rest), sink, serve, 1).run(1))
+    await until(lambda: at == [EventId(1000, 0)])
+    for _ in range(10):
+        await asyncio.sleep(0)
+        (subscriber,) = hub.subscribers
+        subscriber.wake()  # as a heartbeat does
+    assert subscriber.resume is not None
+    assert subscriber.resume.position["a"] == EventId(2000, 0)  # a second one was free
+    for _ in range(4):
+        held.release()
+    await until(lambda: hub.live)
+    assert b"".join(sink.written).count(b"data: x") == (4 if rare else 0)
+    task.cancel()
 
 
 async def test_a_newcomer_gets_all_that_is_small_in_one_write() -> None:
