@@ -25,5 +25,5 @@ may be lost. Events that Redis trimmed must be delivered or covered by a reset. 
 lost need not. They are gone in the *era* after a cut. A chain that is `complete` must reach the
 last event of its subscription.
 
-Read in this order: `history`, `checker`, `sse`, `load`, `producer`, `stage`, `scenarios`.
+Read in this order: `history`, `checker`, `sse`, `load`, `producer`, `stage`, `attack`, `scenarios`.
 """

@@ -27,6 +27,8 @@ from tests.wait import until
 
 _POLL_S = 0.05
 _WAVE = 100
+_LOOK_EVERY_S = 0.1
+_LOOK_TIMEOUT_S = 30.0
 
 
 class Load:
@@ -129,6 +131,24 @@ class Load:
     async def received(self, group: str) -> dict[str, Any]:
         """The most bytes that one of a group's connections has got."""
         return {"received": max(client.received for client in self._of(group))}
+
+    async def look(self, paths: list[str], target: list[Any], source: str) -> dict[str, Any]:
+        """Open some pages from an address, one after the other, each until it is live.
+
+        Returns:
+            How long each took, in milliseconds.
+        """
+        took_ms = []
+        for path in paths:
+            began_s = time.monotonic()
+            async with asyncio.timeout(_LOOK_TIMEOUT_S):
+                reader, writer = await asyncio.open_connection(*target, local_addr=(source, 0))
+                writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+                await reader.readuntil(b"event: stream.live")
+            took_ms.append((time.monotonic() - began_s) * 1000)
+            writer.transport.abort()
+            await asyncio.sleep(_LOOK_EVERY_S)
+        return {"ms": took_ms}
 
     async def finish(self, path: str) -> dict[str, Any]:
         """Let all clients go, and write what they saw."""

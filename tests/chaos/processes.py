@@ -166,6 +166,15 @@ class Node:
         (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) * 1024
 
+    def forget_peak(self) -> None:
+        """Let `peak_rss_bytes` begin anew."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")  # proc(5)
+
+    def cpu_s(self) -> float:
+        """The time that it has run so far, in seconds of one core."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def open_files(self) -> int:
         """How many file descriptors it has."""
         return len(os.listdir(f"/proc/{self.pid}/fd"))
@@ -184,6 +193,12 @@ class LoadProcess:
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._reader: asyncio.Task[None] | None = None
         self._ended = False
+
+    @property
+    def pid(self) -> int:
+        """Of its process, which runs."""
+        assert self._process is not None
+        return self._process.pid
 
     async def start(self, seed: int) -> None:
         """Start it."""

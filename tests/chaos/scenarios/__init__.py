@@ -60,7 +60,8 @@ SCENARIOS = [
     Scenario(16, "hostile input", hostile.fuzz),
     Scenario(17, "soak", hostile.soak, beside=True),
     Scenario(18, "more clients than max_connections", nodes.full, timed=True),
-    Scenario(19, "clients that replay in vain", greedy.in_vain, timed=True),
+    Scenario(19, "one address that reads the past again and again", greedy.past, timed=True),
     Scenario(20, "clients that read nothing of the past", greedy.unread),
-    Scenario(21, "a flood of requests, headers and connections", flood.heads, timed=True),
+    Scenario(21, "one address that floods a node", flood.flood, timed=True),
+    Scenario(22, "one of two processes that hangs", nodes.hanging, timed=True),
 ]

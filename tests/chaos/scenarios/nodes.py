@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import signal
 import time
+from contextlib import suppress
 from typing import Any
 
 from tests.chaos.analysis import notes, outages, peak_to_mean, quantile, resets
 from tests.chaos.haproxy import balanced
 from tests.chaos.history import Subscription
 from tests.chaos.stage import Skipped, Stage
+from tests.command_line import children
+from tests.wait import until
 
 _ONE = Subscription(("a",))
+_REPLACED_S = 30.0
 
 
 async def kills(stage: Stage) -> None:
@@ -143,4 +148,36 @@ async def full(stage: Stage) -> None:
     shed = notes(stage.recording, "disconnect", 0.0, time.monotonic())
     sent_away = sum(cause == "ended" or cause == "closed" for _, cause in shed)
     stage.show("clients are sent away", f"{sent_away} times", sent_away > 0)
+    stage.show_no_reset()
+
+
+async def hanging(stage: Stage) -> None:
+    """One of two processes that share a port hangs, with its clients and half of all newcomers."""
+    if stage.quick:
+        raise Skipped("a parent takes 15 s to notice; see tests/commands/test_supervisor.py")
+    (node,) = await stage.start_nodes(1, workers=2)
+    await until(lambda: len(children(node.pid)) == 2)
+    await stage.open("quiet", 40, "/a", _ONE)
+    stage.background(stage.producer().run(20))
+    hung, other = children(node.pid)
+    began_s = time.monotonic()
+    os.kill(hung, signal.SIGSTOP)
+    try:
+        await stage.open("newcomers", 40, "/a", _ONE)
+        seconds = time.monotonic() - began_s
+        await stage.live(_REPLACED_S)
+        members = children(node.pid)
+    finally:
+        with suppress(ProcessLookupError):  # it takes no SIGTERM, so it would outlive its parent
+            os.kill(hung, signal.SIGKILL)
+    await stage.quiet()
+    await stage.settle()
+    stage.show(
+        f"newcomers are served within {_REPLACED_S:.0f} s",
+        f"the last of 40 after {seconds:.1f} s",
+        seconds <= _REPLACED_S,
+        busy=True,
+    )
+    replaced = len(members) == 2 and other in members and hung not in members
+    stage.show("the process that hangs is replaced, and the other is not", f"{replaced}", replaced)
     stage.show_no_reset()
