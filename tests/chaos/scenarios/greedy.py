@@ -61,9 +61,10 @@ async def _leaving(target: Target) -> AsyncIterator[None]:
     async def leave_again_and_again() -> None:
         nonlocal left
         while True:
-            _, writer = await asyncio.open_connection(*node.target)
+            reader, writer = await asyncio.open_connection(*node.target)
             writer.write(get(f"/c?from={next(chosen)}"))
-            await asyncio.sleep(stage.random.uniform(0.0, 0.06))
+            await reader.readline()  # the head comes before the read
+            await asyncio.sleep(stage.random.uniform(0.0, 0.03))
             writer.transport.abort()
             left += 1
 
