@@ -32,11 +32,13 @@ class Probe:
             BackendUnavailableError: no server answers at the url, or the login fails.
         """
         self._url = redacted(url)
-        self._redis: Any = connect_sync(url, timeout_s=_TIMEOUT_S)
+        # With the name of a node's connections: giving it needs a right.
+        self._redis: Any = connect_sync(url, timeout_s=_TIMEOUT_S, client_name="broadcaster")
         try:
             self._redis.ping()
-        except ResponseError:
-            return  # the server answers, though this user may not `PING`
+        except ResponseError as error:
+            if "'ping'" not in str(error):  # it is about the connection, so all would be refused
+                raise translated(error, f"reach {self._url}") from error
         except TROUBLE as error:
             raise translated(error, f"reach {self._url}") from error
 
@@ -59,13 +61,23 @@ class Probe:
             or self._refusal("XINFO", "STREAM", redis_key)
         )
 
+    def why_not_time(self) -> str:
+        """Return why a node could not ask for Redis's time; empty if it could."""
+        return self._refusal("TIME")
+
     def why_not_add(self, redis_key: str) -> str:
         """Return why an entry could not be added to this stream; empty if it could."""
         return self._refusal("XADD", redis_key, *_NEVER_ADDED)
 
     def why_not_request(self, redis_key: str) -> str:
         """Return why a node could not add requests to this stream; empty if it could."""
-        return self.why_not_add(redis_key) or self._refusal("XLEN", redis_key)
+        return (
+            self.why_not_add(redis_key)
+            or self._refusal("XLEN", redis_key)
+            or self._refusal("XDEL", redis_key, "0-0")
+            or self._refusal("XINFO", "GROUPS", redis_key)
+            or self._refusal("EVAL", "return 0", 1, redis_key)
+        )
 
     def length(self, redis_key: str) -> int:
         """Return the number of entries of a stream; 0 if Redis does not say."""

@@ -126,6 +126,7 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         with closing(Probe(settings.redis_url)) as probe:
             yield Finding("ok", "redis", f"{redacted(settings.redis_url)} answers")
             yield from of_server(probe.info())
+            yield from _time(probe)
             for channel in settings.channels.values():
                 for name, redis_key in channel.streams.items():
                     yield from _stream(probe, name, redis_key)
@@ -224,6 +225,16 @@ def _persistence(info: dict[str, Any]) -> Iterator[Finding]:
             "persistence",
             "no append-only file: a crash of Redis loses the newest events, and clients are reset",
             "CONFIG SET appendonly yes, unless losing them is fine",
+        )
+
+
+def _time(probe: Probe) -> Iterator[Finding]:
+    if refused := probe.why_not_time():
+        yield Finding(
+            "warning",
+            "clock",
+            f"this user can't ask for Redis's time: {refused}",
+            "ACL SETUSER … +time; without it, each node counts times back from its own clock",
         )
 
 

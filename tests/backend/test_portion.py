@@ -66,5 +66,31 @@ async def test_a_restart_is_told_from_a_limit(
 ) -> None:
     caplog.set_level(logging.WARNING)
     await client.config_resetstat()
-    await portion(Clock()).failed(CLOSED, 1000, client)
+    clock = Clock()
+    made = portion(clock)
+    for _ in range(4):  # four reads at a time are cut by `CLIENT KILL`, and then again
+        await made.failed(CLOSED, 1000, client)
+    made.worked()
+    clock.s += 30.0
+    await made.failed(CLOSED, 1000, client)
+    assert (made.count, caplog.text) == (1000, "")
+    clock.s += 1.5  # the same read is cut again: something between may not let it through
+    await made.failed(CLOSED, 1000, client)
+    assert made.count == 250
     assert "(no limit of Redis was hit)" in caplog.text
+
+
+async def test_a_limit_that_was_hit_long_ago_is_no_reason_again(client: Any) -> None:
+    made = portion(Clock())
+    await client.config_resetstat()
+    await client.config_set("client-output-buffer-limit", "normal 16384 0 0")
+    try:
+        await client.xadd("large", {"data": "x" * 900_000})
+        with pytest.raises(NoConnection):
+            await client.xrange("large")
+    finally:
+        await client.config_set("client-output-buffer-limit", "normal 0 0 0")
+    await made.failed(CLOSED, 1000, client)
+    assert made.count == 250
+    await made.failed(CLOSED, 1000, client)
+    assert made.count == 250

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from broadcaster import BackendUnavailableError, connect_sync
+from broadcaster import BackendUnavailableError, ConfigurationError, connect_sync
 from broadcaster.backend.probe import Probe
 
 
@@ -53,6 +53,29 @@ def test_a_missing_right_to_add_is_reported(redis_url: str, store: Any) -> None:
     with closing(limited(redis_url, store, "+@all", "-xadd", "-info")) as probe:
         assert "xadd" in probe.why_not_add("pets")
         assert probe.info() == {}
+
+
+@pytest.mark.parametrize("missing", ["xlen", "xdel", "xinfo|groups", "eval"])
+def test_a_missing_right_to_requests_is_reported(redis_url: str, store: Any, missing: str) -> None:
+    with closing(limited(redis_url, store, "+@all", f"-{missing}")) as probe:
+        assert missing in probe.why_not_request("pets.requests")
+    with closing(Probe(redis_url)) as probe:
+        assert probe.why_not_request("pets.requests") == ""
+    assert store.dbsize() == 0
+
+
+def test_a_missing_right_to_the_time_is_reported(redis_url: str, store: Any) -> None:
+    with closing(limited(redis_url, store, "+@all", "-time")) as probe:
+        assert "time" in probe.why_not_time()
+    with closing(limited(redis_url, store, "+time", "-ping")) as probe:
+        assert probe.why_not_time() == ""
+
+
+def test_a_connection_that_a_node_could_not_open_is_reported(redis_url: str, store: Any) -> None:
+    with pytest.raises(BackendUnavailableError, match="setname"):
+        limited(redis_url, store, "+@all", "-client|setname")
+    with pytest.raises(ConfigurationError, match="DB index"):
+        Probe(f"{redis_url.rpartition('/')[0]}/9999")
 
 
 def test_a_key_that_is_not_a_stream_can_not_be_read(redis_url: str, store: Any) -> None:

@@ -28,7 +28,7 @@ from broadcaster.backend.driver.sentinel import (
     SyncSentinels,
     sentinel_options,
 )
-from broadcaster.backend.driver.sockets import ours
+from broadcaster.backend.driver.sockets import NO_PASSWORD, ours
 from broadcaster.backend.driver.urls import Target, guarded
 
 AsyncClient: TypeAlias = redis.asyncio.Redis | redis.asyncio.cluster.RedisCluster
@@ -124,6 +124,8 @@ def _async_client(target: Target, options: dict[str, Any]) -> AsyncClient:
 
 
 def _sync_client(target: Target, options: dict[str, Any]) -> SyncClient:
+    if target.url.startswith("rediss"):
+        options = {"ssl_password": NO_PASSWORD} | options
     if target.kind == "single":
         client = redis.Redis.from_url(target.url, **(options | target.options))
         client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)

@@ -8,9 +8,9 @@ an option is refused unless it is known to work. Part of `backend.driver`.
 from __future__ import annotations
 
 import math
+import os
 import ssl
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -26,8 +26,12 @@ _LEAST_CONNECTIONS = 100
 _YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "none", "")
 
 
-def parse_options(query: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def parse_options(query: str, *, tls: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the options of a url's query: those of the servers, and those of the sentinels.
+
+    Args:
+        query: of the url.
+        tls: the connections use TLS.
 
     Raises:
         ValueError: an option is not known, or its value can't work. The text has no value of an
@@ -41,8 +45,17 @@ def parse_options(query: str) -> tuple[dict[str, Any], dict[str, Any]]:
             options[name] = _OPTIONS[name](name, text)
         elif text.lower() not in _HARMLESS.get(name, ()):
             raise ValueError(_why_not(name))
+    _check_tls(options, tls=tls)
     own = {k.removeprefix(_SENTINEL): v for k, v in options.items() if k.startswith(_SENTINEL)}
     return {k: v for k, v in options.items() if not k.startswith(_SENTINEL)}, own
+
+
+def _check_tls(options: dict[str, Any], *, tls: bool) -> None:
+    for name in options:
+        if name.startswith("ssl_") and not tls:
+            raise ValueError(f"{name} needs TLS, and so a url that begins with rediss")
+    if "ssl_keyfile" in options and "ssl_certfile" not in options:
+        raise ValueError("ssl_keyfile needs ssl_certfile")
 
 
 def with_credentials(options: dict[str, Any]) -> dict[str, Any]:
@@ -73,9 +86,32 @@ def _text(name: str, text: str) -> str:
     return text
 
 
-def _path(name: str, text: str) -> str:
-    if not Path(text).exists():
-        raise ValueError(f"there is no {text!r}, which {name} names")
+def _file(name: str, text: str) -> str:
+    # It is read again for each connection. A pipe, such as the <(…) of a shell, can't be.
+    if not os.path.isfile(text):
+        raise ValueError(f"there is no file {text[:256]!r}, which {name} names")
+    return text
+
+
+def _directory(name: str, text: str) -> str:
+    if not os.path.isdir(text):
+        raise ValueError(f"there is no directory {text[:256]!r}, which {name} names")
+    return text
+
+
+def _ciphers(name: str, text: str) -> str:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).set_ciphers(text)
+    except ssl.SSLError as error:
+        raise ValueError(f"{name} names no cipher that OpenSSL has: {text[:64]!r}") from error
+    return text
+
+
+def _certificates(name: str, text: str) -> str:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
+    except (ssl.SSLError, ValueError) as error:
+        raise ValueError(f"{name} has no certificate in PEM") from error
     return text
 
 
@@ -136,7 +172,7 @@ _OPTIONS: dict[str, Callable[[str, str], Any]] = {
     "db": _number(0),
     "username": _text,
     "password": _text,
-    "password_file": _path,
+    "password_file": _file,
     "client_name": _name,
     "socket_timeout": _seconds(
         LEAST_TIMEOUT_S, "a node waits up to a second for an event, and for the answer after it"
@@ -150,19 +186,19 @@ _OPTIONS: dict[str, Callable[[str, str], Any]] = {
         _LEAST_CONNECTIONS, ": each transaction of a publisher and each run needs one"
     ),
     "protocol": lambda name, text: int(_one_of("2", "3")(name, text)),
-    "ssl_ca_certs": _path,
-    "ssl_ca_path": _path,
-    "ssl_ca_data": _text,
-    "ssl_certfile": _path,
-    "ssl_keyfile": _path,
+    "ssl_ca_certs": _file,
+    "ssl_ca_path": _directory,
+    "ssl_ca_data": _certificates,
+    "ssl_certfile": _file,
+    "ssl_keyfile": _file,
     "ssl_password": _text,
     "ssl_cert_reqs": _one_of("none", "optional", "required"),
     "ssl_check_hostname": _bool,
-    "ssl_ciphers": _text,
+    "ssl_ciphers": _ciphers,
     "ssl_min_version": _tls_version,
     "sentinel_username": _text,
     "sentinel_password": _text,
-    "sentinel_password_file": _path,
+    "sentinel_password_file": _file,
 }
 
 _WRONG: dict[str, Iterable[str]] = {

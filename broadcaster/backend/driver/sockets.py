@@ -20,6 +20,12 @@ from typing import Any
 from redis.exceptions import ConnectionError as NoConnection
 
 WAIT_FOR_LOSES_CANCELLATIONS = sys.version_info < (3, 12)
+NO_PASSWORD = ""
+"""Of the key of a certificate.
+
+Without any, OpenSSL would ask for it on the terminal, and the program would wait for a person. An
+empty one can't be right for an encrypted key. So connecting fails, until there is a better key.
+"""
 _CLOSED = "the connection was closed while it was used"
 
 
@@ -84,6 +90,7 @@ class _Renewed:
     async def _connect(self) -> None:
         if tls := getattr(self, "ssl_context", None):
             tls.context = None
+            tls.password = tls.password or NO_PASSWORD
         await super()._connect()  # type: ignore[misc]
 
 

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from redis import exceptions
 
@@ -91,18 +91,16 @@ def _parse(url: str) -> Target:
         raise ValueError(f"unknown scheme {scheme[:20]!r}")
     parts = urlsplit(url)
     credentials, at, hosts = parts.netloc.rpartition("@")
-    options, own = parse_options(parts.query)
+    options, own = parse_options(parts.query, tls=scheme == "rediss")
+    _refuse_what_would_be_ignored(parts, credentials, options)
     if "password_file" in options and at:
         if ":" in credentials:
             raise ValueError("give a password or password_file, not both")
         options["username"], credentials, at = unquote(credentials), "", ""
     options, own = with_credentials(options), with_credentials(own)
-    if scheme == "unix" and len(os.fsencode(unquote(parts.path))) > _MOST_PATH_BYTES:
-        raise ValueError(f"the path of a Unix socket has at most {_MOST_PATH_BYTES} bytes")
     if not plus:
-        path = parts.path if scheme == "unix" else _database(parts.path, options)
-        plain = f"{scheme}://{credentials}{at}{hosts}{path}"
-        return Target("single", plain, [], "", options, own)
+        where = _place(parts, hosts, options)
+        return Target("single", f"{scheme}://{credentials}{at}{where}", [], "", options, own)
     if kind not in _DEFAULT_PORT or scheme == "unix":
         raise ValueError(f"unknown scheme {scheme + plus + kind[:20]!r}")
     service, _, database = parts.path.lstrip("/").partition("/")
@@ -115,10 +113,34 @@ def _parse(url: str) -> Target:
     return Target(kind, plain, _hosts(hosts, _DEFAULT_PORT[kind]), name, options, own)
 
 
+def _refuse_what_would_be_ignored(
+    parts: SplitResult, credentials: str, options: Mapping[str, Any]
+) -> None:
+    if parts.fragment:
+        raise ValueError("a Redis url has no '#'; in a password, it is written %23")
+    user, colon, _ = credentials.partition(":")
+    if (user and "username" in options) or (colon and "password" in options):
+        raise ValueError("user and password come before the host or in the query, not in both")
+
+
+def _place(parts: SplitResult, hosts: str, options: Mapping[str, Any]) -> str:
+    """Return the part of a url after the credentials: one server with its database, or a socket."""
+    if parts.scheme != "unix":
+        _check_address(parts.hostname or "", parts.port)
+        return hosts + _database(parts.path, options)
+    if hosts:
+        raise ValueError(f"unix:// and a path that begins with '/', not with {hosts[:64]!r}")
+    if not parts.path.strip("/"):
+        raise ValueError("the path of the Unix socket is missing")
+    if len(os.fsencode(unquote(parts.path))) > _MOST_PATH_BYTES:
+        raise ValueError(f"the path of a Unix socket has at most {_MOST_PATH_BYTES} bytes")
+    return parts.path
+
+
 def _database(path: str, options: Mapping[str, Any]) -> str:
     """Return the path of a url with its database. The option `db` wins."""
     database = str(options.get("db", path.strip("/")))
-    if database and not database.isdecimal():
+    if database and not (database.isascii() and database.isdecimal()):
         # redis-py would silently use database 0.
         raise ValueError(f"{database[:64]!r} is not the number of a database")
     return f"/{database}"
@@ -130,5 +152,22 @@ def _hosts(text: str, default_port: int) -> list[tuple[str, int]]:
         match = _HOST.fullmatch(part)
         if match is None:
             raise ValueError(f"{part[:64]!r} is not host:port")
-        hosts.append((match["host"].strip("[]"), int(match["port"] or default_port)))
+        host, port = match["host"].strip("[]"), int(match["port"] or default_port)
+        _check_address(host, port)
+        hosts.append((host, port))
     return hosts
+
+
+def _check_address(host: str, port: int | None) -> None:
+    """Refuse what no attempt to connect could reach.
+
+    Raises:
+        ValueError: redis-py would take its default port instead of 0, and looking up the name would
+            raise an error that is none of the network's.
+    """
+    if port is not None and not 0 < port < 1 << 16:
+        raise ValueError(f"the port is between 1 and 65535, not {port}")
+    try:
+        host.encode("idna")
+    except UnicodeError as error:
+        raise ValueError(f"{host[:64]!r} is not the name of a host: {error}") from error

@@ -109,7 +109,19 @@ def test_a_database_in_the_query_wins_and_a_cluster_has_none() -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["ssl_ca_certs=/none", "ssl_cert_reqs=maybe", "ssl_min_version=1.0", "ssl_ciphers="]
+    "query",
+    [
+        "ssl_ca_certs=/none",
+        "ssl_ca_certs=/",
+        "ssl_ca_path=/etc/passwd",
+        "ssl_ca_data=none",
+        "ssl_certfile=/dev/null",
+        "ssl_keyfile=/etc/passwd",
+        "ssl_cert_reqs=maybe",
+        "ssl_min_version=1.0",
+        "ssl_ciphers=",
+        "ssl_ciphers=NO-SUCH-CIPHER",
+    ],
 )
 def test_an_option_of_tls_that_cannot_work_is_refused(query: str) -> None:
     with pytest.raises(ConfigurationError, match=query.partition("=")[0]):
@@ -117,8 +129,9 @@ def test_an_option_of_tls_that_cannot_work_is_refused(query: str) -> None:
 
 
 def test_options_of_tls_are_refused_without_it(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="ssl"):
-        connect(f"redis://host?ssl_ca_path={tmp_path}")
+    for scheme in ("redis", "redis+sentinel", "redis+cluster"):
+        with pytest.raises(ConfigurationError, match="ssl_ca_path needs TLS"):
+            connect(f"{scheme}://host/m?ssl_ca_path={tmp_path}")
 
 
 async def test_all_commands_say_the_same(redis_server: EmbeddedRedis) -> None:

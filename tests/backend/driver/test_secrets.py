@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shlex
+import shutil
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.exceptions import AuthenticationError
 
 from broadcaster import (
     BackendUnavailableError,
@@ -22,7 +28,7 @@ from broadcaster import (
 from broadcaster.backend.driver.secrets import FileCredentials
 from tests.nodes import Raw, running
 from tests.tls import OPENSSL, Authority, TlsServer, tls_server
-from tests.wait import until
+from tests.wait import PATIENCE_S, until
 
 needs_openssl = pytest.mark.skipif(not OPENSSL, reason="makes certificates with openssl")
 
@@ -86,6 +92,22 @@ def test_a_password_is_read_each_time_without_its_line_feed(tmp_path: Path) -> N
     file.write_text(" zw\u00f6lf % \r\n")
     assert credentials.get_credentials() == ("hub", "zw\u00f6lf %")
     assert FileCredentials(str(file)).get_credentials() == ("zw\u00f6lf %",)
+    file.write_bytes(b"\xef\xbb\xbfthree\n")  # as some editors write it
+    assert FileCredentials(str(file)).get_credentials() == ("three",)
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, tmp_path, Path("/dev/zero")):
+        with pytest.raises(ConfigurationError, match="no file"):
+            connect(f"redis://host?password_file={path}")
+        with pytest.raises(AuthenticationError, match="not a file"):  # it may have become one
+            FileCredentials(str(path)).get_credentials()
+    large = tmp_path / "large"
+    large.write_bytes(b"x" * 100_000)
+    with pytest.raises(AuthenticationError, match="bytes"):
+        FileCredentials(str(large)).get_credentials()
 
 
 @pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe"])
@@ -212,8 +234,49 @@ async def test_a_certificate_that_is_half_written_is_trouble_that_passes(
             with pytest.raises(BroadcasterError) as caught:
                 await publisher.publish("inventory", data=1)
             assert isinstance(caught.value, BackendUnavailableError)
+        client.write_bytes(_with_a_password(whole))
+        with pytest.raises(BackendUnavailableError):
+            await publisher.publish("inventory", data=1)
         client.write_bytes(whole)
         await publisher.publish("inventory", data=1)
+
+
+@needs_openssl
+@pytest.mark.skipif(not shutil.which("script"), reason="gives it a terminal with script")
+@pytest.mark.server
+@pytest.mark.parametrize("scheme", ["rediss", "rediss+cluster"])
+async def test_openssl_never_asks_for_a_password_on_the_terminal(
+    redis_url: str, tls: TlsServer, tmp_path: Path, scheme: str
+) -> None:
+    first, _ = tls.authorities
+    client = tmp_path / "client.pem"
+    client.write_bytes(_with_a_password((first.directory / "client.pem").read_bytes()))
+    files = f"ssl_ca_certs={first.directory}/ca.pem&ssl_certfile={client}"
+    url = f"{scheme}://127.0.0.1:{tls.port}?{files}"
+    program = (
+        "import asyncio, broadcaster as b, sys\n"
+        "async def ask():\n    await b.connect(sys.argv[1]).ping()\n"
+        "for ping in (lambda: asyncio.run(ask()), lambda: b.connect_sync(sys.argv[1]).ping()):\n"
+        "    try:\n        ping()\n    except Exception as error:\n        print(error)\n"
+    )
+    # `script` gives it a terminal, where it would wait.
+    command = shlex.join((sys.executable, "-c", program, url))
+    process = await asyncio.create_subprocess_exec(
+        *("script", "-qec", command, "/dev/null"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await asyncio.wait_for(process.communicate(), PATIENCE_S)
+    assert b"PEM pass phrase" not in out
+    assert process.returncode == 0, out
+
+
+def _with_a_password(whole: bytes) -> bytes:
+    """Return a certificate whose key is encrypted."""
+    assert OPENSSL
+    command = (OPENSSL, "pkey", "-aes256", "-passout", "pass:secret")
+    made = subprocess.run(command, input=whole, check=True, capture_output=True)
+    return whole[: whole.index(b"-----END CERT")] + b"-----END CERTIFICATE-----\n" + made.stdout
 
 
 def _in_a_thread(sync: SyncPublisher) -> Any:

@@ -63,3 +63,40 @@ def test_a_url_that_cannot_work_says_how_urls_look_and_no_password(make: Any, ur
     with pytest.raises(ConfigurationError, match=r"redis\+sentinel://host1") as caught:
         make(url)
     assert "secret" not in str(caught.value)
+
+
+#: A part that redis-py would leave out or replace, or that it can't use, and what is said of it.
+MISTAKEN = {
+    "redis://host:0/0": "port is between 1 and 65535",
+    "redis+sentinel://a:1,b:0/m": "port is between 1 and 65535",
+    "redis+cluster://host:99999": "port is between 1 and 65535",
+    "redis://host/0#1": "no '#'",
+    "redis://host/0?socket_timeout=5#x": "no '#'",
+    "redis://host/\u0663": "not the number of a database",
+    "redis://a..b/0": "not the name of a host",
+    f"redis://{'a' * 64}:6379": "not the name of a host",
+    f"redis+sentinel://b,{'a' * 64}/m": "not the name of a host",
+    "redis://u:secret@host?password=other": "not in both",
+    "redis://u:secret@host?username=v": "not in both",
+    "redis+cluster://u@host?username=v": "not in both",
+    "unix://run/redis.sock": "begins with '/'",
+    "unix://": "path of the Unix socket is missing",
+    "unix:///?db=1": "path of the Unix socket is missing",
+}
+
+
+@pytest.mark.parametrize("make", [connect, connect_sync])
+@pytest.mark.parametrize(("url", "said"), MISTAKEN.items())
+def test_no_part_of_a_url_is_silently_left_out(make: Any, url: str, said: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        make(url)
+    assert said in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://u@host", "redis://u@host?password=p", "redis://:p@host", "unix://u:p@/run/x?db=1"],
+)
+def test_credentials_come_from_one_place(url: str) -> None:
+    connect(url)
