@@ -9,10 +9,12 @@ import re
 from pathlib import Path
 
 from broadcaster import Settings
+from broadcaster.core import rules
 from tests.clients.roster import ROSTER
 
 SETTINGS = Path(__file__).with_name("settings.md")
 CLIENTS = Path(__file__).with_name("clients.md")
+CONTINUITY = Path(__file__).with_name("design") / "001-continuity.md"
 _DRIVERS = Path(__file__).parents[1] / "tests" / "clients"
 _RECIPE = re.compile(r"(<!-- recipe: (\S+) -->\n```\w+\n).*?^(```$)", re.DOTALL | re.MULTILINE)
 _MARKED = re.compile(r"(<!-- generated -->\n\n).*?(\n\n<!-- /generated -->)", re.DOTALL)
@@ -48,6 +50,19 @@ def clients_table() -> str:
     return "\n".join([head, "|---|---|---|---|", *rows])
 
 
+def rules_table(table: rules.Table) -> str:
+    """A row for each answer in each situation of the resume rule."""
+    lines = ["| situation | asked of the log | answer | what follows |", "|---|---|---|---|"]
+    for situation, rule in table.items():
+        asks = f"`{rule.asks.__name__}`" if rule.asks else "nothing"
+        named = situation.value
+        for answer, outcome in rule.then.items():
+            said = "" if answer is rules.Said.UNASKED else answer.value
+            lines.append(f"| {named} | {asks} | {said} | {outcome.value} |")
+            named = asks = ""
+    return "\n".join(lines)
+
+
 def with_recipes(page: str) -> str:
     """The text of a page with the recipes of the drivers that it names."""
     return _RECIPE.sub(lambda block: f"{block[1]}{recipe(block[2])}{block[3]}", page)
@@ -61,12 +76,19 @@ def recipe(driver: str) -> str:
     return "\n".join(lines).strip() + "\n"
 
 
-def with_table(page: str, table: str) -> str:
-    """The text of a page with this table between its marks."""
-    return _MARKED.sub(lambda marks: f"{marks[1]}{table}{marks[2]}", page)
+def with_tables(page: str, *tables: str) -> str:
+    """The text of a page with these tables between its marks, in order."""
+    rest = iter(tables)
+    return _MARKED.sub(lambda marks: f"{marks[1]}{next(rest)}{marks[2]}", page)
+
+
+def continuity(page: str) -> str:
+    """The text of design note 001 with both tables of the resume rule."""
+    return with_tables(page, rules_table(rules.STARTS), rules_table(rules.RULES))
 
 
 if __name__ == "__main__":
-    SETTINGS.write_text(with_table(SETTINGS.read_text("utf-8"), settings_table()), "utf-8")
-    clients = with_table(CLIENTS.read_text("utf-8"), clients_table())
+    SETTINGS.write_text(with_tables(SETTINGS.read_text("utf-8"), settings_table()), "utf-8")
+    CONTINUITY.write_text(continuity(CONTINUITY.read_text("utf-8")), "utf-8")
+    clients = with_tables(CLIENTS.read_text("utf-8"), clients_table())
     CLIENTS.write_text(with_recipes(clients), "utf-8")

@@ -60,6 +60,20 @@ def classes(path: Path) -> list[str]:
     return [node.name for node in tree if isinstance(node, ast.ClassDef) and node.name[0] != "_"]
 
 
-def test_no_two_classes_have_the_same_name() -> None:
-    counted = Counter(name for path in PACKAGE.rglob("*.py") for name in classes(path))
+def aliases(path: Path) -> list[str]:
+    """Names of types that are no classes: `Answer: TypeAlias = …`."""
+    assigned = (node for node in ast.parse(path.read_text("utf-8")).body
+                if isinstance(node, ast.AnnAssign))  # fmt: skip
+    return [
+        ast.unparse(node.target)
+        for node in assigned
+        if ast.unparse(node.annotation) == "TypeAlias" and ast.unparse(node.target)[0] != "_"
+    ]
+
+
+def test_no_two_types_have_the_same_name() -> None:
+    counted = Counter(
+        name for path in PACKAGE.rglob("*.py") for name in (*classes(path), *aliases(path))
+    )
+    assert counted["Answer"] == counted["Answers"] == 1  # an alias and a class
     assert [name for name, count in counted.items() if count > 1] == []

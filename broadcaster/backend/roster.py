@@ -1,7 +1,8 @@
-"""Registry of live nodes in one Redis hash, for display only. Part of `backend`.
+"""Reads and writes the Redis hash of live nodes, for `node.registry`. Part of `backend`.
 
-Each node refreshes its line every 3 s and removes lines older than 60 s. The hash expires if no
-node writes for 60 s. It is one hash, without a search for keys, so that it also works on a Cluster.
+The hash has a line for each node. A node refreshes its line every 3 s and removes lines older than
+60 s. The hash expires if no node writes for 60 s. It is one hash, without a search for keys, so
+that it also works on a Cluster.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The rules of resuming, as tables: a question for each situation, and its outcomes. Pure.
 
-`core.opening` and `core.resume` use the tables. `docs/design/001-continuity.md` shows them.
+`core.opening` and `core.resume` use the tables. `make tables` writes them into
+`docs/design/001-continuity.md`.
 """
 
 from __future__ import annotations
@@ -168,16 +169,3 @@ def said(answer: Answer, position: EventId) -> Said:
             return Said.NONE
         case _:
             return Said.POSITION
-
-
-def as_markdown(table: Table) -> str:
-    """Return a table for the design note: a row for each answer in each situation."""
-    lines = ["| situation | asked of the log | answer | what follows |", "|---|---|---|---|"]
-    for situation, rule in table.items():
-        asks = f"`{rule.asks.__name__}`" if rule.asks else "nothing"
-        shown = situation.value
-        for answer, outcome in rule.then.items():
-            said_ = "" if answer is Said.UNASKED else answer.value
-            lines.append(f"| {shown} | {asks} | {said_} | {outcome.value} |")
-            shown = asks = ""
-    return "\n".join(lines)

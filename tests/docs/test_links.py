@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -33,6 +34,21 @@ def _anchors(page: Path) -> set[str]:
 def test_modules_that_a_page_names_exist(name: str) -> None:
     for path in re.findall(r"`([\w/-]+/[\w-]+\.py)", (ROOT / name).read_text("utf-8")):
         assert (ROOT / path).exists() or (ROOT / "broadcaster" / path).exists(), path
+
+
+@pytest.mark.parametrize("name", [page for page in PAGES if "/design/" in page])
+def test_members_that_a_design_note_names_exist(name: str) -> None:
+    for class_, member in re.findall(r"`([A-Z]\w+)\.(\w+)", (ROOT / name).read_text("utf-8")):
+        assert member in _members(class_), f"{class_}.{member}"
+
+
+def _members(class_: str) -> set[str]:
+    """The names of the methods and fields of the class with this name; no other class has it."""
+    parsed = (ast.parse(path.read_text("utf-8")) for path in (ROOT / "broadcaster").rglob("*.py"))
+    found = (node for tree in parsed for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+    body = [node for of in found if of.name == class_ for node in of.body]
+    methods = {n.name for n in body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)}
+    return methods | {ast.unparse(n.target) for n in body if isinstance(n, ast.AnnAssign)}
 
 
 def test_tests_that_a_page_names_exist() -> None:

@@ -7,6 +7,7 @@ import re
 
 import broadcaster
 from broadcaster import Channel
+from broadcaster.core import rules
 from broadcaster.core.catalogue import OUR_PATHS
 from docs import tables
 from tests.clients.roster import ROSTER
@@ -25,8 +26,14 @@ def table(page: str, heading: str) -> dict[str, tuple[str, ...]]:
 
 def test_every_setting_is_documented() -> None:
     page = tables.SETTINGS.read_text("utf-8")
-    assert page == tables.with_table(page, tables.settings_table()), "run `make tables`"
+    assert page == tables.with_tables(page, tables.settings_table()), "run `make tables`"
     assert tables.settings_table() in page
+
+
+def test_the_design_note_has_the_tables_of_the_resume_rule() -> None:
+    page = tables.CONTINUITY.read_text("utf-8")
+    assert page == tables.continuity(page), "run `make tables`"
+    assert all(tables.rules_table(table) in page for table in (rules.STARTS, rules.RULES))
 
 
 def test_each_foreign_client_has_a_recipe_which_is_the_code_that_is_tested() -> None:
