@@ -39,7 +39,7 @@ quick: install
 # All tests: first those that may run in parallel, then those that must run alone. PATIENCE=3 triples
 # all waits, for a very slow machine.
 test: install
-	$(PYTEST) -m "not alone and not foreign" -n 3 $(ARGS)
+	$(PYTEST) -m "not alone and not foreign" -n 4 --dist loadscope $(ARGS)
 	$(PYTEST) -m alone $(ARGS)
 
 # Branch coverage of core, by the tests that need nothing but Python. Fails below 100 %.

@@ -11,9 +11,12 @@ There are four kinds of tests. The folder and the fixtures of a test decide whic
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,10 @@ _QUICK = ("backend", "client", "commands", "core", "node", "web", "workers", "te
           "test_interleavings.py", "test_mirror.py", "test_settings.py")  # fmt: skip
 _ALONE = ("bench", "chaos/test_scenarios.py", "deploy/test_compose.py", "deploy/test_wheel.py",
           "docs")  # fmt: skip
+_LONG = ("test_interleavings.py", "e2e/test_rolling_update.py", "commands/test_supervisor.py",
+         "e2e", "deploy/test_proxies.py", "clients", "mutants", "deploy", "commands",
+         "workers")  # fmt: skip
+_IN_A_BROWSER = re.compile(r"[\[-](chromium|firefox|webkit)\b")
 _FOREIGN = ("clients/test_foreign.py",)
 # Fixtures that start a process.
 _SERVERS = {"browser", "cluster_url", "redis_server", "start", "start_worker", "topology"}
@@ -70,8 +77,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("foreign")
         if not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(TEST_S))
-    if "PYTEST_XDIST_WORKER" in os.environ:  # the longest first, so that nothing waits for its end
-        items.sort(key=lambda item: item.path.name != "test_interleavings.py")
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=_turn)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `--dist loadscope`, one process runs all tests in a browser, and starts it once."""
+    if config.getvalue("dist") != "loadscope":
+        return None
+    from xdist.scheduler.loadscope import LoadScopeScheduling
+
+    def scope(nodeid: str) -> str:
+        found = _IN_A_BROWSER.search(nodeid)
+        return found[1] if found else nodeid
+
+    scheduler: Any = LoadScopeScheduling(config, log)
+    scheduler._split_scope = scope
+    return scheduler
+
+
+def _turn(item: pytest.Item) -> int:
+    """Long tests begin first, so that at the end no process works alone."""
+    path = item.path.relative_to(_TESTS)
+    return next((n for n, place in enumerate(_LONG) if path.is_relative_to(place)), len(_LONG))
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
@@ -120,28 +148,29 @@ async def client(redis_url: str) -> AsyncIterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def firefox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a Firefox that the tests of this process share."""
+def browsers_started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """Returns the address of a browser that the tests of this process share."""
     from tests.clients import browsers  # not at the top: most tests need no browser
 
-    with browsers.firefox.started(tmp_path_factory.mktemp("firefox")) as address:
+    with ExitStack() as running:
+
+        @cache
+        def address(name: str) -> str:
+            return running.enter_context(browsers.started(name, tmp_path_factory.mktemp(name)))
+
         yield address
 
 
 @pytest.fixture(params=["chromium", "firefox", "webkit"])
-async def browser(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
+async def browser(
+    request: pytest.FixtureRequest, browsers_started: Callable[[str], str]
+) -> AsyncIterator[Any]:
     """A `tests.clients.browsers.Browser`, of each kind in turn; skipped where it is missing."""
     from tests.clients import browsers
 
     if lack := browsers.missing(request.param):
         pytest.skip(lack)
-    if request.param == "firefox":
-        running = browsers.firefox.connected(request.getfixturevalue("firefox"))
-    else:
-        profile = tmp_path / "profile"
-        profile.mkdir()
-        running = browsers.launched(request.param, profile)
-    async with running as used:
+    async with browsers.connected(request.param, browsers_started(request.param)) as used:
         yield used
 
 

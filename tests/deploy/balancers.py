@@ -7,7 +7,7 @@ import os
 import shutil
 import socket
 import struct
-import subprocess
+import urllib.request
 from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -17,7 +17,7 @@ from pathlib import Path
 from broadcaster.backend.embedded import free_port
 from tests.command_line import Running, Start, ready
 from tests.deploy.stack import ROOT
-from tests.wait import until
+from tests.wait import PATIENCE_S, until
 
 DEPLOY = ROOT / "deploy"
 ADDRESSES = ("127.0.0.2", "127.0.0.3")
@@ -153,8 +153,9 @@ class Balancer:
     def _up(self) -> int:
         if self.name == "nginx":
             return len(self.resolver.addresses)
-        command = ["curl", "-s", f"http://127.0.0.1:{self.statistics_port}/;csv"]
-        page = subprocess.run(command, capture_output=True, text=True).stdout
+        url = f"http://127.0.0.1:{self.statistics_port}/;csv"
+        with urllib.request.urlopen(url, timeout=PATIENCE_S) as response:
+            page = response.read().decode()
         rows = [row.split(",") for row in page.splitlines() if row.startswith("nodes,node")]
         return sum("UP" in row and "L7OK" in row for row in rows)
 

@@ -1,16 +1,21 @@
-"""Chromium, by Playwright."""
+"""Chromium, by its DevTools protocol: https://chromedevtools.github.io/devtools-protocol/.
+
+The tests of one process share it, with a new context for each.
+"""
 
 from __future__ import annotations
 
+import re
 import shutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.async_api import BrowserContext, ConsoleMessage, Page, async_playwright
-
+from tests.clients.browsers.dialogue import Dialogue, talking
+from tests.clients.browsers.process import ended_group
 from tests.clients.browsers.tab import Browser, Tab
+from tests.wait import until, until_sync
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _PROGRAM = next(filter(None, map(shutil.which, _NAMES)), None)
@@ -19,10 +24,19 @@ _FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
     "--disable-background-networking",
+    "--disable-background-timer-throttling",
+    "--disable-backgrounding-occluded-windows",
+    "--disable-breakpad",
     "--disable-component-update",
+    "--disable-dev-shm-usage",
+    "--disable-extensions",
+    "--disable-quic",
+    "--disable-renderer-backgrounding",
     "--disable-sync",
     "--no-first-run",
-    "--disable-quic",
+    "--no-proxy-server",
+    "--password-store=basic",
+    "--remote-debugging-port=0",
 )
 
 
@@ -31,46 +45,110 @@ def missing() -> str:
     return "" if _PROGRAM else f"none of {', '.join(_NAMES)} is on the PATH"
 
 
+class ChromiumError(Exception):
+    """It answers a command with an error, or a script throws."""
+
+
+class _Session:
+    """Sends commands, and keeps what the pages load and complain about."""
+
+    def __init__(self) -> None:
+        self.dialogue: Dialogue | None = None
+        self.loaded: set[str] = set()
+        self.complaints: list[str] = []
+
+    def on_event(self, event: dict[str, Any]) -> None:
+        """Take an event of a page."""
+        params = event["params"]
+        match event["method"]:
+            case "Page.lifecycleEvent" if params["name"] == "load":
+                self.loaded.add(params["loaderId"])
+            case "Log.entryAdded" if params["entry"]["level"] in ("error", "warning"):
+                self.complaints.append(params["entry"]["text"])
+            case "Runtime.consoleAPICalled" if params["type"] in ("error", "warning"):
+                said = (str(what.get("value", what.get("description"))) for what in params["args"])
+                self.complaints.append(" ".join(said))
+            case "Runtime.exceptionThrown":
+                self.complaints.append(_reason(params["exceptionDetails"]))
+
+    async def command(self, method: str, page: str = "", **params: Any) -> dict[str, Any]:
+        """Send a command to the browser or to a page, and return its result."""
+        assert self.dialogue
+        where = {"sessionId": page} if page else {}
+        answer = await self.dialogue.ask(method=method, params=params, **where)
+        if "error" in answer:
+            raise ChromiumError(f"{method}: {answer['error']['message']}")
+        result: dict[str, Any] = answer["result"]
+        return result
+
+
+def _reason(details: dict[str, Any]) -> str:
+    return str(details.get("exception", {}).get("description", details["text"]))
+
+
 class _Tab(Tab):
-    def __init__(self, page: Page) -> None:
-        self._page = page
+    def __init__(self, session: _Session, page: str) -> None:
+        self._session, self._page = session, page
 
     async def open(self, url: str) -> None:
-        await self._page.goto(url)
+        begun = await self._session.command("Page.navigate", self._page, url=url)
+        if "errorText" in begun:
+            raise ChromiumError(f"{url}: {begun['errorText']}")
+        await until(lambda: begun["loaderId"] in self._session.loaded)
 
     async def evaluate(self, expression: str) -> Any:
-        return await self._page.evaluate(expression)
+        answer = await self._session.command(
+            "Runtime.evaluate", self._page, expression=expression, returnByValue=True
+        )
+        if "exceptionDetails" in answer:
+            raise ChromiumError(_reason(answer["exceptionDetails"]))
+        return answer["result"].get("value")
 
 
 class _Chromium(Browser):
     name = "chromium"
 
-    def __init__(self, context: BrowserContext) -> None:
-        self._context = context
-        self._complaints: list[str] = []
+    def __init__(self, session: _Session, context: str) -> None:
+        self._session, self._context = session, context
 
     async def tab(self) -> Tab:
-        page = await self._context.new_page()
-        page.on("console", self._on_console)
-        page.on("pageerror", lambda error: self._complaints.append(str(error)))
-        return _Tab(page)
-
-    def _on_console(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
-            self._complaints.append(message.text)
+        # A window, because a tab in the background is hidden.
+        made = await self._session.command(
+            "Target.createTarget",
+            url="about:blank",
+            browserContextId=self._context,
+            newWindow=True,
+        )
+        attached = await self._session.command(
+            "Target.attachToTarget", targetId=made["targetId"], flatten=True
+        )
+        page = attached["sessionId"]
+        for method in ("Page.enable", "Runtime.enable", "Log.enable"):
+            await self._session.command(method, page)
+        await self._session.command("Page.setLifecycleEventsEnabled", page, enabled=True)
+        return _Tab(self._session, page)
 
     async def complaints(self) -> list[str]:
-        return list(self._complaints)
+        await self._session.command("Browser.getVersion")  # what was written before has come then
+        return list(self._session.complaints)
+
+
+@contextmanager
+def started(directory: Path) -> Iterator[str]:
+    """Run it until the block is left; yield the address where it listens."""
+    log = directory / "log"
+    with ended_group(_PROGRAM or "", *_FLAGS, f"--user-data-dir={directory}", log=log):
+        found = until_sync(lambda: re.search(r"listening on (ws://\S+)\n", log.read_text("utf-8")))
+        yield found[1] if found else ""
 
 
 @asynccontextmanager
-async def launched(directory: Path) -> AsyncIterator[Browser]:
-    """Run it until the block is left."""
-    async with async_playwright() as playwright:
-        context = await playwright.chromium.launch_persistent_context(
-            directory, executable_path=_PROGRAM, args=_FLAGS
-        )
+async def connected(address: str) -> AsyncIterator[Browser]:
+    """Use one that runs. Each use has cookies and connections of its own."""
+    session = _Session()
+    async with talking(address, session.on_event) as session.dialogue:
+        context = (await session.command("Target.createBrowserContext"))["browserContextId"]
         try:
-            yield _Chromium(context)
+            yield _Chromium(session, context)
         finally:
-            await context.close()
+            await session.command("Target.disposeBrowserContext", browserContextId=context)

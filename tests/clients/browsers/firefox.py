@@ -1,14 +1,11 @@
 """Firefox, by WebDriver BiDi: https://w3c.github.io/webdriver-bidi/.
 
 Firefox speaks it by itself on its debugging port, so that no geckodriver is needed, which Debian
-does not have. Playwright drives only a Firefox of its own. A start takes some seconds, so the tests
-of one process share it, with a new context for each.
+does not have. The tests of one process share it, with a new context for each.
 """
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 import json
 import re
 import shutil
@@ -17,11 +14,10 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from websockets.asyncio.client import ClientConnection, connect
-
+from tests.clients.browsers.dialogue import Dialogue, talking
 from tests.clients.browsers.process import ended_group
 from tests.clients.browsers.tab import Browser, Tab
-from tests.wait import PATIENCE_S, until_sync
+from tests.wait import until_sync
 
 _PROGRAM = next(filter(None, map(shutil.which, ("firefox-esr", "firefox"))), None)
 # It asks its maker for nothing: on a machine without the Internet, each question delays its start.
@@ -58,30 +54,20 @@ class FirefoxError(Exception):
 class _Session:
     """Sends commands, and keeps what the pages complain about."""
 
-    def __init__(self, socket: ClientConnection) -> None:
-        self._socket = socket
-        self._ids = itertools.count(1)
-        self._asked: dict[int, asyncio.Future[dict[str, Any]]] = {}
+    def __init__(self) -> None:
+        self.dialogue: Dialogue | None = None
         self.complaints: list[str] = []
 
-    async def read(self) -> None:
-        """Read answers and events until the connection ends."""
-        async for text in self._socket:
-            message = json.loads(text)
-            if message["type"] == "event":
-                entry = message["params"]
-                if entry.get("level") in ("error", "warn"):
-                    self.complaints.append(entry["text"])
-            else:
-                self._asked.pop(message["id"]).set_result(message)
+    def on_event(self, event: dict[str, Any]) -> None:
+        """Take an event of a page."""
+        entry = event["params"]
+        if entry.get("level") in ("error", "warn"):
+            self.complaints.append(entry["text"])
 
     async def command(self, method: str, **params: Any) -> dict[str, Any]:
         """Send a command and return its result."""
-        number = next(self._ids)
-        self._asked[number] = asyncio.get_running_loop().create_future()
-        await self._socket.send(json.dumps({"id": number, "method": method, "params": params}))
-        async with asyncio.timeout(PATIENCE_S):
-            answer = await self._asked[number]
+        assert self.dialogue
+        answer = await self.dialogue.ask(method=method, params=params)
         if answer["type"] == "error":
             raise FirefoxError(f"{method}: {answer['message']}")
         result: dict[str, Any] = answer["result"]
@@ -143,9 +129,8 @@ def started(directory: Path) -> Iterator[str]:
 @asynccontextmanager
 async def connected(address: str) -> AsyncIterator[Browser]:
     """Use one that runs, as the only user. Each use has cookies and connections of its own."""
-    async with connect(f"{address}/session", max_size=None, proxy=None) as socket:
-        session = _Session(socket)
-        reading = asyncio.create_task(session.read())
+    session = _Session()
+    async with talking(f"{address}/session", session.on_event) as session.dialogue:
         await session.command("session.new", capabilities={})
         await session.command("session.subscribe", events=["log.entryAdded"])
         user = (await session.command("browser.createUserContext"))["userContext"]
@@ -154,12 +139,3 @@ async def connected(address: str) -> AsyncIterator[Browser]:
         finally:
             await session.command("browser.removeUserContext", userContext=user)
             await session.command("session.end")
-            reading.cancel()
-
-
-@asynccontextmanager
-async def launched(directory: Path) -> AsyncIterator[Browser]:
-    """Run it until the block is left."""
-    with started(directory) as address:
-        async with connected(address) as browser:
-            yield browser

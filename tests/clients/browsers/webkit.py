@@ -1,7 +1,8 @@
 """WebKitGTK's own small browser, by WebDriver: https://www.w3.org/TR/webdriver2/.
 
 Its driver tells nothing of the console, so the page collects its complaints from the moment when it
-is loaded. Complaints while it loads are seen in the other two browsers only.
+is loaded. Complaints while it loads are seen in the other two browsers only. The tests of one
+process share a browser, with new windows for each.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import httpx
 from broadcaster.backend.embedded import free_port
 from tests.clients.browsers.process import ended_group
 from tests.clients.browsers.tab import Browser, Tab
-from tests.wait import http_client, until, until_sync
+from tests.wait import PATIENCE_S, http_client, until_sync
 
 _BROWSER = max(Path("/usr/lib").glob("*/webkit2gtk-4.*/MiniBrowser"), default=None)
 _COLLECT = """() => {
@@ -51,49 +52,53 @@ class WebKitError(Exception):
 class _Session:
     """Sends commands. The driver has one current window, so each command chooses its own."""
 
-    def __init__(self, http: httpx.AsyncClient) -> None:
+    def __init__(self, http: httpx.AsyncClient, first: str) -> None:
         self._http = http
-        self._path = "/session"
+        self._first = first
         self._one_by_one = asyncio.Lock()
-
-    async def begin(self) -> None:
-        """Start the browser."""
-        options = {"binary": str(_BROWSER), "args": ["--automation"]}
-        asked = {"alwaysMatch": {"webkitgtk:browserOptions": options}}
-        begun = await self._post("", capabilities=asked)
-        self._path += f"/{begun['sessionId']}"
 
     async def command(self, window: str, path: str, **params: Any) -> Any:
         """Send a command to a window and return its value."""
         async with self._one_by_one:
-            await self._post("/window", handle=window)
-            return await self._post(path, **params)
+            await self._ask("POST", "/window", handle=window)
+            return await self._ask("POST", path, **params)
 
     async def new_window(self) -> str:
         """Open a window; return its name."""
-        async with self._one_by_one:
-            return str((await self._post("/window/new", type="window"))["handle"])
+        return str((await self.command(self._first, "/window/new", type="window"))["handle"])
 
-    async def _post(self, path: str, **params: Any) -> Any:
-        answer = (await self._http.post(self._path + path, json=params)).json()["value"]
-        if isinstance(answer, dict) and "error" in answer:
-            raise WebKitError(f"{path or 'session'}: {answer['error']}: {answer['message']}")
-        return answer
+    async def close(self, window: str) -> None:
+        """Close a window, and forget the cookies that its page can have."""
+        async with self._one_by_one:
+            await self._ask("POST", "/window", handle=window)
+            await self._ask("DELETE", "/cookie")
+            await self._ask("DELETE", "/window")
+
+    async def _ask(self, method: str, path: str, **params: Any) -> Any:
+        body = params if method == "POST" else None
+        return _value(await self._http.request(method, path, json=body))
+
+
+def _value(response: httpx.Response) -> Any:
+    answer = response.json()["value"]
+    if isinstance(answer, dict) and "error" in answer:
+        raise WebKitError(f"{response.url.path}: {answer['error']}: {answer['message']}")
+    return answer
 
 
 class _Tab(Tab):
     def __init__(self, session: _Session, window: str) -> None:
-        self._session, self._window = session, window
+        self._session, self.window = session, window
         self._seen: list[str] = []
 
     async def open(self, url: str) -> None:
         await self.complaints()
-        await self._session.command(self._window, "/url", url=url)
+        await self._session.command(self.window, "/url", url=url)
         await self.run(_COLLECT)
 
     async def evaluate(self, expression: str) -> Any:
         return await self._session.command(
-            self._window, "/execute/sync", script=f"return {expression};", args=[]
+            self.window, "/execute/sync", script=f"return {expression};", args=[]
         )
 
     async def complaints(self) -> list[str]:
@@ -116,11 +121,16 @@ class _WebKit(Browser):
     async def complaints(self) -> list[str]:
         return [text for tab in self._tabs for text in await tab.complaints()]
 
+    async def close(self) -> None:
+        """Close all tabs."""
+        for tab in self._tabs:
+            await self._session.close(tab.window)
 
-@asynccontextmanager
-async def launched(directory: Path) -> AsyncIterator[Browser]:
-    """Run it until the block is left."""
-    port = free_port()
+
+@contextmanager
+def started(directory: Path) -> Iterator[str]:
+    """Run it until the block is left; yield the address of its session and its first window."""
+    url = f"http://127.0.0.1:{free_port()}"
     with _display(directory / "display") as display:
         environment = {
             **os.environ,
@@ -132,13 +142,32 @@ async def launched(directory: Path) -> AsyncIterator[Browser]:
             "NO_AT_BRIDGE": "1",
             "WEBKIT_DISABLE_COMPOSITING_MODE": "1",
         }
-        command = ("WebKitWebDriver", "--host=127.0.0.1", f"--port={port}")
-        with ended_group(*command, env=environment, log=directory / "log"):
-            async with http_client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
-                session = _Session(http)
-                await until(lambda: _answers(http))
-                await session.begin()
-                yield _WebKit(session)
+        command = ("WebKitWebDriver", "--host=127.0.0.1", f"--port={url.rpartition(':')[2]}")
+        with (
+            ended_group(*command, env=environment, log=directory / "log"),
+            httpx.Client(base_url=url, timeout=PATIENCE_S, trust_env=False) as http,
+        ):
+            until_sync(lambda: _answers(http))
+            options = {"binary": str(_BROWSER), "args": ["--automation"]}
+            asked = {"capabilities": {"alwaysMatch": {"webkitgtk:browserOptions": options}}}
+            session = f"/session/{_value(http.post('/session', json=asked))['sessionId']}"
+            yield f"{url}{session}#{_value(http.get(session + '/window'))}"
+
+
+@asynccontextmanager
+async def connected(address: str) -> AsyncIterator[Browser]:
+    """Use one that runs, as the only user. Its tabs are closed at the end, without their cookies.
+
+    What else a page can store is stored for its origin, and each server of a test has a port of its
+    own.
+    """
+    session, _, first = address.partition("#")
+    async with http_client(base_url=session, trust_env=False) as http:
+        browser = _WebKit(_Session(http, first))
+        try:
+            yield browser
+        finally:
+            await browser.close()
 
 
 @contextmanager
@@ -150,7 +179,7 @@ def _display(log: Path) -> Iterator[str]:
         yield f":{found[1]}" if found else ""
 
 
-async def _answers(http: httpx.AsyncClient) -> bool:
+def _answers(http: httpx.Client) -> bool:
     with suppress(httpx.TransportError):
-        return (await http.get("/status")).is_success
+        return http.get("/status").is_success
     return False
