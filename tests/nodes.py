@@ -37,7 +37,7 @@ class Running:
 
     Attributes:
         url: its address.
-        port: its port on 127.0.0.1.
+        port: its port.
         operators_url: the address of operators' application, if it has a port of its own.
         node: what runs there.
     """
@@ -60,8 +60,13 @@ async def running(
     two_ports: bool = False,
     **settings: Any,
 ) -> AsyncIterator[Running]:
-    """Run a node until the block is left, with a port of its own for operators if wanted."""
-    listeners = [socket.create_server(("127.0.0.1", 0), backlog=512) for _ in range(1 + two_ports)]
+    """Run a node until the block is left, with a port of its own for operators if wanted.
+
+    It listens where the settings `host` and `port` say; without them, on a free port of 127.0.0.1.
+    """
+    host = settings.get("host", "127.0.0.1")
+    addresses = [(host, settings.get("port", 0)), (host, 0)][: 1 + two_ports]
+    listeners = [socket.create_server(address, backlog=512) for address in addresses]
     port, *others = [listener.getsockname()[1] for listener in listeners]
     if others:
         settings["metrics_port"] = others[0]
@@ -78,7 +83,7 @@ async def running(
         await until(lambda: server.started)
         if ready:
             await until(lambda: not node.problems())
-        url, *more = [f"http://127.0.0.1:{number}" for number in (port, *others)]
+        url, *more = [f"http://{host}:{number}" for number in (port, *others)]
         yield Running(url, port, node, *more)
     finally:
         Raw.close_all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import socket
@@ -10,13 +11,15 @@ import struct
 import urllib.request
 from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from broadcaster.backend.embedded import free_port
 from tests.command_line import Running, Start, ready
 from tests.deploy.stack import ROOT
+from tests.nodes import running
 from tests.wait import PATIENCE_S, until
 
 DEPLOY = ROOT / "deploy"
@@ -76,7 +79,7 @@ class Balancer:
         node_port: the nodes', on `ADDRESSES`.
         statistics_port: HAProxy's own.
         resolver: where HAProxy finds the nodes.
-        nodes: which a test may stop.
+        nodes: those that are processes; a test may end them.
         start_again: runs two further nodes, with the settings of the first.
     """
 
@@ -90,13 +93,19 @@ class Balancer:
     nodes: list[Running] = field(default_factory=list)
     start_again: Callable[[], Awaitable[None]] = _never_started
 
-    async def start_nodes(self, start: Start, redis_url: str, **settings: str) -> None:
-        """Run two real nodes, also in the place of two that are gone."""
+    async def run_nodes(self, stack: AsyncExitStack, redis_url: str, **settings: Any) -> None:
+        """Run two real nodes in this process, until the stack is left."""
+        for address in ADDRESSES:
+            node = running(redis_url, host=address, port=self.node_port, **settings)
+            await stack.enter_async_context(node)
+        self.resolver.addresses = list(ADDRESSES)
+
+    async def start_nodes(self, start: Start, redis_url: str, **settings: Any) -> None:
+        """Run two real nodes as processes, also in the place of two that are gone."""
+        env = {f"BROADCASTER_{name.upper()}": json.dumps(value) for name, value in settings.items()}
         for address in ADDRESSES:
             arguments = ("--host", address, "--port", str(self.node_port))
-            self.nodes.append(
-                await start("serve", "--redis-url", redis_url, *arguments, env=settings)
-            )
+            self.nodes.append(await start("serve", "--redis-url", redis_url, *arguments, env=env))
         for address in ADDRESSES:
             await ready(f"http://{address}:{self.node_port}")
         self.resolver.addresses = list(ADDRESSES)

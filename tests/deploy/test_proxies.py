@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 import ssl
@@ -38,7 +37,10 @@ Balance = Callable[..., Awaitable[Balancer]]
 async def balance(
     request: pytest.FixtureRequest, tmp_path: Path, redis_url: str
 ) -> AsyncIterator[Balance]:
-    """Starts nodes and a balancer: `changes` to its configuration, and settings of the nodes."""
+    """Starts nodes and a balancer: `changes` to its configuration, and settings of the nodes.
+
+    Nodes that a test will kill are `mortal`: they are processes, which take longer to start.
+    """
     name = request.param
     if missing(name):
         pytest.skip(f"{name} is not installed")
@@ -46,11 +48,18 @@ async def balance(
         start = await started.enter_async_context(starting())
 
         async def make(
-            changes: dict[str, dict[str, str]] | None = None, redis: str = redis_url, **env: str
+            changes: dict[str, dict[str, str]] | None = None,
+            redis: str = redis_url,
+            *,
+            mortal: bool = False,
+            **settings: Any,
         ) -> Balancer:
             balancer = Balancer(name, tmp_path, (changes or {}).get(name, {}))
-            await balancer.start_nodes(start, redis, **env)
-            balancer.start_again = partial(balancer.start_nodes, start, redis, **env)
+            if mortal:
+                await balancer.start_nodes(start, redis, **settings)
+                balancer.start_again = partial(balancer.start_nodes, start, redis, **settings)
+            else:
+                await balancer.run_nodes(started, redis, **settings)
             await started.enter_async_context(balancer.running())
             await balancer.used()
             return balancer
@@ -84,8 +93,7 @@ async def test_a_quiet_stream_is_not_dropped(balance: Balance, publisher: Publis
         "haproxy": {"STREAM_TIMEOUT": "2s"},
         "nginx": {"proxy_read_timeout 60s": "proxy_read_timeout 2s"},
     }
-    quick = {"BROADCASTER_HEARTBEAT_S": "0.5"}
-    balancer = await (balance() if QUIET_S else balance(short, **quick))
+    balancer = await (balance() if QUIET_S else balance(short, heartbeat_s=0.5))
     streams = [await Raw.get(balancer.port, path) for path in (INVENTORY, f"{INVENTORY}?petId=7")]
     ends_s = time.monotonic() + (QUIET_S or 5.0)
     reading = [
@@ -123,7 +131,8 @@ async def test_it_adds_less_than_20_ms(balancer: Balancer, publisher: Publisher)
     assert p99_s < allowed_s(0.02)
 
 
-async def test_without_a_node_clients_get_a_retry_time(balancer: Balancer) -> None:
+async def test_without_a_node_clients_get_a_retry_time(balance: Balance) -> None:
+    balancer = await balance(mortal=True)
     for node in balancer.nodes:
         node.process.kill()
         await node.ended()
@@ -185,7 +194,7 @@ READABLE: dict[str, Any] = {
 
 async def test_every_answer_can_be_read_by_the_configured_origins(balance: Balance) -> None:
     """Return the same header once, whether a node answers or the balancer by itself."""
-    balancer = await balance(READABLE, BROADCASTER_CORS_ORIGINS=json.dumps(ORIGINS))
+    balancer = await balance(READABLE, mortal=True, cors_origins=ORIGINS)
     await _assert_readable(balancer, INVENTORY, "/metrics", "/readyz", "/v1/channels")
     streams = [await Raw.get(balancer.port, INVENTORY) for _ in range(20)]
     await _assert_readable(balancer, INVENTORY)  # too many connections of one address
@@ -217,7 +226,8 @@ async def test_an_id_of_several_hundred_shards_passes(balancer: Balancer) -> Non
     await answer.until(LIVE)
 
 
-async def test_when_a_node_is_killed_the_other_one_is_there(balancer: Balancer) -> None:
+async def test_when_a_node_is_killed_the_other_one_is_there(balance: Balance) -> None:
+    balancer = await balance(mortal=True)
     streams = [await Raw.get(balancer.port, INVENTORY) for _ in range(10)]
     for stream in streams:
         await stream.until(LIVE)
@@ -231,7 +241,7 @@ async def test_when_a_node_is_killed_the_other_one_is_there(balancer: Balancer) 
 async def test_a_page_of_another_origin_goes_on_at_the_other_node(
     balance: Balance, blank: Tab, browser: Browser, publisher: Publisher
 ) -> None:
-    balancer = await balance(BROADCASTER_CORS_ORIGINS='["*"]')
+    balancer = await balance(mortal=True, cors_origins=["*"])
     await blank.run(
         """(url) => {
             window.shown = [];
@@ -257,7 +267,7 @@ async def test_pages_of_another_origin_outlast_nodes_that_are_all_gone(
         "haproxy": {"CORS_ORIGINS": "*"},
         "nginx": {'default "";\n        # https': 'default "*";\n        # https'},
     }
-    balancer = await balance(every, BROADCASTER_CORS_ORIGINS='["*"]')
+    balancer = await balance(every, mortal=True, cors_origins=["*"])
     await blank.run(
         """(url) => {
             window.shown = [];

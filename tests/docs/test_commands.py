@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import async_playwright
 
 from broadcaster import Publisher, load_settings
+from tests.clients.browsers import Browser
 from tests.docs.terminal import PAGES, ROOT, Terminal, blocks, file_of
 from tests.nodes import Raw, running, told
 from tests.wait import until
@@ -26,9 +26,6 @@ SHOP = "docs/quickstart.md"
 """The page with the files of an application that mounts the hub."""
 CHANNELS = "docs/channels.md"
 CONFIGURATION = "docs/settings.md"
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
 
 
 @pytest.fixture
@@ -60,25 +57,18 @@ async def test_commands_print_what_the_page_shows(page: str, terminal: Terminal)
     assert terminal.commands
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium or google-chrome on the PATH")
-async def test_the_page_in_a_browser(terminal: Terminal, redis_url: str) -> None:
+async def test_the_page_in_a_browser(terminal: Terminal, redis_url: str, browser: Browser) -> None:
     for name in ("shop.py", "pets.html"):
         terminal.write(name, file_of(SHOP, name))
     await terminal.until_up(await terminal.start("uvicorn shop:app --port 8001", []))
-    async with (
-        async_playwright() as playwright,
-        Publisher(redis_url) as publisher,
-    ):
-        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"]
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        page = await browser.new_page()
-        await page.goto(terminal.ours("http://127.0.0.1:8001/"))
-        await until(lambda: page.evaluate("feed.readyState === 1"))
-        await until(lambda: page.locator("li").count())  # stream.live
+    tab = await browser.tab()
+    await tab.open(terminal.ours("http://127.0.0.1:8001/"))
+    await tab.sees("feed.readyState === 1")
+    await until(lambda: tab.count("li"))  # stream.live
+    async with Publisher(redis_url) as publisher:
         data = {"petId": "7", "oldStock": 5, "newStock": 4}
         await publisher.publish("inventory", type="stock-change", key="7", data=data)
-        await until(lambda: page.get_by_text("pet 7: 5 to 4").count())
-        await browser.close()
+    await tab.sees("document.body.innerText.includes('pet 7: 5 to 4')")
 
 
 class Scripts(HTMLParser):
