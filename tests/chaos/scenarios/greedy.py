@@ -64,12 +64,12 @@ async def _leaving(target: Target) -> AsyncIterator[None]:
             reader, writer = await asyncio.open_connection(*node.target)
             writer.write(get(f"/c?from={next(chosen)}"))
             await reader.readline()  # the head comes before the read
-            await asyncio.sleep(stage.random.uniform(0.0, 0.03))
+            await asyncio.sleep(stage.random.uniform(0.0, 0.06))
             writer.transport.abort()
             left += 1
 
     connected, reads = await _connected(stage), await node.metric("broadcaster_replay_reads_total")
-    async with doing(*(leave_again_and_again() for _ in range(10))):
+    async with doing(*(leave_again_and_again() for _ in range(8))):
         yield
     made = await _connected(stage) - connected
     reads = await node.metric("broadcaster_replay_reads_total") - reads
