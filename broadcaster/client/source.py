@@ -48,7 +48,7 @@ class EventSource:
         url: str,
         *,
         last_event_id: str = "",
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | Callable[[], Mapping[str, str]] | None = None,
         silence_s: float = _SILENCE_S,
         on_change: Callable[[str, float], object] = lambda trouble, wait_s: None,
     ) -> None:
@@ -58,7 +58,8 @@ class EventSource:
             url: a url with http:// or https://.
             last_event_id: id of the event to continue after. Without it, the url decides where to
                 begin.
-            headers: more headers to send, for example `Authorization`.
+            headers: more headers to send, for example `Authorization`. A function is called for
+                each connection, so that it can return a fresh token.
             silence_s: seconds without a byte after which a connection is given up. Must be above
                 the server's heartbeat.
             on_change: called when a connection fails or ends, with the reason and the seconds until
@@ -68,7 +69,7 @@ class EventSource:
         self.last_event_id = last_event_id
         self.previous_event_id = last_event_id
         self.retry_s = _RETRY_S
-        self._headers = {"Accept": MIME, "Cache-Control": "no-store", **(headers or {})}
+        self._headers = headers or {}
         self._timeout = httpx.Timeout(_CONNECT_TIMEOUT_S, read=silence_s)
         self._on_change = on_change
         self._failures = 0
@@ -103,7 +104,9 @@ class EventSource:
                 await asyncio.sleep(wait_s)
 
     async def _connection(self, client: httpx.AsyncClient) -> AsyncGenerator[StreamEvent, None]:
-        headers = httpx.Headers(self._headers, encoding="utf-8")  # the standard sends ids as UTF-8
+        given = self._headers() if callable(self._headers) else self._headers
+        sent = {"Accept": MIME, "Cache-Control": "no-store", **given}
+        headers = httpx.Headers(sent, encoding="utf-8")  # the standard sends ids as UTF-8
         if self.last_event_id:
             headers["Last-Event-ID"] = self.last_event_id
         async with client.stream("GET", self.url, headers=headers) as response:

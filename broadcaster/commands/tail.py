@@ -3,8 +3,8 @@
 A terminal gets a readable line per event. A pipe gets one JSON object per line. If the event's data
 is JSON in one line but not a string, `data` is that JSON, byte for byte. Otherwise `data` is the
 text as a string. So `broadcaster publish` publishes the same bytes again. The hub's own events
-(`stream.live`, `stream.reset`) are lines too, because an announced gap must not become a silent
-one.
+(`stream.live`, `stream.reset`, `stream.expired`) are lines too, because an announced gap must not
+become a silent one.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from broadcaster.client.parser import StreamEvent
 from broadcaster.client.source import EventSource
 from broadcaster.commands.logs import printable
 from broadcaster.commands.output import say
-from broadcaster.core.wire import LIVE, RESERVED_PREFIX, RESET
+from broadcaster.core.wire import EXPIRED, LIVE, RESERVED_PREFIX, RESET
 
 _ENTRY_MS = re.compile(r"(?:^|,)(?:(?!run=)[^,=]+=)?(\d{1,13})-\d+")
-_STYLES = {RESET.type: "bold red", LIVE.type: "green"}
+_STYLES = {RESET.type: "bold red", EXPIRED.type: "bold yellow", LIVE.type: "green"}
 
 
 def address(

@@ -13,6 +13,7 @@ from broadcaster.core import sse
 from broadcaster.core.cursor import Positions
 from broadcaster.core.subscriber import State, Subscriber
 from broadcaster.core.window import Window
+from broadcaster.core.wire import Ending
 
 BEATS = 15
 """The calls of `Hub.beat` in the time after which a quiet client gets a heartbeat."""
@@ -35,7 +36,9 @@ def heartbeat(
     return sse.HEARTBEAT if _is_its_event(subscriber, windows) else sse.at(at)
 
 
-def farewell(subscriber: Subscriber, position: Positions | None, retry_ms: int) -> bytes:
+def farewell(
+    subscriber: Subscriber, position: Positions | None, retry_ms: int, ending: Ending = Ending.DRAIN
+) -> bytes:
     """Return the end of a response that is to be resumed, with the client's position.
 
     Some clients forget their position at an event without an id. So the position comes along even
@@ -45,10 +48,12 @@ def farewell(subscriber: Subscriber, position: Positions | None, retry_ms: int) 
         subscriber: its client.
         position: as in `heartbeat`. If the subscriber catches up, its own position counts.
         retry_ms: reconnection time.
+        ending: why the response ends.
     """
     if subscriber.resume:
         position = subscriber.resume.claimed()
-    return sse.retry(retry_ms, subscriber.subscription.cursor(position) if position else b"")
+    at = subscriber.subscription.cursor(position) if position else b""
+    return sse.expired(retry_ms, at) if ending is Ending.EXPIRED else sse.retry(retry_ms, at)
 
 
 def _cursor(subscriber: Subscriber, position: Positions | None) -> bytes:

@@ -13,7 +13,7 @@ import orjson
 
 from broadcaster.core.channel import without_shard
 from broadcaster.core.event import DEFAULT_TYPE, Event, EventId
-from broadcaster.core.wire import AT, LIVE, RESET, HubEvent
+from broadcaster.core.wire import AT, EXPIRED, LIVE, RESET, HubEvent
 
 HEARTBEAT = b":\n"
 """A comment. No blank line follows, because it would end a block: some clients show a block without
@@ -107,6 +107,16 @@ def at(cursor: bytes) -> bytes:
         cursor: the position; empty for a client that has none, if there is only a `retry` to end.
     """
     return _hub_event(AT, {}, cursor)
+
+
+def expired(retry_ms: int, cursor: bytes) -> bytes:
+    """Return `stream.expired`: the right to read has ended, and the response ends with it.
+
+    Args:
+        retry_ms: milliseconds.
+        cursor: the position; empty if the client has none.
+    """
+    return b"retry: %d\n%b" % (retry_ms, _hub_event(EXPIRED, {}, cursor))
 
 
 def live(cursor: bytes, replayed: int) -> bytes:

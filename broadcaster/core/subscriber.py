@@ -13,6 +13,8 @@ from enum import Enum, auto
 from typing import TypeAlias
 
 from broadcaster.core.event import EventId
+from broadcaster.core.expiries import Expiries
+from broadcaster.core.grants import Holder
 from broadcaster.core.resume import Resume
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.wire import Ending
@@ -51,6 +53,7 @@ class Subscriber:
         last_at: the position that it was last sent without an event; empty if it was sent none.
         ending: why its response is over, once it is ENDED.
         farewell: the last bytes of its response.
+        holder: of the grants that it was opened with; None if they name no subject and do not end.
     """
 
     __slots__ = (
@@ -58,6 +61,7 @@ class Subscriber:
         "ending",
         "farewell",
         "framing",
+        "holder",
         "last_at",
         "pushed",
         "resume",
@@ -76,6 +80,7 @@ class Subscriber:
         wake: Callable[[], object],
         pushed: bool,
         framing: Framing = unframed,
+        holder: Holder | None = None,
     ) -> None:
         self.subscription = subscription
         self.write = write
@@ -89,13 +94,19 @@ class Subscriber:
         self.last_at = b""
         self.ending = Ending.CLIENT
         self.farewell = b""
+        self.holder = holder
 
 
 class Subscribers(set[Subscriber]):
-    """All subscribers of a hub. It knows which of them follow a run, without a search."""
+    """All subscribers of a hub. It knows which of them follow a run or expire, without a search.
+
+    Attributes:
+        expiries: those whose grants end, by that time.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.expiries = Expiries[Subscriber]()
         self._of_run: dict[EventId, set[Subscriber]] = {}
 
     def add(self, subscriber: Subscriber, /) -> None:
@@ -103,6 +114,8 @@ class Subscribers(set[Subscriber]):
         super().add(subscriber)
         if run := subscriber.subscription.run:
             self._of_run.setdefault(run, set()).add(subscriber)
+        if subscriber.holder and subscriber.holder.expires_s is not None:
+            self.expiries.add(subscriber, subscriber.holder.expires_s)
 
     def discard(self, subscriber: object, /) -> None:
         """Remove a subscriber, if it is there."""
@@ -112,6 +125,8 @@ class Subscribers(set[Subscriber]):
             self._of_run[run].discard(subscriber)
             if not self._of_run[run]:
                 del self._of_run[run]
+        if subscriber.holder and subscriber.holder.expires_s is not None:
+            self.expiries.discard(subscriber, subscriber.holder.expires_s)
 
     def of_run(self, run: EventId) -> tuple[Subscriber, ...]:
         """Return the subscribers that follow a run."""

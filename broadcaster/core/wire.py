@@ -56,6 +56,8 @@ class Ending(StrEnum):
     """The client took nothing for `send_timeout_s`."""
     GONE = "gone"
     """No worker took the request for its run. The client comes back, and gets a new run."""
+    EXPIRED = "expired"
+    """The client's grant has ended. It comes back with a new one, or is refused."""
     ERROR = "error"
     """A mistake of ours."""
 
@@ -146,6 +148,12 @@ AT = HubEvent(
     "a position to remember, which is its id; nothing is shown",
     (),
 )
+EXPIRED = HubEvent(
+    RESERVED_PREFIX + "expired",
+    "the right to read this has ended, and so does the response; without a new one, the return is "
+    "refused",
+    (),
+)
 LIVE = HubEvent(
     RESERVED_PREFIX + "live",
     "everything that the client has missed was sent; what follows is new",
@@ -162,5 +170,5 @@ RESET = HubEvent(
         Field("resumed", "string", "the position that it goes on after"),
     ),
 )
-EVENTS = (AT, LIVE, RESET)
+EVENTS = (AT, EXPIRED, LIVE, RESET)
 """All events of the hub's own."""

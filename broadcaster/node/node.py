@@ -27,6 +27,7 @@ from broadcaster.core.turns import Reader
 from broadcaster.core.window import Window
 from broadcaster.core.wire import Ending, Shed
 from broadcaster.errors import BroadcasterError
+from broadcaster.node import expiry
 from broadcaster.node.health import Health
 from broadcaster.node.metrics import Metrics
 from broadcaster.node.peers import Peers
@@ -131,6 +132,7 @@ class Node:
         self._run(self.clock.follow)
         self._run(self.health.watch_loop)
         self._run(self.requests.watch)
+        self._run(partial(expiry.watch, self.hub.subscribers.expiries, self.end))
         self._run(self.registry.announce)
         self._run(partial(self._peers.serve, self.metrics.own))
 
@@ -173,7 +175,7 @@ class Node:
         for subscriber in subscribers:
             retry_ms = random.randint(self.settings.retry_min_ms, self.settings.retry_max_ms)
             proven = self.hub.proven(subscriber)
-            self.hub.end(subscriber, ending, farewell(subscriber, proven, retry_ms))
+            self.hub.end(subscriber, ending, farewell(subscriber, proven, retry_ms, ending))
 
     async def stop_tasks(self) -> None:
         """Step of the shutdown: stop all tasks."""
@@ -225,9 +227,7 @@ class Node:
         """Return the oldest and newest id that a client can read, the length, and the path."""
         self.start()
         channel = self.channels[name]
-        oldest: Positions = {}
-        newest: Positions = {}
-        length = 0
+        oldest, newest, length = Positions(), Positions(), 0
         for stream in channel.streams:
             first, retained = await self._retained(stream)
             length += retained

@@ -97,6 +97,7 @@ class Connection:
             wake=sink.wake,
             pushed=sink.pushed,
             framing=sink.framing,
+            holder=serve.holder,
         )
         sink.on_blocked = self._on_blocked
         sink.on_closed = self.close

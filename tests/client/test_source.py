@@ -144,3 +144,17 @@ async def test_a_permanent_refusal_is_an_error(answer: bytes, status: int, detai
 async def test_a_url_that_can_not_be_read_is_an_error(url: str) -> None:
     with pytest.raises(StreamRefusedError):
         await read(url)
+
+
+async def test_after_its_grant_has_ended_it_comes_back_with_a_fresh_token() -> None:
+    expired = b"retry: 1\nid: 5-0\nevent: stream.expired\ndata: {}\n\n"
+    refused = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"
+    tokens = iter(("first", "second"))
+    async with scripted(OK + expired, refused) as script:
+        source = EventSource(script.url, headers=lambda: {"Authorization": next(tokens)})
+        async with aclosing(source.events()) as events:
+            assert (await anext(events)).type == "stream.expired"
+            with pytest.raises(StreamRefusedError, match="401"):
+                await anext(events)
+        assert [script.header(n, "authorization") for n in (0, 1)] == ["first", "second"]
+        assert script.header(1, "last-event-id") == "5-0"

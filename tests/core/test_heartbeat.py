@@ -7,6 +7,7 @@ from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.filter import KeysAndTypes
 from broadcaster.core.heartbeat import farewell
 from broadcaster.core.subscription import Subscription
+from broadcaster.core.wire import Ending
 from tests.core.test_hub import AB, Client, beat, event, fan_out, make_hub
 
 KEYED = Subscription(("a",), KeysAndTypes.of(["k"]))
@@ -91,6 +92,19 @@ def test_the_farewell_before_the_reset_of_an_unreadable_cursor_has_no_position()
     assert farewell(client.subscriber, hub.proven(client.subscriber), 70) == (
         b"retry: 70\n" + sse.at(b"0-0")
     )
+
+
+def test_the_farewell_of_an_expired_grant_says_so_and_has_the_position() -> None:
+    hub = make_hub()
+    live, new = Client(hub, KEYED).live(), Client(hub, KEYED, unreadable="rubbish")
+    fan_out(hub, "a", event(5, "other"))
+    last = [
+        farewell(c.subscriber, hub.proven(c.subscriber), 70, Ending.EXPIRED) for c in (live, new)
+    ]
+    assert last == [
+        b"retry: 70\nid: 5-0\nevent: stream.expired\ndata: {}\n\n",
+        b"retry: 70\nevent: stream.expired\ndata: {}\n\n",
+    ]
 
 
 def test_the_farewell_of_a_client_that_the_hub_does_not_know_yet_has_no_position() -> None:

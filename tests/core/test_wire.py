@@ -70,7 +70,7 @@ def sent(block: bytes) -> tuple[str, dict[str, object]]:
 
 
 def test_the_hubs_events_have_the_promised_fields() -> None:
-    blocks = [sse.at(b"1-0"), sse.live(b"1-0", 3)]
+    blocks = [sse.at(b"1-0"), sse.live(b"1-0", 3), sse.expired(5, b"1-0")]
     blocks += [sse.reset(s, r, "1-0", "2-0", b"") for s in ("a", "a.1") for r in wire.ResetReason]
     shapes = {event.type: event.fields for event in wire.EVENTS}
     types = {"integer": int, "string": str}

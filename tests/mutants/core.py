@@ -341,10 +341,24 @@ MUTANTS: tuple[Mutant, ...] = (
         (_BEAT + "test_the_position_in_several_streams_is_sent_when_one_of_them_moves",),
     ),
     Mutant(
+        "expiries: a client that is gone keeps its place",
+        "broadcaster/core/expiries.py",
+        "        found.discard(item)\n",
+        "",
+        ("tests/core/test_expiries.py::test_one_that_is_gone_is_not_found",),
+    ),
+    Mutant(
+        "subscriber: a grant that ends is not noted",
+        "broadcaster/core/subscriber.py",
+        "            self.expiries.add(subscriber, subscriber.holder.expires_s)",
+        "            pass",
+        ("tests/node/test_expiry.py::test_a_client_that_catches_up_is_ended_too",),
+    ),
+    Mutant(
         "heartbeat: the farewell has no position",
         "broadcaster/core/heartbeat.py",
-        'cursor(position) if position else b"")',
-        'cursor(position)[:0] if position else b"")',
+        'cursor(position) if position else b""',
+        'cursor(position)[:0] if position else b""',
         (_BEAT + "test_the_farewell_has_the_position_of_every_client",),
     ),
     Mutant(

@@ -83,7 +83,15 @@ async def test_counters_have_their_series_from_the_start(redis_url: str) -> None
     expected = {
         "resumes": ("window", "redis", "reset"),
         "connections_opened": ("transport", "asgi"),
-        "connections_closed": ("client", "complete", "drain", "send_timeout", "gone", "error"),
+        "connections_closed": (
+            "client",
+            "complete",
+            "drain",
+            "send_timeout",
+            "gone",
+            "expired",
+            "error",
+        ),
         "connections_shed": (
             "draining",
             "full",
