@@ -8,7 +8,8 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeAlias
 
 from broadcaster.backend.log import Log, Requests
-from broadcaster.core.access import Policy, public
+from broadcaster.core.access import Policy
+from broadcaster.core.by_access import policy_of
 from broadcaster.core.event import EventId
 from broadcaster.core.filter import Filter
 from broadcaster.node.listener import Listener, subscribe
@@ -85,7 +86,7 @@ def create_app(
 
     Args:
         settings: read from the environment and `BROADCASTER_CONFIG` if not given.
-        authorize: decides what a client may read; if not given, all of them may read everything.
+        authorize: decides what a client may read; if not given, the `access` of each channel does.
         log: where the streams are, in the place of Redis; needs no `redis_url`. It is closed with
             the application.
         requests: where requests go for what is made on demand; if not given, to the log, if that
@@ -102,8 +103,9 @@ def create_app(
     Raises:
         ConfigurationError: the settings can't work.
     """
-    node = Node(settings or load_settings(), log=log, requests=requests, policy=authorize or public)
-    return Application(node)
+    settings = settings or load_settings()
+    policy = authorize or policy_of(settings.channels.values(), None)
+    return Application(Node(settings, log=log, requests=requests, policy=policy))
 
 
 def _lifespan(node: Node) -> Lifespan:

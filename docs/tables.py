@@ -31,6 +31,8 @@ def settings_table() -> str:
 
 def shown(default: object) -> str:
     """A default as the documents show it."""
+    if default is None:
+        return "by the path"
     if isinstance(default, bool):
         return str(default).lower()
     if isinstance(default, int | float):

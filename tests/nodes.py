@@ -20,6 +20,7 @@ from broadcaster.node.node import Node
 from broadcaster.settings import Settings
 from broadcaster.web.uvicorn.bounded import BoundedProtocol
 from broadcaster.web.uvicorn.server import ByPort, make_server
+from tests.channels import demo
 from tests.wait import PATIENCE_S, until
 
 QUICK: dict[str, Any] = {
@@ -63,6 +64,7 @@ async def running(
     """Run a node until the block is left, with a port of its own for operators if wanted.
 
     It listens where the settings `host` and `port` say; without them, on a free port of 127.0.0.1.
+    It has the channels of the demo, unless the settings have others.
     """
     host = settings.get("host", "127.0.0.1")
     addresses = [(host, settings.get("port", 0)), (host, 0)][: 1 + two_ports]
@@ -70,7 +72,7 @@ async def running(
     port, *others = [listener.getsockname()[1] for listener in listeners]
     if others:
         settings["metrics_port"] = others[0]
-    made = Settings(redis_url=redis_url, **(QUICK | settings))
+    made = Settings(redis_url=redis_url, **(QUICK | {"channels": demo()} | settings))
     app = create_app(made, authorize=authorize, log=log)
     node: Node = app.state.node
     node.verifier = verifier

@@ -31,7 +31,7 @@ from broadcaster.commands import host as machine
 from broadcaster.commands import processes
 from broadcaster.commands.logs import printable
 from broadcaster.commands.output import say
-from broadcaster.core.catalogue import PET_STORE
+from broadcaster.core.catalogue import DEMO
 from broadcaster.node.node import Node
 from broadcaster.settings import Settings, load_settings
 from broadcaster.web.hosts import with_default_hosts
@@ -77,7 +77,7 @@ def run(host: str | None, port: int | None) -> int:
                 port=port,
                 drain_s=_DRAIN_S,
                 metrics_port=0,  # the demo has one socket
-                channels=PET_STORE,
+                channels=DEMO,
             )
             return _Demo(with_default_hosts(settings), sock).run()
     except KeyboardInterrupt:

@@ -222,7 +222,7 @@ def tail(
     \b
     broadcaster tail inventory --from earliest
     broadcaster tail orders --key 019b4132
-    broadcaster tail inventory,orders | jq .data
+    broadcaster tail inventory,orders --key 019b4132 | jq .data
     broadcaster tail https://hub.example/v1/inventory/stream?petId=7
     """
     from broadcaster.commands import tail as tailing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 
 from broadcaster.app import Application
@@ -10,11 +11,15 @@ from broadcaster.backend.driver.connect import connect
 from broadcaster.commands.host import calm_garbage_collection, listen, raise_file_limit, url_of
 from broadcaster.commands.output import say
 from broadcaster.commands.supervisor import Child, supervise
+from broadcaster.core.access import Policy
+from broadcaster.core.by_access import is_public, policy_of
 from broadcaster.node.node import Node
 from broadcaster.node.peers import Peers
 from broadcaster.settings import Settings
-from broadcaster.web.hosts import with_default_hosts
+from broadcaster.web.hosts import is_loopback, with_default_hosts
 from broadcaster.web.uvicorn.server import ByPort, Server, make_server
+
+logger = logging.getLogger(__name__)
 
 
 def serve(settings: Settings, config: str | None = None, child: Child | None = None) -> int:
@@ -58,12 +63,25 @@ def node_server(settings: Settings, peers: Peers | None = None) -> Server:
         ConfigurationError: the settings can't work.
     """
     settings = with_default_hosts(settings)
-    node = Node(settings, peers=peers)
+    policy = policy_of(settings.channels.values(), None)
+    node = Node(settings, peers=peers, policy=policy)
+    if peers is None:
+        _warn_of_public_channels(settings, policy)
     connect(settings.redis_url)  # sends nothing, but raises if the url is not valid
     level = "debug" if settings.log_level == "debug" else "warning"
     app = Application(node)
     served = ByPort(app, app.operators, settings.metrics_port) if settings.metrics_port else app
     return make_server(served, node.drain, settings, node.meters, log_level=level)
+
+
+def _warn_of_public_channels(settings: Settings, policy: Policy) -> None:
+    names = [name for name in settings.channels if is_public(policy, name)]
+    if names and not is_loopback(settings.host):
+        logger.warning(
+            'every machine that reaches %s can read %s: set access = "token" for what is private',
+            settings.host,
+            ", ".join(names),
+        )
 
 
 def _run(server: Server, sockets: list[socket.socket]) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 from broadcaster.core.channel import Channel, shard_of
@@ -212,3 +212,8 @@ PET_STORE = Catalogue(
     )
 )
 """The default channels, for a hub without configured ones: the API of a pet store."""
+DEMO = Catalogue(
+    replace(channel, key_required=False) if channel.name == "orders" else channel
+    for channel in PET_STORE.values()
+)
+"""The pet store's channels as the demo has them: its page shows all orders at once."""

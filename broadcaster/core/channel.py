@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 from zlib import crc32
 
 from broadcaster.core.cursor import Start, parse_start
@@ -65,7 +66,11 @@ class Channel:
             `orders.1`, …, and all events of a key are in the same one.
         start: where a client without a cursor begins: `earliest`, `latest`, or a duration back.
         key_param: the query parameter that narrows it to keys; repeatable.
-        key_required: refuse clients that name no key.
+        access: `public` if every client may read it, `token` if only a token lets it. If it is not
+            set, it is `token` if the hub has keys that verify tokens, else `public`.
+        listed: False keeps it out of `/v1/events` and `/v1/channels`.
+        key_required: refuse clients that name no key, unless their grant has one. If it is not set,
+            a channel with `{key}` in its path requires one.
         terminal: event types that end the response of a client that follows one key.
         requests: the Redis key of a stream of requests. If it is set, opening the channel without a
             cursor adds the key to that stream. The id of the new entry names the run, and the
@@ -83,7 +88,9 @@ class Channel:
     shards: int = 1
     start: str = "latest"
     key_param: str = "key"
-    key_required: bool = False
+    access: Literal["", "public", "token"] = ""
+    listed: bool = True
+    key_required: bool | None = None
     terminal: frozenset[str] = frozenset()
     requests: str = ""
     maxlen: int = MAXLEN
@@ -109,13 +116,18 @@ class Channel:
             raise self._error(f"path {self.path!r} must begin with '/', with at most one {{key}}")
         if re.search(r"[{}]", self.path.replace(KEY_IN_PATH, "")):
             raise self._error(f"path {self.path!r} may have no other parameter than {{key}}")
+        if self.access not in ("", "public", "token"):
+            raise self._error(f"access {self.access!r} must be 'public' or 'token'")
+        self._check_start()
+        for bound in ("shards", "maxlen", "window_events", "window_bytes"):
+            if getattr(self, bound) < 1:
+                raise self._error(f"{bound} must be at least 1")
+
+    def _check_start(self) -> None:
         try:
             parse_start(self.start, now_ms=0)
         except InvalidCursorError as error:
             raise self._error(f"start: {error}") from error
-        for bound in ("shards", "maxlen", "window_events", "window_bytes"):
-            if getattr(self, bound) < 1:
-                raise self._error(f"{bound} must be at least 1")
 
     def _error(self, text: str) -> ConfigurationError:
         return ConfigurationError(f"channel {self.name!r}: {text}")
@@ -139,7 +151,9 @@ class Channel:
     @property
     def needs_key(self) -> bool:
         """Return True if a subscription must name a key."""
-        return self.key_required or bool(self.requests)
+        by_path = KEY_IN_PATH in self.path
+        required = by_path if self.key_required is None else self.key_required
+        return required or bool(self.requests)
 
     def start_at(self, now_ms: int) -> Start:
         """Return where a client without a cursor begins at this time.

@@ -127,7 +127,7 @@ class Answers:
 
     async def channels(self, request: Request) -> Response:
         """Answer with a description of every channel that the caller may see."""
-        names = list(self._node.channels)
+        names = [name for name, channel in self._node.channels.items() if channel.listed]
         if self._node.policy is not public:
             decisions = await access.described(self._node, request.scope, names)
             if isinstance(decisions, Denied):
@@ -138,8 +138,9 @@ class Answers:
     async def channel(self, request: Request) -> Response:
         """Answer with a description of one channel, or 404."""
         name = request.path_params["channel"]
-        if name not in self._node.channels:
-            error = UnknownChannelError(name, self._node.channels)
+        listed = {one: c for one, c in self._node.channels.items() if c.listed}
+        if name not in listed:
+            error = UnknownChannelError(name, listed)
             return unknown_channel(error, self._node.policy)
         if self._node.policy is not public:
             decisions = await access.described(self._node, request.scope, [name])

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from broadcaster.core import access as policies
+from broadcaster.core.by_access import is_public
 from broadcaster.core.channel import Channel
 from broadcaster.core.counters import Meters
 from broadcaster.core.hub import Hub
@@ -87,6 +88,11 @@ class EventStream:
     def __init__(self, node: StreamingNode, channel: Channel | None = None) -> None:
         self._node = node
         self._channel = channel
+        listed = {name: one for name, one in node.channels.items() if one.listed}
+        self._channels = node.channels if channel else listed
+        # A channel that is public beside others that are not costs no question.
+        is_open = channel is not None and is_public(node.policy, channel.name)
+        self._asks = node.policy is not policies.public and not is_open
 
     async def __call__(
         self, scope: Scope, receive: Receive, send: Send, key: str | None = None
@@ -113,11 +119,11 @@ class EventStream:
         if scope["method"] not in ("GET", "HEAD"):
             return problem(405, "an event stream is read with GET", {"allow": "GET, HEAD"})
         node = self._node
-        read = partial(native.read, scope, node.channels, self._channel, key or "", node.now_ms())
+        read = partial(native.read, scope, self._channels, self._channel, key or "", node.now_ms())
         try:
-            if node.policy is policies.public:
-                return await self._admitted(scope, read())
-            return await self._permitted(scope, read(None), read)
+            if self._asks:
+                return await self._permitted(scope, read(None), read)
+            return await self._admitted(scope, read())
         except (InvalidRequestError, InvalidCursorError) as error:
             return problem(400, str(error))
         except UnknownChannelError as error:

@@ -24,11 +24,15 @@ def with_default_hosts(settings: Settings) -> Settings:
     Args:
         settings: of a hub that listens on their `host`. A setting `allowed_hosts` is kept.
     """
-    name = settings.host.lower().removesuffix(".")
-    local = name == "localhost" or name.endswith(".localhost") or _is_loopback_address(name)
-    if settings.allowed_hosts or not local:
+    if settings.allowed_hosts or not is_loopback(settings.host):
         return settings
     return settings.model_copy(update={"allowed_hosts": LOOPBACK})
+
+
+def is_loopback(host: str) -> bool:
+    """Return True if only this machine reaches what listens on a host name or an address."""
+    name = host.lower().removesuffix(".")
+    return name == "localhost" or name.endswith(".localhost") or _is_loopback_address(name)
 
 
 class Hosts:

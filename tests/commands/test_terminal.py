@@ -97,10 +97,10 @@ async def test_the_time_of_each_line_is_that_of_its_own_event(
     ids = [("orders", 1_700_000_000_111), ("inventory", 1_700_000_060_222),
            ("orders", 1_700_000_120_333), ("inventory", 1_700_000_180_444)]  # fmt: skip
     for channel, ms in ids:
-        await publisher.redis.xadd(channel, {"data": f"{channel}-{ms}"}, id=f"{ms}-0")
+        await publisher.redis.xadd(channel, {"key": "7", "data": f"{channel}-{ms}"}, id=f"{ms}-0")
     process = await asyncio.create_subprocess_exec(
         *(SCRIPT, "tail", "inventory,orders", "--from", "earliest", "--base-url", url),
-        *("--count", "4"),
+        *("--key", "7", "--count", "4"),
         stdout=terminal.theirs,
         stderr=terminal.theirs,
     )

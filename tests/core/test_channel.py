@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from broadcaster.core.catalogue import PET_STORE
+from broadcaster.core.catalogue import DEMO, PET_STORE
 from broadcaster.core.channel import Channel, shard_of, without_shard
 from broadcaster.errors import ConfigurationError
 
@@ -12,8 +12,18 @@ def test_the_pet_store() -> None:
     assert orders.path == "/v1/orders/{key}/status/stream"
     assert inventory.path == "/v1/inventory/stream"
     assert recommendations.path == "/v1/pets/recommendations/stream"
-    assert [c.needs_key for c in PET_STORE.values()] == [False, False, True]
+    assert [c.needs_key for c in PET_STORE.values()] == [True, False, True]
     assert orders.start_at(0) == "earliest"
+
+
+def test_a_key_in_the_path_is_needed_unless_the_channel_says_otherwise() -> None:
+    assert Channel(name="a", path="/a/{key}").needs_key
+    assert not Channel(name="a", path="/a/{key}", key_required=False).needs_key
+    assert not Channel(name="a", path="/a").needs_key
+    assert Channel(name="a", path="/a", key_required=True).needs_key
+    assert Channel(name="a", path="/a", requests="r", key_required=False).needs_key
+    assert [c.needs_key for c in DEMO.values()] == [False, False, True]
+    assert list(DEMO) == list(PET_STORE)
 
 
 def test_the_stream_has_the_channels_name_by_default() -> None:
@@ -38,6 +48,7 @@ def test_a_start_may_be_a_duration_back() -> None:
         {"name": "a=b"},
         {"name": "run"},
         {"name": "ä"},
+        {"access": "private"},
         {"name": "a.0"},
         {"shards": 0},
         {"shards": 2, "requests": "r"},

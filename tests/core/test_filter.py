@@ -119,7 +119,7 @@ def test_no_keys_and_no_types_are_one_filter_for_all() -> None:
     )
 
 
-CHANNEL = Channel(name="a", path="/a/{key}", terminal=frozenset({"sold"}))
+CHANNEL = Channel(name="a", path="/a/{key}", key_required=False, terminal=frozenset({"sold"}))
 
 
 def test_a_filter_of_another_kind_selects_within_keys_and_types() -> None:

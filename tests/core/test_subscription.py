@@ -1,6 +1,6 @@
 import pytest
 
-from broadcaster.core.catalogue import PET_STORE
+from broadcaster.core.catalogue import DEMO
 from broadcaster.core.channel import Channel
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.filter import KeysAndTypes
@@ -8,7 +8,7 @@ from broadcaster.core.sse import Frame
 from broadcaster.core.subscription import ReshardedError, Subscription, restore
 from broadcaster.errors import InvalidCursorError, InvalidRequestError
 
-ORDERS, INVENTORY, RECOMMENDATIONS = PET_STORE.values()
+ORDERS, INVENTORY, RECOMMENDATIONS = DEMO.values()
 
 
 def frame(ms: int, type_: str = "t", key: str = "") -> Frame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from broadcaster.core import sse
-from broadcaster.core.catalogue import PET_STORE
+from broadcaster.core.catalogue import DEMO
 from broadcaster.core.event import Event, EventId
 from broadcaster.core.hub import Hub
 from broadcaster.core.sse import Frame
@@ -11,7 +11,7 @@ from broadcaster.core.subscription import Subscription
 from broadcaster.core.untyped import Untyped, without_type
 from tests.core.test_hub import Client, fan_out, make_hub
 
-ORDERS, INVENTORY, RECOMMENDATIONS = PET_STORE.values()
+ORDERS, INVENTORY, RECOMMENDATIONS = DEMO.values()
 
 
 def frame(ms: int, type_: str = "t", key: str = "k", data: bytes = b"d") -> Frame:

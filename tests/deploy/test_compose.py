@@ -19,6 +19,7 @@ from urllib.parse import quote
 import pytest
 
 from broadcaster import EventId
+from tests.channels import demo_variable
 from tests.deploy.event_source import EventSource, Seen
 from tests.deploy.stack import NEEDS, Entry, Stack, page_commands, stack
 from tests.wait import PATIENCE_S, until
@@ -33,7 +34,11 @@ ORDERS = "/v1/events?channel=orders"
 BOTH = "/v1/events?channel=inventory&channel=orders"
 RECOMMENDATIONS = "/v1/pets/recommendations/stream?userId="
 PETS = ("019b4132", "01a7c0de", "02038cb4")
-QUICK = {"BROADCASTER_DRAIN_S": "3", "BROADCASTER_TERMINAL_RETRY_MS": "1000"}
+QUICK = {
+    "BROADCASTER_DRAIN_S": "3",
+    "BROADCASTER_TERMINAL_RETRY_MS": "1000",
+    "BROADCASTER_CHANNELS": demo_variable(),
+}
 REST_S = 20.0
 
 

@@ -16,6 +16,7 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broadcaster.app import create_app
+from broadcaster.core.catalogue import DEMO
 from broadcaster.settings import load_settings
 from broadcaster.web.uvicorn.server import make_server
 
@@ -54,6 +55,7 @@ def main(redis_url: str, port: str, prefix: str = "") -> None:
         shed_retry_ms=50,
         terminal_retry_ms=50,
         drain_s=0.1,
+        channels=DEMO,
     )
     hub = create_app(settings)
     app = mounted(hub, prefix) if prefix else hub

@@ -101,8 +101,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "access: a caller is made though everything is public",
         "broadcaster/web/endpoint.py",
-        "if node.policy is policies.public:",
-        "if False:",
+        "            if self._asks:",
+        "            if True:",
         ("tests/web/test_access.py::test_without_a_policy_no_caller_is_made",),
     ),
     Mutant(

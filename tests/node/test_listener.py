@@ -31,7 +31,11 @@ from tests.wait import PATIENCE_S, until
 CHANNELS = {
     "stock": Channel(name="stock", path="/stock", window_events=4),
     "orders": Channel(
-        name="orders", path="/orders/{key}", start="earliest", terminal=frozenset({"done"})
+        name="orders",
+        path="/orders/{key}",
+        start="earliest",
+        terminal=frozenset({"done"}),
+        key_required=False,
     ),
     "sharded": Channel(name="sharded", path="/sharded", shards=2),
     "answers": Channel(name="answers", path="/answers", key_param="q", requests="asked"),

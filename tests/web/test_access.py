@@ -9,6 +9,8 @@ import pytest
 
 from broadcaster.backend.memory import MemoryLog
 from broadcaster.core.access import Action, Caller, Decision, Denied, Grant, NotYet, Policy
+from broadcaster.core.by_access import ByAccess
+from broadcaster.core.catalogue import DEMO, PET_STORE
 from broadcaster.core.channel import shard_of
 from broadcaster.web import access
 from tests.nodes import Raw, events, running
@@ -390,3 +392,88 @@ async def test_a_grant_that_has_ended_opens_nothing() -> None:
     async with running("", log=MemoryLog(), authorize=policy) as hub:
         answer = await Raw.get(hub.port, "/v1/orders/7/status/stream")
         assert answer.head.startswith(b"HTTP/1.1 401")
+
+
+CHANNELS = {
+    "news": {"path": "/news", "access": "public"},
+    "orders": {"path": "/orders/{key}"},
+    "hidden": {"path": "/hidden", "access": "public", "listed": False},
+}
+
+
+class Tokens:
+    """A verifier and a policy of tokens, as far as these tests need them."""
+
+    @staticmethod
+    def verifier(caller: Caller, /) -> dict[str, Any] | Denied:
+        token = caller.headers.get("authorization", "")
+        if token == "Bearer expired":
+            return Denied("the token has expired", 401)
+        return {"sub": "ann"} if token == "Bearer ann" else {}
+
+    @staticmethod
+    def policy(caller: Caller, _: Action, __: str, ___: frozenset[str], /) -> Decision:
+        return Grant("ann", frozenset("7")) if caller.claims else Denied("this needs a token", 401)
+
+
+async def status(port: int, path: str, headers: str = "") -> int:
+    return int((await Raw.get(port, path, headers)).head.split(b" ")[1])
+
+
+async def test_public_channels_beside_others_need_no_token_and_the_others_do() -> None:
+    policy = ByAccess(["news", "hidden"], Tokens.policy)
+    made: Any = {"channels": CHANNELS, "verifier": Tokens.verifier}
+    async with running("", log=MemoryLog(), authorize=policy, **made) as hub:
+        ann, old = "Authorization: Bearer ann\r\n", "Authorization: Bearer expired\r\n"
+        for path in ("/news", "/v1/events?channel=news"):
+            for token in ("", ann, old):
+                assert await status(hub.port, path, token) == 200
+        for path in ("/orders/7", "/v1/events?channel=orders", "/v1/events?channel=news,orders"):
+            assert await status(hub.port, path) == 401
+            assert await status(hub.port, path, old) == 401
+            assert await status(hub.port, path, ann) == 200
+        assert await status(hub.port, "/orders/8", ann) == 403
+        news = [s for s in hub.node.hub.subscribers if s.subscription.streams == ("news",)]
+        assert [s.holder for s in news] == [None] * len(news)
+
+
+async def test_a_public_channel_beside_others_costs_no_question(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_: Any) -> Caller:
+        raise AssertionError("a caller was made for a public channel")
+
+    policy = ByAccess(["news"], Tokens.policy)
+    monkeypatch.setattr(access, "caller_of", refuse)
+    async with running("", log=MemoryLog(), authorize=policy, channels=CHANNELS) as hub:
+        await (await Raw.get(hub.port, "/news")).until(b"live")
+
+
+async def test_a_channel_that_is_not_listed_is_at_its_own_path_only() -> None:
+    async with (
+        running("", log=MemoryLog(), channels=CHANNELS) as hub,
+        http_client(base_url=hub.url) as client,
+    ):
+        assert await status(hub.port, "/hidden") == 200
+        for path in ("/v1/events?channel=hidden", "/v1/channels/hidden"):
+            answer = await client.get(path)
+            assert answer.status_code == 404
+            assert answer.json()["detail"] == "no channel 'hidden'; there are: news, orders"
+        listed = (await client.get("/v1/channels")).json()["channels"]
+        assert [one["channel"] for one in listed] == ["news", "orders"]
+
+
+async def test_a_channel_with_a_key_in_its_path_needs_a_key_at_every_door() -> None:
+    log = MemoryLog()
+    async with running("", log=log, channels=PET_STORE) as hub:
+        for query in ("channel=orders", "channel=orders&from=earliest", "channel=inventory,orders"):
+            assert await status(hub.port, f"/v1/events?{query}") == 400
+        assert await status(hub.port, "/v1/events?channel=orders&key=7") == 200
+    async with running("", log=log, channels=DEMO) as hub:
+        assert await status(hub.port, "/v1/events?channel=orders") == 200
+    granted = Granting(orders={"*"})
+    async with running("", log=log, channels=PET_STORE, authorize=granted) as hub:
+        assert await status(hub.port, "/v1/events?channel=orders") == 200
+    unsaid = Granting(orders=None)  # the policy has not looked at keys
+    async with running("", log=log, channels=PET_STORE, authorize=unsaid) as hub:
+        assert await status(hub.port, "/v1/events?channel=orders") == 400

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from broadcaster import EmbeddedRedis, EventSource, connect_sync
+from tests.channels import demo_variable
 from tests.command_line import finished, ready, starting
 from tests.wait import PATIENCE_S, http_client
 from tests.workers.conftest import StartWorker
@@ -45,7 +46,7 @@ async def test_a_node_and_workers_need_no_more(
     of_node, of_worker = (server.url.replace("//", f"//{u}:secret@") for u in ("node", "worker"))
     workers = [start_worker(of_worker, name, "--rate", "50") for name in WORKERS]
     async with starting() as start, http_client() as http:
-        env = {"BROADCASTER_REDIS_URL": of_node}
+        env = {"BROADCASTER_REDIS_URL": of_node, "BROADCASTER_CHANNELS": demo_variable()}
         node = await start("serve", "--port", "0", env=env)
         url = await node.url()
         await ready(url)

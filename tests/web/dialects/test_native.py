@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from broadcaster.core.catalogue import PET_STORE
+from broadcaster.core.catalogue import DEMO
 from broadcaster.core.channel import Channel
 from broadcaster.core.event import EventId
 from broadcaster.core.filter import KeysAndTypes
@@ -15,7 +15,7 @@ from broadcaster.errors import InvalidCursorError, InvalidRequestError, UnknownC
 from broadcaster.web.dialects.native import read
 
 SHARDED = Channel(name="tickets", path="/v1/tickets", shards=2)
-CHANNELS = {channel.name: channel for channel in (*PET_STORE.values(), SHARDED)}
+CHANNELS = {channel.name: channel for channel in (*DEMO.values(), SHARDED)}
 NOW_MS = 1_795_000_000_000
 ID = EventId(1710000000000, 0)
 
