@@ -15,6 +15,7 @@ from tests.wait import until
 
 _PIPELINED = get("/healthz") * 6000  # 250 KB
 _HEADER_BYTES = 39_000_000
+_HALF_OPEN_RATE = 400.0
 _HEAD_S = 2.0
 _CLOSED_S = 30.0
 _HELD_BYTES = 30e6
@@ -28,7 +29,7 @@ _AHEAD = MAX_LEFT + _ON_THEIR_WAY
 _AHEAD_S = 10.0
 
 _PACKED = b"\xdd" + (20_000_000).to_bytes(4) + b"\x80" * 20_000_000  # as many empty maps
-_PACKED_CPU_S = 1.0
+_PACKED_CPU_S = 2.0
 _PACKED_EVERY_S = 2.0
 _PACKED_BYTES = 200e6
 
@@ -69,7 +70,7 @@ async def _heads(target: Target) -> AsyncIterator[None]:
     attacks = [
         *(_sent(node, get("/a"), _PIPELINED) for _ in range(60)),
         _sent(node, b"GET /a HTTP/1.1\r\nHost: localhost\r\nX-Long: ", *_long_header()),
-        *(_sent(node, b"GET /a HTTP/1.1\r\nHost: loc") for _ in range(stage.count(2000, 300))),
+        *(_half_open(node, number / _HALF_OPEN_RATE) for number in range(stage.count(2000, 300))),
     ]
     closing = [asyncio.create_task(_closed(attack)) for attack in attacks]
     yield
@@ -99,6 +100,11 @@ async def _closed(attack: Awaitable[None]) -> bool:
     except OSError:
         pass
     return True
+
+
+async def _half_open(node: Node, after_s: float) -> None:
+    await asyncio.sleep(after_s)  # all at once, they would only show how fast a node accepts
+    await _sent(node, b"GET /a HTTP/1.1\r\nHost: loc")
 
 
 async def _sent(node: Node, *pieces: bytes) -> None:
