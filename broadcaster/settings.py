@@ -28,6 +28,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from broadcaster.admission import AdmissionSettings, Count, Positive
 from broadcaster.core.catalogue import BOUNDS, PET_STORE, Catalogue, with_bounds
 from broadcaster.core.channel import MAXLEN, WINDOW_BYTES, WINDOW_EVENTS, Channel
 from broadcaster.core.complaint import as_list, complaint, shown
@@ -37,8 +38,6 @@ from broadcaster.errors import ConfigurationError
 
 PREFIX = "BROADCASTER_"
 
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
 # Clients wait with timers of 32 bits, so that 25 days or more would be no wait at all.
 RetryMs = Annotated[int, Field(ge=1, le=24 * 3600 * 1000)]
 _Channels = Annotated[
@@ -53,7 +52,7 @@ _Channels = Annotated[
 ]
 
 
-class Settings(BaseSettings):
+class Settings(AdmissionSettings):
     """The settings of a node. Each is also read from `BROADCASTER_<NAME>`."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
@@ -100,19 +99,6 @@ class Settings(BaseSettings):
     )
     send_timeout_s: Positive = Field(
         30.0, description="seconds without write progress after which a client is disconnected"
-    )
-    max_connections: Count = Field(
-        100_000, description="connections above which newcomers are asked to come back later"
-    )
-    max_head_bytes: int = Field(
-        64 * 1024, ge=1024, description="bytes of a request's head above which it is refused"
-    )
-    max_headers: Count = Field(100, description="headers of a request above which it is refused")
-    head_timeout_s: Positive = Field(
-        10.0, description="seconds in which a client must send the head of its request"
-    )
-    keep_alive_s: Positive = Field(
-        75.0, description="seconds without a request after which an idle connection is closed"
     )
     max_requests: Count = Field(
         5_000,

@@ -21,10 +21,14 @@ _MARKED = re.compile(r"(<!-- generated -->\n\n).*?(\n\n<!-- /generated -->)", re
 
 
 def settings_table() -> str:
-    """A row for each setting: its name, its default, and what it means."""
+    """A row for each setting: its name, its default, and what it means.
+
+    Those that `Settings` has from its groups come last.
+    """
+    fields = Settings.model_fields
     rows = [
-        f"| `{name}` | {shown(field.default)} | {field.description} |"
-        for name, field in Settings.model_fields.items()
+        f"| `{name}` | {shown(fields[name].default)} | {fields[name].description} |"
+        for name in sorted(fields, key=lambda name: name not in Settings.__annotations__)
     ]
     return "\n".join(["| name | default | meaning |", "|---|---|---|", *rows])
 

@@ -9,6 +9,9 @@ import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+from tests.nodes import Raw, Running
 
 OPENSSL = shutil.which("openssl")
 
@@ -46,6 +49,32 @@ class Authority:
 
 
 _KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+
+
+class Files:
+    """The files of a certificate and its key, as a node is given them."""
+
+    def __init__(self, directory: Path) -> None:
+        self.certificate, self.key = directory / "node.crt", directory / "node.key"
+
+    def use(self, authority: Authority) -> ssl.SSLContext:
+        """Put the certificate of an authority there, and return a context that trusts it."""
+        shutil.copy(authority.directory / "server.crt", self.certificate)
+        shutil.copy(authority.directory / "server.key", self.key)
+        return ssl.create_default_context(cafile=str(authority.directory / "ca.pem"))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that name them."""
+        return {"tls_certificate": str(self.certificate), "tls_key": str(self.key)}
+
+
+async def opened(hub: Running, trust: ssl.SSLContext, path: str = "/v1/inventory/stream") -> Raw:
+    """Ask a node over TLS, and read the head of its answer."""
+    raw = Raw(*await asyncio.open_connection("127.0.0.1", hub.port, ssl=trust))
+    raw.writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    raw.head = await raw.reader.readuntil(b"\r\n\r\n")
+    return raw
 
 
 class TlsServer:

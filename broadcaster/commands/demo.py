@@ -92,7 +92,7 @@ class _Demo:
         app.state.shown_redis_url = settings.redis_url
         self._node: Node = app.state.node
         self._sock = sock
-        self._url = machine.url_of(sock)
+        self._url = machine.url_of(sock, secure=bool(settings.tls_certificate))
         self._redis_url = settings.redis_url
         self._workers: dict[str, Process] = {}
         self._stopping = False

@@ -67,11 +67,17 @@ def _why_not(error: Exception, host: str, port: int) -> str:
     return f"can't listen on {host!r}, port {port}: {error}"
 
 
-def url_of(sock: socket.socket) -> str:
-    """Return the url at which this machine reaches a listening socket."""
+def url_of(sock: socket.socket, *, secure: bool = False) -> str:
+    """Return the url at which this machine reaches a listening socket.
+
+    Args:
+        sock: that listens.
+        secure: True if it speaks TLS.
+    """
+    scheme = "https" if secure else "http"
     host, port = sock.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def stop_signals() -> list[signal.Signals]:

@@ -45,7 +45,8 @@ def serve(settings: Settings, config: str | None = None, child: Child | None = N
     # Each process has a socket of its own on each port.
     groups = list(zip(*(listen(settings.host, p, settings.workers) for p in ports), strict=True))
     many = f" with {len(groups)} processes" if len(groups) > 1 else ""
-    say(f"Listening on {url_of(groups[0][0])}{many}. Ctrl-C stops it.")
+    url = url_of(groups[0][0], secure=bool(settings.tls_certificate))
+    say(f"Listening on {url}{many}. Ctrl-C stops it.")
     if len(groups) == 1:
         return _run(server, list(groups[0]))
     asyncio.run(supervise(settings, config, groups))

@@ -96,6 +96,8 @@ class Refusal(StrEnum):
     """The head of the request has too many bytes, or too many headers."""
     SLOW = "slow"
     """The request's head was not complete in time."""
+    TLS = "tls"
+    """The TLS handshake failed, or was not complete in time."""
     BEHIND = "behind"
     """Too much came behind a request that is still being answered."""
     FULL = "full"

@@ -5,18 +5,16 @@
 
 from __future__ import annotations
 
-from html import escape
-from importlib import resources
 from typing import Any, Protocol
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from broadcaster.core.access import Denied, Grant, public
 from broadcaster.errors import UnknownChannelError
-from broadcaster.web import access, endpoint
-from broadcaster.web.problem import unknown_channel
+from broadcaster.web import access, endpoint, showcase
+from broadcaster.web.problem import SafeResponse, unknown_channel
 
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -86,11 +84,7 @@ class Answers:
 
         It names the Redis only where `app.state.shown_redis_url` is set, as in the demo.
         """
-        page = (resources.files("broadcaster.web") / "pages" / "index.html").read_text("utf-8")
-        if shown := getattr(request.app.state, "shown_redis_url", ""):
-            empty = '<meta name="redis-url" content="'
-            page = page.replace(empty, empty + escape(shown), 1)
-        return HTMLResponse(page, headers={"cache-control": "no-cache"})
+        return showcase.page(getattr(request.app.state, "shown_redis_url", ""))
 
     async def healthz(self, _: Request) -> Response:
         """Answer 200, which shows that the process is alive."""
@@ -123,7 +117,7 @@ class Answers:
         self._node.start()
         headers = {"cache-control": "no-store", "content-type": METRICS}
         figures = await self._node.metrics.scrape(details=self._details)
-        return Response(figures, headers=headers)
+        return SafeResponse(figures, headers=headers)
 
     async def channels(self, request: Request) -> Response:
         """Answer with a description of every channel that the caller may see."""
@@ -152,7 +146,7 @@ class Answers:
 
 def as_json(content: object, status: int = 200) -> Response:
     """Return a JSON response that caches must not store."""
-    return Response(
+    return SafeResponse(
         orjson.dumps(content),
         status,
         headers={"cache-control": "no-store"},

@@ -38,6 +38,7 @@ from broadcaster.web.connection import Asker, Connection
 from broadcaster.web.dialects import native
 from broadcaster.web.problem import (
     EVENT_STREAM,
+    SafeResponse,
     come_back,
     event_stream,
     problem,
@@ -188,7 +189,7 @@ class EventStream:
         if isinstance(admitted, Refused):
             return problem(400, admitted.detail)
         if isinstance(admitted, NoContent):
-            return Response(status_code=204)
+            return SafeResponse(status_code=204)
         self._node.meters.shed[admitted] += 1
         mean_ms = self._node.settings.shed_retry_ms
         retry_ms = random.randint(mean_ms // 2, mean_ms * 3 // 2)

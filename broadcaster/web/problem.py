@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 
 import orjson
@@ -12,12 +13,29 @@ from broadcaster.core.access import Policy, public
 from broadcaster.core.wire import Shed
 from broadcaster.errors import UnknownChannelError
 
+SAFE = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
+"""Headers of every answer. A browser must not guess what an answer is. And no page that is reached
+from one of ours may learn its address, whose query can carry a token."""
+
 EVENT_STREAM = (
+    *SAFE,
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache, no-store, no-transform"),
     (b"x-accel-buffering", b"no"),
 )
 """Headers of every event stream: no proxy may keep, change or buffer it."""
+
+
+class SafeResponse(Response):
+    """A response with the headers of every answer."""
+
+    def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
+        """Add them to the others."""
+        super().init_headers(headers)
+        self.raw_headers += SAFE
 
 
 def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
@@ -26,7 +44,7 @@ def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> 
     Use it only for such requests: any status but 200 ends an `EventSource` for good.
     """
     body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
-    return Response(
+    return SafeResponse(
         orjson.dumps({**body, "detail": detail}),
         status,
         headers={"cache-control": "no-store", **(headers or {})},

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Lifespan, Message, Receive, Scope, Send
 
@@ -24,7 +24,7 @@ from broadcaster.web import endpoint, head
 from broadcaster.web.access import PolicyFailedError, UndecidedError, failed, undecided
 from broadcaster.web.answers import Answers, RoutedNode
 from broadcaster.web.hosts import LOOPBACK, Hosts
-from broadcaster.web.problem import problem
+from broadcaster.web.problem import SafeResponse, problem
 
 CLIENTS, OPERATORS = "clients", "operators"
 _BOTH = frozenset((CLIENTS, OPERATORS))
@@ -191,7 +191,7 @@ def _preflight(settings: Settings, scope: Scope) -> Response:
     if refused:
         response = problem(400, f"cors_origins and cors_headers do not allow {', '.join(refused)}")
     else:
-        response = PlainTextResponse("OK")
+        response = SafeResponse("OK", media_type="text/plain")
     response.raw_headers += headers
     return response
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import ssl
 import sys
+from contextlib import suppress
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.command_line import (
@@ -20,7 +23,8 @@ from tests.command_line import (
     finished,
     ready,
 )
-from tests.wait import PATIENCE_S, http_client
+from tests.tls import OPENSSL, Authority
+from tests.wait import PATIENCE_S, http_client, until
 
 pytestmark = [
     pytest.mark.server,
@@ -96,6 +100,35 @@ async def test_ctrl_c_is_a_clean_stop_too(start: Start, redis_url: str) -> None:
     await ready(await node.url())
     assert await node.stop(signal.SIGINT) == 0
     assert node.err == []
+
+
+@pytest.mark.skipif(not OPENSSL, reason="there is no openssl")
+async def test_all_processes_speak_tls_and_a_bad_certificate_ends_them_at_the_start(
+    start: Start, redis_url: str, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path / "tls", "a")
+    pem = str(authority.directory / "server.pem")
+    trust = ssl.create_default_context(cafile=str(authority.directory / "ca.pem"))
+    command = ("serve", "--port", "0", "--redis-url", redis_url, "--workers", "2")
+    node = await start(*command, env={"BROADCASTER_TLS_CERTIFICATE": pem})
+    url = await node.url()
+    assert url.startswith("https://127.0.0.1:")
+    async with http_client(verify=trust) as http:
+
+        async def both_answer() -> bool:
+            with suppress(httpx.TransportError):
+                text = (await http.get(f"{url}/metrics")).text
+                return 'process="0"' in text and 'process="1"' in text
+            return False
+
+        await until(both_answer)
+    assert await node.stop() == 0
+    for path in (pem + "x", str(authority.directory / "server.crt")):
+        status, out, said = await finished(
+            await start(*command, env={"BROADCASTER_TLS_CERTIFICATE": path})
+        )
+        assert (status, out, "tls_certificate: " in said) == (2, [], True)
+        assert "Traceback" not in said
 
 
 async def test_a_port_in_use_is_reported_at_once(start: Start) -> None:

@@ -10,8 +10,8 @@ from broadcaster import Settings
 from tests.deploy.stack import DEPLOYMENT, ROOT, page_commands
 
 COMPOSE = (ROOT / "docker-compose.yml").read_text("utf-8")
-# The image says where to listen. A name would be that of all nodes.
-FIXED = {"host", "port", "node_name"}
+# The image says where to listen. A name would be that of all nodes. The balancer speaks TLS.
+FIXED = {"host", "port", "node_name", "tls_certificate", "tls_key"}
 
 
 def test_every_setting_can_be_given_to_the_nodes() -> None:

@@ -114,9 +114,9 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "answers: the page does not name the demo's Redis",
-        "broadcaster/web/answers.py",
-        'if shown := getattr(request.app.state, "shown_redis_url", ""):',
-        'if shown := "":',
+        "broadcaster/web/showcase.py",
+        "    if redis_url:",
+        "    if not text:",
         (
             "tests/e2e/test_page.py::"
             "test_the_commands_that_the_demo_and_its_page_offer_work_as_shown",

@@ -23,7 +23,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from broadcaster.core.counters import Meters
 from broadcaster.settings import Settings
 from broadcaster.web.uvicorn import BACKLOG
+from broadcaster.web.uvicorn.certificate import Certificate
 from broadcaster.web.uvicorn.lobby import Bounds, Lobby
+from broadcaster.web.uvicorn.tls import TlsConnection
 
 logger = logging.getLogger(__name__)
 
@@ -35,19 +37,27 @@ class Server(uvicorn.Server):
     """A uvicorn server that drains the node before it shuts down, and then exits with status 0."""
 
     def __init__(
-        self, config: uvicorn.Config, drain: Callable[[], Awaitable[None]], lobby: Lobby
+        self,
+        config: uvicorn.Config,
+        drain: Callable[[], Awaitable[None]],
+        lobby: Lobby,
+        certificate: Certificate | None = None,
     ) -> None:
         super().__init__(config)
         self.lobby = lobby
+        self._certificate = certificate
         self._drain = drain
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until a signal comes, and close connections that send no request in time."""
-        watching = asyncio.create_task(self.lobby.watch())
+        watching = [asyncio.create_task(self.lobby.watch())]
+        if self._certificate:
+            watching.append(asyncio.create_task(self._certificate.watch()))
         try:
             await super().serve(sockets)
         finally:
-            watching.cancel()
+            for task in watching:
+                task.cancel()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the responses, then let uvicorn close connections and end the lifespan."""
@@ -123,14 +133,17 @@ def make_server(
             `serve` is given sockets.
         meters: counts connections that wait, and those that are refused.
         log_level: level of uvicorn's own log lines.
+
+    Raises:
+        ConfigurationError: the certificate can't be used.
     """
-    lobby = Lobby(Bounds.of(settings), meters)
+    lobby, certificate = Lobby(Bounds.of(settings), meters), Certificate.of(settings)
     config = uvicorn.Config(
         app,
         interface="asgi3",
         host=settings.host,
         port=settings.port,
-        http=_http(lobby),
+        http=_http(lobby, certificate),
         ws="none",
         lifespan="on",
         access_log=False,
@@ -141,10 +154,22 @@ def make_server(
         timeout_keep_alive=cast("int", settings.keep_alive_s),  # for `call_later`
         timeout_graceful_shutdown=_GRACE_S,
     )
-    return Server(config, drain, lobby)
+    return Server(config, drain, lobby, certificate)
 
 
-def _http(lobby: Lobby) -> Any:
+def _http(lobby: Lobby, certificate: Certificate | None) -> Any:
+    """Return the protocol of new connections."""
+    protocol = _protocol(lobby)
+    if certificate is None:
+        return protocol
+    if protocol == "auto":  # the name of uvicorn's own
+        from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+        protocol = AutoHTTPProtocol
+    return partial(TlsConnection, protocol, certificate, lobby)
+
+
+def _protocol(lobby: Lobby) -> Any:
     """Return the protocol that uses as much of uvicorn's internals as `rehearsal` approves."""
     try:
         from broadcaster.web.uvicorn.protocol import StreamProtocol

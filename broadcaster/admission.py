@@ -1,0 +1,45 @@
+"""Settings about what a node lets in: TLS, and the bounds of connections and requests."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class AdmissionSettings(BaseSettings):
+    """The part of the settings that decides which connections and requests are taken."""
+
+    tls_certificate: str = Field(
+        "",
+        description="a PEM file with the node's certificate and the chain above it; "
+        "with it, all ports speak TLS",
+    )
+    tls_key: str = Field(
+        "", description="a PEM file with its key; empty: the key is in `tls_certificate`"
+    )
+    max_connections: Count = Field(
+        100_000, description="connections above which newcomers are asked to come back later"
+    )
+    max_head_bytes: int = Field(
+        64 * 1024, ge=1024, description="bytes of a request's head above which it is refused"
+    )
+    max_headers: Count = Field(100, description="headers of a request above which it is refused")
+    head_timeout_s: Positive = Field(
+        10.0,
+        description="seconds in which a client must send the head of its request, "
+        "and before that for the TLS handshake",
+    )
+    keep_alive_s: Positive = Field(
+        75.0, description="seconds without a request after which an idle connection is closed"
+    )
+
+    @model_validator(mode="after")
+    def _has_certificate(self) -> AdmissionSettings:
+        if self.tls_key and not self.tls_certificate:
+            raise ValueError("tls_key needs tls_certificate")
+        return self

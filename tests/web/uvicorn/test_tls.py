@@ -1,0 +1,174 @@
+"""A node speaks TLS: handshakes are bounded, slow readers are cut, and nothing is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import ssl
+from typing import Any
+
+import pytest
+
+from broadcaster import Publisher
+from tests.nodes import Raw, Running, events, running, told
+from tests.tls import OPENSSL, Files, opened
+from tests.wait import PATIENCE_S, allowed_s, until
+
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.skipif(not OPENSSL, reason="there is no openssl"),
+]
+
+LIVE = b"stream.live"
+PIECE = 5000
+
+
+async def test_a_stream_over_tls_has_the_transport_sink_and_resumes(
+    secure_hub: Running, trust: ssl.SSLContext, publisher: Publisher
+) -> None:
+    stream = await opened(secure_hub, trust)
+    await stream.until(LIVE)
+    await publisher.publish("inventory", data="x" * 100_000)
+    await stream.told(1)
+    assert secure_hub.node.meters.opened == {"transport": 1, "asgi": 0}
+    assert secure_hub.node.meters.waiting == 0
+    again = await opened(
+        secure_hub, trust, f"/v1/inventory/stream?from={events(stream.body)[-1].id}"
+    )
+    await again.until(LIVE)
+    assert told(again.body) == []
+
+
+async def test_a_drain_ends_streams_over_tls_with_a_retry_and_a_goodbye(
+    redis_url: str, files: Files, trust: ssl.SSLContext
+) -> None:
+    async with running(redis_url, **files.settings) as hub:
+        stream = await opened(hub, trust)
+        await stream.until(LIVE)
+        idle = await opened(hub, trust, "/healthz")
+        began_s = asyncio.get_running_loop().time()
+        stream.made.clear()  # they stay open
+    assert (await stream.rest()).count(b"retry: ") == 2
+    assert stream.ended
+    assert await gone(idle)
+    assert asyncio.get_running_loop().time() - began_s < allowed_s(3.0)
+    for raw in (stream, idle):
+        raw.close()
+
+
+async def stalled(hub: Running, trust: ssl.SSLContext, publisher: Publisher) -> tuple[Raw, Any]:
+    """A client that reads no more, and its transport on the node, which takes no more."""
+    stream = await opened(hub, trust)
+    await stream.until(LIVE)
+    stream.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    (subscriber,) = hub.node.subscribers()
+    while not subscriber.blocked:
+        await publisher.publish_many([("inventory", "t", "", "x" * PIECE)] * 20)
+    return stream, subscriber.write.__self__  # type: ignore[attr-defined]
+
+
+async def test_a_client_over_tls_that_reads_slowly_lags_and_gets_everything(
+    secure_hub: Running, trust: ssl.SSLContext, publisher: Publisher
+) -> None:
+    stream, transport = await stalled(secure_hub, trust, publisher)
+    mark = secure_hub.node.settings.high_water_bytes
+    # On a busy machine, several batches of 100 KB are written together.
+    assert mark <= transport.get_write_buffer_size() < 2 * mark + 5 * 20 * PIECE
+    await publisher.publish("inventory", data="last")
+    stream.writer.transport.resume_reading()  # type: ignore[attr-defined]
+    await stream.until(b"data: last\n")
+    data = told(stream.body)
+    assert set(data[:-1]) == {"x" * PIECE}
+    assert len(data) % 20 == 1
+
+
+async def test_a_client_over_tls_that_never_reads_again_is_cut(
+    redis_url: str, files: Files, trust: ssl.SSLContext, publisher: Publisher
+) -> None:
+    async with running(redis_url, **files.settings, send_timeout_s=0.3) as hub:
+        await stalled(hub, trust, publisher)
+        await until(lambda: not hub.node.subscribers())
+        assert hub.node.meters.closed["send_timeout"] == 1
+        await until(lambda: not hub.node.meters.waiting)
+
+
+async def test_a_connection_over_tls_leaves_nothing_for_the_garbage_collector(
+    secure_hub: Running, trust: ssl.SSLContext
+) -> None:
+    for _ in range(2):
+        gc.collect()
+        for stream in [await opened(secure_hub, trust) for _ in range(20)]:
+            await stream.until(LIVE)
+            stream.close()
+        stream.made.clear()
+        del stream
+        await until(lambda: not secure_hub.node.hub.subscribers)
+        await until(lambda: secure_hub.node.meters.closed.total() % 20 == 0)
+    assert gc.collect() < 20 * 8
+
+
+# What comes before a request
+
+
+async def test_handshakes_wait_in_the_lobby_and_end_in_time(
+    redis_url: str, files: Files, trust: ssl.SSLContext
+) -> None:
+    async with running(redis_url, **files.settings, head_timeout_s=0.5) as hub:
+        silent = Raw(*await asyncio.open_connection("127.0.0.1", hub.port))
+        await until(lambda: hub.node.meters.waiting == 1)
+        assert await gone(silent)
+        assert hub.node.meters.waiting == 0
+        assert hub.node.meters.refused["slow"] + hub.node.meters.refused["tls"] == 1
+
+
+async def gone(raw: Raw) -> bool:
+    async with asyncio.timeout(PATIENCE_S):
+        try:
+            while await raw.reader.read(65536):
+                pass
+        except ConnectionError:
+            pass
+    return True
+
+
+@pytest.mark.parametrize("sent", [b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"\0" * 500])
+async def test_what_is_no_tls_is_closed_and_counted(secure_hub: Running, sent: bytes) -> None:
+    raw = Raw(*await asyncio.open_connection("127.0.0.1", secure_hub.port))
+    raw.writer.write(sent)
+    assert await gone(raw)
+    assert (secure_hub.node.meters.refused["tls"], secure_hub.node.meters.waiting) == (1, 0)
+
+
+async def test_a_client_that_leaves_within_the_handshake_frees_its_place(
+    secure_hub: Running,
+) -> None:
+    for count in (1, 2):
+        raw = Raw(*await asyncio.open_connection("127.0.0.1", secure_hub.port))
+        raw.writer.write(b"\x16\x03\x01\x02\x00\x01\x00"[: count * 3])
+        await until(lambda: secure_hub.node.meters.waiting == 1)
+        raw.close()
+        await until(lambda count=count: secure_hub.node.meters.refused["tls"] == count)  # type: ignore[misc]
+        assert secure_hub.node.meters.waiting == 0
+
+
+async def test_a_node_stops_while_handshakes_wait(
+    redis_url: str, files: Files, trust: ssl.SSLContext
+) -> None:
+    async with running(redis_url, **files.settings) as hub:
+        raw = Raw(*await asyncio.open_connection("127.0.0.1", hub.port))
+        await until(lambda: hub.node.meters.waiting == 1)
+        raw.made.clear()
+        began_s = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() - began_s < allowed_s(3.0)
+    assert await gone(raw)
+    assert not any(hub.node.meters.refused.values())
+    raw.close()
+
+
+async def test_a_request_that_is_refused_over_tls_is_answered(
+    secure_hub: Running, trust: ssl.SSLContext
+) -> None:
+    raw = Raw(*await asyncio.open_connection("127.0.0.1", secure_hub.port, ssl=trust))
+    raw.writer.write(b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000)
+    assert (await raw.reader.read()).startswith(b"HTTP/1.1 431 ")
+    assert secure_hub.node.meters.refused["head"] == 1
