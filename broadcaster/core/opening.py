@@ -227,7 +227,7 @@ class Opening:
 
     def _look_for_run(self) -> Ask | Wait | Gone | None:
         """Find out if the run of the cursor is gone; return that, or the step to do so, if any."""
-        channel, run = self._wanted.on_demand, self._wanted.run
+        channel, run = self._subscription.on_demand, self._wanted.run
         if channel is None or run is None:
             return None
         (stream,) = channel.streams
@@ -246,7 +246,7 @@ class Opening:
         return Gone() if then is Outcome.RENEW else None
 
     def _request(self) -> Ask | Wait | Shed | None:
-        channel = self._wanted.on_demand
+        channel = self._subscription.on_demand
         if channel is None or self._run is not None:
             return None
         (key,) = self._subscription.keys

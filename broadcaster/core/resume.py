@@ -151,36 +151,32 @@ class Resume:
 
     def _from_windows(self, covered: list[str], reason: For, max_bytes: int) -> Send | Wait:
         """Return a page of the covered streams; it joins at the heads of all streams."""
-        streams, sent = self._subscription.streams, list[Part]()
-        at_all = len(covered) == len(streams)
-        page, begin = _NO_PAGE, self._subscription.cursor(self.position) if self._greeting else b""
+        streams, cursor = self._subscription.streams, self._subscription.cursor
+        page, parts, at_all = _NO_PAGE, list[Part](), len(covered) == len(streams)
         if covered:
             page = self._context.pages.after(self._subscription, self.position, covered, max_bytes)
-            self._note_sent(page)
-        if at_all and self._greeting:
-            live_next = page.exhausted and not page.data  # `stream.live` has the position
-            sent.append(self._hello(b"" if live_next else begin))
-        if page.data:
-            sent.append(page)
-        if page.over or not page.exhausted:
-            return Send(tuple(sent), over=page.over, left_out=page.left_out)
-        if not at_all:
-            # If the log was asked about a stream, its answer wakes the subscriber.
-            growing = tuple(s for s in streams if not self._inquiry.asks(s))
-            return Send(tuple(sent)) if sent else Wait(reason, growing)
-        if self._announce:
-            self._announce = False
+        joins = at_all and page.exhausted and not page.over
+        goes_live, greets = joins and self._announce, at_all and self._greeting is not None
+        # `stream.live` has the position, if it follows at once.
+        begin = cursor(self.position) if greets and not (goes_live and not page.data) else b""
+        end = cursor(page.positions) if goes_live else b""
+        if page.over or goes_live:
             self._count(self._source)
-            at = self._subscription.cursor(self.position)
-            sent.append(LivePart(sse.live(at, self._replayed), self._replayed, at))
-        return Send(tuple(sent), joins=True)
-
-    def _note_sent(self, page: Page) -> None:
+        if greets:
+            parts.append(self._hello(begin))
+        if page.data:
+            parts.append(page)
         self.position |= page.positions
         self._replayed += page.events
-        self._reached = True
-        if page.over:
-            self._count(self._source)
+        self._reached = self._reached or bool(covered)
+        if goes_live:
+            self._announce = False
+            parts.append(LivePart(sse.live(end, self._replayed), self._replayed, end))
+        if parts or joins or not page.exhausted:
+            left_out = 0.0 if page.exhausted else page.left_out
+            return Send(tuple(parts), joins, page.over, left_out)
+        # If the log was asked about a stream, its answer wakes the subscriber.
+        return Wait(reason, tuple(s for s in streams if not self._inquiry.asks(s)))
 
     # What an answer leads to
 
@@ -200,8 +196,12 @@ class Resume:
             self._source = ResumeOutcome.REDIS
         placed = [(stream, frame) for frame in frames]
         page = self._context.pages.of(self._subscription, self.position, placed)
-        self._note_sent(page)
-        if not page.over:
+        self.position |= page.positions
+        self._replayed += page.events
+        self._reached = True
+        if page.over:
+            self._count(self._source)
+        else:
             self.position[stream] = end
         return Send((page,) if page.data else (), over=page.over)
 

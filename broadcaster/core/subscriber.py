@@ -9,6 +9,7 @@ ENDED     none                       its farewell                     never
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TypeAlias
 
@@ -37,6 +38,7 @@ class State(Enum):
     ENDED = auto()
 
 
+@dataclass(eq=False, slots=True)
 class Subscriber:
     """A connected client.
 
@@ -56,45 +58,19 @@ class Subscriber:
         holder: of the grants that it was opened with; None if they name no subject and do not end.
     """
 
-    __slots__ = (
-        "blocked",
-        "ending",
-        "farewell",
-        "framing",
-        "holder",
-        "last_at",
-        "pushed",
-        "resume",
-        "state",
-        "subscription",
-        "tick",
-        "wake",
-        "write",
-    )
-
-    def __init__(
-        self,
-        subscription: Subscription,
-        *,
-        write: Callable[[bytes], object],
-        wake: Callable[[], object],
-        pushed: bool,
-        framing: Framing = unframed,
-        holder: Holder | None = None,
-    ) -> None:
-        self.subscription = subscription
-        self.write = write
-        self.wake = wake
-        self.pushed = pushed
-        self.framing = framing
-        self.blocked = False
-        self.state = State.LAGGING
-        self.resume: Resume | None = None
-        self.tick = 0
-        self.last_at = b""
-        self.ending = Ending.CLIENT
-        self.farewell = b""
-        self.holder = holder
+    subscription: Subscription
+    write: Callable[[bytes], object]
+    wake: Callable[[], object]
+    pushed: bool
+    framing: Framing = unframed
+    holder: Holder | None = None
+    blocked: bool = field(default=False, init=False)
+    state: State = field(default=State.LAGGING, init=False)
+    resume: Resume | None = field(default=None, init=False)
+    tick: int = field(default=0, init=False)
+    last_at: bytes = field(default=b"", init=False)
+    ending: Ending = field(default=Ending.CLIENT, init=False)
+    farewell: bytes = field(default=b"", init=False)
 
 
 class Subscribers(set[Subscriber]):

@@ -34,6 +34,7 @@ class Subscription:
         run: the run that it follows, on a channel made on demand.
         sharded: one of its channels has shards, so that even a single position is named.
         untyped: the only types that keep their `event:` line; None if all types do.
+        on_demand: its only channel, if that is made on demand.
         apart: the only keys of each stream, in the order of `streams`, where they differ; none of
             a stream means any. It is empty if the keys of the filter hold for all streams.
         named: True if its cursor names the streams. Otherwise the cursor is the id of an entry of
@@ -50,6 +51,7 @@ class Subscription:
     run: EventId | None = None
     sharded: bool = False
     untyped: frozenset[str] | None = None
+    on_demand: Channel | None = field(default=None, compare=False, repr=False)
     apart: tuple[frozenset[str], ...] = ()
     # Computed once from the fields above, because they are read for each batch.
     named: bool = field(init=False, compare=False, repr=False)
@@ -125,6 +127,7 @@ class Subscription:
             terminal,
             sharded=any(channel.shards > 1 for channel in chosen.values()),
             untyped=None if names else NONE.union(*(c.terminal for c in chosen.values())),
+            on_demand=next((c for c in chosen.values() if c.requests), None),
             apart=tuple(keys_of.values()) if differ else (),
         )
 

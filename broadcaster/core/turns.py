@@ -5,6 +5,7 @@ reads run at a time and the others wait. Two rules make sure that a client with 
 not hold up a client with little:
 
 * Addresses take turns. However many connections an address has, it has one turn of a round.
+  Here the address of a client is that of its `network`.
 * Among the clients of one address, the one whose pages have cost least so far is next. Of several
   such, it is the newest, since a client that has just come may be a person in front of a page.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from ipaddress import IPv6Address, IPv6Network
 from typing import Generic, TypeVar
 
 _REST = 5.0
@@ -23,12 +25,28 @@ rest of 5 ms."""
 T = TypeVar("T")
 
 
+def network(address: str) -> str:
+    """Return what the clients of one household or office share.
+
+    Of an IPv6 address it is the network of 64 bits, since each of its hosts has all addresses of
+    the network to choose from (RFC 4291, section 2.5.4). Any other address stays as it is.
+    """
+    if ":" not in address:
+        return address
+    try:
+        found = IPv6Address(address)
+    except ValueError:
+        return address
+    return str(found.ipv4_mapped or IPv6Network((int(found) >> 64 << 64, 64)))
+
+
 @dataclass(eq=False, slots=True)
 class Reader:
     """A client that reads the past.
 
     Attributes:
-        address: readers with the same one share its turns. It is empty for the node itself.
+        address: readers with the same one share its turns; see `network`. It is empty for the node
+            itself.
         spent_s: what its pages have cost so far, in seconds of the node's time.
         rest_s: seconds to wait before its next page. They are in proportion to the cost of the last
             page, and to the part of it that a filter left out.

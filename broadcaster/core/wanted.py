@@ -50,8 +50,3 @@ class Wanted:
         if self.run is None and not self.subscription.named:
             return b"".join(b"%d-%d" % position for position in self.positions.values())
         return cursor.render(self.positions, self.run) if self.positions else b""
-
-    @property
-    def on_demand(self) -> Channel | None:
-        """Return the channel if it is made on demand; None otherwise."""
-        return next((channel for channel in self.channels if channel.requests), None)

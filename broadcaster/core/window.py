@@ -125,10 +125,12 @@ class Window:
             return Place.BEHIND
         index = self._index_from(position)
         following = self._frames[index].id
+        if position == following:
+            return Place.COVERED
         # No entry fits between a boundary and the entry after it. But a lost entry may have had the
         # id just before, unless nothing older is retained, or no entry has such an id.
         may_begin = position.is_boundary or (self.complete and index == self._first)
-        if position == following or (may_begin and position == following.before()):
+        if may_begin and position == following.before():
             return Place.COVERED
         return Place.UNKNOWN
 

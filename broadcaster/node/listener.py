@@ -169,7 +169,7 @@ class Listener:
                 raise BackendUnavailableError(found.text)
 
     async def _opened(self) -> Verdict:
-        node, now_ms = self._node, self._node.now_ms()
+        node, now_ms = self._node, self._node.clock.now_ms()
         opening = Opening(node.hub.context, node.door, self._wanted, now_ms)
         load = partial(node.loaded, self._subscription.streams)
         try:
@@ -193,8 +193,6 @@ class Listener:
         release = weakref.finalize(self, _abandon, loop, hub, subscriber, asking)
         release.atexit = False
         self._release = release.detach
-        if node.draining:  # the drain began after this one was admitted
-            node.end([subscriber])
 
     # Its steps
 
@@ -247,7 +245,7 @@ def subscribe(
     subscription = Subscription.to(chosen, _several(keys), _several(types), filter)
     if not after:
         return Listener(node, Wanted(tuple(chosen), subscription))
-    wanted = native.begin_at(str(after), tuple(chosen), subscription, node.now_ms())
+    wanted = native.begin_at(str(after), tuple(chosen), subscription, node.clock.now_ms())
     return Listener(node, wanted, str(after))
 
 

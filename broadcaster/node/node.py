@@ -219,10 +219,6 @@ class Node:
                     await event.wait()
         return all(event.is_set() for event in loading)
 
-    def now_ms(self) -> int:
-        """Return milliseconds since 1970, by the clock that makes the ids."""
-        return self.clock.now_ms()
-
     async def describe(self, name: str) -> dict[str, Any]:
         """Return the oldest and newest id that a client can read, the length, and the path."""
         self.start()

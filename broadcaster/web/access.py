@@ -72,7 +72,7 @@ async def permitted(
         InvalidRequestError: a key is missing, and no grant has it.
     """
     asked = wanted.subscription.keys
-    on_demand = wanted.on_demand is not None and wanted.run is None
+    on_demand = wanted.subscription.on_demand is not None and wanted.run is None
     action = Action.REQUEST if on_demand else Action.SUBSCRIBE
     try:
         names = dict.fromkeys(channel.name for channel in wanted.channels)

@@ -13,7 +13,7 @@ from broadcaster.core.page import PAGE_BYTES, Page
 from broadcaster.core.resume import Resume
 from broadcaster.core.steps import Ask, Greeting, Send
 from broadcaster.core.subscriber import State, Subscriber
-from broadcaster.core.turns import Reader
+from broadcaster.core.turns import Reader, network
 from broadcaster.core.wire import Ending
 from broadcaster.web.sink import Sink
 
@@ -77,7 +77,7 @@ class Connection:
             serve: what the client subscribes to, and where it begins.
             retry_ms: reconnection time, in milliseconds.
             page_bytes: about the most bytes of a page.
-            address: of the client; see `core.turns`.
+            address: of the client, without its port; empty if it is not known.
         """
         self._hub = hub
         self._questions = questions
@@ -156,7 +156,7 @@ class Connection:
 
     def _made_reader(self) -> Reader:
         if self._reader is None:
-            self._reader = Reader(self._address)
+            self._reader = Reader(network(self._address))
         return self._reader
 
     def _rest(self, cost_s: float, left_out: float) -> None:

@@ -20,9 +20,8 @@ from broadcaster.core.counters import Meters
 from broadcaster.core.hub import Hub
 from broadcaster.core.opening import Gone, NoContent, Opening, Refused, Serve, Verdict
 from broadcaster.core.steps import Ask, Wait
-from broadcaster.core.subscriber import Subscriber
 from broadcaster.core.subscription import Granted
-from broadcaster.core.turns import Reader
+from broadcaster.core.turns import Reader, network
 from broadcaster.core.wanted import Wanted
 from broadcaster.core.wire import Ending, Shed, SinkKind
 from broadcaster.errors import (
@@ -52,6 +51,13 @@ logger = logging.getLogger(__name__)
 _OPEN_TIMEOUT_S = 10.0
 
 
+class Timekeeper(Protocol):
+    """The clock that makes the ids."""
+
+    def now_ms(self) -> int:
+        """Return milliseconds since 1970."""
+
+
 class StreamingNode(Protocol):
     """The part of a node that the endpoint uses.
 
@@ -64,20 +70,17 @@ class StreamingNode(Protocol):
     policy: policies.Policy
     verifier: policies.Verifier | None
     meters: Meters
-    draining: bool
+
+    @property
+    def clock(self) -> Timekeeper:
+        """Tells the time."""
 
     @property
     def questions(self) -> Asker:
         """Asks the log for subscribers."""
 
-    def end(self, subscribers: Iterable[Subscriber]) -> None:
-        """End responses, each with its own `retry:`."""
-
     def door(self, streams: Iterable[str]) -> Shed | None:
         """Return why a newcomer to these streams can't be served now; None if it can."""
-
-    def now_ms(self) -> int:
-        """Return milliseconds since 1970, by the clock that makes the ids."""
 
     async def loaded(self, streams: Iterable[str]) -> bool:
         """Wait a moment for windows that are still loading. Return True if all are loaded."""
@@ -119,19 +122,19 @@ class EventStream:
         """Return where a client begins, or the response that it gets instead of a stream."""
         if scope["method"] not in ("GET", "HEAD"):
             return problem(405, "an event stream is read with GET", {"allow": "GET, HEAD"})
-        node = self._node
-        read = partial(native.read, scope, self._channels, self._channel, key or "", node.now_ms())
+        node, now_ms = self._node, self._node.clock.now_ms()
+        read = partial(native.read, scope, self._channels, self._channel, key or "", now_ms)
         try:
             if self._asks:
-                return await self._permitted(scope, read(None), read)
-            return await self._admitted(scope, read())
+                return await self._permitted(scope, now_ms, read(None), read)
+            return await self._admitted(scope, now_ms, read())
         except (InvalidRequestError, InvalidCursorError) as error:
             return problem(400, str(error))
         except UnknownChannelError as error:
             return unknown_channel(error, node.policy)
 
     async def _permitted(
-        self, scope: Scope, wanted: Wanted, read: Callable[[Granted], Wanted]
+        self, scope: Scope, now_ms: int, wanted: Wanted, read: Callable[[Granted], Wanted]
     ) -> Serve | Response:
         """Ask the policy, and then decide whether a client is served."""
         found = await access.permitted(self._node, scope, wanted, read)
@@ -139,35 +142,37 @@ class EventStream:
             return self._refusal(found, wanted, scope)
         if isinstance(found, Response):
             return found
-        anew = partial(self._permitted, scope, read=read)
-        return await self._admitted(scope, found, anew)
+        anew = partial(self._permitted, scope, now_ms, read=read)
+        return await self._admitted(scope, now_ms, found, anew)
 
     async def _admitted(
         self,
         scope: Scope,
+        now_ms: int,
         wanted: Wanted,
         anew: Callable[[Wanted], Awaitable[Serve | Response]] | None = None,
     ) -> Serve | Response:
         """Decide whether a client is served. A new run is another request, so `anew` is called."""
         if scope["method"] == "HEAD":  # opens no stream, and starts no run
             return event_stream(b"")
-        answer = await self._admit(wanted, Reader(head.network(scope)))
+        answer = await self._admit(scope, now_ms, wanted)
         if isinstance(answer, Gone):
             renewed = wanted.anew()
-            return await (anew(renewed) if anew else self._admitted(scope, renewed))
+            return await (anew(renewed) if anew else self._admitted(scope, now_ms, renewed))
         return answer if isinstance(answer, Serve) else self._refusal(answer, wanted, scope)
 
-    async def _admit(self, wanted: Wanted, reader: Reader) -> Verdict:
+    async def _admit(self, scope: Scope, now_ms: int, wanted: Wanted) -> Verdict:
         """Decide whether a client is served.
 
         Awaits only if the windows do not hold the answer.
         """
         node = self._node
-        opening = Opening(node.hub.context, node.door, wanted, node.now_ms())
+        opening = Opening(node.hub.context, node.door, wanted, now_ms)
         step = opening.step()
         if not isinstance(step, Ask | Wait):
             return step
         load = partial(node.loaded, wanted.subscription.streams)
+        reader = Reader(network(head.host(scope)))
         try:
             # Nothing is sent before this is done. If it takes too long, a proxy in between may
             # answer 504, which ends an EventSource for good.
@@ -196,10 +201,8 @@ class EventStream:
         return come_back(retry_ms, admitted, wanted.cursor, close=scope["http_version"] < "2")
 
     async def _serve(self, serve: Serve, scope: Scope, receive: Receive, send: Send) -> None:
+        # There is no `await` before the hub knows the client, so no drain can begin meanwhile.
         settings, node = self._node.settings, self._node
-        headers = [*EVENT_STREAM, *head.kept_alive(scope)]
-        if settings.cors_origins:
-            headers += head.cors_headers(settings, scope)
         retry_ms = random.randint(settings.retry_min_ms, settings.retry_max_ms)
         opened_s, reason = time.monotonic(), Ending.ERROR
         resumed = serve.resumed or serve.unreadable is not None
@@ -212,12 +215,9 @@ class EventStream:
             serve,
             retry_ms,
             page_bytes=settings.high_water_bytes,
-            address=head.network(scope),
+            address=head.host(scope),
         )
         try:
-            await sink.start(headers)
-            if node.draining:  # the drain began after this client was admitted
-                node.end([connection.subscriber])
             reason = await connection.run(settings.send_timeout_s)
         finally:
             node.meters.closed[reason] += 1
@@ -236,10 +236,13 @@ class EventStream:
     def _sink(self, scope: Scope, receive: Receive, send: Send) -> Sink:
         settings, opened = self._node.settings, self._node.meters.opened
         attach = scope.get("extensions", {}).get(EXTENSION)
+        headers = [*EVENT_STREAM, *head.kept_alive(scope)]
+        if settings.cors_origins:
+            headers += head.cors_headers(settings, scope)
         if attach is not None:
             try:
                 sink = TransportSink(
-                    attach, scope, send, settings.high_water_bytes, settings.send_timeout_s
+                    attach, scope, send, headers, settings.high_water_bytes, settings.send_timeout_s
                 )
             except TransportRefusedError as error:
                 if not opened[SinkKind.ASGI]:
@@ -248,7 +251,7 @@ class EventStream:
                 opened[SinkKind.TRANSPORT] += 1
                 return sink
         opened[SinkKind.ASGI] += 1
-        return AsgiSink(receive, send, settings.send_timeout_s)
+        return AsgiSink(receive, send, headers, settings.send_timeout_s)
 
 
 def _is_attachable(scope: Scope) -> bool:

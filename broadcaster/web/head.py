@@ -6,8 +6,6 @@ stream and its server while the client is connected, and the stream could not us
 
 from __future__ import annotations
 
-from contextlib import suppress
-from ipaddress import IPv6Address, IPv6Network
 from typing import Any
 from urllib.parse import unquote, unquote_to_bytes
 
@@ -35,27 +33,17 @@ def header(scope: Any, name: bytes) -> bytes | None:
     return None
 
 
+def host(scope: Any) -> str:
+    """Return the client's address without the port; empty if the server knows none."""
+    return str((scope.get("client") or ("",))[0])
+
+
 def client_address(scope: Any) -> str:
     """Return the client's address and port, `127.0.0.1:40000`; empty if the server knows none.
 
     Where a trusted proxy sent `X-Forwarded-For`, the server has already put its value there.
     """
     return ":".join(map(str, scope.get("client") or ()))
-
-
-def network(scope: Any) -> str:
-    """Return what the clients of one household or office share: their address, without the port.
-
-    Of an IPv6 address it is the network of 64 bits, since each of its hosts has all addresses of
-    the network to choose from (RFC 4291, section 2.5.4). Empty if the server knows no address.
-    """
-    address, *_ = scope.get("client") or ("",)
-    if ":" not in address:
-        return str(address)
-    with suppress(ValueError):
-        found = IPv6Address(address)
-        return str(found.ipv4_mapped or IPv6Network((int(found) >> 64 << 64, 64)))
-    return str(address)
 
 
 def segments(scope: Any) -> list[str]:

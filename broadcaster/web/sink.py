@@ -17,7 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 from broadcaster.core.sse import HEARTBEAT
 from broadcaster.core.subscriber import Framing, unframed
 from broadcaster.web.framing import SHARED_BYTES, chunked
-from broadcaster.web.uvicorn.offer import Attach
+from broadcaster.web.uvicorn.offer import Attach, Headers
 
 
 class Sink(Protocol):
@@ -54,10 +54,7 @@ class Sink(Protocol):
         """
 
     async def send(self, data: bytes) -> None:
-        """Send unframed bytes; may wait for the client."""
-
-    async def start(self, headers: list[tuple[bytes, bytes]]) -> None:
-        """Begin the response, with status 200. Its head may leave with the first `send`."""
+        """Send unframed bytes; may wait for the client. The first ones come with the head."""
 
     async def finish(self) -> None:
         """End the response and give the connection back to the server."""
@@ -93,10 +90,6 @@ class _Bell:
         self._rung = False
 
 
-def _start(headers: list[tuple[bytes, bytes]]) -> Message:
-    return {"type": "http.response.start", "status": 200, "headers": headers}
-
-
 # Errors of a write to a client that has disconnected. ASGI servers raise OSError (also for a client
 # that does not read). uvloop raises RuntimeError.
 _GONE = (OSError, RuntimeError)
@@ -110,7 +103,13 @@ class TransportSink:
     pushed = True
 
     def __init__(
-        self, attach: Attach, scope: Scope, send: Send, high_water: int, send_timeout_s: float
+        self,
+        attach: Attach,
+        scope: Scope,
+        send: Send,
+        headers: Headers,
+        high_water: int,
+        send_timeout_s: float,
     ) -> None:
         """Take over the connection by the `attach` that our protocol offers.
 
@@ -118,6 +117,7 @@ class TransportSink:
             attach: from the scope's extensions.
             scope: the request's ASGI scope.
             send: ASGI's `send`.
+            headers: of the response. Its status is 200.
             high_water: unsent bytes above which the client is blocked.
             send_timeout_s: seconds after which the kernel cuts a silent client.
 
@@ -125,9 +125,10 @@ class TransportSink:
             TransportRefusedError: this response needs the ASGI sink.
         """
         self._bell = _Bell()
-        self._protocol, self._transport = attach(send, self, high_water, send_timeout_s)
+        self._protocol, self._transport, self._head = attach(
+            send, self, headers, high_water, send_timeout_s
+        )
         self._send = send
-        self._head = b""
         self.write = self._transport.write
         self.wake = self._bell.ring
         self.wait = self._bell.wait
@@ -155,10 +156,6 @@ class TransportSink:
         self.timed_out = self.timed_out or isinstance(error, TimeoutError)
         self.on_closed()
         self._bell.ring()
-
-    async def start(self, headers: list[tuple[bytes, bytes]]) -> None:
-        if not self.closed:
-            self._head = self._protocol.start(headers)
 
     async def send(self, data: bytes) -> None:
         if not self.closed:
@@ -194,18 +191,33 @@ class AsgiSink:
     pushed = False
     blocked = False  # the server makes `send` wait
 
-    def __init__(self, receive: Receive, send: Send, send_timeout_s: float) -> None:
+    def __init__(
+        self, receive: Receive, send: Send, headers: Headers, send_timeout_s: float
+    ) -> None:
+        """Watch for the end of the connection. Nothing is sent yet.
+
+        Args:
+            receive: ASGI's `receive`.
+            send: ASGI's `send`.
+            headers: of the response. Its status is 200.
+            send_timeout_s: seconds that a `send` may take.
+        """
+        self._head: Message | None = {
+            "type": "http.response.start",
+            "status": 200,
+            "headers": headers,
+        }
         self._receive = receive
         self._send = send
         self._send_timeout_s = send_timeout_s
         self._bell = _Bell()
         self._heartbeat = b""
         self.framing: Framing = unframed
-        self._watcher: asyncio.Task[None] | None = None
         self.wake = self._bell.ring
         self.closed = self.timed_out = False
         self.on_blocked: Callable[[], object] = _nothing
         self.on_closed: Callable[[], object] = _nothing
+        self._watcher = asyncio.create_task(self._watch())
 
     def write(self, data: bytes) -> None:
         if data != HEARTBEAT or not self._heartbeat:  # a position that waits is kept
@@ -218,14 +230,11 @@ class AsgiSink:
             data, self._heartbeat = self._heartbeat, b""
             await self.send(data)
 
-    async def start(self, headers: list[tuple[bytes, bytes]]) -> None:
-        self._watcher = asyncio.create_task(self._watch())
-        await self._send(_start(headers))
-
     async def send(self, data: bytes) -> None:
         self._heartbeat = b""  # a heartbeat that still waits carries a position before this data
         try:
             async with asyncio.timeout(self._send_timeout_s):
+                await self._begin()
                 await self._send({"type": "http.response.body", "body": data, "more_body": True})
         except TimeoutError:
             self.abort()
@@ -235,14 +244,20 @@ class AsgiSink:
     async def finish(self) -> None:
         # Break the reference cycle: connection -> sink -> callback -> connection.
         self.on_blocked = self.on_closed = _nothing
-        if self._watcher is not None:
-            self._watcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watcher
+        self._watcher.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._watcher
         if not self.closed:
             with contextlib.suppress(*_GONE):  # a TimeoutError is an OSError
                 async with asyncio.timeout(self._send_timeout_s):
+                    await self._begin()
                     await self._send(_END)
+
+    async def _begin(self) -> None:
+        """Send the head of the response, unless it was sent."""
+        if self._head is not None:
+            head, self._head = self._head, None
+            await self._send(head)
 
     def unsent_bytes(self) -> int:
         return 0

@@ -408,6 +408,18 @@ def test_a_reset_that_needs_no_answer_comes_with_the_first_bytes() -> None:
     assert [type(part) for part in first.parts] == [Hello, ResetPart]
 
 
+def test_the_reset_of_an_unreadable_cursor_says_where_the_client_begins() -> None:
+    of = context()
+    of.windows["a"].append([event(1), event(2)])
+    resume = Resume(of, A, {"a": ZERO}, greeting=Greeting(7, "rubbish"))
+    step = resume.step()
+    assert isinstance(step, Send)
+    hello, page, _ = step.parts
+    assert b'"resumed":"0-0"' in hello.data
+    assert isinstance(page, Page)
+    assert page.events == 2
+
+
 def test_an_unreadable_cursor_is_a_reset_of_each_stream() -> None:
     of = context("a", "b")
     greeting = Greeting(7, "x" * 100)

@@ -88,6 +88,12 @@ SHARDED = Channel(name="s", path="/s", shards=4)
 KEYS = ("a", "b", "c", "d")  # in the shards 3, 1, 3 and 0
 
 
+def test_only_a_channel_with_requests_is_made_on_demand() -> None:
+    made = Channel(name="made", path="/made", requests="made.requests")
+    assert Subscription.to([made], ["u"]).on_demand is made
+    assert Subscription.to([INVENTORY], ["u"]).on_demand is None
+
+
 def test_keys_select_the_shards_and_a_position_in_one_is_named() -> None:
     assert Subscription.to([SHARDED]).streams == ("s.0", "s.1", "s.2", "s.3")
     one = Subscription.to([SHARDED], ["b"])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broadcaster.core.turns import Reader, Turns
+from broadcaster.core.turns import Reader, Turns, network
 
 
 def taken(turns: Turns[str]) -> str:
@@ -87,3 +88,19 @@ def test_each_read_is_taken_once_and_no_address_waits_for_two_rounds(
         places = [place for place, (of, _) in enumerate(order) if of == address]
         others = len({of for of, _ in order})
         assert all(b - a <= others for a, b in pairwise(places))
+
+
+@pytest.mark.parametrize(
+    ("address", "shared"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("not:an:address", "not:an:address"),
+        ("", ""),
+    ],
+)
+def test_what_the_clients_of_one_network_share(address: str, shared: str) -> None:
+    assert network(address) == shared

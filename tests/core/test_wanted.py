@@ -22,11 +22,6 @@ def test_a_request_without_its_run_is_a_new_one_and_says_what_it_came_with() -> 
     )
 
 
-def test_only_a_channel_with_requests_is_made_on_demand() -> None:
-    assert Wanted((MADE,), Subscription.to((MADE,), ("u",))).on_demand is MADE
-    assert Wanted((PLAIN,), Subscription.to((PLAIN,))).on_demand is None
-
-
 def test_the_id_that_a_client_came_with_is_rendered_as_it_came() -> None:
     one, both = Subscription.to((PLAIN,)), Subscription.to((PLAIN, OTHER))
     assert Wanted((PLAIN,), one, {"b": at(5)}).cursor == b"5-0"

@@ -398,8 +398,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "resume: the first bytes have no position before the missed events",
         "broadcaster/core/resume.py",
-        'sent.append(self._hello(b"" if live_next else begin))',
-        "sent.append(self._hello())",
+        "parts.append(self._hello(begin))",
+        "parts.append(self._hello())",
         ("tests/core/test_resume.py::test_the_first_bytes_have_the_position_if_it_is_proven",),
     ),
     Mutant(

@@ -148,8 +148,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "window: the id just before any entry is covered",
         _WINDOW,
-        "(may_begin and position == following.before())",
-        "position == following.before()",
+        "if may_begin and position == following.before():",
+        "if position == following.before():",
         (_HISTORY + "test_a_lost_entry_is_announced_though_the_next_id_follows",),
     ),
     Mutant(

@@ -144,9 +144,11 @@ MUTANTS: tuple[Mutant, ...] = (
         "sink: the last ASGI message has no timeout",
         _SINK,
         """                async with asyncio.timeout(self._send_timeout_s):
+                    await self._begin()
                     await self._send(_END)
 """,
         """                async with asyncio.timeout(None):
+                    await self._begin()
                     await self._send(_END)
 """,
         (_CONNECTED + "test_through_asgi_an_end_that_is_not_read_is_waited_for_only_so_long",),
@@ -194,13 +196,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "leaving = self.subscriber.ending is Ending.DRAIN",
         "leaving = False",
         (_CONNECTED + "test_a_node_that_stops_does_not_wait_for_clients_that_do_not_read",),
-    ),
-    Mutant(
-        "endpoint: a client that is answered during a drain is not sent away",
-        "broadcaster/web/endpoint.py",
-        "            if node.draining:",
-        "            if False:",
-        (_STREAM + "test_a_client_that_is_answered_while_a_drain_begins_gets_a_retry_time",),
     ),
     Mutant(
         "protocol: the head of a response bypasses a middleware",
@@ -317,10 +312,10 @@ MUTANTS: tuple[Mutant, ...] = (
         (_BOUNDS + "test_too_much_behind_a_stream_closes_the_connection[True-behind0]",),
     ),
     Mutant(
-        "lobby: each byte prolongs the time of a request's head",
-        _LOBBY,
-        "self._expected.setdefault(guest, time.monotonic() + self.bounds.head_timeout_s)",
-        "self._expected[guest] = time.monotonic() + self.bounds.head_timeout_s",
+        "bounded: each byte prolongs the time of a request's head",
+        _BOUNDED,
+        "        if self._phase is _Phase.RESTING:\n",
+        "        if not self.answering:\n",
         (_BOUNDS + "test_bytes_that_keep_coming_do_not_prolong_the_time",),
     ),
     Mutant(
@@ -361,7 +356,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "native: a run's cursor need not name the run",
         _NATIVE,
-        "    if run is None or wanted.on_demand.name not in positions:",
+        "    if run is None or made.name not in positions:",
         "    if False:",
         (_READ + "test_a_cursor_of_a_run_that_does_not_name_it_is_unreadable",),
     ),
@@ -542,8 +537,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "sink: a client without progress over ASGI is kept",
         _SINK,
-        "timeout(self._send_timeout_s):\n                await self._send({",
-        "timeout(None):\n                await self._send({",
+        "timeout(self._send_timeout_s):\n                await self._begin()\n",
+        "timeout(None):\n                await self._begin()\n",
         (_CONNECTED + "test_a_client_that_never_reads_again_is_cut_on_any_server",),
     ),
     Mutant(

@@ -63,9 +63,6 @@ class FakeSink:
     async def send(self, data: bytes) -> None:
         self.write(data)
 
-    async def start(self, headers: list[tuple[bytes, bytes]]) -> None:
-        return
-
     async def finish(self) -> None:
         return
 
@@ -289,7 +286,7 @@ async def test_through_asgi_an_end_that_is_not_read_is_waited_for_only_so_long()
         await asyncio.Event().wait()
 
     async with asyncio.timeout(PATIENCE_S):
-        await AsgiSink(never, send, send_timeout_s=0.01).finish()
+        await AsgiSink(never, send, [], send_timeout_s=0.01).finish()
 
 
 async def test_through_asgi_a_disconnect_is_reported_at_once() -> None:
@@ -300,9 +297,8 @@ async def test_through_asgi_a_disconnect_is_reported_at_once() -> None:
         return
 
     told: list[bool] = []
-    sink = AsgiSink(gone, send, send_timeout_s=5.0)
+    sink = AsgiSink(gone, send, [], send_timeout_s=5.0)
     sink.on_closed = lambda: told.append(sink.closed)
-    await sink.start([])
     await until(lambda: told == [True])
     await sink.finish()
 
@@ -311,9 +307,9 @@ async def test_through_asgi_a_heartbeat_that_waited_does_not_move_the_cursor_bac
     sent: list[bytes] = []
 
     async def send(message: Message) -> None:
-        sent.append(message.get("body", b""))
+        sent.extend(message[name] for name in message if name == "body")
 
-    sink = AsgiSink(never, send, send_timeout_s=5.0)
+    sink = AsgiSink(never, send, [], send_timeout_s=5.0)
     sink.write(sse.at(b"1-0"))
     await sink.send(b"id: 2-0\ndata: x\n\n")
     await sink.wait()
@@ -324,9 +320,9 @@ async def test_through_asgi_of_heartbeats_that_wait_the_last_position_is_sent() 
     sent: list[bytes] = []
 
     async def send(message: Message) -> None:
-        sent.append(message.get("body", b""))
+        sent.extend(message[name] for name in message if name == "body")
 
-    sink = AsgiSink(never, send, send_timeout_s=5.0)
+    sink = AsgiSink(never, send, [], send_timeout_s=5.0)
     for heartbeat in (sse.HEARTBEAT, sse.at(b"1-0"), sse.at(b"2-0"), sse.HEARTBEAT):
         sink.write(heartbeat)
     await sink.wait()

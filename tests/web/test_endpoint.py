@@ -18,7 +18,6 @@ from broadcaster.core.log import Answer, Question
 from broadcaster.core.turns import Reader
 from broadcaster.core.wire import Shed
 from broadcaster.web import endpoint as stream_module
-from broadcaster.web.sink import AsgiSink, TransportSink
 from tests.nodes import QUICK, Raw, Running, events, running, told
 from tests.wait import PATIENCE_S, allowed_s, http_client, until
 
@@ -728,19 +727,6 @@ async def test_a_client_that_comes_while_a_drain_begins_gets_a_retry_time(
         return await ask(stream, question, reader)
 
     monkeypatch.setattr(hub.node.questions, "_ask_log", drain_first)
-    await assert_sent_away(hub)
-
-
-async def test_a_client_that_is_answered_while_a_drain_begins_gets_a_retry_time(
-    hub: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for sink in (TransportSink, AsgiSink):
-
-        async def drain_first(self: Any, headers: Any, start: Any = sink.start) -> None:
-            await hub.node.drain()
-            await start(self, headers)
-
-        monkeypatch.setattr(sink, "start", drain_first)
     await assert_sent_away(hub)
 
 

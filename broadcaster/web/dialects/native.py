@@ -166,11 +166,11 @@ def begin_at(
 
 def _restored(text: str, channels: tuple[Channel, ...], subscription: Subscription) -> Wanted:
     positions, run = restore(text, subscription, channels)
-    wanted = Wanted(channels, subscription, positions, run)
-    if wanted.on_demand is None:
+    made = subscription.on_demand
+    if made is None:
         return Wanted(channels, subscription, positions)
     if run is None and all(position == ZERO for position in positions.values()):
         return Wanted(channels, subscription)  # the beginning of what has no run yet is a new run
-    if run is None or wanted.on_demand.name not in positions:
-        raise InvalidCursorError(f"the id of a {wanted.on_demand.name} event names its run")
-    return wanted
+    if run is None or made.name not in positions:
+        raise InvalidCursorError(f"the id of a {made.name} event names its run")
+    return Wanted(channels, subscription, positions, run)

@@ -50,6 +50,8 @@ class _Phase(Enum):
     """The part of a request that the next byte belongs to."""
 
     BETWEEN = auto()
+    RESTING = auto()
+    """As BETWEEN, and all requests are answered."""
     HEAD = auto()
     BODY = auto()
 
@@ -97,7 +99,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.refused:
             self._ignore_rest()
             return
-        if not self.answering:
+        if self._phase is _Phase.RESTING:
+            self._phase = _Phase.BETWEEN
             self._lobby.expect(self)
         for at in range(0, len(data), _PIECE_BYTES):
             if not self._feed(data[at : at + _PIECE_BYTES]):
@@ -186,6 +189,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.answering or self.transport.is_closing():
             return
         if self._phase is _Phase.BETWEEN:
+            self._phase = _Phase.RESTING
             self._lobby.rest(self)
         else:  # half of a request, or a body that nothing has read
             self._lobby.expect(self)

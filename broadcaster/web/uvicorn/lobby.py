@@ -87,9 +87,9 @@ class Lobby:
             longest.give_up(Refusal.FULL)
 
     def expect(self, guest: Guest) -> None:
-        """Limit the time until the head of a request is complete, unless it is limited already."""
+        """Limit the time until the head of a request is complete. Call it once per request."""
         self._resting.pop(guest, None)
-        self._expected.setdefault(guest, time.monotonic() + self.bounds.head_timeout_s)
+        self._expected[guest] = time.monotonic() + self.bounds.head_timeout_s
         self._count()
 
     def rest(self, guest: Guest) -> None:

@@ -6,8 +6,8 @@ This module does not import uvicorn, so no change in uvicorn can break it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias
 
 EXTENSION = "broadcaster.transport"
 """The name in `scope["extensions"]` under which a connection offers an `Attach`."""
@@ -33,16 +33,14 @@ class TransportEvents(Protocol):
 class Offered(Protocol):
     """A connection that the endpoint has taken over for one response."""
 
-    def start(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-        """Mark the response as started in the server's state, with status 200.
-
-        Returns:
-            The head, to be written before the first bytes of the body.
-        """
-
     def detach(self) -> None:
         """Give the connection back to the server."""
 
 
-Attach = Callable[[Any, TransportEvents, int, float], tuple[Offered, asyncio.Transport]]
-"""Takes `send`, events, the high-water mark in bytes and the send timeout in seconds."""
+Headers: TypeAlias = list[tuple[bytes, bytes]]
+
+Attach: TypeAlias = Callable[
+    [Any, TransportEvents, Headers, int, float], tuple[Offered, asyncio.Transport, bytes]
+]
+"""Takes `send`, events, the response's headers, the high-water mark in bytes and the send timeout
+in seconds. Returns what is taken over, and the head that has to be written first."""

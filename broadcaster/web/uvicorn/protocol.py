@@ -11,14 +11,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterable
 from functools import partial
 from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from broadcaster.web.uvicorn.bounded import BoundedProtocol
-from broadcaster.web.uvicorn.offer import EXTENSION, TransportEvents, TransportRefusedError
+from broadcaster.web.uvicorn.offer import (
+    EXTENSION,
+    Headers,
+    TransportEvents,
+    TransportRefusedError,
+)
 
 _TCP_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
 _MAX_INT = 2**31 - 1
@@ -68,22 +72,24 @@ class StreamProtocol(BoundedProtocol):
         cycle: RequestResponseCycle,
         send: Any,
         events: TransportEvents,
+        headers: Headers,
         high_water_bytes: int,
         send_timeout_s: float,
-    ) -> tuple[StreamProtocol, asyncio.Transport]:
-        """Take over the connection for a response that is about to start.
+    ) -> tuple[StreamProtocol, asyncio.Transport, bytes]:
+        """Take over the connection for a response with status 200, which starts now.
 
         Args:
             cycle: uvicorn's state of the request.
             send: the `send` that the endpoint was called with.
             events: receives the transport's callbacks from now on.
+            headers: of the response.
             high_water_bytes: unsent bytes above which `pause_writing` is called.
             send_timeout_s: seconds without an acknowledgement after which the kernel cuts the
                 client.
 
         Returns:
-            This protocol, to start and to detach, and the transport, which takes the framed body.
-            The transport may already be closing.
+            This protocol, to detach; the transport, which may already be closing; and the head of
+            the response, to be written before the framed body.
 
         Raises:
             TransportRefusedError: `send` is not uvicorn's, or `rehearsal` did not approve it.
@@ -103,33 +109,7 @@ class StreamProtocol(BoundedProtocol):
         transport.set_write_buffer_limits(high=high_water_bytes)
         _limit_silence(transport, send_timeout_s)
         self.events, self.streaming = events, cycle
-        return self, transport
-
-    def start(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-        """Mark the response as started in uvicorn's state, with status 200.
-
-        Also frees the request's headers. The endpoint has read them, and a stream would keep them
-        for hours.
-
-        Returns:
-            The head, to be written before the first bytes of the body.
-        """
-        cycle = self.streaming
-        assert cycle is not None
-        # HTTP/1.0 has no chunked coding. There, closing the connection ends the body.
-        chunked = cycle.scope["http_version"] != "1.0"
-        lines = [b"%b: %b\r\n" % pair for pair in (*cycle.default_headers, *headers)]
-        if not cycle.keep_alive:
-            lines.append(b"connection: close\r\n")
-        if chunked:
-            lines.append(b"transfer-encoding: chunked\r\n")
-        cycle.response_started = True
-        cycle.chunked_encoding = chunked
-        cycle.message_event = _NOBODY_WAITS
-        cycle.body.clear()
-        if isinstance(cycle.scope["headers"], list):
-            cycle.scope["headers"].clear()  # in place, because the protocol holds this list too
-        return b"HTTP/1.1 200 OK\r\n" + b"".join(lines) + b"\r\n"
+        return self, transport, _started(cycle, headers)
 
     def on_body(self, body: bytes) -> None:
         """Drop the body of a request that is answered by an event stream, which reads none."""
@@ -163,6 +143,28 @@ class StreamProtocol(BoundedProtocol):
         if self.events:
             self.events.resume_writing()
         super().resume_writing()
+
+
+def _started(cycle: RequestResponseCycle, headers: Headers) -> bytes:
+    """Mark a response as started in uvicorn's state, and return its head.
+
+    Also frees the request's headers. The endpoint has read them, and a stream would keep them for
+    hours.
+    """
+    # HTTP/1.0 has no chunked coding. There, closing the connection ends the body.
+    chunked = cycle.scope["http_version"] != "1.0"
+    lines = [b"%b: %b\r\n" % pair for pair in (*cycle.default_headers, *headers)]
+    if not cycle.keep_alive:
+        lines.append(b"connection: close\r\n")
+    if chunked:
+        lines.append(b"transfer-encoding: chunked\r\n")
+    cycle.response_started = True
+    cycle.chunked_encoding = chunked
+    cycle.message_event = _NOBODY_WAITS
+    cycle.body.clear()
+    if isinstance(cycle.scope["headers"], list):
+        cycle.scope["headers"].clear()  # in place, because the protocol holds this list too
+    return b"HTTP/1.1 200 OK\r\n" + b"".join(lines) + b"\r\n"
 
 
 def _limit_silence(transport: asyncio.Transport, timeout_s: float) -> None:

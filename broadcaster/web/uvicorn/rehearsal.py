@@ -185,8 +185,7 @@ def _through_asgi(cycle: Any, transport: Transport) -> dict[str, object]:
 
 def _into_the_transport(cycle: Any, transport: Transport) -> dict[str, object]:
     attach = cycle.scope["extensions"][EXTENSION]
-    protocol, offered = attach(cycle.send, Events(), 1, 1.0)
-    head = protocol.start(_HEADERS)
+    _, offered, head = attach(cycle.send, Events(), _HEADERS, 1, 1.0)
     offered.write(head)
     offered.write(b"%x\r\n%b\r\n" % (len(_PIECE), _PIECE) if cycle.chunked_encoding else _PIECE)
     return {"calls of the transport": ["write", "write"]}

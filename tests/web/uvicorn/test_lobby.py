@@ -42,17 +42,15 @@ def test_connections_wait_unless_a_request_is_answered() -> None:
     assert lobby.meters.waiting == 1
     lobby.rest(first)
     lobby.expect(first)
-    lobby.expect(first)
     assert lobby.meters.waiting == 2
     lobby.leave(first)
     lobby.leave(second)
     assert (lobby.meters.waiting, lobby.connections) == (0, 0)
 
 
-def test_the_time_begins_with_the_first_byte_and_not_anew_with_each() -> None:
+def test_only_connections_that_are_expected_to_send_a_head_have_a_limit() -> None:
     lobby = lobby_of(head_timeout_s=0.0)
     early, late, served, resting = entered(lobby, 4)
-    lobby.expect(early)
     lobby.serve(served)
     lobby.rest(resting)
     lobby.sweep()
