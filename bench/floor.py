@@ -18,7 +18,7 @@ from bench.events import TYPE, paced, stamped
 from broadcaster.commands.host import raise_file_limit
 from broadcaster.core import sse
 from broadcaster.core.event import Event, EventId
-from broadcaster.web.framing import chunked
+from broadcaster.web.sink import chunked
 
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 

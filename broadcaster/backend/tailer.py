@@ -74,10 +74,6 @@ class Tailer:
         """Return the number of entries added after the head; None if Redis does not count them."""
         return max(0, info.added - self._added) if info.added >= 0 else None
 
-    def _may_be_elsewhere(self) -> bool:
-        """Return True if the server may be another one than that of the last proof."""
-        return self._proven_over != self._stream.connections
-
     async def changes(self) -> AsyncGenerator[Change, None]:
         """Follow the stream for ever. While Redis is away, wait and try again.
 
@@ -151,7 +147,7 @@ class Tailer:
     async def _read(self) -> AsyncGenerator[Change, None]:
         """Read one batch, or none if `BLOCK_S` passes."""
         head = self._window.head
-        if self._may_be_elsewhere():
+        if self._stream.connections != self._proven_over:  # perhaps to another server
             async for change in self._reorient(head):
                 yield change
             return
@@ -163,7 +159,7 @@ class Tailer:
                     yield change
                 return
             rows += more
-        if self._may_be_elsewhere():
+        if self._stream.connections != self._proven_over:
             return  # the proof may be another server's than the rows: look first, and read again
         self._added += len(rows)
         if len(rows) < self._portion.count:

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 
 from broadcaster.core import writes
-from broadcaster.core.audience import Audience, Audiences
+from broadcaster.core.audience import Audiences
 from broadcaster.core.counters import from_zero
 from broadcaster.core.cursor import Positions
 from broadcaster.core.event import EventId
@@ -30,7 +30,7 @@ from broadcaster.core.steps import Greeting, Send, Step, Wait
 from broadcaster.core.subscriber import Framing, State, Subscriber, Subscribers
 from broadcaster.core.window import Window
 from broadcaster.core.wire import Ending, ResetReason, ResumeOutcome
-from broadcaster.core.writes import Delivery, Round
+from broadcaster.core.writes import Round
 
 
 class Hub:
@@ -163,7 +163,12 @@ class Hub:
         # has been sent the batch already, as part of a page.
         round_ = Round(self._clock)
         try:
-            yield from round_.write(self._deliveries(stream, frames), self._framings)
+            concerned = self._audiences.concerned(stream, [f for f in frames if f.wire])
+            found, pulled = writes.deliveries(concerned, stream, self._pages)
+            for subscriber in pulled:
+                self.lag(subscriber)
+                subscriber.wake()
+            yield from round_.write(found, self._framings)
         except BaseException:  # a mistake of ours: all subscribers catch up
             for subscriber in self._look_anew(stream):
                 subscriber.wake()
@@ -179,29 +184,6 @@ class Hub:
             assert subscriber.resume is not None  # only a lagging subscriber waits
             subscriber.resume.grew(stream)
             subscriber.wake()
-
-    def _deliveries(self, stream: str, frames: Sequence[Frame]) -> list[Delivery]:
-        sendable = [frame for frame in frames if frame.wire]
-        deliveries = []
-        for audience, candidates in self._audiences.concerned(stream, sendable).items():
-            selected, ends = candidates, False
-            if audience.selective:
-                selected, ends = audience.subscription.select(candidates)
-            if not selected:
-                continue
-            selected = self._pages.ended(selected) if ends else selected
-            for subscriber in tuple(audience.pulling):
-                self.lag(subscriber)
-                subscriber.wake()
-            if audience.pushing:
-                data = self._joined(stream, audience, selected)
-                deliveries.append((tuple(audience.pushing), data, len(selected), ends))
-        return deliveries
-
-    def _joined(self, stream: str, audience: Audience, frames: list[Frame]) -> bytes:
-        if audience.plain:  # as below, without looking after the positions
-            return b"".join([frame.wire for frame in frames])
-        return self._pages.joined(audience.subscription, stream, frames)
 
     # Catching up
 

@@ -12,11 +12,11 @@ not hold up a client with little:
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from ipaddress import IPv6Address, IPv6Network
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 _REST = 5.0
 """A page that costs 1 ms of a node's time, and of which a client is sent nothing, is followed by a
@@ -25,12 +25,16 @@ rest of 5 ms."""
 T = TypeVar("T")
 
 
-def network(address: str) -> str:
-    """Return what the clients of one household or office share.
+def network(client: Sequence[Any] | None) -> str:
+    """Return what the clients of one household or office share: their address, without the port.
 
     Of an IPv6 address it is the network of 64 bits, since each of its hosts has all addresses of
     the network to choose from (RFC 4291, section 2.5.4). Any other address stays as it is.
+
+    Args:
+        client: its address and port; None if they are not known, for which this is empty.
     """
+    address = str(client[0]) if client else ""
     if ":" not in address:
         return address
     try:

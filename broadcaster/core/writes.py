@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from broadcaster.core.audience import Audience
+from broadcaster.core.page import Pages
+from broadcaster.core.sse import Frame
 from broadcaster.core.subscriber import Framing, State, Subscriber
 
 SLICE = 500
@@ -15,27 +19,52 @@ Delivery: TypeAlias = tuple[tuple[Subscriber, ...], bytes, int, bool]
 responses end with them."""
 
 
+def deliveries(
+    concerned: Mapping[Audience, list[Frame]], stream: str, pages: Pages
+) -> tuple[list[Delivery], list[Subscriber]]:
+    """Join a batch once for each audience.
+
+    Args:
+        concerned: the frames that the keys of each audience admit.
+        stream: the name of their stream.
+        pages: joins them.
+
+    Returns:
+        The deliveries, and the subscribers that can't be written to: they have to catch up.
+    """
+    found, pulled = list[Delivery](), list[Subscriber]()
+    for audience, frames in concerned.items():
+        selected, ends = frames, False
+        if audience.selective:
+            selected, ends = audience.subscription.select(frames)
+        if not selected:
+            continue
+        selected = pages.ended(selected) if ends else selected
+        pulled += audience.pulling
+        if audience.pushing:
+            if audience.plain:  # as `joined`, without looking after the positions
+                data = b"".join([frame.wire for frame in selected])
+            else:
+                data = pages.joined(audience.subscription, stream, selected)
+            found.append((tuple(audience.pushing), data, len(selected), ends))
+    return found, pulled
+
+
+@dataclass(slots=True)
 class Round:
     """One round of writes, and its counts. It ends no response: the hub does that afterwards.
 
     Attributes:
+        tick: the hub's clock. A subscriber with this tick has the batch already.
         events: the written events, each counted once per subscriber.
         bytes: their bytes, without framing.
         over: subscribers that have got the last event of their response.
     """
 
-    __slots__ = ("_tick", "bytes", "events", "over")
-
-    def __init__(self, tick: int) -> None:
-        """Start with nothing written.
-
-        Args:
-            tick: the hub's clock. A subscriber with this tick has the batch already.
-        """
-        self._tick = tick
-        self.events = 0
-        self.bytes = 0
-        self.over: list[Subscriber] = []
+    tick: int
+    events: int = 0
+    bytes: int = 0
+    over: list[Subscriber] = field(default_factory=list)
 
     def write(self, deliveries: Iterable[Delivery], framings: Iterable[Framing]) -> Iterator[None]:
         """Write to each subscriber that is still live.
@@ -51,7 +80,7 @@ class Round:
         # makes one write, which is the kernel's send. It allocates nothing. A subscriber may lag,
         # catch up and rejoin between two slices; its `tick` keeps it from getting the batch twice.
         # Small audiences share a slice, since a turn of the event loop costs as much as a send.
-        tick, live, written = self._tick, State.LIVE, 0
+        tick, live, written = self.tick, State.LIVE, 0
         for subscribers, data, events, ends in deliveries:
             framed = {}
             for framing in framings:

@@ -16,13 +16,14 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 
 from broadcaster.backend.clock import Clock
 from broadcaster.backend.driver.urls import redacted
 from broadcaster.backend.log import Log
 from broadcaster.core.counters import Meters
-from broadcaster.core.event import CLOCK_TOLERANCE_S
+from broadcaster.core.event import CLOCK_TOLERANCE_S, EventId
 from broadcaster.core.hub import Hub
 from broadcaster.core.sse import Frame
 from broadcaster.settings import Settings
@@ -31,6 +32,7 @@ from broadcaster.version import VERSION
 logger = logging.getLogger(__name__)
 
 _LOOP_TICK_S = 0.05
+_ms = attrgetter("id.ms")
 
 
 class Loading(Protocol):
@@ -167,20 +169,20 @@ class Health:
         return {**state, "problem": status.problem} if details else dict(state)
 
     def measure(self, stream: str, frames: Sequence[Frame]) -> None:
-        """Record the write latency of frames that have just been written."""
+        """Record the write latency of frames that have just been written; look at their time."""
         now_ms = self._node.clock.now_ms()
         observe = self._node.meters.write_latency_s[stream].observe
         # Events of one batch often share a millisecond, so each value is observed once.
-        for ms, times in Counter([frame.id.ms for frame in frames]).items():
+        for ms, times in Counter(map(_ms, frames)).items():
             self.write_lag_ms = max(0.0, now_ms - ms)
             observe(self.write_lag_ms / 1000, times)
-
-    def look_at_clock(self, stream: str) -> None:
-        """Log once that a stream's newest id is in the future, and once that it no longer is."""
         head = self._node.hub.windows[stream].head
-        ahead_s = (head.ms - self._node.clock.now_ms()) / 1000
-        if (ahead_s > CLOCK_TOLERANCE_S) == (stream in self._ahead):
-            return
+        ahead_s = (head.ms - now_ms) / 1000
+        if (ahead_s > CLOCK_TOLERANCE_S) != (stream in self._ahead):
+            self._note_future(stream, head, ahead_s)
+
+    def _note_future(self, stream: str, head: EventId, ahead_s: float) -> None:
+        """Log that a stream's newest id is in the future, or that it no longer is."""
         if ahead_s > CLOCK_TOLERANCE_S:
             self._ahead.add(stream)
             logger.warning(

@@ -10,12 +10,13 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from broadcaster.backend.log import Log
 from broadcaster.core.heartbeat import BEATS
 from broadcaster.core.hub import Hub
 from broadcaster.core.log import Batch, Change, Restart, Rewind
+from broadcaster.core.sse import Frame
 from broadcaster.core.subscriber import Subscriber
 from broadcaster.node.health import Health
 
@@ -74,17 +75,18 @@ class Pump:
             The subscribers to wake after `turn` is released.
         """
         sleepers: list[Subscriber] = []
+        written: Sequence[Frame] = ()
         match change:
             case Batch(frames):
                 await _finish(self._hub.fan_out(stream, frames))
-                self._health.measure(stream, frames)
+                written = frames
             case Rewind(position):
                 sleepers = self._hub.rewind(stream, position)
             case Restart(floor, frames, complete, parted):
                 sleepers = self._hub.restart(stream, floor, complete=complete, parted=parted)
                 await _finish(self._hub.fan_out(stream, frames))
                 self.loaded[stream].set()
-        self._health.look_at_clock(stream)
+        self._health.measure(stream, written)
         return sleepers
 
     async def beat(self, heartbeat_s: float) -> None:

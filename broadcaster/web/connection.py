@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
 
 from broadcaster.core.hub import Hub
 from broadcaster.core.opening import Admission, Opening, Serve, Verdict
@@ -66,7 +66,7 @@ class Connection:
         retry_ms: int,
         *,
         page_bytes: int = PAGE_BYTES,
-        address: str = "",
+        client: Sequence[Any] | None = None,
     ) -> None:
         """Create the subscriber. The hub does not know it before `open`.
 
@@ -77,7 +77,7 @@ class Connection:
             serve: what the client subscribes to, and where it begins.
             retry_ms: reconnection time, in milliseconds.
             page_bytes: about the most bytes of a page.
-            address: of the client, without its port; empty if it is not known.
+            client: its address and port; None if they are not known.
         """
         self._hub = hub
         self._questions = questions
@@ -90,7 +90,7 @@ class Connection:
         self._reader: Reader | None = None  # made when it asks, as most clients never do
         self._resting: Asking | None = None
         self._page_bytes = page_bytes
-        self._address = address
+        self._client = client
         self.subscriber = Subscriber(
             serve.subscription,
             write=sink.write,
@@ -156,7 +156,7 @@ class Connection:
 
     def _made_reader(self) -> Reader:
         if self._reader is None:
-            self._reader = Reader(network(self._address))
+            self._reader = Reader(network(self._client))
         return self._reader
 
     def _rest(self, cost_s: float, left_out: float) -> None:

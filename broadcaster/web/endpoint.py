@@ -172,7 +172,7 @@ class EventStream:
         if not isinstance(step, Ask | Wait):
             return step
         load = partial(node.loaded, wanted.subscription.streams)
-        reader = Reader(network(head.host(scope)))
+        reader = Reader(network(scope.get("client")))
         try:
             # Nothing is sent before this is done. If it takes too long, a proxy in between may
             # answer 504, which ends an EventSource for good.
@@ -215,7 +215,7 @@ class EventStream:
             serve,
             retry_ms,
             page_bytes=settings.high_water_bytes,
-            address=head.host(scope),
+            client=scope.get("client"),
         )
         try:
             reason = await connection.run(settings.send_timeout_s)

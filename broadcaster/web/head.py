@@ -33,11 +33,6 @@ def header(scope: Any, name: bytes) -> bytes | None:
     return None
 
 
-def host(scope: Any) -> str:
-    """Return the client's address without the port; empty if the server knows none."""
-    return str((scope.get("client") or ("",))[0])
-
-
 def client_address(scope: Any) -> str:
     """Return the client's address and port, `127.0.0.1:40000`; empty if the server knows none.
 

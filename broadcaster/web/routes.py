@@ -154,11 +154,13 @@ class ClientsApplication(Starlette):
         """Answer a request."""
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
-        elif (refused := self._hosts.refusal(scope)) and scope["path"] not in _PROBES:
+            return
+        found = self._find(scope)
+        if (refused := self._hosts.refusal(scope)) and scope["path"] not in _PROBES:
             await problem(*refused)(scope, receive, send)
         elif scope["method"] == "OPTIONS" and head.is_preflight(self._settings, scope):
             await _preflight(self._settings, scope)(scope, receive, send)
-        elif found := self._find(scope):
+        elif found:
             stream, key = found
             await stream(scope, receive, send, key)
         else:

@@ -10,14 +10,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Protocol
 
 from starlette.types import Message, Receive, Scope, Send
 
 from broadcaster.core.sse import HEARTBEAT
 from broadcaster.core.subscriber import Framing, unframed
-from broadcaster.web.framing import SHARED_BYTES, chunked
 from broadcaster.web.uvicorn.offer import Attach, Headers
+
+SHARED_BYTES = 16 * 1024
+"""The least bytes of a page that several clients may be sent, one after the other."""
+_KEPT_BYTES = 256 * 1024
+_KEPT = 16  # of at most _KEPT_BYTES each
 
 
 class Sink(Protocol):
@@ -95,6 +100,22 @@ class _Bell:
 _GONE = (OSError, RuntimeError)
 
 _END: Message = {"type": "http.response.body", "body": b"", "more_body": False}
+
+
+def chunked(data: bytes) -> bytes:
+    """Return the bytes as one chunk of HTTP/1.1's chunked coding (RFC 9112, section 7.1).
+
+    The newest pages are kept. Clients that don't read hold what they were sent, and share it if
+    they were sent the same.
+    """
+    return _kept(data) if SHARED_BYTES <= len(data) <= _KEPT_BYTES else _chunked(data)
+
+
+def _chunked(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+_kept = lru_cache(maxsize=_KEPT)(_chunked)
 
 
 class TransportSink:

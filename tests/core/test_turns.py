@@ -103,4 +103,5 @@ def test_each_read_is_taken_once_and_no_address_waits_for_two_rounds(
     ],
 )
 def test_what_the_clients_of_one_network_share(address: str, shared: str) -> None:
-    assert network(address) == shared
+    assert network((address, 40000)) == shared
+    assert network(None) == ""

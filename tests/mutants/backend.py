@@ -150,10 +150,10 @@ MUTANTS: tuple[Mutant, ...] = (
         (_NODES + "test_trimming_all_that_was_read_is_no_loss",),
     ),
     Mutant(
-        "tailer: a new connection is taken for the same server",
-        _TAILER,
-        "return self._proven_over != self._stream.connections",
-        "return False",
+        "stream: a new connection is taken for the same server",
+        "broadcaster/backend/stream.py",
+        "        return made",
+        "        return 0",
         (_NODES + "test_an_id_that_was_given_twice_is_a_rollback",),
     ),
     Mutant(

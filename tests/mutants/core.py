@@ -14,8 +14,8 @@ _PAGE = "tests/core/test_page.py::"
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "hub: a terminal event that comes live carries no reconnection time",
-        "broadcaster/core/hub.py",
-        "selected = self._pages.ended(selected) if ends else selected",
+        "broadcaster/core/writes.py",
+        "selected = pages.ended(selected) if ends else selected",
         "selected = list(selected)",
         (_PAGE + "test_a_terminal_event_says_not_to_come_back_soon_in_its_own_block",),
     ),
@@ -271,8 +271,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "hub: a subscriber with an ASGI sink is not woken for a batch",
         "broadcaster/core/hub.py",
-        "                self.lag(subscriber)\n                subscriber.wake()\n            if",
-        "                self.lag(subscriber)\n            if",
+        "self.lag(subscriber)\n                subscriber.wake()\n            yield",
+        "self.lag(subscriber)\n            yield",
         (_HUB + "test_a_subscriber_with_an_asgi_sink_is_woken_and_reads_from_the_window",),
     ),
     # Catching up

@@ -200,7 +200,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "protocol: the head of a response bypasses a middleware",
         "broadcaster/web/uvicorn/protocol.py",
-        'if getattr(send, "__self__", None) is not cycle:',
+        "if not isinstance(cycle, RequestResponseCycle):",
         "if False:",
         ("tests/web/test_mounted.py::test_a_middleware_sees_the_whole_response",),
     ),

@@ -125,10 +125,10 @@ def test_ids_in_the_future_are_logged_once_when_they_begin_and_when_they_end(
     window = node.hub.windows["orders"]
     window.append([frame(int(time.time() * 1000) + 3_600_000)])
     for _ in range(3):
-        node.health.look_at_clock("orders")
+        node.health.measure("orders", [])
     window.restart(EventId(int(time.time() * 1000), 0), complete=True)
     for _ in range(3):
-        node.health.look_at_clock("orders")
+        node.health.measure("orders", [])
     said = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert len(said) == 2
     assert "in the future" in said[0]

@@ -26,7 +26,7 @@ from broadcaster.core.wire import Ending
 from broadcaster.node.questions import Questions
 from broadcaster.web import connection as connection_module
 from broadcaster.web.connection import Connection
-from broadcaster.web.sink import AsgiSink
+from broadcaster.web.sink import SHARED_BYTES, AsgiSink, chunked
 from tests.nodes import Raw, running
 from tests.wait import PATIENCE_S, until
 
@@ -332,3 +332,20 @@ async def test_through_asgi_of_heartbeats_that_wait_the_last_position_is_sent() 
 async def never() -> Message:
     await asyncio.Event().wait()
     raise AssertionError
+
+
+def test_chunks_are_those_of_http() -> None:
+    for size in (1, 300, SHARED_BYTES, 1 << 20):
+        assert chunked(b"x" * size) == b"%x\r\n" % size + b"x" * size + b"\r\n"
+
+
+def test_clients_share_the_bytes_of_a_page() -> None:
+    first, second = (chunked(bytes(SHARED_BYTES)) for _ in range(2))
+    assert first is second
+
+
+def test_few_pages_are_kept() -> None:
+    first = chunked(b"a" * SHARED_BYTES)
+    for number in range(100):
+        chunked(b"%d" % number + bytes(SHARED_BYTES))
+    assert chunked(b"a" * SHARED_BYTES) is not first

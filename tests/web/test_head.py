@@ -146,11 +146,6 @@ def test_a_preflight(
     assert told[b"vary"].startswith(b"Origin")
 
 
-def test_the_address_of_a_client_without_its_port() -> None:
-    assert head.host({"client": ("192.0.2.7", 40000)}) == "192.0.2.7"
-    assert head.host({"client": None}) == head.host({}) == ""
-
-
 def test_a_preflight_where_all_headers_are_allowed_names_them() -> None:
     """A `*` would not cover `Authorization`, and nothing where cookies are sent."""
     sent = [

@@ -18,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from broadcaster.core.wire import Refusal
 from broadcaster.web.problem import problem
 from broadcaster.web.uvicorn.lobby import Lobby
+from broadcaster.web.uvicorn.offer import EXTENSION
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +68,9 @@ class BoundedProtocol(HttpToolsProtocol):
     # Slots, because CPython shares the keys of instance dicts only up to a limit. One more
     # attribute in the dict would pass it and cost each connection 1.3 KB.
     __slots__ = ("_fed", "_lobby", "_phase", "answering", "refused")
+
+    attach: Any = None
+    """An `Attach` that is offered to each request; None offers nothing."""
 
     def __init__(self, *args: Any, lobby: Lobby, **kwargs: Any) -> None:
         """Take the arguments of uvicorn's protocol, and the lobby of the server."""
@@ -159,6 +163,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._phase = _Phase.BODY
         self._lobby.serve(self)
         self.answering.append(self.cycle)
+        if self.attach:
+            self.scope["extensions"] = {EXTENSION: self.attach}
         if len(self.answering) == 1:
             self._fed = 0
         else:  # uvicorn has stopped reading, and would not notice that a client has left

@@ -11,18 +11,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from functools import partial
 from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from broadcaster.web.uvicorn.bounded import BoundedProtocol
-from broadcaster.web.uvicorn.offer import (
-    EXTENSION,
-    Headers,
-    TransportEvents,
-    TransportRefusedError,
-)
+from broadcaster.web.uvicorn.offer import Headers, TransportEvents, TransportRefusedError
 
 _TCP_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
 _MAX_INT = 2**31 - 1
@@ -60,16 +54,8 @@ class StreamProtocol(BoundedProtocol):
         self.events: TransportEvents | None = None
         self.streaming: RequestResponseCycle | None = None
 
-    def on_headers_complete(self) -> None:
-        """Offer this connection's transport to the request that has begun."""
-        super().on_headers_complete()
-        # A pipelined request has its own cycle while an earlier one is still being answered.
-        extensions: dict[str, Any] = {EXTENSION: partial(self.attach, self.cycle)}
-        self.scope["extensions"] = extensions
-
     def attach(
         self,
-        cycle: RequestResponseCycle,
         send: Any,
         events: TransportEvents,
         headers: Headers,
@@ -79,7 +65,6 @@ class StreamProtocol(BoundedProtocol):
         """Take over the connection for a response with status 200, which starts now.
 
         Args:
-            cycle: uvicorn's state of the request.
             send: the `send` that the endpoint was called with.
             events: receives the transport's callbacks from now on.
             headers: of the response.
@@ -96,7 +81,8 @@ class StreamProtocol(BoundedProtocol):
                 Nothing has been changed.
         """
         # A middleware that wraps `send` must see each message, because it may change it.
-        if getattr(send, "__self__", None) is not cycle:
+        cycle = getattr(send, "__self__", None)
+        if not isinstance(cycle, RequestResponseCycle):
             raise TransportRefusedError("a middleware wraps uvicorn's `send`")
         if send.__func__ is not StreamProtocol.rehearsed:
             raise TransportRefusedError(
