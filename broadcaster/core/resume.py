@@ -96,10 +96,8 @@ class Resume:
         """Return what to do next.
 
         Args:
-            max_bytes: about the most bytes of a page; 0 while the socket takes nothing.
+            max_bytes: about the most bytes of a page.
         """
-        if not max_bytes:
-            return Wait(For.SOCKET)
         if self._held is not None:
             held, self._held = self._held, None
             return held

@@ -110,7 +110,6 @@ class For(Enum):
 
     TAILER = "tailer"
     LOG = "log"
-    SOCKET = "socket"
     WINDOW = "window"
 
 

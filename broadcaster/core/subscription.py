@@ -100,10 +100,7 @@ class Subscription:
                 admits none of the keys.
         """
         chosen = {channel.name: channel for channel in channels}
-        keys, types = tuple(keys), tuple(types)
-        _check_length("key", keys)
-        _check_length("type", types)
-        keys, types = frozenset(keys) or NONE, frozenset(types) or NONE
+        keys, types = _checked("key", keys), _checked("type", types)
         if filter and filter.keys:
             keys = keys & filter.keys if keys else filter.keys
             if not keys:
@@ -111,10 +108,7 @@ class Subscription:
         if not chosen:
             raise InvalidRequestError("name at least one channel: ?channel=…")
         by_channel = {name: keys or dict(granted or ()).get(name, NONE) for name in chosen}
-        if granted is None:
-            _check_demand(chosen, by_channel, at_least=0)
-        else:
-            _check_keys(chosen, by_channel, granted)
+        _check_keys(chosen, by_channel, granted)
         differ = len(set(by_channel.values())) > 1
         common = NONE if differ else next(iter(by_channel.values()))
         alone = len(chosen) == 1 and len(common) == 1
@@ -192,34 +186,38 @@ def _keys_of_streams(
 
 
 def _check_keys(
-    channels: Mapping[str, Channel], keys: Mapping[str, frozenset[str]], granted: Granted
+    channels: Mapping[str, Channel], keys: Mapping[str, frozenset[str]], granted: Granted | None
 ) -> None:
-    for name, channel in channels.items():
-        if channel.needs_key and not any(keys[name]) and name not in dict(granted):
+    """Raise an `InvalidRequestError` if a channel can't be read with these keys.
+
+    Args:
+        channels: all of the subscription, by name.
+        keys: of each channel; none means any.
+        granted: as in `Subscription.to`.
+    """
+    for name, channel in channels.items() if granted is not None else ():
+        if channel.needs_key and not any(keys[name]) and name not in dict(granted or ()):
             raise InvalidRequestError(
                 f"channel {name!r} needs a key: ?{channel.key_param}=…, or ?key=… at /v1/events"
             )
-    _check_demand(channels, keys, at_least=1)
-
-
-def _check_demand(
-    channels: Mapping[str, Channel], keys: Mapping[str, frozenset[str]], at_least: int
-) -> None:
     on_demand = [name for name, channel in channels.items() if channel.requests]
-    counts = [len(keys[name]) for name in on_demand]
-    if on_demand and (len(channels) > 1 or not at_least <= counts[0] <= 1):
+    at_least = 0 if granted is None else 1
+    if on_demand and (len(channels) > 1 or not at_least <= len(keys[on_demand[0]]) <= 1):
         raise InvalidRequestError(
             f"{', '.join(on_demand)}: made on demand, so it comes alone, and for one key"
         )
 
 
-def _check_length(what: str, texts: Iterable[str]) -> None:
-    for text in texts:
+def _checked(what: str, texts: Iterable[str]) -> frozenset[str]:
+    """Return keys or types. Raises an `InvalidRequestError` if one is too long."""
+    found = tuple(texts)
+    for text in found:
         size = len(text.encode(errors="surrogatepass"))
         if size > MAX_KEY_BYTES:
             raise InvalidRequestError(
                 f"{what} {text[:32]!r}… has {size} bytes in UTF-8; at most {MAX_KEY_BYTES} may be"
             )
+    return frozenset(found) or NONE
 
 
 def restore(

@@ -315,15 +315,6 @@ def test_a_subscriber_that_fell_behind_gets_no_second_stream_live() -> None:
     assert not +of.resumes
 
 
-def test_a_full_socket_is_waited_for() -> None:
-    of = context()
-    of.windows["a"].append([event(1)])
-    reader = Reader(of, {"a": ZERO}, claims=False)
-    assert reader.resume.step(0) == Wait(For.SOCKET)
-    reader.run()
-    assert reader.sent[0] == 1
-
-
 def test_a_heartbeat_carries_only_a_position_that_was_sent() -> None:
     of = context()
     of.windows["a"].restart(at(10), complete=False)

@@ -14,8 +14,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "subscription: a key may have any length",
         "broadcaster/core/subscription.py",
-        '        _check_length("key", keys)\n',
-        "",
+        '_checked("key", keys), _checked("type", types)',
+        '(frozenset(keys) or NONE), _checked("type", types)',
         ("tests/core/test_subscription.py::test_long_keys_and_types_are_refused",),
     ),
     Mutant(
