@@ -15,7 +15,6 @@ from broadcaster.core.cursor import Positions
 from broadcaster.core.event import EventId
 from broadcaster.core.sse import Frame
 from broadcaster.core.subscription import Subscription
-from broadcaster.core.untyped import Untyped, without_type
 from broadcaster.core.window import Window
 
 TERMINAL_RETRY_MS = 30_000
@@ -68,12 +67,12 @@ class Pages:
         self._windows = windows
         self._terminal_retry_ms = terminal_retry_ms
         self._kept: dict[_Wanted, Page] = {}
-        self._untyped = Untyped()
+        self._untyped: dict[EventId, Frame] = {}  # of the newest batch, made when wanted
 
     def forget(self) -> None:
         """Drop the kept pages, because a window has changed."""
         self._kept.clear()
-        self._untyped.forget()
+        self._untyped.clear()
 
     def after(
         self,
@@ -160,7 +159,14 @@ class Pages:
     def joined(self, subscription: Subscription, stream: str, frames: Iterable[Frame]) -> bytes:
         """Return the bytes of the newest batch's frames, for subscribers that are live."""
         heads = {name: self._windows[name].head for name in subscription.streams}
-        return join(heads, subscription, [(stream, frame) for frame in frames], self._untyped)
+        return join(heads, subscription, [(stream, frame) for frame in frames], self._without_type)
+
+    def _without_type(self, frame: Frame) -> Frame:
+        """Return a frame of the newest batch without its type; for each frame, the same object."""
+        made = self._untyped.get(frame.id)
+        if made is None:
+            made = self._untyped[frame.id] = frame.without_type()
+        return made
 
     def ended(self, frames: Sequence[Frame]) -> list[Frame]:
         """Return frames that end with a terminal event, as a response ends with them."""
@@ -174,7 +180,7 @@ def join(
     positions: Positions,
     subscription: Subscription,
     placed: Sequence[Placed],
-    untyped: Callable[[Frame], Frame] = without_type,
+    untyped: Callable[[Frame], Frame] = Frame.without_type,
 ) -> bytes:
     """Return the bytes of frames, as a subscription is sent them.
 

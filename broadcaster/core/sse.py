@@ -51,6 +51,17 @@ class Frame(NamedTuple):
             return b""
         return b"id: %b\n%b" % (cursor, self.wire[self.wire.index(b"\n") + 1 :])
 
+    def without_type(self) -> Frame:
+        """Return the frame without its `event:` line, for clients that have only `onmessage`.
+
+        Only the bytes differ: the frame still has its type.
+        """
+        if self.type == DEFAULT_TYPE or not self.wire:
+            return self
+        start = self.wire.index(b"\n") + 1
+        end = self.wire.index(b"\n", start) + 1
+        return self._replace(wire=self.wire[:start] + self.wire[end:])
+
     def with_retry(self, retry_ms: int) -> Frame:
         """Return the frame with a reconnection time in its block, after the `id:` line.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from broadcaster.core import sse
 from broadcaster.core.catalogue import DEMO
 from broadcaster.core.event import Event, EventId
 from broadcaster.core.hub import Hub
 from broadcaster.core.sse import Frame
 from broadcaster.core.subscription import Subscription
-from broadcaster.core.untyped import Untyped, without_type
 from tests.core.test_hub import Client, fan_out, make_hub
 
 ORDERS, INVENTORY, RECOMMENDATIONS = DEMO.values()
@@ -23,7 +24,7 @@ def hub() -> Hub:
 
 
 def test_only_the_line_with_the_type_is_left_out() -> None:
-    bare = without_type(frame(1, data=b"a\nevent: x"))
+    bare = frame(1, data=b"a\nevent: x").without_type()
     assert bare.wire == b"id: 1-0\ndata: a\ndata: event: x\n\n"
     assert bare[:3] == (EventId(1, 0), "t", "k")
     assert bare.data == b"a\nevent: x"
@@ -31,15 +32,24 @@ def test_only_the_line_with_the_type_is_left_out() -> None:
 
 def test_a_frame_without_a_type_or_without_bytes_stays_as_it_is() -> None:
     for same in (frame(1, "message"), sse.skipped(EventId(1, 0))):
-        assert without_type(same) is same
+        assert same.without_type() is same
 
 
-def test_a_frame_is_made_once_for_all_that_want_it() -> None:
-    untyped, wanted = Untyped(), frame(1)
-    assert untyped(wanted) is untyped(wanted)
-    assert untyped(wanted) == without_type(wanted)
-    untyped.forget()
-    assert untyped(frame(1, data=b"of another stream")).data == b"of another stream"
+def test_a_frame_is_made_once_for_all_that_want_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, without_type = list[EventId](), Frame.without_type
+
+    def noted(of: Frame) -> Frame:
+        made.append(of.id)
+        return without_type(of)
+
+    monkeypatch.setattr(Frame, "without_type", noted)
+    node = hub()
+    for key in ((), ("k",), ("k", "l")):
+        Client(node, Subscription.to([INVENTORY, ORDERS], key, names=False)).live()
+    fan_out(node, "inventory", frame(1))
+    assert made == [EventId(1, 0)]
+    fan_out(node, "orders", frame(1))  # the same id in another stream
+    assert made == [EventId(1, 0)] * 2
 
 
 def test_those_with_and_without_types_get_the_same_events_but_not_the_same_bytes() -> None:
