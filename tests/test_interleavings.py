@@ -315,6 +315,13 @@ class Socket:
     send = start = finish = unsent_bytes = abort = wait
 
 
+class Resting:
+    """A rest, which ends by itself."""
+
+    def cancel(self) -> None:
+        return
+
+
 class Client:
     """An EventSource. It knows its last id and all blocks that it has received."""
 
@@ -323,11 +330,12 @@ class Client:
         self.start = start
         self.pushed = pushed
         self.last_id = ""
-        self.rest = b""
+        self.unparsed = b""
         self.node: World | None = None
         self.connection: Connection | None = None
         self.socket = Socket(pushed)
         self.asked: list[Asked] = []
+        self.rests: list[Callable[[], object]] = []
         # For each stream what it has been shown since continuity began.
         self.seen: dict[str, list[EventId]] = {name: [] for name in subscription.streams}
         self.since: dict[str, EventId | None] = dict.fromkeys(subscription.streams)
@@ -363,6 +371,11 @@ class Client:
         asked.go_on()
         return asked
 
+    def rest(self, _: Reader, wake: Callable[[], object]) -> Resting:
+        """As `ask`: the rest is over at the next step."""
+        self.rests.append(wake)
+        return Resting()
+
     @property
     def subscriber(self) -> Subscriber | None:
         return None if self.connection is None else self.connection.subscriber
@@ -379,6 +392,9 @@ class Client:
         """Do one step of its connection. Return True if there may be more to do."""
         if self.connection is None:
             return False
+        rested, self.rests = self.rests, []
+        for wake in rested:
+            wake()
         answered = [asked.go_on() for asked in self.asked if not asked.pauses]
         self.asked = [asked for asked in self.asked if not asked.over]
         if self.socket.blocked:
@@ -386,7 +402,7 @@ class Client:
         data = self.connection.next()
         if data:
             self.socket.write(data)
-        return data is not None or any(answered)
+        return data is not None or any(answered) or bool(self.rests)
 
     def run(self, steps: int, *, slow: bool = False) -> None:
         if self.node is not None:
@@ -403,12 +419,12 @@ class Client:
             self.node = self.connection = None
             self.socket.received = self.socket.received[: -cut or None]
             self.read()
-            self.rest = b""  # a block that is not complete counts for nothing
+            self.unparsed = b""  # a block that is not complete counts for nothing
 
     def read(self) -> None:
         """Parse what has arrived, as far as it is complete blocks, and check it."""
-        received, self.socket.received = self.rest + self.socket.received, b""
-        complete, separator, self.rest = received.rpartition(b"\n\n")
+        received, self.socket.received = self.unparsed + self.socket.received, b""
+        complete, separator, self.unparsed = received.rpartition(b"\n\n")
         headers = {"content-type": "text/event-stream"}
         response = httpx.Response(200, headers=headers, content=complete + separator)
         for event in httpx_sse.EventSource(response).iter_sse():
