@@ -12,13 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    Field,
-    GetPydanticSchema,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, GetPydanticSchema, ValidationError, field_validator, model_validator
 from pydantic_core import core_schema
 from pydantic_settings import (
     BaseSettings,
@@ -134,6 +128,9 @@ class Settings(AdmissionSettings):
         ge=0,
         le=65535,
         description="a port for operators: /metrics, /v1/nodes, /v1/health; 0 uses `port`",
+    )
+    operators_token: str = Field(
+        "", repr=False, description="the bearer token that operators' routes need; empty: none"
     )
     nodes_key: str = Field(
         "broadcaster.nodes", description="the Redis hash behind /v1/nodes; empty writes none"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from functools import partial
+from hmac import compare_digest
 from typing import Any, NamedTuple, TypeAlias
 
 from starlette.applications import Starlette
@@ -17,11 +18,20 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Lifespan, Message, Receive, Scope, Send
 
+from broadcaster.core.access import Denied
 from broadcaster.core.channel import KEY_IN_PATH
+from broadcaster.core.presented import bearer
 from broadcaster.errors import InvalidRequestError
 from broadcaster.settings import Settings
 from broadcaster.web import endpoint, head
-from broadcaster.web.access import PolicyFailedError, UndecidedError, failed, undecided
+from broadcaster.web.access import (
+    PolicyFailedError,
+    UndecidedError,
+    caller_of,
+    failed,
+    refused,
+    undecided,
+)
 from broadcaster.web.answers import Answers, RoutedNode
 from broadcaster.web.hosts import LOOPBACK, Hosts
 from broadcaster.web.problem import SafeResponse, problem
@@ -130,9 +140,11 @@ class ClientsApplication(Starlette):
             node: that it serves.
             lifespan: starts and closes the node.
         """
+        token = node.settings.operators_token
         shown = {CLIENTS} if node.settings.metrics_port else {CLIENTS, OPERATORS}
         super().__init__(
-            routes=list(_routes(Answers(node, details=False), shown)),
+            # What needs the operators' token may have details here, too.
+            routes=list(_routes(Answers(node, details=bool(token)), shown, token)),
             exception_handlers={
                 404: _not_found,
                 405: _not_allowed,
@@ -214,8 +226,9 @@ class _OperatorsApplication(Starlette):
 
 def operators(node: RoutedNode) -> Starlette:
     """Make the operators' application, with all details. It must not be public."""
+    token = node.settings.operators_token
     app = _OperatorsApplication(
-        routes=list(_routes(Answers(node, details=True), {OPERATORS})),
+        routes=list(_routes(Answers(node, details=True), {OPERATORS}, token)),
         exception_handlers={404: _not_of_operators, 405: _not_allowed},
     )
     app.router.redirect_slashes = False
@@ -225,10 +238,22 @@ def operators(node: RoutedNode) -> Starlette:
     return app
 
 
-def _routes(answers: Answers, applications: set[str]) -> Iterator[Route]:
+def _routes(answers: Answers, applications: set[str], token: str) -> Iterator[Route]:
     for row in TABLE:
         if row.answer and row.applications & applications:
-            yield Route(row.path, partial(row.answer, answers), methods=list(row.methods))
+            answer: Callable[[Request], Awaitable[Response]] = partial(row.answer, answers)
+            if token and row.applications == {OPERATORS}:
+                answer = partial(_with_token, answer, token.encode())
+            yield Route(row.path, answer, methods=list(row.methods))
+
+
+async def _with_token(
+    answer: Callable[[Request], Awaitable[Response]], token: bytes, request: Request
+) -> Response:
+    given = bearer(caller_of(request.scope)).encode(errors="replace")
+    if compare_digest(given, token):
+        return await answer(request)
+    return refused(Denied("this is for operators, who have operators_token", 401))
 
 
 async def _not_found(request: Request, _: Exception | None) -> Response:

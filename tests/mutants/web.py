@@ -58,6 +58,16 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/node/test_listener.py::test_a_filter_holds_for_a_run_made_on_demand",),
     ),
     Mutant(
+        "routes: operators' routes are open in spite of their token",
+        "broadcaster/web/routes.py",
+        "if token and row.applications == {OPERATORS}:",
+        "if False:",
+        (
+            "tests/web/test_operators.py::"
+            "test_with_a_token_operators_routes_need_it_and_have_details[False]",
+        ),
+    ),
+    Mutant(
         "access: a denied channel is read beside a granted one",
         "broadcaster/web/access.py",
         "                return refused(decision)",
@@ -711,7 +721,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "answers: operators' routes show all details on the clients' port",
         "broadcaster/web/routes.py",
-        "Answers(node, details=False)",
+        "Answers(node, details=bool(token))",
         "Answers(node, details=True)",
         (_OPERATORS + "test_on_one_port_nothing_names_hosts_addresses_versions_or_errors",),
     ),

@@ -12,6 +12,7 @@ from starlette.routing import Mount, Router
 from broadcaster import Publisher
 from broadcaster import __version__ as VERSION
 from broadcaster.app import create_app
+from broadcaster.backend.memory import MemoryLog
 from broadcaster.backend.roster import ANNOUNCE_S
 from broadcaster.settings import load_settings
 from tests.nodes import Raw, Running, running
@@ -151,3 +152,25 @@ async def test_operators_application_works_wherever_it_is_served(redis_url: str,
     async with httpx.AsyncClient(transport=transport, base_url="http://x") as http:
         assert (await http.get(path)).status_code == 404
     await hub.state.node.aclose()
+
+
+@pytest.mark.parametrize("two_ports", [False, True])
+async def test_with_a_token_operators_routes_need_it_and_have_details(two_ports: bool) -> None:
+    async with (
+        running(
+            "", log=MemoryLog(), two_ports=two_ports, operators_token="of the operators"
+        ) as hub,
+        http_client(base_url=hub.operators_url or hub.url) as client,
+    ):
+        for path in OPERATORS:
+            for header in ("", "Bearer", "Bearer of the clients", "Basic of the operators", "é"):
+                headers = [(b"authorization", header.encode())] if header else []
+                answer = await client.get(path, headers=headers)
+                assert answer.status_code == 401
+                assert answer.headers["www-authenticate"] == "Bearer"
+            allowed = {"authorization": "bearer of the operators"}
+            assert (await client.get(path, headers=allowed)).status_code == 200
+        assert VERSION in (await client.get("/v1/nodes", headers=allowed)).text
+        for path in BOTH:
+            assert (await client.get(path)).status_code == 200
+        await (await Raw.get(hub.port, STREAM)).until(b"stream.live")
