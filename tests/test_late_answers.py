@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from broadcaster.backend.memory import MemoryLog
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.hub import Hub
-from broadcaster.core.log import Answer, Batch, Change, Restart, Rewind
+from broadcaster.core.log import Answer, Batch, Change, Known, Request, Restart, Rewind
 from broadcaster.core.page import Page
 from broadcaster.core.resume import Resume
 from broadcaster.core.steps import Ask, Greeting, ResetPart, Send
@@ -153,10 +153,13 @@ class LateAnswers(RuleBasedStateMachine):
             if isinstance(step, Send):
                 reader.take(step)
             elif isinstance(step, Ask):
-                truth = finish(self.log.ask(step.stream, step.question))
-                self.asked.append(Asked(resume, step, truth))
+                self.asked.append(Asked(resume, step, self.truth(step)))
             else:
                 return
+
+    def truth(self, ask: Ask) -> Answer:
+        assert not isinstance(ask.question, Request | Known)
+        return finish(self.log.ask(ask.stream, ask.question))
 
     @precondition(lambda self: self.asked)
     @rule(number=st.integers(0, 30), late=st.booleans(), again=st.booleans())
@@ -167,7 +170,7 @@ class LateAnswers(RuleBasedStateMachine):
             self.asked.remove(asked)
         truth = asked.truth
         if late:
-            truth = finish(self.log.ask(asked.ask.stream, asked.ask.question))
+            truth = self.truth(asked.ask)
         if not asked.resume.answered(asked.ask, truth):
             asked.resume.failed(asked.ask)
 

@@ -89,9 +89,6 @@ class Replayer:
             stream: its name.
             question: about it.
             reader: the client that asks, which is charged for a page; None is the node itself.
-
-        Raises:
-            TypeError: the question is a `Request`, which needs a write.
         """
         reader = reader or Reader()
         if not isinstance(question, PageAfter):
@@ -106,7 +103,9 @@ class Replayer:
         reader.charge(cost_s)
         return past
 
-    async def _answer(self, stream: str, question: Question) -> Answer:
+    async def _answer(
+        self, stream: str, question: Beginning | AtOrBefore | Entry | Exists
+    ) -> Answer:
         source = self._streams[stream]
         match question:
             case Beginning():
@@ -121,7 +120,6 @@ class Replayer:
             case Exists(position):
                 rows = await source.from_on(position, position.after(), 1)
                 return await self._proves(source, rows, position)
-        raise TypeError(f"the log does not answer {question!r}")
 
     async def info(self, stream: str) -> Info:
         """Return what `XINFO STREAM` says of a stream."""

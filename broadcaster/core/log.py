@@ -117,8 +117,12 @@ class Past(NamedTuple):
     proven: bool
 
 
-Question: TypeAlias = Beginning | AtOrBefore | Entry | Exists | PageAfter | Request | Known
+Question: TypeAlias = Beginning | AtOrBefore | Entry | Exists | PageAfter
+"""A question about a stream, which a log answers."""
+AnyQuestion: TypeAlias = Question | Request | Known
+"""A question about a stream, or about a run. The latter goes to those that take requests."""
 Answer: TypeAlias = EventId | Frame | Past | bool | None
+"""An answer of a log. Each question says which of these answers it."""
 
 
 class Batch(NamedTuple):
@@ -159,3 +163,4 @@ class Restart(NamedTuple):
 
 
 Change: TypeAlias = Batch | Rewind | Restart
+"""A change of a stream, as `Log.changes` yields it."""

@@ -14,7 +14,7 @@ from broadcaster.core.cursor import Positions, Start
 from broadcaster.core.event import SEARCHABLE_AHEAD_S, ZERO, EventId
 from broadcaster.core.grants import Holder
 from broadcaster.core.inquiry import Context
-from broadcaster.core.log import Answer, Entry, Known, Question, Request
+from broadcaster.core.log import Answer, AnyQuestion, Entry, Known, Request
 from broadcaster.core.rules import STARTS, Outcome, Said, Situation, question, said
 from broadcaster.core.run import key_of
 from broadcaster.core.sse import Frame
@@ -89,7 +89,7 @@ class Opening:
         self._positions: Positions = dict(wanted.positions)
         self._run = wanted.run
         self._now_ms = now_ms
-        self._asked: dict[str, tuple[Situation, Question, list[Answer]]] = {}
+        self._asked: dict[str, tuple[Situation, AnyQuestion, list[Answer]]] = {}
         self._earliest: set[str] = set()  # streams in which the time lies before everything
         self._seen_end: bool | None = None if wanted.subscription.terminal else False
         self._seen: Frame | None = None  # the event at the client's cursor, if it was looked for
@@ -125,7 +125,7 @@ class Opening:
                 answers.append(answer)
 
     def _answer(
-        self, stream: str, situation: Situation, make: Callable[[], Question]
+        self, stream: str, situation: Situation, make: Callable[[], AnyQuestion]
     ) -> tuple[Answer] | Ask | Wait:
         """Return the answer to a question about a stream, in a tuple, or the step to get it."""
         known = self._asked.get(stream)

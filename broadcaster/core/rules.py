@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 from broadcaster.core.event import EventId
 from broadcaster.core.log import (
     Answer,
+    AnyQuestion,
     AtOrBefore,
     Beginning,
     Entry,
@@ -105,7 +106,7 @@ class Rule(NamedTuple):
         then: the outcome of each possible answer.
     """
 
-    asks: type[Question] | None
+    asks: type[AnyQuestion] | None
     then: Mapping[Said, Outcome]
 
 

@@ -6,7 +6,7 @@ from enum import Enum
 from typing import NamedTuple, TypeAlias
 
 from broadcaster.core.event import EventId
-from broadcaster.core.log import Question
+from broadcaster.core.log import AnyQuestion
 from broadcaster.core.page import Page
 from broadcaster.core.wire import ResetReason
 
@@ -102,7 +102,7 @@ class Ask(NamedTuple):
     """
 
     stream: str
-    question: Question
+    question: AnyQuestion
 
 
 class For(Enum):

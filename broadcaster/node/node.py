@@ -21,7 +21,7 @@ from broadcaster.core.cursor import Positions
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.heartbeat import farewell
 from broadcaster.core.hub import Hub
-from broadcaster.core.log import Answer, Beginning, Known, Question, Request
+from broadcaster.core.log import Answer, AnyQuestion, Beginning, Known, Request
 from broadcaster.core.subscriber import Subscriber
 from broadcaster.core.turns import Reader
 from broadcaster.core.window import Window
@@ -249,16 +249,13 @@ class Node:
                 return oldest, (await self.log.retained(stream)).length
         return window.oldest(), len(window)
 
-    async def ask(self, stream: str, question: Question, reader: Reader | None = None) -> Answer:
-        """Pass a question about a stream to the log, or a request to the requester.
+    async def ask(self, stream: str, question: AnyQuestion, reader: Reader | None = None) -> Answer:
+        """Return the log's answer about a stream, or the requester's answer about a run.
 
         Args:
             stream: its name.
             question: about it.
             reader: the client that asks; None is the node itself.
-
-        Returns:
-            The answer of the log, or of the requester.
 
         Raises:
             BackendUnavailableError: Redis is away, or takes too long.

@@ -8,7 +8,7 @@ import random
 from collections.abc import Awaitable, Callable
 
 from broadcaster.backend.lane import Lane
-from broadcaster.core.log import Answer, PageAfter, Question
+from broadcaster.core.log import Answer, AnyQuestion, PageAfter
 from broadcaster.core.opening import Admission, Opening, Verdict
 from broadcaster.core.resume import Resume
 from broadcaster.core.steps import Ask, Wait
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 _PAUSE_S = (0.5, 1.5)
 
-AskLog = Callable[[str, Question, Reader | None], Awaitable[Answer]]
+AskLog = Callable[[str, AnyQuestion, Reader | None], Awaitable[Answer]]
 """Answers a reader's question about a stream. Raises a `BroadcasterError` if it can't for now."""
 
 

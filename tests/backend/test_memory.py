@@ -9,7 +9,7 @@ import pytest
 
 from broadcaster.backend.memory import MemoryLog
 from broadcaster.core.event import ZERO, EventId
-from broadcaster.core.log import Batch, Change, Entry, Exists, Request, Restart, Rewind
+from broadcaster.core.log import Batch, Change, Entry, Exists, Restart, Rewind
 from broadcaster.core.sse import Frame
 from broadcaster.core.window import Window
 from broadcaster.errors import InvalidEventError
@@ -157,9 +157,3 @@ async def test_a_window_gets_the_newest_entries_that_fit(log: MemoryLog) -> None
     assert isinstance(change, Restart)
     assert ids(change.frames) == [at(5), at(9), at(12)]
     assert (change.floor, change.complete) == (at(5).before(), False)
-
-
-async def test_a_request_is_no_question(log: MemoryLog) -> None:
-    with pytest.raises(TypeError):
-        await log.ask("pets", Request("requests", "key"))
-    await log.aclose()

@@ -7,7 +7,7 @@ from broadcaster.core.event import ZERO, Event, EventId
 from broadcaster.core.filter import KeysAndTypes
 from broadcaster.core.heartbeat import BEATS
 from broadcaster.core.hub import Hub
-from broadcaster.core.log import Answer, Exists, PageAfter, Past, Question
+from broadcaster.core.log import Answer, AnyQuestion, Exists, PageAfter, Past
 from broadcaster.core.page import TERMINAL_RETRY_MS
 from broadcaster.core.sse import Frame
 from broadcaster.core.steps import Ask, Greeting, Hello, Send
@@ -47,7 +47,7 @@ class Client:
     def wake(self) -> None:
         self.wakes += 1
 
-    def catch_up(self, max_bytes: int = 1 << 20) -> tuple[str, Question] | None:
+    def catch_up(self, max_bytes: int = 1 << 20) -> tuple[str, AnyQuestion] | None:
         """Do the work of its connection until it has to wait. Return the question for the log."""
         while self.subscriber.state is State.LAGGING:
             step = self.hub.advance(self.subscriber, max_bytes)

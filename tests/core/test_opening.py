@@ -12,7 +12,7 @@ from broadcaster.core.channel import Channel
 from broadcaster.core.cursor import Positions, Start
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.inquiry import Context
-from broadcaster.core.log import Answer, AtOrBefore, Beginning, Entry, Known, Question, Request
+from broadcaster.core.log import Answer, AnyQuestion, AtOrBefore, Beginning, Entry, Known, Request
 from broadcaster.core.opening import Admission, Gone, NoContent, Opening, Refused, Serve
 from broadcaster.core.steps import Ask, For, Wait
 from broadcaster.core.subscription import Subscription
@@ -50,7 +50,7 @@ class Request_:
             self.asked.append(step)
         return step
 
-    def question(self) -> Question:
+    def question(self) -> AnyQuestion:
         step = self.step()
         assert isinstance(step, Ask), step
         return step.question

@@ -11,7 +11,7 @@ from broadcaster.core.cursor import Positions
 from broadcaster.core.event import ZERO, Event, EventId
 from broadcaster.core.filter import KeysAndTypes
 from broadcaster.core.inquiry import Context
-from broadcaster.core.log import Answer, AtOrBefore, Beginning, Exists, PageAfter, Past, Question
+from broadcaster.core.log import Answer, AnyQuestion, AtOrBefore, Beginning, Exists, PageAfter, Past
 from broadcaster.core.page import Page, Pages
 from broadcaster.core.resume import Resume
 from broadcaster.core.sse import Frame
@@ -69,7 +69,7 @@ class Reader:
             if step.joins or step.over:
                 return step
 
-    def question(self) -> Question:
+    def question(self) -> AnyQuestion:
         step = self.run()
         assert isinstance(step, Ask), step
         return step.question

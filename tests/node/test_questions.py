@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from broadcaster.core.channel import Channel
-from broadcaster.core.log import Answer, Exists, PageAfter, Question
+from broadcaster.core.log import Answer, AnyQuestion, Exists, PageAfter
 from broadcaster.core.opening import Opening, Serve
 from broadcaster.core.resume import Resume
 from broadcaster.core.steps import Ask, For, Greeting, Wait
@@ -29,10 +29,10 @@ class Log:
 
     def __init__(self, *answers: Answer | Exception) -> None:
         self.answers = list(answers)
-        self.asked: list[tuple[str, Question]] = []
+        self.asked: list[tuple[str, AnyQuestion]] = []
         self.pauses = 0
 
-    async def ask(self, stream: str, question: Question, _: Reader | None = None) -> Answer:
+    async def ask(self, stream: str, question: AnyQuestion, _: Reader | None = None) -> Answer:
         self.asked.append((stream, question))
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):

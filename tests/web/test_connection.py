@@ -15,7 +15,7 @@ from broadcaster.core import sse
 from broadcaster.core.event import ZERO, Event, EventId
 from broadcaster.core.filter import KeysAndTypes
 from broadcaster.core.hub import Hub
-from broadcaster.core.log import Answer, Question
+from broadcaster.core.log import Answer, AnyQuestion
 from broadcaster.core.opening import Serve
 from broadcaster.core.sse import Frame
 from broadcaster.core.subscriber import Framing, unframed
@@ -82,7 +82,7 @@ def connect(hub: Hub, sink: FakeSink) -> Connection:
     return Connection(hub, Questions(nobody), sink, Serve(A, {"a": ZERO}), 1)
 
 
-async def nobody(stream: str, question: Question, _: Reader | None) -> Answer:
+async def nobody(stream: str, question: AnyQuestion, _: Reader | None) -> Answer:
     raise AssertionError(f"{question} is answered by the window")
 
 
@@ -182,9 +182,9 @@ async def test_a_newcomer_gets_all_that_is_small_in_one_write() -> None:
 
 async def waiting_for_redis(hub: Hub, sink: FakeSink) -> tuple[Connection, asyncio.Task[str]]:
     """A connection, and its task, which has asked Redis for what the window does not have."""
-    asked: list[Question] = []
+    asked: list[AnyQuestion] = []
 
-    async def slow(stream: str, question: Question, _: Reader | None) -> Answer:
+    async def slow(stream: str, question: AnyQuestion, _: Reader | None) -> Answer:
         asked.append(question)
         await asyncio.Event().wait()
         raise AssertionError("it waits for ever")

@@ -14,7 +14,7 @@ import pytest
 
 from broadcaster import EmbeddedRedis, EventId, Publisher
 from broadcaster.core import sse
-from broadcaster.core.log import Answer, Question
+from broadcaster.core.log import Answer, AnyQuestion
 from broadcaster.core.turns import Reader
 from broadcaster.core.wire import Shed
 from broadcaster.web import endpoint as stream_module
@@ -435,7 +435,7 @@ async def test_a_client_that_is_shed_keeps_its_position(
         first.close()
 
 
-def asks_first(hub: Running) -> Callable[[str, Question, Reader | None], Awaitable[Answer]]:
+def asks_first(hub: Running) -> Callable[[str, AnyQuestion, Reader | None], Awaitable[Answer]]:
     """Let a client that begins at `earliest` ask the log. Return the function that asks."""
     hub.node.hub.windows["inventory"].complete = False
     return hub.node.ask
@@ -447,7 +447,7 @@ async def test_the_limit_holds_for_newcomers_that_come_together(
     async with running(redis_url, max_connections=1) as hub:
         ask, all_ask = asks_first(hub), asyncio.Barrier(3)
 
-        async def when_all_ask(stream: str, question: Question, reader: Reader) -> Answer:
+        async def when_all_ask(stream: str, question: AnyQuestion, reader: Reader) -> Answer:
             await all_ask.wait()
             return await ask(stream, question, reader)
 
@@ -722,7 +722,7 @@ async def test_a_client_that_comes_while_a_drain_begins_gets_a_retry_time(
 ) -> None:
     ask = asks_first(hub)
 
-    async def drain_first(stream: str, question: Question, reader: Reader) -> Answer:
+    async def drain_first(stream: str, question: AnyQuestion, reader: Reader) -> Answer:
         await hub.node.drain()
         return await ask(stream, question, reader)
 
@@ -743,7 +743,7 @@ async def test_a_client_that_disconnects_while_its_position_is_looked_up_is_not_
     async with running(redis_url) as hub:
         ask = asks_first(hub)
 
-        async def wait_first(stream: str, question: Question, reader: Reader) -> Answer:
+        async def wait_first(stream: str, question: AnyQuestion, reader: Reader) -> Answer:
             await gone.wait()
             return await ask(stream, question, reader)
 
