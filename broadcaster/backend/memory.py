@@ -11,8 +11,7 @@ from typing import Any
 
 from broadcaster.backend.clock import own_ms
 from broadcaster.backend.log import Retained, Status
-from broadcaster.core import sse
-from broadcaster.core.entry import decode, encode
+from broadcaster.core.entry import frame_of
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.log import (
     Answer,
@@ -35,7 +34,6 @@ from broadcaster.core.turns import Reader
 from broadcaster.core.window import Window
 
 _PAGE_COUNT = 1000
-_ANY_SIZE = 1 << 62
 _id = attrgetter("id")
 
 
@@ -124,8 +122,7 @@ class MemoryLog:
         given = id or max(EventId(own_ms(), 0), of.last.after())
         if given <= of.last:
             raise ValueError(f"{given} is not greater than {of.last}")
-        packed = encode(type, key, data)[b"m"]
-        of.frames.append(sse.encode(decode(given, [b"m", packed], _ANY_SIZE)))
+        of.frames.append(frame_of(given, type=type, key=key, data=data))
         of.last = given
         of.notify()
         return given

@@ -127,6 +127,25 @@ def decode(entry_id: EventId, fields: Sequence[bytes], max_event_bytes: int) -> 
     return Event(entry_id, type_ or DEFAULT_TYPE, key, data)
 
 
+def frame_of(id: EventId, *, type: str = DEFAULT_TYPE, key: str = "", data: Any = "") -> Frame:
+    """Make the frame of an event that comes from no entry of Redis.
+
+    Args:
+        id: its id.
+        type: the SSE event name.
+        key: what the event is about; `""` for the whole channel.
+        data: a str or bytes goes out as it is, any other value as compact JSON.
+
+    Returns:
+        The frame, with the bytes that a node makes of the same event in Redis.
+
+    Raises:
+        InvalidEventError: no node could deliver the event.
+    """
+    packed = encode(type, key, data)[b"m"]
+    return sse.encode(decode(id, [b"m", packed], len(packed)))
+
+
 def check_type(type_: str) -> None:
     """Refuse a type that can't be sent safely.
 
