@@ -8,12 +8,13 @@ The layers, lowest first. Each one imports only layers below it:
 * `backend` talks to Redis, `web` talks ASGI, `client` is the Python client. None of these three
   imports another one of them.
 * `node` runs the parts of one node.
+* `logs` has what a log of your own needs.
 * `app` joins all of them, and `commands` has the command line.
 
 To read the code, begin with core/event.py, core/window.py, core/resume.py and core/hub.py, then
-node/node.py and app.py. Only the names in `__all__` are public. Each name is loaded at its first
-use. So a producer never imports a web server, and a script that needs only an error imports no
-Redis client.
+node/node.py and app.py. Only the names in `__all__` here, and in that of `logs`, are public. Each
+name is loaded at its first use. So a producer never imports a web server, and a script that needs
+only an error imports no Redis client.
 """
 
 from __future__ import annotations

@@ -32,8 +32,6 @@ napoleon_use_rtype = False
 # Types of Python and of other packages: this site links to none. Every name of ours must be found.
 nitpick_ignore_regex = [
     (r"py:.*", r"(collections|contextlib|httpx|os|pathlib|pydantic|redis|starlette|typing)\..*"),
-    # Values that only a log of one's own needs: its page names the module that explains them.
-    (r"py:.*", r"broadcaster\.(core\.(log|run|sse|turns|window)|backend\.log)\..*"),
     (r"py:.*", r"[a-z]+|None|Any|Exception|ValueError|Path|Sequence|Mapping|Iterable"),
 ]
 

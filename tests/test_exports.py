@@ -11,11 +11,12 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import broadcaster
-from broadcaster import errors
+from broadcaster import errors, logs
 
 PACKAGE = Path(broadcaster.__file__).parent
 
@@ -25,8 +26,9 @@ def test_each_name_can_be_imported(name: str) -> None:
     assert getattr(broadcaster, name) is not None
 
 
-def test_the_names_are_sorted() -> None:
-    assert list(broadcaster.__all__) == sorted(broadcaster.__all__)
+@pytest.mark.parametrize("module", [broadcaster, logs])
+def test_the_names_are_sorted(module: ModuleType) -> None:
+    assert list(module.__all__) == sorted(module.__all__)
 
 
 def test_public_errors_are_those_of_the_errors_module() -> None:

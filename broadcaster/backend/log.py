@@ -79,7 +79,7 @@ class Log(Protocol):
         """
 
     async def ask(self, stream: str, question: Question, reader: Reader | None = None) -> Answer:
-        """Answer a question about a stream; `core.log` has the meaning of each one.
+        """Answer a question about a stream; each one says what its answer means.
 
         Concurrent callers with the same question may share one answer. A call may be cancelled.
 

@@ -23,7 +23,7 @@ class Standing(Enum):
     TAKEN = "taken"
     """A worker has taken it, and has not finished."""
     ABSENT = "absent"
-    """It is not there: the run is finished, or the request was struck out or lost."""
+    """It is not there, since the run is finished, or the request was struck out or lost."""
     STRUCK = "struck"
     """No worker had taken it, and it has just been struck out."""
 

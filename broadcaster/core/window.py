@@ -53,9 +53,12 @@ class Window:
         complete: True if Redis retains nothing before `floor`.
         dropped: the ids of entries that the window had, and that Redis has lost.
         bytes: the sum of the lengths of the frames' `wire`.
+        max_events: the most frames.
+        max_bytes: the most that `bytes` may be.
     """
 
     def __init__(self, max_events: int, max_bytes: int, floor: EventId = ZERO) -> None:
+        """Begin with an empty window, after which Redis has nothing."""
         self.max_events = max_events
         self.max_bytes = max_bytes
         self.dropped = Dropped(max_events)

@@ -125,7 +125,7 @@ class Terminal:
 
     def __init__(self, directory: Path, redis_url: str) -> None:
         self.directory = directory
-        ports = {port: free_port() for port in (8000, 8001)}
+        ports = {port: free_port() for port in (8000, 8001, 8002)}
         self.replaced = {
             "redis://localhost:6379": redis_url,
             "redis-cli ": f"redis-cli -u {redis_url} ",
