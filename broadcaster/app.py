@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any, TypeAlias
 
 from broadcaster.backend.log import Log, Requests
-from broadcaster.core.access import Policy
+from broadcaster.backend.shared_secret import shared_secret
+from broadcaster.core.access import Policy, Verifier
+from broadcaster.core.bearers import ByToken
 from broadcaster.core.by_access import policy_of
 from broadcaster.core.event import EventId
 from broadcaster.core.filter import Filter
@@ -104,8 +107,37 @@ def create_app(
         ConfigurationError: the settings can't work.
     """
     settings = settings or load_settings()
-    policy = authorize or policy_of(settings.channels.values(), None)
-    return Application(Node(settings, log=log, requests=requests, policy=policy))
+    return Application(make_node(settings, authorize, log=log, requests=requests))
+
+
+def make_node(settings: Settings, authorize: Policy | None = None, **parts: Any) -> Node:
+    """Make a node that reads tokens, if the settings have keys of tokens.
+
+    Args:
+        settings: of the node.
+        authorize: decides what a client may read; if not given, the `access` of each channel does.
+        parts: further arguments of `Node`.
+
+    Raises:
+        ConfigurationError: the settings can't work.
+    """
+    channels = settings.channels.values()
+    verifier: Verifier | None = None
+    tokens: Policy | None = None
+    if settings.token_secrets or settings.token_keys:
+        from broadcaster.web.tokens import setup  # PyJWT and cryptography take a tenth of a second
+
+        verifier = setup.make_reader(settings, setup.make_tickets(settings, _secret_of(settings)))
+        tokens = ByToken(setup.key_claims(channels))
+    policy = authorize or policy_of(channels, tokens)
+    return Node(settings, policy=policy, verifier=verifier, **parts)
+
+
+def _secret_of(settings: Settings) -> Callable[[], Awaitable[bytes]] | None:
+    """Return what reads the secret of tickets in Redis; None without Redis."""
+    if not settings.redis_url:
+        return None
+    return partial(shared_secret, settings.redis_url, settings.ticket_key)
 
 
 def _lifespan(node: Node) -> Lifespan:

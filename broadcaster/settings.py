@@ -28,6 +28,7 @@ from broadcaster.core.channel import MAXLEN, WINDOW_BYTES, WINDOW_EVENTS, Channe
 from broadcaster.core.complaint import as_list, complaint, shown
 from broadcaster.core.nearest import nearest
 from broadcaster.core.page import TERMINAL_RETRY_MS
+from broadcaster.core.token_settings import SECRETS, TokenSettings
 from broadcaster.errors import ConfigurationError
 
 PREFIX = "BROADCASTER_"
@@ -46,7 +47,7 @@ _Channels = Annotated[
 ]
 
 
-class Settings(AdmissionSettings):
+class Settings(AdmissionSettings, TokenSettings):
     """The settings of a node. Each is also read from `BROADCASTER_<NAME>`."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
@@ -182,6 +183,7 @@ class Settings(AdmissionSettings):
     def _consistent(self) -> Settings:
         if self.retry_min_ms > self.retry_max_ms:
             raise ValueError("retry_min_ms must not be above retry_max_ms")
+        self.check_tokens(self.cors_origins)
         if self.cors_credentials and "*" in self.cors_origins:
             raise ValueError("cors_credentials needs the origins by name: '*' would be every page")
         return self
@@ -258,6 +260,8 @@ def _complaints(
             continue  # a channel has it from the setting, which is in the list itself
         known = [field.name for field in fields(Channel)] if len(loc) > 1 else Settings.model_fields
         name = ".".join(map(str, loc)) or "settings"
+        if loc and loc[0] in SECRETS:
+            e = {**e, "input": "…"}
         yield f"  {name}{_source(loc, config, flags)}: {complaint(e, known)}"
 
 
@@ -276,7 +280,7 @@ def _unreadable_variable(error: SettingsError) -> str:
     found = re.search(r'field "(\w+)"', str(error))
     name = found[1] if found else ""
     variable = PREFIX + name.upper()
-    given = os.environ.get(variable, "")
+    given = "…" if name in SECRETS else os.environ.get(variable, "")
     expected = """{"NAME": {"path": "/v1/NAME"}}""" if name == "channels" else as_list(given)
     if given.lstrip().startswith(("[", "{")):
         return f"{variable}: expected JSON, and this is none: {error.__cause__}"

@@ -43,7 +43,7 @@ def shown(default: object) -> str:
         return str(default)
     if isinstance(default, str) and default:
         return f"`{default}`"
-    return "none" if default in ("", (), frozenset()) else "the pet store"
+    return "none" if default in ("", (), frozenset(), {}) else "the pet store"
 
 
 def clients_table() -> str:

@@ -75,7 +75,7 @@ async def running(
     made = Settings(redis_url=redis_url, **(QUICK | {"channels": demo()} | settings))
     app = create_app(made, authorize=authorize, log=log)
     node: Node = app.state.node
-    node.verifier = verifier
+    node.verifier = verifier or node.verifier
     served = ByPort(app, app.operators, others[0]) if others else app
     server = make_server(served, node.drain, made, node.meters)
     if sink == "asgi":

@@ -6,14 +6,13 @@ import asyncio
 import logging
 import socket
 
-from broadcaster.app import Application
+from broadcaster.app import Application, make_node
 from broadcaster.backend.driver.connect import connect
 from broadcaster.commands.host import calm_garbage_collection, listen, raise_file_limit, url_of
 from broadcaster.commands.output import say
 from broadcaster.commands.supervisor import Child, supervise
 from broadcaster.core.access import Policy
-from broadcaster.core.by_access import is_public, policy_of
-from broadcaster.node.node import Node
+from broadcaster.core.by_access import is_public
 from broadcaster.node.peers import Peers
 from broadcaster.settings import Settings
 from broadcaster.web.hosts import is_loopback, with_default_hosts
@@ -64,10 +63,9 @@ def node_server(settings: Settings, peers: Peers | None = None) -> Server:
         ConfigurationError: the settings can't work.
     """
     settings = with_default_hosts(settings)
-    policy = policy_of(settings.channels.values(), None)
-    node = Node(settings, peers=peers, policy=policy)
+    node = make_node(settings, peers=peers)
     if peers is None:
-        _warn_of_public_channels(settings, policy)
+        _warn_of_public_channels(settings, node.policy)
     connect(settings.redis_url)  # sends nothing, but raises if the url is not valid
     level = "debug" if settings.log_level == "debug" else "warning"
     app = Application(node)

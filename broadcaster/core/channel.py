@@ -71,6 +71,7 @@ class Channel:
         listed: False keeps it out of `/v1/events` and `/v1/channels`.
         key_required: refuse clients that name no key, unless their grant has one. If it is not set,
             a channel with `{key}` in its path requires one.
+        key_claim: a claim of tokens, such as `sub`: its value is a key that its bearer may read.
         terminal: event types that end the response of a client that follows one key.
         requests: the Redis key of a stream of requests. If it is set, opening the channel without a
             cursor adds the key to that stream. The id of the new entry names the run, and the
@@ -91,6 +92,7 @@ class Channel:
     access: Literal["", "public", "token"] = ""
     listed: bool = True
     key_required: bool | None = None
+    key_claim: str = ""
     terminal: frozenset[str] = frozenset()
     requests: str = ""
     maxlen: int = MAXLEN

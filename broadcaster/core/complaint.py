@@ -17,6 +17,7 @@ _EXPECTED = {
     "float": "a number",
     "bool": "true or false",
     "string": "a text",
+    "secret": "a text",
     "tuple": 'a list of texts, such as ["a", "b"]',
     "frozen_set": 'a list of texts, such as ["a", "b"]',
     "dict": "a table for each channel: [channels.NAME]",

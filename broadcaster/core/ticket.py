@@ -8,7 +8,7 @@ was made of, not with the ticket.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, NamedTuple
 
 from broadcaster.core.access import Action, Caller, Denied
 from broadcaster.core.claims import Claims, time_of
@@ -21,6 +21,18 @@ LONGEST_S = 900.0
 """The longest life of a ticket."""
 _KEPT = ("sub", "jti", "iat")
 _UNTIL, _ORIGIN = "until", "origin"
+
+
+class Ticket(NamedTuple):
+    """A ticket that was issued.
+
+    Attributes:
+        text: of it.
+        lives_s: the seconds for which it opens event streams.
+    """
+
+    text: str
+    lives_s: float
 
 
 def payload(claims: Claims, rights: Rights, origin: str, now_s: float, ttl_s: float) -> Claims:

@@ -6,10 +6,10 @@ import asyncio
 import inspect
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from starlette.responses import Response
 
@@ -17,6 +17,7 @@ from broadcaster.core.access import Action, Caller, Denied, Grant, NotYet, Polic
 from broadcaster.core.by_access import is_public
 from broadcaster.core.grants import Holder, covered, holder_of
 from broadcaster.core.subscription import Granted
+from broadcaster.core.ticket import Ticket
 from broadcaster.core.wanted import Wanted
 from broadcaster.core.wire import Shed
 from broadcaster.web import head
@@ -187,6 +188,37 @@ async def described(
     return {
         name: await decide(node.policy, caller, Action.DESCRIBE, name, none) for name in channels
     }
+
+
+@runtime_checkable
+class TicketIssuer(Protocol):
+    """A verifier that issues tickets, too."""
+
+    def issue(
+        self, caller: Caller, channels: Collection[str], keys: Collection[str]
+    ) -> Ticket | Denied | NotYet:
+        """Return a ticket for the token in a caller's header `Authorization`.
+
+        Args:
+            caller: that asks.
+            channels: the only channels that it is for; none means all that the token allows.
+            keys: the only keys of these; none means all that the token allows.
+        """
+
+
+async def ticket(
+    issuer: TicketIssuer, scope: Any, channels: Collection[str], keys: Collection[str]
+) -> Ticket | Denied:
+    """Return a ticket for the sender of a request; see `TicketIssuer`.
+
+    Raises:
+        PolicyFailedError: the issuer has failed.
+        UndecidedError: it can't issue tickets for now.
+    """
+    ask = partial(issuer.issue, caller_of(scope), channels, keys)
+    said = await _settled(ask, (Ticket, Denied), "no ticket was made")
+    assert isinstance(said, Ticket | Denied)
+    return said
 
 
 def refused(denied: Denied) -> Response:

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from broadcaster.core.access import Denied, Grant, public
 from broadcaster.errors import UnknownChannelError
 from broadcaster.web import access, endpoint, showcase
-from broadcaster.web.problem import SafeResponse, unknown_channel
+from broadcaster.web.problem import SafeResponse, problem, unknown_channel
 
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -118,6 +118,18 @@ class Answers:
         headers = {"cache-control": "no-store", "content-type": METRICS}
         figures = await self._node.metrics.scrape(details=self._details)
         return SafeResponse(figures, headers=headers)
+
+    async def ticket(self, request: Request) -> Response:
+        """Answer with a ticket for the bearer of a token, or 404 if this hub has none."""
+        issuer: object = self._node.verifier
+        if not isinstance(issuer, access.TicketIssuer):
+            return problem(404, "this hub has no tickets: no key of tokens is set")
+        query = request.query_params
+        names = [name for value in query.getlist("channel") for name in value.split(",")]
+        found = await access.ticket(issuer, request.scope, names, query.getlist("key"))
+        if isinstance(found, Denied):
+            return access.refused(found)
+        return as_json({"ticket": found.text, "expires_in_s": round(found.lives_s)})
 
     async def channels(self, request: Request) -> Response:
         """Answer with a description of every channel that the caller may see."""

@@ -16,7 +16,7 @@ Headers = list[tuple[bytes, bytes]]
 
 _DAY_S = 86_400
 _ASKED = b"access-control-request-headers"
-_ALLOWED_METHODS = (b"GET", b"HEAD")
+_ALLOWED_METHODS = (b"GET", b"HEAD", b"POST")
 # The safelisted ones need no permission, but a browser may ask for them too.
 # https://fetch.spec.whatwg.org/#cors-safelisted-request-header
 _ALLOWED_HEADERS = (

@@ -61,8 +61,13 @@ class TableRow(NamedTuple):
     answer: Handler | None
 
 
-def _row(path: str, applications: Iterable[str], answer: Handler | None) -> TableRow:
-    return TableRow(path, frozenset(applications), ("GET", "HEAD"), answer)
+def _row(
+    path: str,
+    applications: Iterable[str],
+    answer: Handler | None,
+    methods: tuple[str, ...] = ("GET", "HEAD"),
+) -> TableRow:
+    return TableRow(path, frozenset(applications), methods, answer)
 
 
 TABLE = (
@@ -70,6 +75,7 @@ TABLE = (
     _row("/v1/events", [CLIENTS], None),
     _row("/v1/channels", [CLIENTS], Answers.channels),
     _row("/v1/channels/{channel}", [CLIENTS], Answers.channel),
+    _row("/v1/tickets", [CLIENTS], Answers.ticket, ("POST",)),
     _row("/healthz", _BOTH, Answers.healthz),
     _row("/readyz", _BOTH, Answers.readyz),
     _row("/metrics", [OPERATORS], Answers.metrics),
@@ -275,4 +281,5 @@ async def _undecided(_: Request, __: Exception) -> Response:
 
 async def _not_allowed(_: Request, error: Exception) -> Response:
     headers: Mapping[str, str] | None = getattr(error, "headers", None)
-    return problem(405, "this resource is only read", dict(headers or {}))
+    allowed = (headers or {}).get("Allow", "another method")
+    return problem(405, f"this resource takes {allowed}", dict(headers or {}))

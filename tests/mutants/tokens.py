@@ -105,4 +105,32 @@ MUTANTS: tuple[Mutant, ...] = (
         "return algorithm in self._algorithms",
         (_KEYS + "test_keys_are_fetched_when_one_is_missing_at_a_bounded_rate",),
     ),
+    Mutant(
+        "bearers: a right to one key is a right to all",
+        "broadcaster/core/bearers.py",
+        "frozenset({EVERY}) if isinstance(allowed, AllKeys) else allowed",
+        "frozenset({EVERY})",
+        ("tests/core/test_bearers.py::test_a_token_grants_what_it_names",),
+    ),
+    Mutant(
+        "reader: a token of any type gives access",
+        "broadcaster/web/tokens/reader.py",
+        "if found.type not in _TYPES:",
+        "if False:",
+        ("tests/web/tokens/test_reader.py::test_a_token_of_another_type_gives_no_access",),
+    ),
+    Mutant(
+        "settings: a secret is shown in a message",
+        "broadcaster/settings.py",
+        'given = "…" if name in SECRETS else os.environ.get(variable, "")',
+        'given = os.environ.get(variable, "")',
+        ("tests/core/test_token_settings.py::test_a_secret_is_in_no_message",),
+    ),
+    Mutant(
+        "shared secret: each node makes its own",
+        "broadcaster/backend/shared_secret.py",
+        "nx=True",
+        "nx=False",
+        ("tests/backend/test_shared_secret.py::test_one_that_is_there_is_kept",),
+    ),
 )

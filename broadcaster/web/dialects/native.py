@@ -15,6 +15,7 @@ from broadcaster.core.channel import Channel
 from broadcaster.core.cursor import parse_start
 from broadcaster.core.event import ZERO
 from broadcaster.core.nearest import slip
+from broadcaster.core.presented import TICKET_PARAM
 from broadcaster.core.subscription import Granted, ReshardedError, Subscription, restore
 from broadcaster.core.wanted import Wanted
 from broadcaster.errors import InvalidCursorError, InvalidRequestError, UnknownChannelError
@@ -26,7 +27,7 @@ Some clients send their cursor only there. An `EventSource` can't set headers, a
 another origin a header may need a preflight.
 """
 
-PARAMS = frozenset({"type", "from", "names", *CURSOR_PARAMS})
+PARAMS = frozenset({"type", "from", "names", TICKET_PARAM, *CURSOR_PARAMS})
 """Query parameters of every event stream."""
 
 _MAX_FIELDS = 100

@@ -42,7 +42,7 @@ class Tickets:
         self._ttl_s = ttl_s
         self._signatures = Signatures([Issuer("", sources)])
 
-    def issue(self, claims: Claims, rights: Rights, origin: str, now_s: float) -> tuple[str, float]:
+    def issue(self, claims: Claims, rights: Rights, origin: str, now_s: float) -> ticket.Ticket:
         """Make a ticket.
 
         Args:
@@ -51,9 +51,6 @@ class Tickets:
             origin: that asks for it; empty if it names none.
             now_s: seconds since 1970.
 
-        Returns:
-            The ticket, and the seconds since 1970 at which it expires.
-
         Raises:
             MissingKeyError: no secret is known yet.
         """
@@ -61,7 +58,8 @@ class Tickets:
             source.look()
             if source.keys:
                 said = ticket.payload(claims, rights, origin, now_s, self._ttl_s)
-                return sign(said, source.keys[0], ticket.TYPE), said["exp"]
+                text = sign(said, source.keys[0], ticket.TYPE)
+                return ticket.Ticket(text, said["exp"] - now_s)
         raise MissingKeyError(self._sources[0])
 
     def read(self, text: str, caller: Caller, now_s: float) -> Claims:

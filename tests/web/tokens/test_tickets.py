@@ -27,9 +27,9 @@ def made(*secrets: str) -> Tickets:
 def issued(tickets: Tickets) -> str:
     claims = {"sub": "ann", "exp": NOW_S + 3600}
     rights = Rights({"orders": frozenset({"7"})})
-    text, expires_s = tickets.issue(claims, rights, "https://shop.example", NOW_S)
-    assert expires_s == NOW_S + 900
-    return text
+    found = tickets.issue(claims, rights, "https://shop.example", NOW_S)
+    assert found.lives_s == 900
+    return found.text
 
 
 def test_a_ticket_of_one_node_is_good_at_another() -> None:

@@ -1,0 +1,102 @@
+"""Makes the reader of tokens, and the tickets, of a hub from its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
+
+from pydantic import SecretStr
+
+from broadcaster.core.channel import Channel
+from broadcaster.core.claims import Expected
+from broadcaster.errors import ConfigurationError
+from broadcaster.settings import Settings
+from broadcaster.web.tokens import jwks
+from broadcaster.web.tokens.keys import FetchedKeys, FileKeys, GivenKeys, KeySource
+from broadcaster.web.tokens.reader import TokenReader
+from broadcaster.web.tokens.signatures import Issuer, Signatures
+from broadcaster.web.tokens.signed import PUBLIC_ALGORITHMS, Key, key_of_secret, keys_of_pem
+from broadcaster.web.tokens.tickets import Tickets, keys_of_secret
+
+_FILE = "file:"
+_URLS = ("https://", "http://")
+
+
+def make_reader(settings: Settings, tickets: Tickets | None) -> TokenReader:
+    """Make the reader of a hub's tokens.
+
+    Args:
+        settings: of the hub.
+        tickets: reads tickets; None refuses them.
+
+    Raises:
+        ConfigurationError: a key can't be used.
+    """
+    own = _of_secrets("token_secrets", settings.token_secrets, plain_keys)
+    issuers = [Issuer(name, [_public(place)]) for name, place in settings.token_keys.items()]
+    return TokenReader(
+        Signatures([Issuer(settings.token_issuer, own), *issuers]),
+        Expected(settings.token_audience, settings.leeway_s, settings.max_token_s),
+        tickets=tickets,
+        cookie=settings.token_cookie,
+        origins=frozenset(settings.cors_origins) - {"*"},
+        key_claims=key_claims(settings.channels.values()),
+    )
+
+
+def key_claims(channels: Iterable[Channel]) -> dict[str, str]:
+    """Return the claim that is a key, of each channel that has one."""
+    return {channel.name: channel.key_claim for channel in channels if channel.key_claim}
+
+
+def make_tickets(
+    settings: Settings, shared: Callable[[], Awaitable[bytes]] | None
+) -> Tickets | None:
+    """Make the tickets of a hub; None if its nodes share no secret.
+
+    Args:
+        settings: of the hub.
+        shared: returns the secret that all nodes share, for settings that name none.
+
+    Raises:
+        ConfigurationError: a secret can't be used.
+    """
+    sources = _of_secrets("ticket_secrets", settings.ticket_secrets, keys_of_secret)
+    if not sources and shared:
+        fetch = partial(_fetched, shared)
+        sources = [FetchedKeys("the secret of tickets in Redis", {"HS256"}, fetch)]
+    return Tickets(sources, settings.ticket_s) if sources else None
+
+
+def plain_keys(secret: bytes) -> Sequence[Key]:
+    """Return the key of tokens that belongs to a secret.
+
+    Raises:
+        ValueError: the secret can't be used.
+    """
+    return [key_of_secret(secret.strip())]
+
+
+async def _fetched(shared: Callable[[], Awaitable[bytes]]) -> Sequence[Key]:
+    return keys_of_secret(await shared())
+
+
+def _of_secrets(
+    setting: str, secrets: Iterable[SecretStr], parse: Callable[[bytes], Sequence[Key]]
+) -> list[KeySource]:
+    return [_of_secret(setting, secret.get_secret_value(), parse) for secret in secrets]
+
+
+def _of_secret(setting: str, text: str, parse: Callable[[bytes], Sequence[Key]]) -> KeySource:
+    if text.startswith(_FILE):
+        return FileKeys(text.removeprefix(_FILE), parse)
+    try:
+        return GivenKeys(parse(text.encode()))
+    except ValueError as error:
+        raise ConfigurationError(f"{setting}: {error}") from None
+
+
+def _public(place: str) -> KeySource:
+    if place.startswith(_URLS):
+        return FetchedKeys(place, PUBLIC_ALGORITHMS, partial(jwks.fetch, place))
+    return FileKeys(place.removeprefix(_FILE), keys_of_pem)

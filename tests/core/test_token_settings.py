@@ -1,0 +1,52 @@
+"""The settings of tokens: what goes together, and what is never shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from broadcaster import ConfigurationError, load_settings
+
+KEYS = {"https://id.example": "https://id.example/jwks.json"}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"token_keys": KEYS}, "token_audience"),
+        ({"token_keys": {"a": "http://id.example/jwks.json"}, "token_audience": "hub"}, "https://"),
+        ({"token_keys": {"a": "http://127.0.0.1.evil/"}, "token_audience": "hub"}, "https://"),
+        ({"token_cookie": "session", "cors_origins": ["*"]}, "by name"),
+        ({"ticket_s": 901}, "at most 900"),
+        ({"leeway_s": -1}, "at least 0"),
+        ({"max_token_s": 0}, "above 0"),
+    ],
+)
+def test_what_can_not_work_is_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        load_settings(**given)
+
+
+@pytest.mark.parametrize("place", [*KEYS.values(), "http://localhost:81/x", "/run/id.pem"])
+def test_keys_are_at_safe_places(place: str) -> None:
+    found = load_settings(token_keys={"a": place}, token_audience="hub")
+    assert found.token_keys == {"a": place}
+
+
+@pytest.mark.parametrize("value", ["hunter2", '{"a": "hunter2"}', '["hunter2", 7]', "[[hunter2"])
+@pytest.mark.parametrize("name", ["TOKEN_SECRETS", "TICKET_SECRETS"])
+def test_a_secret_is_in_no_message(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"BROADCASTER_{name}", value)
+    with pytest.raises(ConfigurationError) as info:
+        load_settings()
+    assert "hunter2" not in str(info.value)
+    assert name in str(info.value)
+
+
+def test_a_secret_is_in_no_representation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROADCASTER_TOKEN_SECRETS", '["hunter2"]')
+    settings = load_settings()
+    assert "hunter2" not in repr(settings)
+    assert "hunter2" not in settings.model_dump_json(exclude={"channels"})
+    assert settings.token_secrets[0].get_secret_value() == "hunter2"
