@@ -242,6 +242,40 @@ def tail(
         output.give_up(sys.stdout)
 
 
+@main.command(short_help="Make a token for development.")
+@click.option("--subscribe", multiple=True, metavar="RIGHT", help="CHANNEL or CHANNEL:KEY.")
+@click.option("--publish", multiple=True, metavar="RIGHT", help="CHANNEL or CHANNEL:KEY.")
+@click.option("--subject", default="", help="The user or service that the token is about.")
+@click.option(
+    "--expires", default="1h", show_default=True, metavar="TIME", help="30s, 15m, 1h, 7d."
+)
+@_config
+def token(
+    subscribe: tuple[str, ...],
+    publish: tuple[str, ...],
+    subject: str,
+    expires: str,
+    config: str | None,
+) -> None:
+    """Make a token with the first secret of token_secrets, and print it.
+
+    Rights are repeatable. In production, your own service makes the tokens.
+
+    \b
+    broadcaster token --subscribe inventory --subscribe orders:019b4132
+    broadcaster token --subject ann --publish 'orders:*' --expires 15m
+    """
+    from broadcaster.commands import token as making
+
+    _require_stdout()
+    settings = load_settings(config)
+    click.echo(
+        making.make(
+            settings, subject=subject, subscribe=subscribe, publish=publish, expires=expires
+        )
+    )
+
+
 @main.command(short_help="Check settings, Redis and this machine.")
 @_redis_url
 @_config

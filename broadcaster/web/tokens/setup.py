@@ -44,6 +44,18 @@ def make_reader(settings: Settings, tickets: Tickets | None) -> TokenReader:
     )
 
 
+def first_secret(settings: Settings) -> Key:
+    """Return the key of the first secret of tokens.
+
+    Raises:
+        ConfigurationError: the settings have none, or it can't be used.
+    """
+    if not settings.token_secrets:
+        raise ConfigurationError("token_secrets has no secret that could sign a token")
+    text = settings.token_secrets[0].get_secret_value()
+    return _of_secret("token_secrets", text, plain_keys).keys[0]
+
+
 def key_claims(channels: Iterable[Channel]) -> dict[str, str]:
     """Return the claim that is a key, of each channel that has one."""
     return {channel.name: channel.key_claim for channel in channels if channel.key_claim}
