@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broadcaster.core import sse
-from broadcaster.core.entry import MalformedEntryError, decode, encode, frames_of
+from broadcaster.core.entry import MalformedEntryError, decode, encode, frame_of, frames_of
 from broadcaster.core.event import Event, EventId
 from broadcaster.core.sse import Frame
 from broadcaster.errors import InvalidEventError
@@ -245,3 +245,10 @@ def test_a_type_is_one_object() -> None:
     packed_field = msgpack.packb(["t", "k", "d"])
     one, two = frames(*((EventId(n, 0), [b"m", packed_field]) for n in range(2)))[0]
     assert one.type is two.type
+
+
+def test_a_frame_without_an_entry_is_that_of_the_same_entry() -> None:
+    entry = encode("t", "k", {"n": 1})[b"m"]
+    assert frame_of(AT, type="t", key="k", data={"n": 1}) == sse.encode(read(b"m", entry))
+    with pytest.raises(InvalidEventError):
+        frame_of(AT, type="two\nlines")
