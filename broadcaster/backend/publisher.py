@@ -169,7 +169,8 @@ class Publisher(_Addressed):
             ConflictError: a watched key was changed; nothing was written.
             BackendUnavailableError: Redis is away. If the connection broke at the end of the block,
                 either all or nothing was written. Read the state to find out.
-            ConfigurationError: Redis refuses for good.
+            ConfigurationError: Redis refuses for good. If it refuses the `MULTI` itself, for want
+                of a right, the commands were executed one by one; the message says so.
         """
         return transaction(self.redis, self._commands, watch)
 

@@ -8,6 +8,7 @@ import pytest
 
 from broadcaster import (
     BackendUnavailableError,
+    ConfigurationError,
     ConflictError,
     Publisher,
 )
@@ -23,6 +24,25 @@ async def test_state_and_events_are_written_together(client: Any, publisher: Pub
         assert await client.dbsize() == 0
     assert transaction.ids == [event.id for event in await events_of(client, "pets")]
     assert await client.hget("{pets}:state", "a") == b"1"
+
+
+async def two_events(publisher: Publisher) -> None:
+    async with publisher.transaction() as transaction:
+        transaction.publish("pets", data=1)
+        transaction.publish("pets", data=2)
+
+
+async def test_without_the_right_to_it_the_error_says_what_happened(
+    client: Any, redis_url: str
+) -> None:
+    await client.execute_command("ACL", "SETUSER", "u", "on", "nopass", "~*", "+@all", "-multi")
+    try:
+        async with Publisher(redis_url.replace("//", "//u:@"), channels=CHANNELS) as publisher:
+            with pytest.raises(ConfigurationError, match=r"executed by itself: allow \+multi"):
+                await two_events(publisher)
+    finally:
+        await client.execute_command("ACL", "DELUSER", "u")
+    assert len(await events_of(client, "pets")) == 2
 
 
 async def test_an_error_in_the_block_writes_nothing(client: Any, publisher: Publisher) -> None:

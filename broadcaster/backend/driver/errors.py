@@ -60,6 +60,10 @@ class NotSentError(Exception):
     """No connection could be opened, so nothing was sent. `__cause__` is redis-py's error."""
 
 
+# Redis's whole answer to a transaction whose MULTI it has refused.
+_NO_MULTI = "EXEC without MULTI"
+
+
 def is_unavailable(error: BaseException | None) -> bool:
     """Return True if trying again later may help."""
     if isinstance(error, exceptions.ResponseError):
@@ -97,6 +101,8 @@ def translated(error: BaseException | None, doing: str) -> BroadcasterError:
     said = _said(error)
     if limit := limit_of(error):
         said += f" (limited by {limit})"
+    if _NO_MULTI in said:
+        said = "the user may not call MULTI, so each command was executed by itself: allow +multi"
     if not is_unavailable(error):
         return ConfigurationError(f"could not {doing}: Redis refused it for good: {said}")
     refused = isinstance(error, exceptions.ResponseError)
