@@ -125,7 +125,7 @@ class Terminal:
 
     def __init__(self, directory: Path, redis_url: str) -> None:
         self.directory = directory
-        ports = {port: free_port() for port in (8000, 8001, 8002)}
+        ports = {port: free_port() for port in (8000, 8001, 8002, 8003)}
         self.replaced = {
             "redis://localhost:6379": redis_url,
             "redis-cli ": f"redis-cli -u {redis_url} ",
@@ -163,10 +163,16 @@ class Terminal:
         self.commands.append(Command(text, process, expected))
         return self.commands[-1]
 
-    async def until_up(self, command: Command) -> None:
-        """Wait until a command that stays does what the page's next one relies on."""
-        if port := re.search(r"--port (\d+)", self.ours(command.text)):
-            await until(lambda: _listens(int(port[1])))
+    async def until_up(self, command: Command, port: int | None = None) -> None:
+        """Wait until a command that stays does what the page's next one relies on.
+
+        Args:
+            command: that was started.
+            port: of the page, where it listens, if the command does not name one.
+        """
+        named = f"--port {port}" if port else command.text
+        if found := re.search(r"--port (\d+)", self.ours(named)):
+            await until(lambda: _listens(int(found[1])))
         live = "event: stream.live"
         ready = command.expected.index(live) if live in command.expected else None
         await command.prints(len(command.expected[:ready]) + (ready is not None))

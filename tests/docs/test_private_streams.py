@@ -1,0 +1,57 @@
+"""The examples of *Private streams* that need more than commands: nginx in front of a hub."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from broadcaster import Publisher
+from tests.docs.terminal import Terminal, file_of
+from tests.nodes import events
+from tests.wait import http_client
+
+PAGE = "docs/private-streams.md"
+
+
+@pytest.fixture
+async def terminal(tmp_path: Path, redis_url: str) -> AsyncIterator[Terminal]:
+    """A terminal at whose end everything that was started is stopped."""
+    terminal = Terminal(tmp_path, redis_url)
+    yield terminal
+    for command in reversed(terminal.commands):
+        await command.stop()
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="no nginx on the PATH")
+async def test_nginx_asks_the_service_and_the_policy_decides(
+    terminal: Terminal, publisher: Publisher
+) -> None:
+    for name in ("behind_nginx.py", "service.py", "nginx.conf"):
+        terminal.write(name, file_of(PAGE, name))
+    for port, app in ((8001, "behind_nginx"), (8002, "service")):
+        await terminal.until_up(await terminal.start(f"uvicorn {app}:app --port {port}", []))
+    here = terminal.directory
+    nginx = f"nginx -p {here} -e {here}/error.log -c {here}/nginx.conf"
+    await terminal.until_up(await terminal.start(nginx, []), 8003)
+    for key in ("7", "8"):
+        await publisher.publish("orders", type="complete", key=key, data=f"of {key}")
+    ann = {"cookie": "session=session-of-ann"}
+    async with http_client(base_url=terminal.ours("http://127.0.0.1:8003")) as client:
+        order = "/v1/orders/{}/status/stream".format
+        assert (await client.get(order(7))).status_code == 401
+        assert (await client.get(order(7), headers={"x-user": "ann"})).status_code == 401
+        assert (await client.get(order(8), headers=ann)).status_code == 403
+        assert (await client.get(order(8), headers=ann | {"x-user": "bob"})).status_code == 403
+        both = "/v1/events?channel=orders&key=7&key=8"
+        assert (await client.get(both, headers=ann)).status_code == 403
+        mine = await client.get(order(7), headers=ann)
+        assert [e.data for e in events(mine.content) if e.event == "complete"] == ["of 7"]
+        past = terminal.ours("http://127.0.0.1:8001") + order(7)
+        assert (await client.get(past, headers={"x-user": "ann"})).status_code == 403
+        await terminal.commands[1].stop()
+        away = await client.get(order(7), headers=ann)
+        assert (away.status_code, away.headers["content-type"]) == (200, "text/event-stream")
+        assert "retry: 5000\n" in away.text
