@@ -12,7 +12,6 @@ ELSEWHERE = {
     "broadcaster/version.py": "tests/deploy/test_wheel.py",  # one literal
     "broadcaster/core/log.py": "tests/backend/test_log.py",  # values that any log gives
     "broadcaster/core/steps.py": "tests/core/test_resume.py",  # values that the machines give
-    "broadcaster/core/subscriber.py": "tests/core/test_hub.py",  # the hub changes its state
     "broadcaster/backend/run.py": "tests/backend/test_runs.py",  # a run is what its queue gives
     "broadcaster/node/node.py": "tests/test_app.py",  # a node without sockets
     "broadcaster/web/answers.py": "tests/web/test_endpoint.py",  # what can be asked, and how
