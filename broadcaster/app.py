@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from broadcaster.backend.log import Log, Requests
 from broadcaster.backend.shared_secret import shared_secret
-from broadcaster.core.access import Policy, Verifier
+from broadcaster.core.access import Policy
 from broadcaster.core.bearers import ByToken
 from broadcaster.core.by_access import policy_of
 from broadcaster.core.event import EventId
@@ -122,15 +122,15 @@ def make_node(settings: Settings, authorize: Policy | None = None, **parts: Any)
         ConfigurationError: the settings can't work.
     """
     channels = settings.channels.values()
-    verifier: Verifier | None = None
-    tokens: Policy | None = None
-    if settings.token_secrets or settings.token_keys:
-        from broadcaster.web.tokens import setup  # PyJWT and cryptography take a tenth of a second
+    if not settings.token_secrets and not settings.token_keys:
+        return Node(settings, policy=authorize or policy_of(channels, None), **parts)
+    from broadcaster.web.tokens import setup  # PyJWT and cryptography take a tenth of a second
 
-        verifier = setup.make_reader(settings, setup.make_tickets(settings, _secret_of(settings)))
-        tokens = ByToken(setup.key_claims(channels))
-    policy = authorize or policy_of(channels, tokens)
-    return Node(settings, policy=policy, verifier=verifier, **parts)
+    tokens = ByToken(setup.key_claims(channels))
+    node = Node(settings, policy=authorize or policy_of(channels, tokens), **parts)
+    tickets = setup.make_tickets(settings, _secret_of(settings))
+    node.verifier = setup.make_reader(settings, tickets, node.revoking.known)
+    return node
 
 
 def _secret_of(settings: Settings) -> Callable[[], Awaitable[bytes]] | None:

@@ -11,8 +11,10 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import redis.asyncio.cluster
 
 from broadcaster.backend.driver.connect import AsyncClient
 from broadcaster.backend.driver.errors import TROUBLE, NotSentError, translated
@@ -21,11 +23,13 @@ from broadcaster.backend.stream import RedisStream, id_of
 from broadcaster.core.backoff import backoff_s
 from broadcaster.core.entry import Row
 from broadcaster.core.event import ZERO, EventId
+from broadcaster.errors import InvalidRequestError
 
 logger = logging.getLogger(__name__)
 
 MAX_NAME_BYTES = 1024
 _BLOCK_S = 1.0
+_LOOK_S = 0.001  # the least BLOCK: 0 would be for ever
 _BACKOFF_S = (0.1, 2.0)
 _COUNT = 1000
 _NAME = b"name"
@@ -33,17 +37,20 @@ _NAME = b"name"
 _ALL_REPLICAS = 1000
 _REPLICAS_MS = 500
 
+Heard: TypeAlias = Callable[[Sequence[tuple[str, int]]], Awaitable[None]]
+"""Gets the names and the times of revocations, in milliseconds since 1970."""
+
 
 class Revoked(NamedTuple):
     """A revocation that is in Redis.
 
     Attributes:
         id: its id. The first number is its time, in milliseconds since 1970.
-        replicas: the number of replicas that have it, too.
+        replicas: the number of replicas that have it, too; None if Redis does not say.
     """
 
     id: EventId
-    replicas: int
+    replicas: int | None
 
 
 class RevocationStream:
@@ -75,17 +82,19 @@ class RevocationStream:
             keep_s: seconds after which revocations concern no token any more.
 
         Raises:
-            ValueError: the name is empty or too long.
+            InvalidRequestError: the name is empty or too long.
             BackendUnavailableError: Redis is away; it may have the revocation. Call again.
             ConfigurationError: Redis refuses it for good.
         """
         if not 0 < len(name.encode()) <= MAX_NAME_BYTES:
-            raise ValueError(f"a name has 1 to {MAX_NAME_BYTES} bytes in UTF-8")
+            raise InvalidRequestError(f"a name has 1 to {MAX_NAME_BYTES} bytes in UTF-8")
         oldest_ms = max(0, int((time.time() - keep_s) * 1000))
         add = ("XADD", self._key, "MINID", "~", oldest_ms, "*", _NAME, name.encode())
+        is_cluster = isinstance(self._client, redis.asyncio.cluster.RedisCluster)
+        wait = [] if is_cluster else [("WAIT", _ALL_REPLICAS, _REPLICAS_MS)]
         replies: list[Any] = []
         try:
-            await exchange(self._client, [add, ("WAIT", _ALL_REPLICAS, _REPLICAS_MS)], replies)
+            await exchange(self._client, [add, *wait], replies)
         except NotSentError as error:
             raise translated(error.__cause__, f"revoke {name!r}") from error
         except TROUBLE as error:
@@ -93,17 +102,16 @@ class RevocationStream:
                 raise translated(error, f"revoke {name!r}") from error
         if isinstance(replies[0], Exception):
             raise translated(replies[0], f"revoke {name!r}") from replies[0]
-        replicas = replies[1] if len(replies) > 1 and isinstance(replies[1], int) else 0
-        return Revoked(EventId.of_entry(replies[0]), replicas)
+        told = replies[1] if len(replies) > 1 else None
+        return Revoked(EventId.of_entry(replies[0]), told if isinstance(told, int) else None)
 
-    async def follow(self, revoked: Callable[[Sequence[tuple[str, int]]], object]) -> None:
+    async def follow(self, revoked: Heard) -> None:
         """Read all revocations, and then each new one as it comes, until cancelled.
 
         While Redis is away, it waits and tries again.
 
         Args:
-            revoked: called with names and times, in milliseconds since 1970. After a reconnect it
-                gets all of them again.
+            revoked: gets what was read. After a reconnect it gets all of it again.
         """
         failures = 0
         while True:
@@ -117,30 +125,22 @@ class RevocationStream:
                 await asyncio.sleep(backoff_s(failures, *_BACKOFF_S, random.random()))
                 failures += 1
 
-    async def _follow(self, revoked: Callable[[Sequence[tuple[str, int]]], object]) -> None:
+    async def _follow(self, revoked: Heard) -> None:
         """Read over one connection, until it is another one."""
-        position, rows = ZERO, list[Row]()
-        connection: int | None = None
-        while connection is None or len(rows) == _COUNT:
-            rows = await self._stream.from_on(position.after(), None, _COUNT)
-            connection = connection or self._stream.connections
-            position = _passed_on(rows, position, revoked)
+        position = ZERO
+        while rows := await self._stream.wait_after(position, _COUNT, _LOOK_S):
+            position = await _passed_on(rows, revoked)
+        connection = self._stream.connections
         while self._stream.connections == connection:
             self.problem = ""
             self.read.set()
-            rows = await self._stream.wait_after(position, _COUNT, _BLOCK_S)
-            position = _passed_on(rows, position, revoked)
+            if rows := await self._stream.wait_after(position, _COUNT, _BLOCK_S):
+                position = await _passed_on(rows, revoked)
 
 
-def _passed_on(
-    rows: Sequence[Row],
-    position: EventId,
-    revoked: Callable[[Sequence[tuple[str, int]]], object],
-) -> EventId:
-    """Pass on what was read after a position, and return the new one."""
-    if not rows:
-        return position
-    revoked(_read(rows))
+async def _passed_on(rows: Sequence[Row], revoked: Heard) -> EventId:
+    """Pass on what was read, and return the position after it."""
+    await revoked(_read(rows))
     return id_of(rows[-1])
 
 

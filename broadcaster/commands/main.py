@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 
 import click
 
-from broadcaster.commands import output
+from broadcaster.commands import access, options, output
 from broadcaster.commands.host import stop_signals
 from broadcaster.commands.logs import LEVELS, printable
 from broadcaster.errors import BroadcasterError, ConfigurationError
-from broadcaster.settings import PREFIX, Settings, load_settings, unknown_variables
+from broadcaster.settings import load_settings, unknown_variables
 from broadcaster.version import VERSION
 
 logger = logging.getLogger(__name__)
@@ -65,42 +65,13 @@ def main() -> None:
     """
 
 
-def _setting(name: str, **options: Any) -> Callable[[F], F]:
-    """Return an option for a setting, with its environment variable and description."""
-    field = Settings.model_fields[name]
-    text = (field.description or name).capitalize() + "."
-    if field.default not in (None, ""):
-        text += f"  [default: {field.default}]"
-    return click.option(
-        f"--{name.replace('_', '-')}",
-        **{"help": text, "envvar": PREFIX + name.upper(), "show_envvar": True, **options},
-    )
-
-
-def _require_stdout() -> None:
-    """Refuse to work for a result that would go nowhere."""
-    if "stdout" in click.get_current_context().obj:
-        raise click.ClickException("stdout is closed, and the result would go there")
-
-
-_redis_url = _setting("redis_url", metavar="URL", help="Where Redis is: redis://localhost:6379/0.")
-_config = click.option(
-    "--config",
-    type=click.Path(),
-    metavar="FILE",
-    envvar=PREFIX + "CONFIG",
-    show_envvar=True,
-    help="A TOML file with settings and channels. Options and variables override it.",
-)
-
-
 @main.command(short_help="Run a node.")
-@_setting("host")
-@_setting("port", type=click.IntRange(0, 65535))
-@_redis_url
-@_config
-@_setting("workers", type=click.IntRange(1), metavar="N")
-@_setting("log_level", type=click.Choice(LEVELS, case_sensitive=False))
+@options.setting("host")
+@options.setting("port", type=click.IntRange(0, 65535))
+@options.redis_url
+@options.config
+@options.setting("workers", type=click.IntRange(1), metavar="N")
+@options.setting("log_level", type=click.Choice(LEVELS, case_sensitive=False))
 @click.option("--child", hidden=True, help="For the processes that --workers starts.")
 def serve(config: str | None, child: str | None, **flags: Any) -> None:
     """Serve clients until Ctrl-C, SIGTERM or SIGHUP. Each ends open responses over some seconds.
@@ -125,9 +96,9 @@ def serve(config: str | None, child: str | None, **flags: Any) -> None:
 
 
 @main.command(short_help="Run everything on this machine, for trying out.")
-@_setting("host")
-@_setting("port", type=click.IntRange(0, 65535))
-@_setting("log_level", type=click.Choice(LEVELS, case_sensitive=False))
+@options.setting("host")
+@options.setting("port", type=click.IntRange(0, 65535))
+@options.setting("log_level", type=click.Choice(LEVELS, case_sensitive=False))
 def demo(host: str | None, port: int | None, log_level: str | None) -> None:
     """Run everything on this machine: a private Valkey, a node, and three workers.
 
@@ -161,8 +132,8 @@ def _warn_of_variables() -> None:
 @click.option(
     "--data", help="Goes out as it is, normally JSON. Without it, events come from stdin."
 )
-@_redis_url
-@_config
+@options.redis_url
+@options.config
 def publish(
     channel: str,
     type_: str,
@@ -182,7 +153,7 @@ def publish(
     """
     from broadcaster.commands import publish as publishing
 
-    _require_stdout()
+    options.require_stdout()
     settings = load_settings(config, redis_url=redis_url)
     if data is None and (type_ != "message" or key):
         raise click.UsageError("--type and --key go with --data; on stdin each line has its own")
@@ -227,7 +198,7 @@ def tail(
     """
     from broadcaster.commands import tail as tailing
 
-    _require_stdout()
+    options.require_stdout()
     try:
         url = tailing.address(target, base_url, keys, types, start)
     except ValueError as error:
@@ -242,43 +213,9 @@ def tail(
         output.give_up(sys.stdout)
 
 
-@main.command(short_help="Make a token for development.")
-@click.option("--subscribe", multiple=True, metavar="RIGHT", help="CHANNEL or CHANNEL:KEY.")
-@click.option("--publish", multiple=True, metavar="RIGHT", help="CHANNEL or CHANNEL:KEY.")
-@click.option("--subject", default="", help="The user or service that the token is about.")
-@click.option(
-    "--expires", default="1h", show_default=True, metavar="TIME", help="30s, 15m, 1h, 7d."
-)
-@_config
-def token(
-    subscribe: tuple[str, ...],
-    publish: tuple[str, ...],
-    subject: str,
-    expires: str,
-    config: str | None,
-) -> None:
-    """Make a token with the first secret of token_secrets, and print it.
-
-    Rights are repeatable. In production, your own service makes the tokens.
-
-    \b
-    broadcaster token --subscribe inventory --subscribe orders:019b4132
-    broadcaster token --subject ann --publish 'orders:*' --expires 15m
-    """
-    from broadcaster.commands import token as making
-
-    _require_stdout()
-    settings = load_settings(config)
-    click.echo(
-        making.make(
-            settings, subject=subject, subscribe=subscribe, publish=publish, expires=expires
-        )
-    )
-
-
 @main.command(short_help="Check settings, Redis and this machine.")
-@_redis_url
-@_config
+@options.redis_url
+@options.config
 def check(redis_url: str | None, config: str | None) -> None:
     """Check settings, Redis and this machine before starting a node, and say what to do.
 
@@ -286,6 +223,10 @@ def check(redis_url: str | None, config: str | None) -> None:
     """
     from broadcaster.commands import check as checking
 
-    _require_stdout()
+    options.require_stdout()
     settings = load_settings(config, redis_url=redis_url)
     sys.exit(checking.report(checking.findings(settings)))
+
+
+main.add_command(access.token)
+main.add_command(access.revoke)

@@ -18,10 +18,15 @@ class Holder(NamedTuple):
     Attributes:
         subject: the user or service; empty if no grant names one.
         expires_s: seconds since 1970 at which the first of the grants ends; None is never.
+        token_id: the id of the token; empty if it has none.
+        issued_s: seconds since 1970 at which the token was issued; None if it does not say. Without
+            a token it is the time of the grants.
     """
 
     subject: str = ""
     expires_s: float | None = None
+    token_id: str = ""
+    issued_s: float | None = None
 
 
 def covered(
@@ -54,12 +59,13 @@ def covered(
     return asked or keys
 
 
-def holder_of(grants: Iterable[Grant], claims: Mapping[str, Any]) -> Holder | None:
+def holder_of(grants: Iterable[Grant], claims: Mapping[str, Any], now_s: float) -> Holder | None:
     """Return the holder of all grants of a request; None if they have no subject and no end.
 
     Args:
         grants: one for each channel.
         claims: of the caller's token. An event stream never outlives its token.
+        now_s: seconds since 1970.
 
     Raises:
         ValueError: they name different subjects. A caller is one subject.
@@ -72,4 +78,6 @@ def holder_of(grants: Iterable[Grant], claims: Mapping[str, Any]) -> Holder | No
     expires_s = min((end for end in ends if end is not None), default=None)
     if not subjects and expires_s is None:
         return None
-    return Holder("".join(subjects), expires_s)
+    issued_s = claims.get("iat") if claims else now_s
+    subject = "".join(subjects) or claims.get("sub", "")
+    return Holder(subject, expires_s, claims.get("jti", ""), issued_s)

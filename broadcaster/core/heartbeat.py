@@ -53,7 +53,8 @@ def farewell(
     if subscriber.resume:
         position = subscriber.resume.claimed()
     at = subscriber.subscription.cursor(position) if position else b""
-    return sse.expired(retry_ms, at) if ending is Ending.EXPIRED else sse.retry(retry_ms, at)
+    is_right_over = ending in (Ending.EXPIRED, Ending.REVOKED)
+    return sse.expired(retry_ms, at) if is_right_over else sse.retry(retry_ms, at)
 
 
 def _cursor(subscriber: Subscriber, position: Positions | None) -> bytes:

@@ -7,22 +7,6 @@ be older than any revocation.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-
-class Bearer(NamedTuple):
-    """What revocations need to know about a token, or about the holder of a stream.
-
-    Attributes:
-        subject: the user or service; empty if there is none.
-        token_id: the id of the token; empty if it has none.
-        issued_s: when the token was issued, in seconds since 1970; None if that is not known.
-    """
-
-    subject: str = ""
-    token_id: str = ""
-    issued_s: float | None = None
-
 
 class Revocations:
     """The revocations that are known."""
@@ -33,14 +17,17 @@ class Revocations:
     def __len__(self) -> int:
         return len(self._at_ms)
 
-    def add(self, name: str, at_ms: int) -> None:
-        """Remember a revocation. One that is known already changes nothing.
+    def add(self, name: str, at_ms: int) -> bool:
+        """Remember a revocation. Return False if it is known already.
 
         Args:
             name: a subject or the id of a token.
             at_ms: its time, in milliseconds since 1970.
         """
-        self._at_ms[name] = max(at_ms, self._at_ms.get(name, 0))
+        if at_ms <= self._at_ms.get(name, 0):
+            return False
+        self._at_ms[name] = at_ms
+        return True
 
     def forget(self, before_ms: int) -> None:
         """Drop the revocations before a time. All tokens that they concern must have expired."""
@@ -48,13 +35,18 @@ class Revocations:
         for name in old:
             del self._at_ms[name]
 
-    def concerns(self, bearer: Bearer) -> bool:
+    def concerns(self, subject: str, token_id: str, issued_s: float | None) -> bool:
         """Return True if a token was revoked.
 
         `iat` has whole seconds. A token of the second in which it was revoked counts as older.
+
+        Args:
+            subject: of the token; empty if it has none.
+            token_id: its own id; empty if it has none.
+            issued_s: when it was issued, in seconds since 1970; None if that is not known.
         """
-        for name in (bearer.subject, bearer.token_id):
+        for name in (subject, token_id):
             at_ms = self._at_ms.get(name) if name else None
-            if at_ms is not None and (bearer.issued_s is None or bearer.issued_s * 1000 <= at_ms):
+            if at_ms is not None and (issued_s is None or issued_s * 1000 <= at_ms):
                 return True
         return False

@@ -42,6 +42,10 @@ class TokenSettings(BaseModel):
         gt=0,
         description="the longest life of a token; a revocation is remembered for as long",
     )
+    revocations_key: str = Field(
+        "broadcaster.revocations",
+        description="the Redis stream by which nodes hear of revocations; empty: they hear of none",
+    )
     ticket_secrets: tuple[SecretStr, ...] = Field(
         (),
         description="secrets of tickets: the first signs, and all verify; `file:PATH` reads one "

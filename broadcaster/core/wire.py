@@ -58,6 +58,8 @@ class Ending(StrEnum):
     """No worker took the request for its run. The client comes back, and gets a new run."""
     EXPIRED = "expired"
     """The client's grant has ended. It comes back with a new one, or is refused."""
+    REVOKED = "revoked"
+    """The client's token was revoked. It comes back with a later one, or is refused."""
     ERROR = "error"
     """A mistake of ours."""
 

@@ -41,6 +41,16 @@ class Loading(Protocol):
     loaded: dict[str, asyncio.Event]
 
 
+class RevocationsRead(Protocol):
+    """Reads revocations. `read` is set once it was at their end."""
+
+    read: asyncio.Event
+
+    @property
+    def problem(self) -> str:
+        """Return why they can't be read now; empty if they can."""
+
+
 class Watched(Protocol):
     """The part of a node that health, metrics and the registry read."""
 
@@ -52,6 +62,10 @@ class Watched(Protocol):
     @property
     def log(self) -> Log:
         """Reads the node's streams."""
+
+    @property
+    def revoking(self) -> RevocationsRead:
+        """Knows which tokens were revoked."""
 
     @property
     def pump(self) -> Loading:
@@ -101,6 +115,9 @@ class Health:
             elif status.lag_s > self._node.settings.ready_lag_s:
                 text = f"{name}: {status.lag_s:.1f} s behind"
                 found.append(Problem(text, text))
+        if problem := self._node.revoking.problem:
+            text = "the revocations can't be read"
+            found.append(Problem(text, f"{text}: {problem}"))
         return found
 
     def reasons(self) -> list[str]:
@@ -113,6 +130,8 @@ class Health:
         for name, loaded in self._node.pump.loaded.items():
             if not loaded.is_set():
                 found.append(f"{name}: the window is not loaded")
+        if not self._node.revoking.read.is_set():
+            found.append("the revocations are not read")
         grace_s = self._node.settings.ready_grace_s
         if self._away_s() > grace_s:
             found.append(f"Redis has been away for more than {grace_s:g} s")

@@ -13,21 +13,18 @@ from typing import Any
 from broadcaster.backend.clock import Clock
 from broadcaster.backend.driver.connect import AsyncClient, connect
 from broadcaster.backend.log import Log, RedisLog, Requests, Timed
-from broadcaster.core import cursor
 from broadcaster.core.access import Policy, Verifier, public
 from broadcaster.core.channel import Channel
 from broadcaster.core.counters import Meters
-from broadcaster.core.cursor import Positions
-from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.heartbeat import farewell
 from broadcaster.core.hub import Hub
-from broadcaster.core.log import Answer, AnyQuestion, Beginning, Known, Request
+from broadcaster.core.log import Answer, AnyQuestion, Known, Request
 from broadcaster.core.subscriber import Subscriber
 from broadcaster.core.turns import Reader
 from broadcaster.core.window import Window
 from broadcaster.core.wire import Ending, Shed
-from broadcaster.errors import BroadcasterError
 from broadcaster.node import expiry
+from broadcaster.node.description import described
 from broadcaster.node.health import Health
 from broadcaster.node.metrics import Metrics
 from broadcaster.node.peers import Peers
@@ -35,6 +32,7 @@ from broadcaster.node.pump import Pump, despite_errors
 from broadcaster.node.questions import Questions
 from broadcaster.node.registry import Registry, name_of
 from broadcaster.node.requests import PendingRequests
+from broadcaster.node.revoking import Revoking
 from broadcaster.node.shutdown import Shutdown
 from broadcaster.settings import Settings
 
@@ -64,6 +62,7 @@ class Node:
         pump: moves changes from the log to the hub.
         questions: asks the log for subscribers.
         requests: makes their requests, for what is made on demand.
+        revoking: knows which tokens were revoked.
     """
 
     def __init__(
@@ -106,6 +105,7 @@ class Node:
         self.metrics = Metrics(self, self._peers)
         self.pump = Pump(self.hub, self.log, self.health)
         self.questions = Questions(self.ask)
+        self.revoking = Revoking(settings, self.hub.subscribers, self.end)
         self._shutdown = Shutdown(self)
         own: object = log
         self.requests = PendingRequests(self.hub, settings, partial(self.end, ending=Ending.GONE))
@@ -134,6 +134,9 @@ class Node:
         self._run(self.requests.watch)
         self._run(partial(expiry.watch, self.hub.subscribers.expiries, self.end))
         self._run(self.registry.announce)
+        if self.policy is not public:
+            self.revoking.start()
+            self._run(self.revoking.follow)
         self._run(partial(self._peers.serve, self.metrics.own))
 
     def _run(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -190,6 +193,7 @@ class Node:
     async def close_clients(self) -> None:
         """Step of the shutdown: close all connections to Redis."""
         await self.log.aclose()
+        await self.revoking.aclose()
         if self._client:
             await self._client.aclose()
 
@@ -208,7 +212,8 @@ class Node:
 
     def _loading(self, streams: Iterable[str]) -> list[asyncio.Event]:
         """Return what must be set before a newcomer to these streams can be served."""
-        return [self.clock.asked, *(self.pump.loaded[stream] for stream in streams)]
+        windows = [self.pump.loaded[stream] for stream in streams]
+        return [self.clock.asked, self.revoking.read, *windows]
 
     async def loaded(self, streams: Iterable[str]) -> bool:
         """Wait up to 2 s for windows that are still loading. Return True if all are loaded."""
@@ -222,32 +227,7 @@ class Node:
     async def describe(self, name: str) -> dict[str, Any]:
         """Return the oldest and newest id that a client can read, the length, and the path."""
         self.start()
-        channel = self.channels[name]
-        oldest, newest, length = Positions(), Positions(), 0
-        for stream in channel.streams:
-            first, retained = await self._retained(stream)
-            length += retained
-            if first:
-                oldest[stream] = first
-            if (head := self.hub.windows[stream].head) != ZERO:
-                newest[stream] = head
-        return {
-            "channel": name,
-            "path": channel.path,
-            "oldest": _from(channel, oldest),
-            "newest": _from(channel, newest),
-            "length": length,
-        }
-
-    async def _retained(self, stream: str) -> tuple[EventId | None, int]:
-        """Return the id of a stream's oldest entry, and the number of entries."""
-        window = self.hub.windows[stream]
-        if not window.complete:  # Redis retains more, but while it is away there is only the window
-            with contextlib.suppress(BroadcasterError):
-                beginning = await self.log.ask(stream, Beginning())
-                oldest = beginning.after() if isinstance(beginning, EventId) else None
-                return oldest, (await self.log.retained(stream)).length
-        return window.oldest(), len(window)
+        return await described(self.channels[name], self.hub.windows, self.log)
 
     async def ask(self, stream: str, question: AnyQuestion, reader: Reader | None = None) -> Answer:
         """Return the log's answer about a stream, or the requester's answer about a run.
@@ -284,10 +264,3 @@ def _log_in_redis(settings: Settings) -> RedisLog:
         max_event_bytes=settings.max_event_bytes,
         page_bytes=settings.high_water_bytes,
     )
-
-
-def _from(channel: Channel, positions: Positions) -> str | None:
-    """Return the value of `from=` that begins at these positions of a channel."""
-    if not positions:
-        return None
-    return cursor.render(positions).decode() if channel.shards > 1 else str(positions[channel.name])

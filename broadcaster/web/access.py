@@ -164,7 +164,7 @@ async def _load(found: NotYet, failure: str) -> None:
 
 def _holder(grants: Iterable[Grant], caller: Caller) -> Holder | None:
     try:
-        return holder_of(grants, caller.claims)
+        return holder_of(grants, caller.claims, time.time())
     except ValueError as error:
         logger.error("the policy failed: %s", error)
         raise PolicyFailedError from error

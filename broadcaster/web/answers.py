@@ -12,7 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from broadcaster.core.access import Denied, Grant, public
-from broadcaster.errors import UnknownChannelError
+from broadcaster.core.event import EventId
+from broadcaster.errors import BroadcasterError, InvalidRequestError, UnknownChannelError
 from broadcaster.web import access, endpoint, showcase
 from broadcaster.web.problem import SafeResponse, problem, unknown_channel
 
@@ -43,8 +44,34 @@ class Figures(Protocol):
         """Return the metrics of this process and of its peers, in Prometheus's text format."""
 
 
+class Revocation(Protocol):
+    """A revocation that is in Redis; `backend.revocations.Revoked` is one."""
+
+    @property
+    def id(self) -> EventId:
+        """Return its id, whose first number is its time."""
+
+    @property
+    def replicas(self) -> int | None:
+        """Return the number of replicas that have it; None if that is not known."""
+
+
+class Revoker(endpoint.RevocationsKnown, Protocol):
+    """Revokes tokens."""
+
+    async def revoke(self, name: str) -> Revocation:
+        """Revoke the tokens of a subject, or one by its id, on all nodes.
+
+        Raises subclasses of `BroadcasterError`.
+        """
+
+
 class RoutedNode(endpoint.StreamingNode, Protocol):
     """The part of a node that the answers use."""
+
+    @property
+    def revoking(self) -> Revoker:
+        """Knows which tokens were revoked."""
 
     @property
     def health(self) -> Wellbeing:
@@ -118,6 +145,20 @@ class Answers:
         headers = {"cache-control": "no-store", "content-type": METRICS}
         figures = await self._node.metrics.scrape(details=self._details)
         return SafeResponse(figures, headers=headers)
+
+    async def revoke(self, request: Request) -> Response:
+        """Revoke the tokens of a subject, or one by its id, and say how many replicas have it."""
+        if {"origin", "sec-fetch-site"} & set(request.headers.keys()):
+            return problem(403, "no page of a browser may revoke tokens")
+        self._node.start()
+        name = request.query_params.get("name", "")
+        try:
+            done = await self._node.revoking.revoke(name)
+        except InvalidRequestError as error:
+            return problem(400, str(error))
+        except BroadcasterError as error:
+            return problem(503, str(error))
+        return as_json({"revoked": name, "id": str(done.id), "replicas": done.replicas})
 
     async def ticket(self, request: Request) -> Response:
         """Answer with a ticket for the bearer of a token, or 404 if this hub has none."""

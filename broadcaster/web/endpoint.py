@@ -14,9 +14,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from broadcaster.core import access as policies
+from broadcaster.core.access import Denied
 from broadcaster.core.by_access import is_public
 from broadcaster.core.channel import Channel
 from broadcaster.core.counters import Meters
+from broadcaster.core.grants import Holder
 from broadcaster.core.hub import Hub
 from broadcaster.core.opening import Gone, NoContent, Opening, Refused, Serve, Verdict
 from broadcaster.core.steps import Ask, Wait
@@ -58,6 +60,13 @@ class Timekeeper(Protocol):
         """Return milliseconds since 1970."""
 
 
+class RevocationsKnown(Protocol):
+    """Knows which tokens were revoked."""
+
+    def concerns(self, holder: Holder | None) -> bool:
+        """Return True if the token of a stream's holder was revoked."""
+
+
 class StreamingNode(Protocol):
     """The part of a node that the endpoint uses.
 
@@ -78,6 +87,10 @@ class StreamingNode(Protocol):
     @property
     def questions(self) -> Asker:
         """Asks the log for subscribers."""
+
+    @property
+    def revoking(self) -> RevocationsKnown:
+        """Knows which tokens were revoked."""
 
     def door(self, streams: Iterable[str]) -> Shed | None:
         """Return why a newcomer to these streams can't be served now; None if it can."""
@@ -111,6 +124,10 @@ class EventStream:
         """
         attachable = _is_attachable(scope)
         answer = await self._answer(scope, key)
+        if isinstance(answer, Serve) and self._node.revoking.concerns(answer.holder):
+            # It was revoked after the policy was asked. No await follows before the hub has the
+            # subscriber, and of those that it has, a later revocation ends the streams.
+            answer = access.refused(Denied("the token was revoked", 401))
         if isinstance(answer, Response):
             answer.raw_headers += head.cors_headers(self._node.settings, scope)
             answer.raw_headers += head.kept_alive(scope)

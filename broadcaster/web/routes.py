@@ -36,7 +36,7 @@ from broadcaster.web.answers import Answers, RoutedNode
 from broadcaster.web.hosts import LOOPBACK, Hosts
 from broadcaster.web.problem import SafeResponse, problem
 
-CLIENTS, OPERATORS = "clients", "operators"
+CLIENTS, OPERATORS, APART = "clients", "operators", "apart"
 _BOTH = frozenset((CLIENTS, OPERATORS))
 
 # A balancer or a kubelet asks these by the address of the node. They have no secrets.
@@ -50,7 +50,8 @@ class TableRow(NamedTuple):
 
     Attributes:
         path: the path, with `{name}` for a variable segment.
-        applications: `CLIENTS`, `OPERATORS`, or both.
+        applications: `CLIENTS`, `OPERATORS`, or both. `APART` is for operators, too, but it is on
+            clients' port only if it needs `operators_token`, since it changes something.
         methods: the methods that are allowed.
         answer: the method that answers; None for an event stream.
     """
@@ -81,6 +82,7 @@ TABLE = (
     _row("/metrics", [OPERATORS], Answers.metrics),
     _row("/v1/nodes", [OPERATORS], Answers.nodes),
     _row("/v1/health", [OPERATORS], Answers.health),
+    _row("/v1/revocations", [APART], Answers.revoke, ("POST",)),
 )
 """All routes except the channels' own paths, which are event streams for clients."""
 
@@ -148,6 +150,8 @@ class ClientsApplication(Starlette):
         """
         token = node.settings.operators_token
         shown = {CLIENTS} if node.settings.metrics_port else {CLIENTS, OPERATORS}
+        if node.settings.operators_token and OPERATORS in shown:
+            shown.add(APART)
         super().__init__(
             # What needs the operators' token may have details here, too.
             routes=list(_routes(Answers(node, details=bool(token)), shown, token)),
@@ -234,7 +238,7 @@ def operators(node: RoutedNode) -> Starlette:
     """Make the operators' application, with all details. It must not be public."""
     token = node.settings.operators_token
     app = _OperatorsApplication(
-        routes=list(_routes(Answers(node, details=True), {OPERATORS}, token)),
+        routes=list(_routes(Answers(node, details=True), {OPERATORS, APART}, token)),
         exception_handlers={404: _not_of_operators, 405: _not_allowed},
     )
     app.router.redirect_slashes = False
@@ -248,7 +252,7 @@ def _routes(answers: Answers, applications: set[str], token: str) -> Iterator[Ro
     for row in TABLE:
         if row.answer and row.applications & applications:
             answer: Callable[[Request], Awaitable[Response]] = partial(row.answer, answers)
-            if token and row.applications == {OPERATORS}:
+            if token and row.applications <= {OPERATORS, APART}:
                 answer = partial(_with_token, answer, token.encode())
             yield Route(row.path, answer, methods=list(row.methods))
 
@@ -267,7 +271,7 @@ async def _not_found(request: Request, _: Exception | None) -> Response:
 
 
 async def _not_of_operators(request: Request, _: Exception | None) -> Response:
-    known = ", ".join(row.path for row in TABLE if OPERATORS in row.applications)
+    known = ", ".join(row.path for row in TABLE if row.applications & {OPERATORS, APART})
     return problem(404, f"nothing is at {request.url.path[:200]!r}; there are: {known}")
 
 

@@ -10,7 +10,13 @@ from typing import Any
 
 import pytest
 
-from broadcaster import BackendUnavailableError, ConfigurationError, EmbeddedRedis, connect
+from broadcaster import (
+    BackendUnavailableError,
+    ConfigurationError,
+    EmbeddedRedis,
+    InvalidRequestError,
+    connect,
+)
 from broadcaster.backend import revocations
 from broadcaster.backend.revocations import RevocationStream
 from tests.backend.conftest import NOBODY, Proxy
@@ -32,7 +38,7 @@ class Follower:
         self.names: list[str] = []
         self.times: list[int] = []
 
-    def note(self, found: Sequence[tuple[str, int]]) -> None:
+    async def note(self, found: Sequence[tuple[str, int]]) -> None:
         self.names += [name for name, _ in found]
         self.times += [at_ms for _, at_ms in found]
 
@@ -115,7 +121,7 @@ async def test_old_entries_are_dropped_when_a_new_one_comes(client: Any) -> None
 
 @pytest.mark.parametrize("name", ["", "x" * 1025, "ü" * 513])
 async def test_a_name_has_a_bound(client: Any, name: str) -> None:
-    with pytest.raises(ValueError, match="1024"):
+    with pytest.raises(InvalidRequestError, match="1024"):
         await RevocationStream(client, KEY).revoke(name, DAY_S)
 
 
@@ -154,6 +160,14 @@ async def test_a_user_who_may_not_wait_can_revoke(client: Any, redis_url: str) -
     rules = ["on", ">x", "~*", "+@all", "-wait"]
     await client.execute_command("ACL", "SETUSER", "few", *rules)
     own = connect(redis_url.replace("redis://", "redis://few:x@"))
-    assert (await RevocationStream(own, KEY).revoke("ann", DAY_S)).replicas == 0
+    assert (await RevocationStream(own, KEY).revoke("ann", DAY_S)).replicas is None
     await own.aclose()
     await client.execute_command("ACL", "DELUSER", "few")
+
+
+async def test_on_a_cluster_it_is_heard_too(cluster_url: str) -> None:
+    own = connect(cluster_url)
+    async with following(cluster_url) as node:
+        assert (await RevocationStream(own, KEY).revoke("ann", DAY_S)).replicas is None
+        await until(lambda: node.names == ["ann"])
+    await own.aclose()

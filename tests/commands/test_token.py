@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from broadcaster import Settings
 from broadcaster.commands.main import main
 from broadcaster.core.access import Caller
+from broadcaster.core.revocations import Revocations
 from broadcaster.web.tokens.setup import make_reader
 
 SECRET = "a secret of the tests, of more than 32 bytes"
@@ -31,7 +32,9 @@ def made(*arguments: str, status: int = 0) -> str:
 def test_a_hub_with_the_same_settings_accepts_it() -> None:
     text = made("--subscribe", "inventory", "--subscribe", "orders:7", "--publish", "orders:*",
                 "--subject", "ann", "--expires", "15m")  # fmt: skip
-    claims = make_reader(Settings(), None)(Caller({"authorization": f"Bearer {text}"}))
+    claims = make_reader(Settings(), None, Revocations())(
+        Caller({"authorization": f"Bearer {text}"})
+    )
     assert isinstance(claims, dict)
     assert claims["sub"] == "ann"
     assert claims["broadcaster"] == {

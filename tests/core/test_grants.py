@@ -53,13 +53,20 @@ def test_a_grant_that_has_ended_is_none() -> None:
 
 
 def test_the_holder_is_one_subject_until_the_first_grant_ends() -> None:
-    assert holder_of([Grant(), Grant()], {}) is None
-    assert holder_of([Grant("ann"), Grant()], {}) == Holder("ann", None)
-    assert holder_of([Grant("ann", expires_s=9), Grant("ann", expires_s=7)], {}) == Holder("ann", 7)
-    assert holder_of([Grant()], {"exp": 5}) == Holder("", 5)
-    assert holder_of([Grant("ann", expires_s=9)], {"exp": 5}) == Holder("ann", 5)
+    both = [Grant("ann", expires_s=9), Grant("ann", expires_s=7)]
+    assert holder_of([Grant(), Grant()], {}, 3) is None
+    assert holder_of([Grant("ann"), Grant()], {}, 3) == Holder("ann", None, "", 3)
+    assert holder_of(both, {}, 3) == Holder("ann", 7, "", 3)
+    assert holder_of([Grant()], {"exp": 5}, 3) == Holder("", 5)
+    assert holder_of([Grant("ann", expires_s=9)], {"exp": 5}, 3) == Holder("ann", 5)
+
+
+def test_the_holder_of_a_token_is_the_one_that_a_revocation_names() -> None:
+    claims = {"sub": "ann", "jti": "t1", "iat": 2, "exp": 5}
+    assert holder_of([Grant()], claims, 3) == Holder("ann", 5, "t1", 2)
+    assert holder_of([Grant("bob")], claims, 3) == Holder("bob", 5, "t1", 2)
 
 
 def test_grants_of_two_subjects_are_a_mistake_of_the_policy() -> None:
     with pytest.raises(ValueError, match=r"different subjects: \['ann', 'bob'\]"):
-        holder_of([Grant("bob"), Grant("ann")], {})
+        holder_of([Grant("bob"), Grant("ann")], {}, 3)

@@ -90,6 +90,7 @@ async def test_counters_have_their_series_from_the_start(redis_url: str) -> None
             "send_timeout",
             "gone",
             "expired",
+            "revoked",
             "error",
         ),
         "connections_shed": (

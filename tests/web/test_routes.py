@@ -10,14 +10,14 @@ import pytest
 from broadcaster.app import create_app
 from broadcaster.core.catalogue import OUR_PATHS
 from broadcaster.settings import load_settings
-from broadcaster.web.routes import CLIENTS, OPERATORS, TABLE, TableRow
+from broadcaster.web.routes import APART, CLIENTS, OPERATORS, TABLE, TableRow
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 HAPROXY = (DEPLOY / "haproxy.cfg").read_text("utf-8")
 NGINX = (DEPLOY / "nginx.conf").read_text("utf-8")
 INGRESS = (DEPLOY / "kubernetes" / "ingress" / "ingress.yaml").read_text("utf-8")
 
-OF_OPERATORS_ALONE = [row for row in TABLE if row.applications == {OPERATORS}]
+OF_OPERATORS_ALONE = [row for row in TABLE if row.applications <= {OPERATORS, APART}]
 PAGES = [row for row in TABLE if CLIENTS in row.applications and row.answer]
 STREAMS = [
     *(row.path for row in TABLE if not row.answer),
@@ -39,11 +39,19 @@ def test_each_application_has_its_routes(metrics_port: int) -> None:
     app = create_app(load_settings(redis_url="redis://unused", metrics_port=metrics_port))
     paths = {getattr(route, "path", "") for route in app.routes}
     theirs = {getattr(route, "path", "") for route in app.operators.routes}
-    assert theirs == {row.path for row in TABLE if OPERATORS in row.applications}
+    assert theirs == {row.path for row in TABLE if row.applications & {OPERATORS, APART}}
     assert paths == {
         row.path
         for row in TABLE
         if row.answer and (CLIENTS in row.applications or not metrics_port)
+        if row.applications != {APART}
+    }
+
+
+def test_what_changes_something_is_on_clients_port_only_with_a_token() -> None:
+    settings = load_settings(redis_url="redis://unused", operators_token="of-operators")
+    assert "/v1/revocations" in {
+        getattr(route, "path", "") for route in create_app(settings).routes
     }
 
 

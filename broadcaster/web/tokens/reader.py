@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from broadcaster.core.access import Caller, Denied, NotYet
-from broadcaster.core.claims import Claims, Expected, checked
+from broadcaster.core.claims import Claims, Expected, checked, time_of
 from broadcaster.core.presented import Kind, Presented, bearer, presented
 from broadcaster.core.rights import RefusedTokenError, rights
 from broadcaster.core.ticket import Ticket, narrowed
@@ -31,6 +31,8 @@ class TokenReader:
         cookie: the name of the cookie that may have a token; empty if none may.
         origins: the origins whose pages may send that cookie, besides the hub's own.
         key_claims: as in `core.rights.rights`.
+        is_revoked: says whether a token was revoked, by its subject, its id, and the time at which
+            it was issued, in seconds since 1970.
         now_s: returns seconds since 1970.
     """
 
@@ -40,6 +42,7 @@ class TokenReader:
     cookie: str = ""
     origins: Collection[str] = ()
     key_claims: Mapping[str, str] = field(default_factory=dict)
+    is_revoked: Callable[[str, str, float | None], bool] = lambda *_: False
     now_s: Callable[[], float] = time.time
 
     def __call__(self, caller: Caller, /) -> Claims | Denied | NotYet:
@@ -69,13 +72,18 @@ class TokenReader:
             return self._claims(found.text)
         if self.tickets is None:
             raise RefusedTokenError("this hub has no tickets")
-        return self.tickets.read(found.text, caller, self.now_s())
+        return self._not_revoked(self.tickets.read(found.text, caller, self.now_s()))
 
     def _claims(self, text: str) -> Claims:
         found = self.signatures.verified(text)
         if found.type not in _TYPES:
             raise RefusedTokenError("a token of this type gives no access")
-        return checked(found.claims, self.expected, self.now_s())
+        return self._not_revoked(checked(found.claims, self.expected, self.now_s()))
+
+    def _not_revoked(self, claims: Claims) -> Claims:
+        if self.is_revoked(claims.get("sub", ""), claims.get("jti", ""), time_of(claims, "iat")):
+            raise RefusedTokenError("the token was revoked")
+        return claims
 
     def _issue(
         self, text: str, caller: Caller, channels: Collection[str], keys: Collection[str]

@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from broadcaster.core.channel import Channel
 from broadcaster.core.claims import Expected
+from broadcaster.core.revocations import Revocations
 from broadcaster.errors import ConfigurationError
 from broadcaster.settings import Settings
 from broadcaster.web.tokens import jwks
@@ -22,12 +23,15 @@ _FILE = "file:"
 _URLS = ("https://", "http://")
 
 
-def make_reader(settings: Settings, tickets: Tickets | None) -> TokenReader:
+def make_reader(
+    settings: Settings, tickets: Tickets | None, revocations: Revocations
+) -> TokenReader:
     """Make the reader of a hub's tokens.
 
     Args:
         settings: of the hub.
         tickets: reads tickets; None refuses them.
+        revocations: that are known, now and later.
 
     Raises:
         ConfigurationError: a key can't be used.
@@ -41,6 +45,7 @@ def make_reader(settings: Settings, tickets: Tickets | None) -> TokenReader:
         cookie=settings.token_cookie,
         origins=frozenset(settings.cors_origins) - {"*"},
         key_claims=key_claims(settings.channels.values()),
+        is_revoked=revocations.concerns,
     )
 
 

@@ -11,6 +11,7 @@ from broadcaster import ConfigurationError, Settings
 from broadcaster.app import make_node
 from broadcaster.backend.memory import MemoryLog
 from broadcaster.core.access import Caller, Denied, NotYet
+from broadcaster.core.revocations import Revocations
 from broadcaster.errors import BackendUnavailableError
 from broadcaster.web.tokens import setup
 from tests.nodes import Raw, running
@@ -54,7 +55,7 @@ def test_secrets_and_keys_are_read_from_files(tmp_path: Path) -> None:
         token_keys={ISSUER: f"{tmp_path}/id.pem"},
         token_audience="hub",
     )
-    read = setup.make_reader(settings, None)
+    read = setup.make_reader(settings, None, Revocations())
     for text in (
         token(iss="shop", aud="hub"),
         token(pair("ES256"), "ES256", iss=ISSUER, aud=["hub"]),
@@ -180,7 +181,7 @@ async def test_a_secret_in_redis_is_fetched_when_it_is_needed(redis_url: str) ->
 
     tickets = setup.make_tickets(Settings(), broken)
     assert tickets
-    read = setup.make_reader(Settings(token_secrets=[SECRET]), tickets)
+    read = setup.make_reader(Settings(token_secrets=[SECRET]), tickets, Revocations())
     caller = Caller({"authorization": f"Bearer {token(broadcaster=ORDERS)}"})
     later = read.issue(caller, (), ())
     assert isinstance(later, NotYet)
