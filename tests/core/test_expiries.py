@@ -43,7 +43,7 @@ def test_clients_that_come_and_go_leave_nothing() -> None:
     for number in range(10_000):
         expiries.add(number, 1e9 + number % 977)
         expiries.discard(number, 1e9 + number % 977)
-    assert len(expiries) == len(expiries._sets) == 0
+    assert len(expiries) == len(expiries._slots) == 0
     assert len(expiries._order) < 100
 
 

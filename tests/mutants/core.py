@@ -343,8 +343,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "expiries: a client that is gone keeps its place",
         "broadcaster/core/expiries.py",
-        "        found.discard(item)\n",
-        "",
+        "            found.discard(item)",
+        "            pass",
         ("tests/core/test_expiries.py::test_one_that_is_gone_is_not_found",),
     ),
     Mutant(
