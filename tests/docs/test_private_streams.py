@@ -1,14 +1,17 @@
-"""The examples of *Private streams* that need more than commands: nginx in front of a hub."""
+"""The examples of *Private streams* that need more than commands: nginx, and a browser."""
 
 from __future__ import annotations
 
+import asyncio
 import shutil
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from broadcaster import Publisher
+from tests.clients.browsers import Browser
 from tests.docs.terminal import Terminal, file_of
 from tests.nodes import events
 from tests.wait import http_client
@@ -55,3 +58,34 @@ async def test_nginx_asks_the_service_and_the_policy_decides(
         away = await client.get(order(7), headers=ann)
         assert (away.status_code, away.headers["content-type"]) == (200, "text/event-stream")
         assert "retry: 5000\n" in away.text
+
+
+async def test_a_page_of_another_origin_follows_with_a_ticket_and_outlives_its_node(
+    terminal: Terminal, publisher: Publisher, browser: Browser
+) -> None:
+    for name in ("hub.toml", "secret", "issue.py", "orders.html"):
+        terminal.write(name, file_of(PAGE, name))
+    serve = "broadcaster serve --config hub.toml --port 8002"
+    hub = await terminal.start(serve, [])
+    await terminal.until_up(hub)
+    here = terminal.ours("http://localhost:8003")
+    port = here.rpartition(":")[2]
+    await terminal.until_up(
+        await terminal.start(f"{sys.executable} -m http.server --bind 127.0.0.1 {port}", []), 8003
+    )
+    issued = await terminal.start("python issue.py", ["issued"])
+    await terminal.check(issued)
+    header = await asyncio.to_thread((terminal.directory / "ann.header").read_text)
+    tab = await browser.tab()
+    await tab.open(f"{here}/orders.html")
+    await tab.run("(token) => { follow(token); }", header.split()[-1])
+    for key in ("8", "7"):
+        await publisher.publish("orders", type="status", key=key, data=f"of {key}")
+    await tab.sees("document.querySelectorAll('li').length === 1")
+    await hub.stop()
+    await publisher.publish("orders", type="status", key="8", data="of 8 again")
+    await publisher.publish("orders", type="complete", key="7", data="of 7 again")
+    await terminal.until_up(await terminal.start(serve, []))
+    await tab.sees("document.querySelectorAll('li').length === 2")
+    steps = await tab.value("[...document.querySelectorAll('li')].map((li) => li.textContent)")
+    assert steps == ["of 7", "of 7 again"]
