@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any, TypeVar
 
 import httpx
@@ -27,6 +27,7 @@ from broadcaster.backend.replayer import Replayer
 from broadcaster.backend.stream import Info, RedisStream, id_of
 from broadcaster.backend.tailer import Tailer
 from broadcaster.core import cursor, writes
+from broadcaster.core.beginning import restore
 from broadcaster.core.channel import Channel
 from broadcaster.core.cursor import Start
 from broadcaster.core.entry import Row
@@ -37,7 +38,7 @@ from broadcaster.core.opening import Opening, Serve
 from broadcaster.core.resume import Resume
 from broadcaster.core.steps import Ask
 from broadcaster.core.subscriber import State, Subscriber, unframed
-from broadcaster.core.subscription import Subscription, restore
+from broadcaster.core.subscription import Subscription
 from broadcaster.core.turns import Reader
 from broadcaster.core.wanted import Wanted
 from broadcaster.node.node import Node
@@ -203,7 +204,9 @@ class World(Node):
         log = DirectLog(stores)
         super().__init__(Settings(redis_url="redis://unused", channels=channels), log=log)
         self.replaying = log.replaying
-        self.questions = Questions(self.ask, pause=suspend_for_long, rest=suspend_for_a_rest)
+        self.questions = Questions(
+            self.ask, pause=suspend_for_long, rest=suspend_for_a_rest, limit=nullcontext
+        )
         self.tailing: dict[str, Any] = {}
         self.rounds: list[Coroutine[Any, Any, object]] = []
         self.links = {name: Link(store) for name, store in stores.items()}

@@ -7,19 +7,15 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from broadcaster.core import cursor
-from broadcaster.core.channel import MAX_KEY_BYTES, Channel, without_shard
+from broadcaster.core.channel import MAX_KEY_BYTES, Channel
 from broadcaster.core.cursor import Positions
-from broadcaster.core.event import ZERO, Boundary, EventId
+from broadcaster.core.event import Boundary, EventId
 from broadcaster.core.filter import ALL, NONE, Filter, KeysAndTypes, Restricted
 from broadcaster.core.sse import Frame
-from broadcaster.errors import InvalidCursorError, InvalidRequestError
+from broadcaster.errors import InvalidRequestError
 
 Granted: TypeAlias = tuple[tuple[str, frozenset[str]], ...]
 """The names of channels, and the only keys of each that are granted; none means every key."""
-
-
-class ReshardedError(InvalidCursorError):
-    """The id is of other shards. It was valid before the channel was resharded, but not now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,44 +214,3 @@ def _checked(what: str, texts: Iterable[str]) -> frozenset[str]:
                 f"{what} {text[:32]!r}… has {size} bytes in UTF-8; at most {MAX_KEY_BYTES} may be"
             )
     return frozenset(found) or NONE
-
-
-def restore(
-    text: str, subscription: Subscription, channels: Iterable[Channel]
-) -> tuple[Positions, EventId | None]:
-    """Read a client's id, which `Subscription.cursor` of this or another subscription has made.
-
-    * `0` is the beginning of all streams. Clients send it that have seen no event yet.
-    * A client may drop a channel and keep its cursor. Names of other channels are ignored.
-    * A client may add a channel. The cursor does not name it, so the channel's start applies.
-    * If the cursor names only some shards of a channel, the other ones are new or were not
-      followed. They are read from `0-0`, so that no event is missed.
-    * If the cursor names a shard that is not followed now, it is refused. A key may have moved
-      from that shard to another one, and the client may not have seen its last events there.
-
-    Returns:
-        A position for each followed stream of the channels that the cursor names, and the run, or
-        None if it names none.
-
-    Raises:
-        InvalidCursorError: it can't be read, or names none of the streams.
-        ReshardedError: it names shards of a channel that are not followed now.
-    """
-    if "=" not in text:
-        position = EventId.parse(text)
-        if subscription.named and position != ZERO:
-            raise InvalidCursorError("the id names none of the subscription's channels")
-        return dict.fromkeys(subscription.streams, position), None
-    named, run = cursor.parse(text)
-    positions = {name: id_ for name, id_ in named.items() if name in subscription.streams}
-    for channel in channels:
-        named_here = {name for name in named if channel.name in (name, without_shard(name)[0])}
-        followed = channel.streams.keys() & set(subscription.streams)
-        if named_here - followed:
-            raise ReshardedError(f"the id names shards of {channel.name!r} that are not read now")
-        if named_here:
-            for name in followed:
-                positions.setdefault(name, ZERO)
-    if not positions:
-        raise InvalidCursorError("none of the subscription's channels is in it")
-    return positions, run

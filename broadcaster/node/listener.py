@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import TypeAlias, TypeVar
 
 from broadcaster.core import cursor
+from broadcaster.core.beginning import begin_at
 from broadcaster.core.channel import without_shard
 from broadcaster.core.cursor import Positions
 from broadcaster.core.event import Event, EventId, Live, Reset
@@ -30,9 +31,7 @@ from broadcaster.core.wanted import Wanted
 from broadcaster.core.wire import Ending, Shed
 from broadcaster.errors import BackendUnavailableError, InvalidRequestError, UnknownChannelError
 from broadcaster.node.node import Node
-from broadcaster.web.dialects import native
 
-_OPEN_TIMEOUT_S = 10.0
 _UNREADABLE_CHARS = 64
 T = TypeVar("T")
 Value: TypeAlias = Event | Reset | Live
@@ -172,11 +171,7 @@ class Listener:
         node, now_ms = self._node, self._node.clock.now_ms()
         opening = Opening(node.hub.context, node.door, self._wanted, now_ms)
         load = partial(node.loaded, self._subscription.streams)
-        try:
-            async with asyncio.timeout(_OPEN_TIMEOUT_S):
-                return await node.questions.open(opening, opening.step(), load)
-        except TimeoutError as error:
-            raise BackendUnavailableError("the log did not say in time where to begin") from error
+        return await node.questions.open(opening, opening.step(), load)
 
     def _serve(self, serve: Serve) -> None:
         node, hub = self._node, self._node.hub
@@ -245,7 +240,7 @@ def subscribe(
     subscription = Subscription.to(chosen, _several(keys), _several(types), filter)
     if not after:
         return Listener(node, Wanted(tuple(chosen), subscription))
-    wanted = native.begin_at(str(after), tuple(chosen), subscription, node.clock.now_ms())
+    wanted = begin_at(str(after), tuple(chosen), subscription, node.clock.now_ms())
     return Listener(node, wanted, str(after))
 
 

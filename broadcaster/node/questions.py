@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 
 from broadcaster.backend.lane import Lane
 from broadcaster.core.log import Answer, AnyQuestion, PageAfter
@@ -14,11 +15,12 @@ from broadcaster.core.resume import Resume
 from broadcaster.core.steps import Ask, Wait
 from broadcaster.core.turns import Reader
 from broadcaster.core.wire import Shed
-from broadcaster.errors import BroadcasterError
+from broadcaster.errors import BackendUnavailableError, BroadcasterError
 
 logger = logging.getLogger(__name__)
 
 _PAUSE_S = (0.5, 1.5)
+_OPEN_TIMEOUT_S = 10.0
 
 AskLog = Callable[[str, AnyQuestion, Reader | None], Awaitable[Answer]]
 """Answers a reader's question about a stream. Raises a `BroadcasterError` if it can't for now."""
@@ -38,6 +40,7 @@ class Questions:
         *,
         pause: Callable[[], Awaitable[None]] = _pause,
         rest: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        limit: Callable[[float], AbstractAsyncContextManager[object]] = asyncio.timeout,
     ) -> None:
         """Ask by these functions. Tests replace them.
 
@@ -45,10 +48,12 @@ class Questions:
             ask_log: answers one question. Callers with equal questions share one read.
             pause: waits before a step machine may repeat a question that was not answered.
             rest: waits for some seconds, before a client gets the next page.
+            limit: raises a `TimeoutError` in what takes longer than some seconds.
         """
         self._ask_log = ask_log
         self._pause = pause
         self._rest = rest
+        self._limit = limit
         self._windows = Lane(1)
 
     async def open(
@@ -70,9 +75,24 @@ class Questions:
             reader: the client; None for one in this process.
 
         Raises:
-            BackendUnavailableError: Redis is away.
+            BackendUnavailableError: Redis is away, or did not answer in time.
             ConfigurationError: Redis refuses a request for good.
         """
+        try:
+            # Nothing is sent before this is done. If it takes too long, a proxy in between may
+            # answer 504, which ends an EventSource for good.
+            async with self._limit(_OPEN_TIMEOUT_S):
+                return await self._opened(opening, step, load, reader)
+        except TimeoutError as error:
+            raise BackendUnavailableError("Redis did not answer in time") from error
+
+    async def _opened(
+        self,
+        opening: Opening,
+        step: Admission,
+        load: Callable[[], Awaitable[bool]],
+        reader: Reader | None,
+    ) -> Verdict:
         while True:
             if isinstance(step, Ask):
                 opening.answered(step, await self._ask_log(step.stream, step.question, reader))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
 import time
@@ -49,8 +48,6 @@ from broadcaster.web.sink import AsgiSink, Sink, TransportSink
 from broadcaster.web.uvicorn.offer import EXTENSION, TransportRefusedError
 
 logger = logging.getLogger(__name__)
-
-_OPEN_TIMEOUT_S = 10.0
 
 
 class Timekeeper(Protocol):
@@ -191,18 +188,14 @@ class EventStream:
         load = partial(node.loaded, wanted.subscription.streams)
         reader = Reader(network(scope.get("client")))
         try:
-            # Nothing is sent before this is done. If it takes too long, a proxy in between may
-            # answer 504, which ends an EventSource for good.
-            async with asyncio.timeout(_OPEN_TIMEOUT_S):
-                return await node.questions.open(opening, step, load, reader)
+            return await node.questions.open(opening, step, load, reader)
         except ConfigurationError as error:
             # It stays until an operator acts, but the client could not help it: no 5xx, which would
             # end an EventSource for good.
             logger.error("a newcomer is shed, and all others will be: %s", error)
             return Shed.REFUSED
-        except (BroadcasterError, TimeoutError) as error:
-            said = str(error) or "Redis did not answer in time"
-            logger.warning("a newcomer is shed: %s", said)
+        except BroadcasterError as error:
+            logger.warning("a newcomer is shed: %s", error)
             return Shed.REDIS
 
     def _refusal(

@@ -5,8 +5,8 @@ from broadcaster.core.channel import Channel
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.filter import KeysAndTypes
 from broadcaster.core.sse import Frame
-from broadcaster.core.subscription import ReshardedError, Subscription, restore
-from broadcaster.errors import InvalidCursorError, InvalidRequestError
+from broadcaster.core.subscription import Subscription
+from broadcaster.errors import InvalidRequestError
 
 ORDERS, INVENTORY, RECOMMENDATIONS = DEMO.values()
 
@@ -102,77 +102,6 @@ def test_keys_select_the_shards_and_a_position_in_one_is_named() -> None:
     assert Subscription.to([SHARDED], KEYS).streams == ("s.0", "s.1", "s.3")
     both = Subscription.to([SHARDED, INVENTORY], ["b"])
     assert both.streams == ("inventory", "s.1")
-
-
-def restored(text: str, *channels: Channel, keys: tuple[str, ...] = ()) -> dict[str, str]:
-    positions, _ = restore(text, Subscription.to(channels, keys), channels)
-    return {name: str(id_) for name, id_ in positions.items()}
-
-
-def test_a_cursor_that_was_sent_is_restored() -> None:
-    assert restored("5-1", INVENTORY) == {"inventory": "5-1"}
-    assert restored("inventory=5-1", INVENTORY) == {"inventory": "5-1"}
-    assert restored("inventory=5-1,orders=6-0", INVENTORY, ORDERS) == {
-        "inventory": "5-1",
-        "orders": "6-0",
-    }
-    assert restored("s.1=5-0", SHARDED, keys=("b",)) == {"s.1": "5-0"}
-
-
-def test_channels_that_the_client_dropped_are_passed_over() -> None:
-    assert restored("inventory=5-1,orders=6-0", ORDERS) == {"orders": "6-0"}
-
-
-def test_a_channel_that_the_client_added_has_no_position_yet() -> None:
-    assert restored("orders=6-0", ORDERS, INVENTORY) == {"orders": "6-0"}
-
-
-def test_a_shard_that_the_clients_id_lacks_is_read_from_its_beginning() -> None:
-    assert restored("s.1=5-0", SHARDED, keys=("b", "c")) == {"s.1": "5-0", "s.3": "0-0"}
-    two = Channel(name="s", path="/s", shards=2)
-    assert restored("s.0=5-0,s.1=6-0", SHARDED) == {
-        "s.0": "5-0",
-        "s.1": "6-0",
-        "s.2": "0-0",
-        "s.3": "0-0",
-    }
-    assert restored("s.0=5-0,s.1=6-0", two) == {"s.0": "5-0", "s.1": "6-0"}
-
-
-@pytest.mark.parametrize(
-    ("text", "channels"),
-    [
-        ("5-1", (SHARDED,)),  # of a time before it was sharded
-        ("s=5-1,inventory=5-1", (SHARDED, INVENTORY)),
-        ("s.0=5-1,s.1=5-1,s.2=5-1,s.3=5-1,s.4=5-1", (SHARDED,)),  # it had more of them
-        ("s.0=5-1,s.4=5-1", (SHARDED,)),
-        ("inventory.0=5-1,inventory.1=5-1", (INVENTORY,)),
-        ("inventory.0=5-1,orders=5-1", (INVENTORY, ORDERS)),
-        ("5-1", (INVENTORY, ORDERS)),
-        ("x=5-1", (INVENTORY,)),
-        ("run=5-1", (INVENTORY,)),
-        ("=5-1", (INVENTORY,)),
-    ],
-)
-def test_an_id_without_any_of_the_streams_is_refused(
-    text: str, channels: tuple[Channel, ...]
-) -> None:
-    with pytest.raises(InvalidCursorError):
-        restored(text, *channels)
-
-
-def test_a_key_that_has_moved_to_another_shard_may_have_left_events_behind() -> None:
-    eight = Channel(name="s", path="/s", shards=8)
-    with pytest.raises(ReshardedError):
-        restored("s.0=5-0", eight, keys=("d",))  # which is in the shard 4 now
-    three = Channel(name="s", path="/s", shards=3)
-    with pytest.raises(ReshardedError):  # of two shards "c" was in the other one
-        restored("s.0=5-0,s.1=5-0", three, keys=("c", "d"))
-    with pytest.raises(ReshardedError):  # it may be that it does not want "a" any more
-        restored("s.1=5-0,s.3=6-0", SHARDED, keys=("b",))
-    assert restored("s.3=5-0", eight, keys=("a",)) == {"s.3": "5-0"}  # which is where it was
-    # A client that also follows a key of the old shard gets the events that are left there.
-    assert restored("s.0=5-0", eight, keys=("d", "f")) == {"s.0": "5-0", "s.4": "0-0"}
 
 
 def test_a_single_position_that_is_a_boundary_is_not_sent() -> None:

@@ -7,6 +7,7 @@ from tests.mutants import Mutant
 _HUB = "tests/core/test_hub.py::"
 _BEAT = "tests/core/test_heartbeat.py::"
 _WINDOW = "tests/core/test_window.py::"
+_BEGINNING = "tests/core/test_beginning.py::"
 _SUBSCRIPTION = "tests/core/test_subscription.py::"
 _CURSOR = "tests/core/test_cursor.py::"
 _PAGE = "tests/core/test_page.py::"
@@ -27,14 +28,11 @@ MUTANTS: tuple[Mutant, ...] = (
         (_PAGE + "test_a_terminal_event_says_not_to_come_back_soon_in_its_own_block",),
     ),
     Mutant(
-        "subscription: an id from a key's old shard is believed",
-        "broadcaster/core/subscription.py",
+        "beginning: an id from a key's old shard is believed",
+        "broadcaster/core/beginning.py",
         "        if named_here - followed:",
         "        if named_here - followed and followed - named_here:",
-        (
-            "tests/core/test_subscription.py::"
-            "test_a_key_that_has_moved_to_another_shard_may_have_left_events_behind",
-        ),
+        (_BEGINNING + "test_a_key_that_has_moved_to_another_shard_may_have_left_events_behind",),
     ),
     Mutant(
         "entry: a key that is not text is accepted",
@@ -453,25 +451,25 @@ MUTANTS: tuple[Mutant, ...] = (
         (_SUBSCRIPTION + "test_keys_select_the_shards_and_a_position_in_one_is_named",),
     ),
     Mutant(
-        "subscription: an id from another number of shards is believed",
-        "broadcaster/core/subscription.py",
+        "beginning: an id from another number of shards is believed",
+        "broadcaster/core/beginning.py",
         "        if named_here - followed:",
         "        if False:",
-        (_SUBSCRIPTION + "test_an_id_without_any_of_the_streams_is_refused",),
+        (_BEGINNING + "test_an_id_without_any_of_the_streams_is_refused",),
     ),
     Mutant(
-        "subscription: a shard that the id lacks starts at the default",
-        "broadcaster/core/subscription.py",
+        "beginning: a shard that the id lacks starts at the default",
+        "broadcaster/core/beginning.py",
         "                positions.setdefault(name, ZERO)",
         "                pass",
-        (_SUBSCRIPTION + "test_a_shard_that_the_clients_id_lacks_is_read_from_its_beginning",),
+        (_BEGINNING + "test_a_shard_that_the_clients_id_lacks_is_read_from_its_beginning",),
     ),
     Mutant(
-        "subscription: an id without any of the streams is believed",
-        "broadcaster/core/subscription.py",
+        "beginning: an id without any of the streams is believed",
+        "broadcaster/core/beginning.py",
         "    if not positions:",
         "    if False:",
-        (_SUBSCRIPTION + "test_an_id_without_any_of_the_streams_is_refused",),
+        (_BEGINNING + "test_an_id_without_any_of_the_streams_is_refused",),
     ),
     Mutant(
         "cursor: a boundary is sent as the id of an entry",
@@ -542,8 +540,8 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/core/test_event.py::test_other_spellings_that_redis_reads",),
     ),
     Mutant(
-        "subscription: 0 is not the beginning of several streams",
-        "broadcaster/core/subscription.py",
+        "beginning: 0 is not the beginning of several streams",
+        "broadcaster/core/beginning.py",
         "        if subscription.named and position != ZERO:\n",
         "        if subscription.named:\n",
         ("tests/web/test_endpoint.py::test_ids_are_read_as_redis_reads_them",),

@@ -116,10 +116,10 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/web/test_access.py::test_without_a_policy_no_caller_is_made",),
     ),
     Mutant(
-        "endpoint: a client waits for its position without limit",
-        "broadcaster/web/endpoint.py",
-        "async with asyncio.timeout(_OPEN_TIMEOUT_S):",
-        "async with asyncio.timeout(None):",
+        "questions: a client waits for its position without limit",
+        "broadcaster/node/questions.py",
+        "async with self._limit(_OPEN_TIMEOUT_S):",
+        "async with self._limit(3600):",
         (_STREAM + "test_a_client_that_waits_too_long_for_its_position_gets_a_retry_time",),
     ),
     Mutant(
@@ -130,8 +130,8 @@ MUTANTS: tuple[Mutant, ...] = (
         (_STREAM + "test_a_client_that_disconnects_while_its_position_is_looked_up_is_not_served",),
     ),
     Mutant(
-        "native: an old shard's id in from= is a bad request",
-        _NATIVE,
+        "beginning: an old shard's id in from= is a bad request",
+        "broadcaster/core/beginning.py",
         "except ReshardedError:",
         "except BackendUnavailableError:",
         ("tests/web/test_shards.py::test_a_key_that_moves_to_another_shard_is_reset",),
@@ -364,8 +364,8 @@ MUTANTS: tuple[Mutant, ...] = (
         (_READ + "test_of_cursors_in_the_query_the_newest_counts_and_the_first_name",),
     ),
     Mutant(
-        "native: a run's cursor need not name the run",
-        _NATIVE,
+        "beginning: a run's cursor need not name the run",
+        "broadcaster/core/beginning.py",
         "    if run is None or made.name not in positions:",
         "    if False:",
         (_READ + "test_a_cursor_of_a_run_that_does_not_name_it_is_unreadable",),
@@ -474,8 +474,8 @@ MUTANTS: tuple[Mutant, ...] = (
         (_STREAM + "test_a_newcomer_above_the_limit_gets_a_retry_time",),
     ),
     Mutant(
-        "native: an unreadable cursor is refused",
-        _NATIVE,
+        "beginning: an unreadable cursor is refused",
+        "broadcaster/core/beginning.py",
         "    except InvalidCursorError:\n",
         "    except ZeroDivisionError:\n",
         (_STREAM + "test_a_hostile_last_event_id_gets_a_reset_and_the_stream",),

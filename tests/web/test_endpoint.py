@@ -17,7 +17,7 @@ from broadcaster.core import sse
 from broadcaster.core.log import Answer, AnyQuestion
 from broadcaster.core.turns import Reader
 from broadcaster.core.wire import Shed
-from broadcaster.web import endpoint as stream_module
+from broadcaster.node import questions
 from tests.nodes import QUICK, Raw, Running, events, running, told
 from tests.wait import PATIENCE_S, allowed_s, http_client, until
 
@@ -695,7 +695,7 @@ async def test_a_client_that_waits_too_long_for_its_position_gets_a_retry_time(
 
     asks_first(hub)
     monkeypatch.setattr(hub.node.questions, "_ask_log", hang)
-    monkeypatch.setattr(stream_module, "_OPEN_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(questions, "_OPEN_TIMEOUT_S", 0.1)
     async with http_client() as http:
         answer = await http.get(hub.url + path)
     assert (answer.status_code, answer.text.count("retry: ")) == (200, 1)

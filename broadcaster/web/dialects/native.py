@@ -11,14 +11,13 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qs
 
+from broadcaster.core.beginning import at_cursor, begin_at
 from broadcaster.core.channel import Channel
-from broadcaster.core.cursor import parse_start
-from broadcaster.core.event import ZERO
 from broadcaster.core.nearest import slip
 from broadcaster.core.presented import TICKET_PARAM
-from broadcaster.core.subscription import Granted, ReshardedError, Subscription, restore
+from broadcaster.core.subscription import Granted, Subscription
 from broadcaster.core.wanted import Wanted
-from broadcaster.errors import InvalidCursorError, InvalidRequestError, UnknownChannelError
+from broadcaster.errors import InvalidRequestError, UnknownChannelError
 
 CURSOR_PARAMS = ("lastEventId", "lastEventID", "Last-Event-ID", "last_event_id")
 """Query parameters that mean the same as the header `Last-Event-ID`, in order of precedence.
@@ -73,7 +72,7 @@ def read(
     types = tuple(query.get("type", ()))
     subscription = _subscription(chosen, tuple(keys), types, names=_names(query), granted=granted)
     if (text := _cursor(scope, query)) is not None:
-        return _at_cursor(text, chosen, subscription)
+        return at_cursor(text, chosen, subscription)
     if text := query.get("from", [""])[0]:
         return begin_at(text, chosen, subscription, now_ms)
     return Wanted(chosen, subscription)
@@ -139,39 +138,3 @@ def _cursor(scope: Any, query: dict[str, list[str]]) -> str | None:
         if param in query:
             return query[param][-1]  # some clients append one per reconnect: the last is the newest
     return "" if headers and "from" not in query else None
-
-
-def _at_cursor(text: str, channels: tuple[Channel, ...], subscription: Subscription) -> Wanted:
-    try:
-        return _restored(text, channels, subscription)
-    except InvalidCursorError:
-        return Wanted(channels, subscription, unreadable=text)
-
-
-def begin_at(
-    text: str, channels: tuple[Channel, ...], subscription: Subscription, now_ms: int
-) -> Wanted:
-    """Read a place to begin: a cursor, an event id, `earliest`, `latest`, a time or a duration.
-
-    Raises:
-        InvalidCursorError: it is none of these.
-    """
-    # Ids consist of digits and hyphens, or have an equals sign. A time has a T as well.
-    if "=" not in text and not text.replace("-", "").isdigit():
-        return Wanted(channels, subscription, start=parse_start(text, now_ms))
-    try:
-        return _restored(text, channels, subscription)
-    except ReshardedError:  # the id was valid before the number of shards changed
-        return Wanted(channels, subscription, unreadable=text)
-
-
-def _restored(text: str, channels: tuple[Channel, ...], subscription: Subscription) -> Wanted:
-    positions, run = restore(text, subscription, channels)
-    made = subscription.on_demand
-    if made is None:
-        return Wanted(channels, subscription, positions)
-    if run is None and all(position == ZERO for position in positions.values()):
-        return Wanted(channels, subscription)  # the beginning of what has no run yet is a new run
-    if run is None or made.name not in positions:
-        raise InvalidCursorError(f"the id of a {made.name} event names its run")
-    return Wanted(channels, subscription, positions, run)

@@ -1,0 +1,100 @@
+"""Reads where a client begins: its cursor, or what it gives as `from=` or `after=`. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from broadcaster.core import cursor
+from broadcaster.core.channel import Channel, without_shard
+from broadcaster.core.cursor import Positions, parse_start
+from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.subscription import Subscription
+from broadcaster.core.wanted import Wanted
+from broadcaster.errors import InvalidCursorError
+
+
+class ReshardedError(InvalidCursorError):
+    """The id is of other shards. It was valid before the channel was resharded, but not now."""
+
+
+def at_cursor(text: str, channels: tuple[Channel, ...], subscription: Subscription) -> Wanted:
+    """Read a client's `Last-Event-ID`.
+
+    Returns:
+        What the client wants. A cursor that can't be read is returned as `unreadable`, not raised,
+        because the answer to an error, 400, would end an `EventSource` for good.
+    """
+    try:
+        return _restored(text, channels, subscription)
+    except InvalidCursorError:
+        return Wanted(channels, subscription, unreadable=text)
+
+
+def begin_at(
+    text: str, channels: tuple[Channel, ...], subscription: Subscription, now_ms: int
+) -> Wanted:
+    """Read a place to begin: a cursor, an event id, `earliest`, `latest`, a time or a duration.
+
+    Raises:
+        InvalidCursorError: it is none of these.
+    """
+    # Ids consist of digits and hyphens, or have an equals sign. A time has a T as well.
+    if "=" not in text and not text.replace("-", "").isdigit():
+        return Wanted(channels, subscription, start=parse_start(text, now_ms))
+    try:
+        return _restored(text, channels, subscription)
+    except ReshardedError:  # the id was valid before the number of shards changed
+        return Wanted(channels, subscription, unreadable=text)
+
+
+def _restored(text: str, channels: tuple[Channel, ...], subscription: Subscription) -> Wanted:
+    positions, run = restore(text, subscription, channels)
+    made = subscription.on_demand
+    if made is None:
+        return Wanted(channels, subscription, positions)
+    if run is None and all(position == ZERO for position in positions.values()):
+        return Wanted(channels, subscription)  # the beginning of what has no run yet is a new run
+    if run is None or made.name not in positions:
+        raise InvalidCursorError(f"the id of a {made.name} event names its run")
+    return Wanted(channels, subscription, positions, run)
+
+
+def restore(
+    text: str, subscription: Subscription, channels: Iterable[Channel]
+) -> tuple[Positions, EventId | None]:
+    """Read a client's id, which `Subscription.cursor` of this or another subscription has made.
+
+    * `0` is the beginning of all streams. Clients send it that have seen no event yet.
+    * A client may drop a channel and keep its cursor. Names of other channels are ignored.
+    * A client may add a channel. The cursor does not name it, so the channel's start applies.
+    * If the cursor names only some shards of a channel, the other ones are new or were not
+      followed. They are read from `0-0`, so that no event is missed.
+    * If the cursor names a shard that is not followed now, it is refused. A key may have moved
+      from that shard to another one, and the client may not have seen its last events there.
+
+    Returns:
+        A position for each followed stream of the channels that the cursor names, and the run, or
+        None if it names none.
+
+    Raises:
+        InvalidCursorError: it can't be read, or names none of the streams.
+        ReshardedError: it names shards of a channel that are not followed now.
+    """
+    if "=" not in text:
+        position = EventId.parse(text)
+        if subscription.named and position != ZERO:
+            raise InvalidCursorError("the id names none of the subscription's channels")
+        return dict.fromkeys(subscription.streams, position), None
+    named, run = cursor.parse(text)
+    positions = {name: id_ for name, id_ in named.items() if name in subscription.streams}
+    for channel in channels:
+        named_here = {name for name in named if channel.name in (name, without_shard(name)[0])}
+        followed = channel.streams.keys() & set(subscription.streams)
+        if named_here - followed:
+            raise ReshardedError(f"the id names shards of {channel.name!r} that are not read now")
+        if named_here:
+            for name in followed:
+                positions.setdefault(name, ZERO)
+    if not positions:
+        raise InvalidCursorError("none of the subscription's channels is in it")
+    return positions, run

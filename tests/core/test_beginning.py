@@ -1,0 +1,107 @@
+"""Where a client begins, as its cursor or a text of its own says."""
+
+from __future__ import annotations
+
+import pytest
+
+from broadcaster.core.beginning import ReshardedError, at_cursor, begin_at, restore
+from broadcaster.core.channel import Channel
+from broadcaster.core.event import EventId
+from broadcaster.core.subscription import Subscription
+from broadcaster.errors import InvalidCursorError
+from tests.core.test_subscription import INVENTORY, ORDERS, RECOMMENDATIONS, SHARDED
+
+
+def restored(text: str, *channels: Channel, keys: tuple[str, ...] = ()) -> dict[str, str]:
+    positions, _ = restore(text, Subscription.to(channels, keys), channels)
+    return {name: str(id_) for name, id_ in positions.items()}
+
+
+def test_a_cursor_that_was_sent_is_restored() -> None:
+    assert restored("5-1", INVENTORY) == {"inventory": "5-1"}
+    assert restored("inventory=5-1", INVENTORY) == {"inventory": "5-1"}
+    assert restored("inventory=5-1,orders=6-0", INVENTORY, ORDERS) == {
+        "inventory": "5-1",
+        "orders": "6-0",
+    }
+    assert restored("s.1=5-0", SHARDED, keys=("b",)) == {"s.1": "5-0"}
+
+
+def test_channels_that_the_client_dropped_are_passed_over() -> None:
+    assert restored("inventory=5-1,orders=6-0", ORDERS) == {"orders": "6-0"}
+
+
+def test_a_channel_that_the_client_added_has_no_position_yet() -> None:
+    assert restored("orders=6-0", ORDERS, INVENTORY) == {"orders": "6-0"}
+
+
+def test_a_shard_that_the_clients_id_lacks_is_read_from_its_beginning() -> None:
+    assert restored("s.1=5-0", SHARDED, keys=("b", "c")) == {"s.1": "5-0", "s.3": "0-0"}
+    two = Channel(name="s", path="/s", shards=2)
+    assert restored("s.0=5-0,s.1=6-0", SHARDED) == {
+        "s.0": "5-0",
+        "s.1": "6-0",
+        "s.2": "0-0",
+        "s.3": "0-0",
+    }
+    assert restored("s.0=5-0,s.1=6-0", two) == {"s.0": "5-0", "s.1": "6-0"}
+
+
+@pytest.mark.parametrize(
+    ("text", "channels"),
+    [
+        ("5-1", (SHARDED,)),  # of a time before it was sharded
+        ("s=5-1,inventory=5-1", (SHARDED, INVENTORY)),
+        ("s.0=5-1,s.1=5-1,s.2=5-1,s.3=5-1,s.4=5-1", (SHARDED,)),  # it had more of them
+        ("s.0=5-1,s.4=5-1", (SHARDED,)),
+        ("inventory.0=5-1,inventory.1=5-1", (INVENTORY,)),
+        ("inventory.0=5-1,orders=5-1", (INVENTORY, ORDERS)),
+        ("5-1", (INVENTORY, ORDERS)),
+        ("x=5-1", (INVENTORY,)),
+        ("run=5-1", (INVENTORY,)),
+        ("=5-1", (INVENTORY,)),
+    ],
+)
+def test_an_id_without_any_of_the_streams_is_refused(
+    text: str, channels: tuple[Channel, ...]
+) -> None:
+    with pytest.raises(InvalidCursorError):
+        restored(text, *channels)
+
+
+def test_a_key_that_has_moved_to_another_shard_may_have_left_events_behind() -> None:
+    eight = Channel(name="s", path="/s", shards=8)
+    with pytest.raises(ReshardedError):
+        restored("s.0=5-0", eight, keys=("d",))  # which is in the shard 4 now
+    three = Channel(name="s", path="/s", shards=3)
+    with pytest.raises(ReshardedError):  # of two shards "c" was in the other one
+        restored("s.0=5-0,s.1=5-0", three, keys=("c", "d"))
+    with pytest.raises(ReshardedError):  # it may be that it does not want "a" any more
+        restored("s.1=5-0,s.3=6-0", SHARDED, keys=("b",))
+    assert restored("s.3=5-0", eight, keys=("a",)) == {"s.3": "5-0"}  # which is where it was
+    # A client that also follows a key of the old shard gets the events that are left there.
+    assert restored("s.0=5-0", eight, keys=("d", "f")) == {"s.0": "5-0", "s.4": "0-0"}
+
+
+def test_a_cursor_that_cannot_be_read_is_kept_and_another_beginning_is_refused() -> None:
+    one = Subscription.to([INVENTORY])
+    assert at_cursor("x", (INVENTORY,), one).unreadable == "x"
+    with pytest.raises(InvalidCursorError):
+        begin_at("x", (INVENTORY,), one, 0)
+    some = Subscription.to([SHARDED], ["d"])
+    assert begin_at("s.4=5-0", (SHARDED,), some, 0).unreadable == "s.4=5-0"
+
+
+def test_a_beginning_is_an_id_or_a_time() -> None:
+    one = Subscription.to([INVENTORY])
+    assert begin_at("5-1", (INVENTORY,), one, 0).positions == {"inventory": EventId(5, 1)}
+    assert begin_at("1s", (INVENTORY,), one, 5000).start == 4000
+
+
+def test_the_cursor_of_what_is_made_on_demand_names_its_run() -> None:
+    made, of = (RECOMMENDATIONS,), Subscription.to([RECOMMENDATIONS], ["u"])
+    name = RECOMMENDATIONS.name
+    found = at_cursor(f"{name}=5-0,run=3-0", made, of)
+    assert (found.run, found.positions) == (EventId(3, 0), {name: EventId(5, 0)})
+    assert at_cursor("0", made, of).positions == {}
+    assert at_cursor(f"{name}=5-0", made, of).unreadable == f"{name}=5-0"
