@@ -18,6 +18,7 @@ from broadcaster.core.filter import Filter
 from broadcaster.node.listener import Listener, subscribe
 from broadcaster.node.node import Node
 from broadcaster.settings import Settings, load_settings
+from broadcaster.web.redaction import redact_access_log
 from broadcaster.web.routes import ClientsApplication
 from broadcaster.web.uvicorn.server import ending_responses_on_signals
 
@@ -37,6 +38,7 @@ class Application(ClientsApplication):
         super().__init__(node, _lifespan(node))
         self.state.node = node
         self._node = node
+        redact_access_log()
 
     def subscribe(
         self,

@@ -168,4 +168,11 @@ MUTANTS: tuple[Mutant, ...] = (
         "pass",
         ("tests/node/test_revoking.py::test_a_node_that_starts_later_knows_what_was_revoked",),
     ),
+    Mutant(
+        "redaction: the access log of uvicorn has tickets",
+        "broadcaster/app.py",
+        "        redact_access_log()\n",
+        "        pass\n",
+        ("tests/web/test_redaction.py::test_no_log_and_no_answer_has_a_ticket",),
+    ),
 )
