@@ -3,7 +3,7 @@
 There are four kinds of tests. The folder and the fixtures of a test decide which kind it is.
 
 * `quick` tests start no process. `make quick` runs them. One that starts a process fails.
-* `foreign` tests install clients that we did not write, in six languages. `make clients` runs them.
+* `foreign` tests install clients that we did not write, in five languages: see `make clients`.
 * `alone` tests measure something, or need more of the machine than a test beside others gets.
 * All others may run in parallel, since each process of pytest-xdist has its own Valkey.
 """
