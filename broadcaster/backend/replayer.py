@@ -20,7 +20,7 @@ from broadcaster.backend.driver.errors import TROUBLE, limit_of, translated
 from broadcaster.backend.lane import Lane
 from broadcaster.backend.portion import Portion
 from broadcaster.backend.sharing import Sending, SharedReads
-from broadcaster.backend.stream import Decoder, Info, RedisStream, id_of
+from broadcaster.backend.stream import LOG_EVERY_S, Decoder, Info, RedisStream, id_of
 from broadcaster.core.entry import Row
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.log import (
@@ -39,7 +39,6 @@ from broadcaster.core.window import fitting
 
 PAGE_COUNT = 1000
 """The most entries of a page. A page of large events has fewer of them."""
-_LOG_EVERY_S = 5.0
 CONCURRENT_READS = 4
 """The reads of each lane that run at a time. Of these, one page is of the same address: several
 that are decoded at once would hold up all clients."""
@@ -79,7 +78,7 @@ class Replayer:
         self._short, self._pages = Lane(CONCURRENT_READS), Lane(CONCURRENT_READS, of_one=1)
         self._waiting: dict[Hashable, asyncio.Future[None]] = {}  # the turns of reads, by question
         self._shared = SharedReads()
-        self._noted_s = -_LOG_EVERY_S
+        self._noted_s = -LOG_EVERY_S
         self.reads = 0
 
     async def ask(self, stream: str, question: Question, reader: Reader | None = None) -> Answer:
@@ -202,7 +201,7 @@ class Replayer:
         limit, now_s = limit_of(error), time.monotonic()
         if limit:
             lane.narrow()
-        if limit and now_s - self._noted_s >= _LOG_EVERY_S:
+        if limit and now_s - self._noted_s >= LOG_EVERY_S:
             self._noted_s = now_s
             logger.warning("a read of the past waits for a connection: %s (%s)", error, limit)
 

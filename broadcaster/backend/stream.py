@@ -25,7 +25,8 @@ from broadcaster.core.sse import Frame
 
 logger = logging.getLogger(__name__)
 
-_LOG_EVERY_S = 5.0
+LOG_EVERY_S = 5.0
+"""Seconds between two lines of a log about the same trouble."""
 
 
 def id_of(row: Row) -> EventId:
@@ -157,7 +158,7 @@ class Decoder:
         self.max_event_bytes = max_event_bytes
         self.frames = 0
         self.malformed = 0
-        self._logged_at = -_LOG_EVERY_S
+        self._logged_at = -LOG_EVERY_S
 
     def decode(self, rows: Sequence[Row]) -> list[Frame]:
         """Return one frame for each row, in order. A malformed entry's frame has no bytes."""
@@ -169,7 +170,7 @@ class Decoder:
     def _note(self, entry_id: EventId, error: MalformedEntryError) -> None:
         self.malformed += 1
         now = time.monotonic()
-        if now - self._logged_at >= _LOG_EVERY_S:
+        if now - self._logged_at >= LOG_EVERY_S:
             self._logged_at = now
             logger.warning(
                 "entry %s of stream %r is not sent: %s (%d such so far)",

@@ -21,6 +21,7 @@ from broadcaster.core.log import Answer, Past
 from broadcaster.core.page import PAGE_BYTES, Page
 from broadcaster.core.rules import REASONS, Outcome, Situation
 from broadcaster.core.steps import (
+    UNREADABLE_CHARS,
     Ask,
     For,
     Greeting,
@@ -129,10 +130,11 @@ class Resume:
         (retry_ms, unreadable, reason), self._greeting = self._greeting, None
         if unreadable is None:
             return Hello(sse.retry(retry_ms, at), at)
+        unreadable = unreadable[:UNREADABLE_CHARS]
         data, streams = sse.retry(retry_ms), self._subscription.streams
         for stream in streams:
             id_ = at if stream == streams[-1] else b""
-            data += sse.reset(stream, reason, unreadable[:64], str(self.position[stream]), id_)
+            data += sse.reset(stream, reason, unreadable, str(self.position[stream]), id_)
             self._context.resets[stream, reason] += 1
         self._context.resumes[ResumeOutcome.RESET] += 1
         return Hello(data, at)

@@ -10,6 +10,9 @@ from broadcaster.core.log import AnyQuestion
 from broadcaster.core.page import Page
 from broadcaster.core.wire import ResetReason
 
+UNREADABLE_CHARS = 64
+"""The most characters of an unreadable cursor that a reset repeats."""
+
 
 class Greeting(NamedTuple):
     """The content of the first bytes of a response.

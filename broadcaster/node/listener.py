@@ -24,7 +24,7 @@ from broadcaster.core.filter import Filter
 from broadcaster.core.hub import Hub
 from broadcaster.core.opening import Gone, NoContent, Opening, Refused, Serve, Verdict
 from broadcaster.core.page import Page
-from broadcaster.core.steps import Ask, Greeting, Hello, LivePart, ResetPart, Send
+from broadcaster.core.steps import UNREADABLE_CHARS, Ask, Greeting, Hello, LivePart, ResetPart, Send
 from broadcaster.core.subscriber import State, Subscriber
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.wanted import Wanted
@@ -32,7 +32,6 @@ from broadcaster.core.wire import Ending, Shed
 from broadcaster.errors import BackendUnavailableError, InvalidRequestError, UnknownChannelError
 from broadcaster.node.node import Node
 
-_UNREADABLE_CHARS = 64
 T = TypeVar("T")
 Value: TypeAlias = Event | Reset | Live
 
@@ -264,7 +263,7 @@ def _sent(send: Send, wanted: Wanted, positions: Positions, reached: Positions) 
                 positions.update(reached)
                 yield Live(replayed)
             case Hello() if wanted.unreadable is not None:
-                text = wanted.unreadable[:_UNREADABLE_CHARS]
+                text = wanted.unreadable[:UNREADABLE_CHARS]
                 for stream, at in positions.items():
                     yield Reset(*without_shard(stream), wanted.reason, text, str(at))
     positions.update(reached)

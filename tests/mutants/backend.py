@@ -385,7 +385,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "stream: every malformed entry is logged",
         "broadcaster/backend/stream.py",
-        "        if now - self._logged_at >= _LOG_EVERY_S:",
+        "        if now - self._logged_at >= LOG_EVERY_S:",
         "        if True:",
         ("tests/backend/test_stream.py",),
     ),

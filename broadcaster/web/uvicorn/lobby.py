@@ -30,10 +30,10 @@ class Bounds(NamedTuple):
         max_connections: connections above which newcomers are shed.
     """
 
-    max_head_bytes: int = 64 * 1024
-    max_headers: int = 100
-    head_timeout_s: float = 10.0
-    max_connections: int = 100_000
+    max_head_bytes: int
+    max_headers: int
+    head_timeout_s: float
+    max_connections: int
 
     @classmethod
     def of(cls, settings: Settings) -> Bounds:

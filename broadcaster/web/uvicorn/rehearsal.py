@@ -110,7 +110,8 @@ def _wait_and_upgrade() -> None:
 
 
 def _lobby() -> Lobby:
-    return Lobby(Bounds(max_head_bytes=4096, max_headers=9), Meters())
+    bounds = Bounds(max_head_bytes=4096, max_headers=9, head_timeout_s=10.0, max_connections=9)
+    return Lobby(bounds, Meters())
 
 
 def _compare(

@@ -7,6 +7,7 @@ from typing import Any
 
 from broadcaster.core.counters import Meters
 from broadcaster.core.wire import Refusal
+from broadcaster.settings import Settings
 from broadcaster.web.uvicorn.lobby import Bounds, Lobby
 from tests.wait import until
 
@@ -24,7 +25,7 @@ class Connection:
 
 
 def lobby_of(**bounds: Any) -> Lobby:
-    return Lobby(Bounds()._replace(**bounds), Meters())
+    return Lobby(Bounds.of(Settings())._replace(**bounds), Meters())
 
 
 def entered(lobby: Lobby, count: int) -> list[Connection]:
