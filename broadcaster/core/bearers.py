@@ -33,4 +33,4 @@ class ByToken:
         if allowed is None:
             return Denied(f"the token gives no right to {action} {channel!r}")
         keys = frozenset({EVERY}) if isinstance(allowed, AllKeys) else allowed
-        return Grant(caller.claims.get("sub", ""), keys, caller.claims["exp"])
+        return Grant(caller.claims.get("sub", ""), keys, caller.claims.get("exp"))

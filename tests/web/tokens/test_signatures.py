@@ -109,7 +109,7 @@ def test_a_token_that_is_remembered_costs_at_most_60_microseconds() -> None:
 
 
 def _cost_s(found: Signatures, text: str) -> float:
-    began_s = time.perf_counter()
+    began_s = time.thread_time()
     for _ in range(100):
         found.verified(text)
-    return (time.perf_counter() - began_s) / 100
+    return (time.thread_time() - began_s) / 100
