@@ -1,6 +1,6 @@
 """Registry of live nodes in one Redis hash, for display only.
 
-Each node refreshes its line every 3 s and removes it when it stops. `backend.roster` reads and
+Each node refreshes its line every 3 s and removes it when it stops. `backend.nodes` reads and
 writes the hash. A line has two names. The name in the hash contains the host's name and is for
 operators. The public name does not: it is `node_name` if that is set, else a random name that is
 made when the node starts.
@@ -20,7 +20,7 @@ from socket import gethostname
 from typing import Any
 
 from broadcaster.backend.driver.connect import AsyncClient
-from broadcaster.backend.roster import ANNOUNCE_S, Roster
+from broadcaster.backend.nodes import ANNOUNCE_S, NodesHash
 from broadcaster.core.backoff import backoff_s
 from broadcaster.errors import BroadcasterError
 from broadcaster.node.health import Health, Watched
@@ -53,7 +53,7 @@ class Registry:
         """
         self._node = node
         self._health = health
-        self._roster: Roster | None = None
+        self._hash: NodesHash | None = None
         self._secret = secrets.token_bytes(16)
         drawn = f"node-{secrets.token_hex(4)}"
         self._public_name = f"{node.settings.node_name or drawn}/{process}"
@@ -62,7 +62,7 @@ class Registry:
         """Read and write the hash with this client. The caller closes the client."""
         if self._node.settings.nodes_key:
             key, clock = self._node.settings.nodes_key, self._node.clock
-            self._roster = Roster(client, key, self._node.name, clock.now_ms)
+            self._hash = NodesHash(client, key, self._node.name, clock.now_ms)
 
     async def announce(self) -> None:
         """Refresh this node's line until cancelled.
@@ -71,11 +71,11 @@ class Registry:
         of another type, while the node runs.
         """
         failures = 0
-        while self._roster:
+        while self._hash:
             wait_s = backoff_s(failures - 1, *_AGAIN_S, random.random()) if failures else ANNOUNCE_S
             await asyncio.sleep(wait_s)
             try:
-                await self._roster.announce(self._about())
+                await self._hash.announce(self._about())
             except BroadcasterError as error:
                 level = logging.DEBUG if failures else logging.INFO
                 logger.log(level, "this node is not announced, only /v1/nodes misses it: %s", error)
@@ -85,9 +85,9 @@ class Registry:
 
     async def leave(self) -> None:
         """Remove this node's line. While Redis is away, the line expires by itself."""
-        if self._roster:
+        if self._hash:
             with suppress(BroadcasterError):
-                await self._roster.leave()
+                await self._hash.leave()
 
     async def nodes(self, *, details: bool) -> dict[str, Any]:
         """Return the live nodes, for `/v1/nodes`. This node is always among them.
@@ -100,9 +100,9 @@ class Registry:
             other nodes may be missing, `incomplete` says why.
         """
         missing = "nodes_key is not set"
-        if self._roster:
+        if self._hash:
             try:
-                lines = {**await self._roster.nodes(), self._node.name: self._about()}
+                lines = {**await self._hash.nodes(), self._node.name: self._about()}
                 return {"nodes": self._shown(lines, details)}
             except BroadcasterError as error:
                 logger.debug("only this node is known: %s", error)

@@ -69,8 +69,8 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/backend/test_requester.py::test_those_that_leave_cost_redis_no_connections",),
     ),
     Mutant(
-        "roster: each request for the roster takes a connection",
-        "broadcaster/backend/roster.py",
+        "nodes: each request for the nodes takes a connection",
+        "broadcaster/backend/nodes.py",
         'lines = await self._shared.of("lines", self._lines)',
         "lines = await self._lines()",
         ("tests/node/test_registry.py::test_concurrent_requests_for_the_list_share_a_read",),

@@ -13,7 +13,7 @@ from broadcaster import Publisher
 from broadcaster import __version__ as VERSION
 from broadcaster.app import create_app
 from broadcaster.backend.memory import MemoryLog
-from broadcaster.backend.roster import ANNOUNCE_S
+from broadcaster.backend.nodes import ANNOUNCE_S
 from broadcaster.settings import load_settings
 from tests.nodes import Raw, Running, running
 from tests.wait import http_client, until

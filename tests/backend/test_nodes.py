@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from broadcaster import BackendUnavailableError, connect
-from broadcaster.backend.roster import Roster
+from broadcaster.backend.nodes import NodesHash
 
 KEY = "nodes"
 
@@ -20,35 +20,35 @@ def line(age_s: float, **about: Any) -> bytes:
 
 async def test_each_node_sees_the_lines_of_all_without_their_time(client: Any) -> None:
     for name in ("b", "a"):
-        await Roster(client, KEY, name).announce({"clients": 7})
-    nodes = await Roster(client, KEY, "c").nodes()
+        await NodesHash(client, KEY, name).announce({"clients": 7})
+    nodes = await NodesHash(client, KEY, "c").nodes()
     assert nodes == {"a": {"clients": 7}, "b": {"clients": 7}}
     assert list(nodes) == ["a", "b"]
 
 
 async def test_a_node_that_has_not_written_for_long_is_not_shown(client: Any) -> None:
     await client.hset(KEY, mapping={"new": line(1.0), "old": line(20.0), "rubbish": "{"})
-    assert list(await Roster(client, KEY, "a").nodes()) == ["new"]
+    assert list(await NodesHash(client, KEY, "a").nodes()) == ["new"]
 
 
 async def test_an_announcement_strikes_out_lines_that_are_too_old(client: Any) -> None:
     await client.hset(KEY, mapping={"late": line(20.0), "dead": line(3600.0), "rubbish": "{}"})
-    await Roster(client, KEY, "a").announce({})
+    await NodesHash(client, KEY, "a").announce({})
     assert sorted(await client.hkeys(KEY)) == [b"a", b"late"]
     assert 0 < await client.ttl(KEY) <= 60
 
 
 async def test_a_node_that_leaves_is_gone_at_once(client: Any) -> None:
-    roster = Roster(client, KEY, "a")
-    await roster.announce({})
-    await roster.leave()
-    assert await roster.nodes() == {}
+    nodes_hash = NodesHash(client, KEY, "a")
+    await nodes_hash.announce({})
+    await nodes_hash.leave()
+    assert await nodes_hash.nodes() == {}
 
 
 async def test_without_redis_it_is_trouble_that_passes() -> None:
     away: Any = connect("redis://127.0.0.1:1")
-    roster = Roster(away, KEY, "a")
-    for call in (lambda: roster.announce({}), roster.leave, roster.nodes):
+    nodes_hash = NodesHash(away, KEY, "a")
+    for call in (lambda: nodes_hash.announce({}), nodes_hash.leave, nodes_hash.nodes):
         with pytest.raises(BackendUnavailableError, match=KEY):
             await call()
     await away.aclose()

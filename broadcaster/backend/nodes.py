@@ -24,7 +24,7 @@ _GONE_S = 3 * ANNOUNCE_S
 _EXPIRE_S = 60
 
 
-class Roster:
+class NodesHash:
     """Writes one node's line in the hash, and reads the lines of all nodes.
 
     All methods raise `BackendUnavailableError` while Redis is away, or the user lacks a right
