@@ -108,8 +108,12 @@ class Raw:
         self.made.append(self)
 
     @classmethod
-    async def get(cls, port: int, path: str, headers: str = "", version: str = "1.1") -> Raw:
-        raw = cls(*await asyncio.open_connection("127.0.0.1", port))
+    async def get(
+        cls, port: int, path: str, headers: str = "", version: str = "1.1", address: str = ""
+    ) -> Raw:
+        """Send a request, from this address if one is given, and read the answer's head."""
+        ours = (address, 0) if address else None
+        raw = cls(*await asyncio.open_connection("127.0.0.1", port, local_addr=ours))
         request = (
             f"GET {path} HTTP/{version}\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n"
         )

@@ -190,11 +190,11 @@ class Health:
     def measure(self, stream: str, frames: Sequence[Frame]) -> None:
         """Record the write latency of frames that have just been written; look at their time."""
         now_ms = self._node.clock.now_ms()
-        observe = self._node.meters.write_latency_s[stream].observe
+        latency_s = self._node.meters.write_latency_s  # a stream without frames gets no figure
         # Events of one batch often share a millisecond, so each value is observed once.
         for ms, times in Counter(map(_ms, frames)).items():
             self.write_lag_ms = max(0.0, now_ms - ms)
-            observe(self.write_lag_ms / 1000, times)
+            latency_s[stream].observe(self.write_lag_ms / 1000, times)
         head = self._node.hub.windows[stream].head
         ahead_s = (head.ms - now_ms) / 1000
         if (ahead_s > CLOCK_TOLERANCE_S) != (stream in self._ahead):

@@ -90,8 +90,9 @@ async def test_many_clients_replay_over_the_connections_that_there_are(
         here = len(await client.client_list())
         await client.config_set("maxclients", here + 2)
         entries = await client.xrange("inventory", count=12)
-        streams = [
-            await Raw.get(node.port, f"/inventory?from={id_.decode()}") for id_, _ in entries
+        streams = [  # of one address, one would be read for after the other
+            await Raw.get(node.port, f"/inventory?from={id_.decode()}", address=f"127.0.1.{n}")
+            for n, (id_, _) in enumerate(entries, 1)
         ]
         await asyncio.gather(*(stream.until(b"event: stream.live") for stream in streams))
         missed = [len(told(stream.body)) for stream in streams]

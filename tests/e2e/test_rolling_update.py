@@ -35,7 +35,24 @@ OLDER_COMMIT = Path(__file__).with_name("older-commit").read_text().strip()
 STREAMS = ("inventory", "orders")
 KEY = PETS[0].id
 RATE = "40"  # events per second of each worker; there are four
-SETTINGS = {"BROADCASTER_DRAIN_S": "0.5"}
+# The pet store's channels, where a client may follow all orders.
+CHANNELS = {
+    "inventory": {"path": "/v1/inventory/stream", "key_param": "petId"},
+    "orders": {
+        "path": "/v1/orders/{key}/status/stream",
+        "key_required": False,
+        "start": "earliest",
+        "terminal": ["complete"],
+    },
+    "recommendations": {
+        "path": "/v1/pets/recommendations/stream",
+        "key_param": "userId",
+        "key_required": True,
+        "requests": "recommendations.requests",
+        "terminal": ["complete"],
+    },
+}
+SETTINGS = {"BROADCASTER_DRAIN_S": "0.5", "BROADCASTER_CHANNELS": json.dumps(CHANNELS)}
 
 pytestmark = pytest.mark.timeout(2 * TEST_S)
 

@@ -141,7 +141,7 @@ def test_a_preflight(
     assert {b"Last-Event-ID", b"Authorization", b"X-Tenant"} <= set(
         told[b"access-control-allow-headers"].split(b", ")
     )
-    assert told[b"access-control-allow-methods"] == b"GET, HEAD"
+    assert told[b"access-control-allow-methods"] == b"GET, HEAD, POST"
     assert told[b"access-control-max-age"] == b"86400"
     assert told[b"vary"].startswith(b"Origin")
 

@@ -86,7 +86,7 @@ def test_a_cursor_of_several_channels(way: str, text: str) -> None:
 def test_a_cursor_of_a_run(way: str) -> None:
     wanted = asked(f"userId=u&{way}=recommendations={ID},run=7-0", path="recommendations")
     assert (wanted.positions, wanted.run) == ({"recommendations": ID}, EventId(7, 0))
-    assert wanted.subscription.on_demand is CHANNELS["recommendations"]
+    assert wanted.subscription.on_demand == CHANNELS["recommendations"]
 
 
 def test_a_cursor_of_a_run_that_does_not_name_it_is_unreadable() -> None:

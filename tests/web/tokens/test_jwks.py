@@ -35,8 +35,9 @@ async def test_an_answer_that_is_no_set_is_trouble_that_passes(body: bytes) -> N
 
 
 async def test_a_server_that_does_not_answer_is_waited_for_a_moment() -> None:
-    async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
+        writer.close()
 
     async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
