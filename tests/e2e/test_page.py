@@ -12,6 +12,7 @@ import json
 import shlex
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
@@ -23,8 +24,12 @@ import pytest
 
 from broadcaster import Publisher, connect_sync
 from broadcaster.backend.embedded import free_port
+from broadcaster.backend.memory import MemoryLog
+from broadcaster.core.access import Action, Caller, Grant
+from broadcaster.core.catalogue import PET_STORE
 from tests.clients.browsers import Browser, Tab
 from tests.command_line import finished, starting
+from tests.nodes import running
 from tests.wait import PATIENCE_S, until, until_sync
 
 
@@ -433,3 +438,28 @@ async def test_the_commands_that_the_demo_and_its_page_offer_work_as_shown(page:
                 redis.execute_command(*command)
         await page.sees("hub.inventory.broken === 1")
         assert await demo.stop() == 0
+
+
+async def test_the_page_says_if_a_hub_gives_out_orders_by_their_key_only(browser: Browser) -> None:
+    async with running("", log=MemoryLog(), channels=PET_STORE) as hub:
+        tab = await browser.tab()
+        await tab.open(f"{hub.url}/")
+        await tab.sees("window.hub && hub.inventory.state === 'open'")
+        await tab.sees("document.body.innerText.includes('orders by their key only')")
+        assert await tab.value("hub.orders.state") == "idle"
+
+
+async def test_the_page_says_that_the_right_to_read_has_ended(browser: Browser) -> None:
+    ends: dict[str, float] = {}
+
+    def policy(_: Caller, action: Action, channel: str, __: frozenset[str], /) -> Grant:
+        if channel != "inventory" or action is not Action.SUBSCRIBE:
+            return Grant()
+        return Grant("ann", expires_s=ends.setdefault(channel, time.time() + 1.0))
+
+    async with running("", log=MemoryLog(), authorize=policy) as hub:
+        tab = await browser.tab()
+        await tab.open(f"{hub.url}/")
+        await tab.sees("document.body.innerText.includes('The right to read this ended')")
+        assert await tab.value("hub.inventory.state") == "closed"
+        assert hub.node.meters.closed["expired"] == 1
