@@ -140,3 +140,28 @@ async def test_a_port_in_use_is_reported_at_once(start: Start) -> None:
             command = command if command[0] == "serve" else ("demo", *command)
             status, out, said = await finished(await start(*command))
             assert (status, f"port {port}" in said, out) == (2, True, [])
+
+
+async def test_serve_warns_if_other_machines_can_read_public_channels(
+    start: Start, redis_url: str
+) -> None:
+    channels = '{"news": {"path": "/news"}, "orders": {"path": "/orders/{key}"}}'
+    arguments = ("serve", "--port", "0", "--host", "0.0.0.0", "--redis-url", redis_url)
+    node = await start(*arguments, env={"BROADCASTER_CHANNELS": channels})
+    await ready(await node.url())
+    assert await node.stop() == 0
+    (line,) = [line for line in node.err if "WARNING" in line.upper()]
+    assert "every machine that reaches 0.0.0.0 can read news, orders" in line
+
+
+async def test_a_channel_that_needs_a_token_needs_a_key_of_tokens(
+    start: Start, redis_url: str
+) -> None:
+    channels = '{"orders": {"path": "/orders", "access": "token"}}'
+    arguments = ("serve", "--port", "0", "--redis-url", redis_url)
+    node = await start(*arguments, env={"BROADCASTER_CHANNELS": channels})
+    status, _, said = await finished(node)
+    assert status != 0
+    assert "channel 'orders' has access = \"token\"" in said
+    assert "set token_secrets or token_keys" in said
+    assert "Traceback" not in said
