@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Most = Annotated[int, Field(ge=0)]
 
 
 class AdmissionSettings(BaseSettings):
@@ -25,6 +26,31 @@ class AdmissionSettings(BaseSettings):
     max_connections: Count = Field(
         100_000, description="connections above which newcomers are asked to come back later"
     )
+    max_connections_per_address: Most = Field(
+        0,
+        description="event streams of one address, over all nodes, above which newcomers are asked "
+        "to come back later; 0: no limit",
+    )
+    max_connections_per_subject: Most = Field(
+        0, description="the same for the subject that a policy's grant names; 0: no limit"
+    )
+    max_new_connections_per_s: float = Field(
+        0.0,
+        ge=0,
+        description="new event streams in a second, above which newcomers are asked to come back "
+        "later; 0: no limit",
+    )
+    max_keys: Count = Field(100, description="keys of a request above which it is refused")
+    max_channels: Count = Field(100, description="channels of a request above which it is refused")
+    max_query_bytes: Count = Field(
+        32 * 1024, description="bytes of a request's query above which it is refused"
+    )
+    max_replayed_events_per_min: Most = Field(
+        0,
+        description="events that one connection is sent of the past in a minute; it waits for "
+        "further ones; 0: no limit",
+    )
+    max_replayed_bytes_per_min: Most = Field(0, description="the same in bytes; 0: no limit")
     max_head_bytes: int = Field(
         64 * 1024, ge=1024, description="bytes of a request's head above which it is refused"
     )

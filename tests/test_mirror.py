@@ -15,6 +15,7 @@ ELSEWHERE = {
     "broadcaster/backend/run.py": "tests/backend/test_runs.py",  # a run is what its queue gives
     "broadcaster/node/node.py": "tests/test_app.py",  # a node without sockets
     "broadcaster/web/answers.py": "tests/web/test_endpoint.py",  # what can be asked, and how
+    "broadcaster/web/serving.py": "tests/web/test_endpoint.py",  # types alone
     "broadcaster/web/sink.py": "tests/web/test_connection.py",  # sinks are what connections use
     "broadcaster/web/uvicorn/offer.py": "tests/web/uvicorn/test_rehearsal.py",  # types alone
     "broadcaster/web/uvicorn/protocol.py": "tests/web/uvicorn/test_rehearsal.py",

@@ -53,11 +53,14 @@ class NodesHash:
         self._now_ms = now_ms
         self._shared = SharedReads()
 
-    async def announce(self, about: Mapping[str, Any]) -> None:
+    async def announce(self, about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """Write this node's line, and remove lines older than 60 s.
 
         Args:
             about: values that JSON can hold.
+
+        Returns:
+            The lines that other nodes have written in the last 9 s, by node.
         """
         line = orjson.dumps({**about, "at_ms": self._now_ms()})
         try:
@@ -69,6 +72,9 @@ class NodesHash:
                 await self._client.hdel(self._key, *gone)
         except TROUBLE as error:
             raise translated(error, f"announce this node in {self._key}") from error
+        others = self._recent(lines)
+        others.pop(self._name, None)
+        return others
 
     async def leave(self) -> None:
         """Remove this node's line."""
@@ -80,6 +86,9 @@ class NodesHash:
     async def nodes(self) -> dict[str, dict[str, Any]]:
         """Return the lines written in the last 9 s, by node. Concurrent callers share one read."""
         lines = await self._shared.of("lines", self._lines)
+        return self._recent(lines)
+
+    def _recent(self, lines: Mapping[bytes, bytes]) -> dict[str, dict[str, Any]]:
         recent = {
             name.decode(): orjson.loads(line)
             for name, line in sorted(lines.items())

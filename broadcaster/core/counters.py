@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import TypeVar
 
-from broadcaster.core.wire import Ending, Refusal, Shed, SinkKind
+from broadcaster.core.wire import Ending, Exceeded, Refusal, Shed, SinkKind
 
 _T = TypeVar("_T")
 _WRITE_LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -67,6 +67,7 @@ class Meters:
         closed: event streams, by the reason of their end.
         shed: clients that were sent away for now, by the reason.
         refused: connections that were closed without the application's answer, by the reason.
+        exceeded: requests that were refused because they exceed a limit, by the limit.
         waiting: open connections without a request that is being answered.
         write_latency_s: for each stream, the time from the milliseconds of an event's id until the
             event was written to all live subscribers that want it. Only events that arrived while
@@ -79,6 +80,7 @@ class Meters:
         self.closed = from_zero(*Ending)
         self.shed = from_zero(*Shed)
         self.refused = from_zero(*Refusal)
+        self.exceeded = from_zero(*Exceeded)
         self.waiting = 0
         self.write_latency_s: defaultdict[str, Histogram] = defaultdict(
             lambda: Histogram(_WRITE_LATENCY_S)

@@ -82,6 +82,9 @@ class Shed(StrEnum):
 
     DRAINING = "draining", "this node is shutting down"
     FULL = "full", "this node has all the connections it may have"
+    ADDRESS = "address", "this address has all the event streams it may have"
+    SUBJECT = "subject", "this subject has all the event streams it may have"
+    RATE = "rate", "too many clients come at once"
     LOADING = "loading", "this node is still reading its windows"
     REDIS = "redis", "the stream can't be read for now"
     REFUSED = "refused", "the stream can't be served until an operator mends it"
@@ -104,6 +107,17 @@ class Refusal(StrEnum):
     """Too much came behind a request that is still being answered."""
     FULL = "full"
     """There were too many connections, and this one had waited longest without a request."""
+
+
+class Exceeded(StrEnum):
+    """Which limit a request exceeds that would exceed it again."""
+
+    KEYS = "keys"
+    """It names more keys than `max_keys`."""
+    CHANNELS = "channels"
+    """It names more channels than `max_channels`."""
+    QUERY = "query"
+    """Its query is longer than `max_query_bytes`."""
 
 
 class SinkKind(StrEnum):

@@ -28,6 +28,7 @@ from broadcaster.core.event import ZERO
 from broadcaster.core.window import Window
 from broadcaster.errors import BroadcasterError
 from broadcaster.node.health import Health, Watched
+from broadcaster.node.limits import Limits
 from broadcaster.node.peers import Peers
 from broadcaster.version import VERSION
 
@@ -41,6 +42,7 @@ class Measured(Watched, Protocol):
     """The part of a node that its metrics read."""
 
     health: Health
+    limits: Limits
 
 
 class Metrics:
@@ -116,6 +118,10 @@ def _connections(node: Measured) -> Iterator[Metric]:
     yield _counter("connections_shed", "Newcomers shed, to come back later.", meters.shed, "reason")
     text = "Connections closed without the application's answer."
     yield _counter("connections_refused", text, meters.refused, "reason")
+    text = "Requests refused because they ask for too much."
+    yield _counter("requests_exceeding", text, meters.exceeded, "limit")
+    text = "How often a replay had to wait because of its limit."
+    yield _counter("replays_slowed", text, node.limits.slowed)
     yield _counter("deliveries", "Events written, once per client.", hub.deliveries)
     yield _counter("delivered_bytes", "Bytes of events written.", hub.delivered_bytes)
     reads = node.log.reads

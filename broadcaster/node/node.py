@@ -19,6 +19,7 @@ from broadcaster.core.counters import Meters
 from broadcaster.core.heartbeat import farewell
 from broadcaster.core.hub import Hub
 from broadcaster.core.log import Answer, AnyQuestion, Known, Request
+from broadcaster.core.places import UNKNOWN, Owners
 from broadcaster.core.subscriber import Subscriber
 from broadcaster.core.turns import Reader
 from broadcaster.core.window import Window
@@ -26,6 +27,7 @@ from broadcaster.core.wire import Ending, Shed
 from broadcaster.node import expiry
 from broadcaster.node.description import described
 from broadcaster.node.health import Health
+from broadcaster.node.limits import Limits
 from broadcaster.node.metrics import Metrics
 from broadcaster.node.peers import Peers
 from broadcaster.node.pump import Pump, despite_errors
@@ -62,6 +64,7 @@ class Node:
         pump: moves changes from the log to the hub.
         questions: asks the log for subscribers.
         requests: makes their requests, for what is made on demand.
+        limits: counts the event streams by their owners.
         revoking: knows which tokens were revoked.
     """
 
@@ -96,6 +99,7 @@ class Node:
         self.meters = Meters()
         self.draining = False
         self.hub = Hub(_windows(self.channels.values()), settings.terminal_retry_ms)
+        self.limits = Limits(settings)
         self.log: Log = log or _log_in_redis(settings)
         self.clock = Clock(self.log.time_ms if isinstance(self.log, Timed) else None)
         self._peers = peers or Peers()
@@ -199,13 +203,20 @@ class Node:
 
     # Questions of the endpoint
 
-    def door(self, streams: Iterable[str]) -> Shed | None:
-        """Start the node, and return why a newcomer can't be served now; None if it can."""
+    def door(self, streams: Iterable[str], owners: Owners = UNKNOWN) -> Shed | None:
+        """Start the node, and return why a newcomer can't be served now; None if it can.
+
+        Args:
+            streams: that it wants.
+            owners: of its event stream; those in this process have none.
+        """
         self.start()
         if self.draining:
             return Shed.DRAINING
         if len(self.hub.subscribers) + self.meters.waiting >= self.settings.max_connections:
             return Shed.FULL
+        if self.limits.counts and (reason := self.limits.refusal(owners)):
+            return reason
         if not all(event.is_set() for event in self._loading(streams)):
             return Shed.LOADING
         return None

@@ -1,4 +1,4 @@
-"""Registry of live nodes in one Redis hash, for display only.
+"""Registry of live nodes in one Redis hash: for display, and for limits over all nodes.
 
 Each node refreshes its line every 3 s and removes it when it stops. `backend.nodes` reads and
 writes the hash. A line has two names. The name in the hash contains the host's name and is for
@@ -17,21 +17,24 @@ from collections.abc import Mapping
 from contextlib import suppress
 from hashlib import blake2b
 from socket import gethostname
-from typing import Any
+from typing import Any, Protocol
 
 from broadcaster.backend.driver.connect import AsyncClient
 from broadcaster.backend.nodes import ANNOUNCE_S, NodesHash
 from broadcaster.core.backoff import backoff_s
 from broadcaster.errors import BroadcasterError
 from broadcaster.node.health import Health, Watched
+from broadcaster.node.limits import Limits
 from broadcaster.settings import Settings
 from broadcaster.version import VERSION
 
 logger = logging.getLogger(__name__)
 
 _AGAIN_S = (0.5, 2.5)  # a node is listed again within 3 s
+_FORGOTTEN = 4  # failures after which other nodes' streams count no more, as their lines are old
+_COUNTS = "streams_of"
 _PUBLIC = ("clients", "lag_s")
-_OURS = ("public_name", "reasons")
+_OURS = ("public_name", "reasons", _COUNTS)
 
 
 def name_of(settings: Settings, process: str) -> str:
@@ -40,10 +43,16 @@ def name_of(settings: Settings, process: str) -> str:
     return f"{name}/{process}"
 
 
+class Announced(Watched, Protocol):
+    """The part of a node that its line tells about."""
+
+    limits: Limits
+
+
 class Registry:
     """One node's line in the hash, and the lines of all nodes."""
 
-    def __init__(self, node: Watched, health: Health, process: str) -> None:
+    def __init__(self, node: Announced, health: Health, process: str) -> None:
         """Choose the public name. Nothing is written before `announce`.
 
         Args:
@@ -75,13 +84,16 @@ class Registry:
             wait_s = backoff_s(failures - 1, *_AGAIN_S, random.random()) if failures else ANNOUNCE_S
             await asyncio.sleep(wait_s)
             try:
-                await self._hash.announce(self._about())
+                others = await self._hash.announce(self._about() | self._counts())
             except BroadcasterError as error:
                 level = logging.DEBUG if failures else logging.INFO
                 logger.log(level, "this node is not announced, only /v1/nodes misses it: %s", error)
                 failures += 1
+                if failures == _FORGOTTEN:
+                    self._node.limits.learn([])
             else:
                 failures = 0
+                self._node.limits.learn(line.get(_COUNTS, {}) for line in others.values())
 
     async def leave(self) -> None:
         """Remove this node's line. While Redis is away, the line expires by itself."""
@@ -109,6 +121,11 @@ class Registry:
                 missing = "Redis is away, or gives no rights to the nodes' hash"
         lines = {self._node.name: self._about()}
         return {"nodes": self._shown(lines, details), "incomplete": missing}
+
+    def _counts(self) -> dict[str, Any]:
+        """Return the counts of event streams for the other nodes, if there is a limit for them."""
+        counts = self._node.limits.told()
+        return {_COUNTS: counts} if counts else {}
 
     def _about(self) -> dict[str, Any]:
         lags = (self._node.log.status(name).lag_s for name in self._node.hub.windows)

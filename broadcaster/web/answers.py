@@ -14,8 +14,9 @@ from starlette.responses import Response
 from broadcaster.core.access import Denied, Grant, public
 from broadcaster.core.event import EventId
 from broadcaster.errors import BroadcasterError, InvalidRequestError, UnknownChannelError
-from broadcaster.web import access, endpoint, showcase
+from broadcaster.web import access, showcase
 from broadcaster.web.problem import SafeResponse, problem, unknown_channel
+from broadcaster.web.serving import RevocationsKnown, StreamingNode
 
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -56,7 +57,7 @@ class Revocation(Protocol):
         """Return the number of replicas that have it; None if that is not known."""
 
 
-class Revoker(endpoint.RevocationsKnown, Protocol):
+class Revoker(RevocationsKnown, Protocol):
     """Revokes tokens."""
 
     async def revoke(self, name: str) -> Revocation:
@@ -66,7 +67,7 @@ class Revoker(endpoint.RevocationsKnown, Protocol):
         """
 
 
-class RoutedNode(endpoint.StreamingNode, Protocol):
+class RoutedNode(StreamingNode, Protocol):
     """The part of a node that the answers use."""
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 from broadcaster.core.hub import Hub
@@ -50,6 +51,13 @@ class Asker(Protocol):
         """Call `wake` when a client may have its next page of the windows."""
 
 
+class Pacing(Protocol):
+    """What one connection may be sent of the past in a minute."""
+
+    def wait_s(self, events: int, size: int) -> float:
+        """Note what was sent, and return the seconds to wait before more is."""
+
+
 class Connection:
     """A subscriber, its sink, and its open questions to the log.
 
@@ -67,6 +75,7 @@ class Connection:
         *,
         page_bytes: int = PAGE_BYTES,
         client: Sequence[Any] | None = None,
+        pacing: Callable[[], Pacing] | None = None,
     ) -> None:
         """Create the subscriber. The hub does not know it before `open`.
 
@@ -78,6 +87,7 @@ class Connection:
             retry_ms: reconnection time, in milliseconds.
             page_bytes: about the most bytes of a page.
             client: its address and port; None if they are not known.
+            pacing: returns the allowance of a client that is sent the past; None is no limit.
         """
         self._hub = hub
         self._questions = questions
@@ -91,6 +101,9 @@ class Connection:
         self._resting: Asking | None = None
         self._page_bytes = page_bytes
         self._client = client
+        self._pacing = pacing
+        self._pace: Pacing | None = None
+        self._owed_s = 0.0
         self.subscriber = Subscriber(
             serve.subscription,
             write=sink.write,
@@ -136,8 +149,8 @@ class Connection:
             elif isinstance(step, Send):
                 for part in step.parts:
                     data += part.data
-                    if self._reader and isinstance(part, Page):
-                        self._reader.sent(len(part.data) / self._page_bytes)
+                    if isinstance(part, Page) and (self._reader or self._pacing):
+                        self._note(part)
                 if step.left_out:
                     self._rest(time.thread_time() - began_s, step.left_out)
                 elif not step.parts and not step.joins:  # the filter left out every event of a page
@@ -145,6 +158,14 @@ class Connection:
             else:
                 return data or None
         return data or None
+
+    def _note(self, page: Page) -> None:
+        """Note that a page of the past is sent."""
+        if self._reader:
+            self._reader.sent(len(page.data) / self._page_bytes)
+        if self._pacing:
+            self._pace = self._pace or self._pacing()
+            self._owed_s = self._pace.wait_s(page.events, len(page.data))
 
     def _ask(self, ask: Ask) -> None:
         resume = self.subscriber.resume
@@ -199,7 +220,7 @@ class Connection:
                     if data:
                         await sink.send(data)
                     if subscriber.state is State.LAGGING:
-                        await asyncio.sleep(0)  # a long replay must not delay other clients
+                        await self._keep_pace()
                 elif subscriber.state is State.ENDED:
                     break
                 else:
@@ -213,6 +234,20 @@ class Connection:
             return subscriber.ending
         finally:
             self.close()
+
+    async def _keep_pace(self) -> None:
+        """Let other clients be served, and wait for as long as the past is rationed.
+
+        Heartbeats go on, and the end of the response is not waited for.
+        """
+        if not self._owed_s:
+            await asyncio.sleep(0)  # a long replay must not delay other clients
+            return
+        wait_s, self._owed_s = self._owed_s, 0.0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                while not self._sink.closed and self.subscriber.state is State.LAGGING:
+                    await self._sink.wait()
 
     async def _wait_for_progress(self, timeout_s: float) -> None:
         unsent = self._sink.unsent_bytes()

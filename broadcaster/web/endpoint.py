@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from typing import Protocol
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -16,15 +15,13 @@ from broadcaster.core import access as policies
 from broadcaster.core.access import Denied
 from broadcaster.core.by_access import is_public
 from broadcaster.core.channel import Channel
-from broadcaster.core.counters import Meters
-from broadcaster.core.grants import Holder
-from broadcaster.core.hub import Hub
 from broadcaster.core.opening import Gone, NoContent, Opening, Refused, Serve, Verdict
+from broadcaster.core.places import Owners
 from broadcaster.core.steps import Ask, Wait
 from broadcaster.core.subscription import Granted
 from broadcaster.core.turns import Reader, network
 from broadcaster.core.wanted import Wanted
-from broadcaster.core.wire import Ending, Shed, SinkKind
+from broadcaster.core.wire import Ending, Exceeded, Shed, SinkKind
 from broadcaster.errors import (
     BroadcasterError,
     ConfigurationError,
@@ -32,9 +29,8 @@ from broadcaster.errors import (
     InvalidRequestError,
     UnknownChannelError,
 )
-from broadcaster.settings import Settings
 from broadcaster.web import access, head
-from broadcaster.web.connection import Asker, Connection
+from broadcaster.web.connection import Connection
 from broadcaster.web.dialects import native
 from broadcaster.web.problem import (
     EVENT_STREAM,
@@ -44,56 +40,11 @@ from broadcaster.web.problem import (
     problem,
     unknown_channel,
 )
+from broadcaster.web.serving import StreamingNode
 from broadcaster.web.sink import AsgiSink, Sink, TransportSink
 from broadcaster.web.uvicorn.offer import EXTENSION, TransportRefusedError
 
 logger = logging.getLogger(__name__)
-
-
-class Timekeeper(Protocol):
-    """The clock that makes the ids."""
-
-    def now_ms(self) -> int:
-        """Return milliseconds since 1970."""
-
-
-class RevocationsKnown(Protocol):
-    """Knows which tokens were revoked."""
-
-    def concerns(self, holder: Holder | None) -> bool:
-        """Return True if the token of a stream's holder was revoked."""
-
-
-class StreamingNode(Protocol):
-    """The part of a node that the endpoint uses.
-
-    Its async methods raise subclasses of `BroadcasterError`.
-    """
-
-    settings: Settings
-    hub: Hub
-    channels: Mapping[str, Channel]
-    policy: policies.Policy
-    verifier: policies.Verifier | None
-    meters: Meters
-
-    @property
-    def clock(self) -> Timekeeper:
-        """Tells the time."""
-
-    @property
-    def questions(self) -> Asker:
-        """Asks the log for subscribers."""
-
-    @property
-    def revoking(self) -> RevocationsKnown:
-        """Knows which tokens were revoked."""
-
-    def door(self, streams: Iterable[str]) -> Shed | None:
-        """Return why a newcomer to these streams can't be served now; None if it can."""
-
-    async def loaded(self, streams: Iterable[str]) -> bool:
-        """Wait a moment for windows that are still loading. Return True if all are loaded."""
 
 
 class EventStream:
@@ -107,6 +58,8 @@ class EventStream:
         # A channel that is public beside others that are not costs no question.
         is_open = channel is not None and is_public(node.policy, channel.name)
         self._asks = node.policy is not policies.public and not is_open
+        settings = node.settings
+        self._most = native.Most(settings.max_keys, settings.max_channels, settings.max_query_bytes)
 
     async def __call__(
         self, scope: Scope, receive: Receive, send: Send, key: str | None = None
@@ -130,18 +83,32 @@ class EventStream:
             answer.raw_headers += head.kept_alive(scope)
             await answer(scope, receive, send)
         elif not attachable or _is_attachable(scope):  # else the client has disconnected meanwhile
-            await self._serve(answer, scope, receive, send)
+            limits = self._node.limits
+            if not limits.counts:
+                await self._serve(answer, scope, receive, send)
+                return
+            # There is no `await` since the door was passed, so the place is still there.
+            owners = _owners(scope, answer)
+            limits.take(owners)
+            try:
+                await self._serve(answer, scope, receive, send)
+            finally:
+                limits.free(owners)
 
     async def _answer(self, scope: Scope, key: str | None) -> Serve | Response:
         """Return where a client begins, or the response that it gets instead of a stream."""
         if scope["method"] not in ("GET", "HEAD"):
             return problem(405, "an event stream is read with GET", {"allow": "GET, HEAD"})
         node, now_ms = self._node, self._node.clock.now_ms()
-        read = partial(native.read, scope, self._channels, self._channel, key or "", now_ms)
+        at = scope, self._channels, self._channel, key or "", now_ms
+        read = partial(native.read, *at, most=self._most)
         try:
             if self._asks:
                 return await self._permitted(scope, now_ms, read(None), read)
             return await self._admitted(scope, now_ms, read())
+        except native.ExceededError as error:
+            node.meters.exceeded[error.limit] += 1
+            return problem(414 if error.limit is Exceeded.QUERY else 400, str(error))
         except (InvalidRequestError, InvalidCursorError) as error:
             return problem(400, str(error))
         except UnknownChannelError as error:
@@ -181,7 +148,10 @@ class EventStream:
         Awaits only if the windows do not hold the answer.
         """
         node = self._node
-        opening = Opening(node.hub.context, node.door, wanted, now_ms)
+        door = (
+            partial(node.door, owners=_owners(scope, wanted)) if node.limits.counts else node.door
+        )
+        opening = Opening(node.hub.context, door, wanted, now_ms)
         step = opening.step()
         if not isinstance(step, Ask | Wait):
             return step
@@ -226,6 +196,7 @@ class EventStream:
             retry_ms,
             page_bytes=settings.high_water_bytes,
             client=scope.get("client"),
+            pacing=node.limits.pacing,
         )
         try:
             reason = await connection.run(settings.send_timeout_s)
@@ -262,6 +233,10 @@ class EventStream:
                 return sink
         opened[SinkKind.ASGI] += 1
         return AsgiSink(receive, send, headers, settings.send_timeout_s)
+
+
+def _owners(scope: Scope, of: Wanted | Serve) -> Owners:
+    return Owners(network(scope.get("client")), of.holder.subject if of.holder else "")
 
 
 def _is_attachable(scope: Scope) -> bool:

@@ -6,6 +6,7 @@ from tests.mutants import Mutant
 
 _TLS = "broadcaster/web/uvicorn/tls.py"
 _TLS_TESTS = "tests/web/uvicorn/test_tls.py::"
+_LIMITS = "tests/node/test_limits.py::"
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
@@ -55,5 +56,50 @@ MUTANTS: tuple[Mutant, ...] = (
             "tests/web/test_showcase.py::"
             "test_the_policy_allows_what_is_in_the_page_and_nothing_else",
         ),
+    ),
+    Mutant(
+        "limits: a stream that has ended keeps its place",
+        "broadcaster/web/endpoint.py",
+        "                limits.free(owners)",
+        "                    pass",
+        (_LIMITS + "test_a_place_is_free_when_a_stream_ends[the client closes-transport]",),
+    ),
+    Mutant(
+        "limits: the streams at other nodes do not count",
+        "broadcaster/core/places.py",
+        " + self._elsewhere.get(known, 0) >= self.most",
+        " >= self.most",
+        (
+            "tests/core/test_places.py::"
+            "test_the_streams_of_other_nodes_count_until_they_tell_something_else",
+        ),
+    ),
+    Mutant(
+        "limits: other nodes' streams count for ever while Redis is away",
+        "broadcaster/node/registry.py",
+        "if failures == _FORGOTTEN:",
+        "if failures < 0:",
+        (_LIMITS + "test_other_nodes_are_forgotten_while_redis_is_away",),
+    ),
+    Mutant(
+        "limits: operators are shown what nodes tell each other",
+        "broadcaster/node/registry.py",
+        '_OURS = ("public_name", "reasons", _COUNTS)',
+        '_OURS = ("public_name", "reasons")',
+        (_LIMITS + "test_streams_count_over_all_nodes_and_nothing_shows_an_address",),
+    ),
+    Mutant(
+        "limits: a replay is not slowed",
+        "broadcaster/web/connection.py",
+        "        if not self._owed_s:",
+        "        if self._owed_s:",
+        (_LIMITS + "test_a_replay_is_slowed_and_loses_nothing",),
+    ),
+    Mutant(
+        "limits: a request may have any number of keys",
+        "broadcaster/web/dialects/native.py",
+        "    if len(keys) > most.keys:",
+        "    if not most.keys:",
+        (_LIMITS + "test_a_request_that_asks_for_too_much_is_refused_for_good",),
     ),
 )

@@ -93,9 +93,13 @@ async def test_counters_have_their_series_from_the_start(redis_url: str) -> None
             "revoked",
             "error",
         ),
+        "requests_exceeding": ("keys", "channels", "query"),
         "connections_shed": (
             "draining",
             "full",
+            "address",
+            "subject",
+            "rate",
             "loading",
             "redis",
             "refused",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 from broadcaster.core.beginning import at_cursor, begin_at
@@ -17,6 +17,7 @@ from broadcaster.core.nearest import slip
 from broadcaster.core.presented import TICKET_PARAM
 from broadcaster.core.subscription import Granted, Subscription
 from broadcaster.core.wanted import Wanted
+from broadcaster.core.wire import Exceeded
 from broadcaster.errors import InvalidRequestError, UnknownChannelError
 
 CURSOR_PARAMS = ("lastEventId", "lastEventID", "Last-Event-ID", "last_event_id")
@@ -29,7 +30,38 @@ another origin a header may need a preflight.
 PARAMS = frozenset({"type", "from", "names", TICKET_PARAM, *CURSOR_PARAMS})
 """Query parameters of every event stream."""
 
-_MAX_FIELDS = 100
+_OTHER_FIELDS = 20
+
+
+class Most(NamedTuple):
+    """How much a request may ask for.
+
+    Attributes:
+        keys: that it names.
+        channels: that it names.
+        query_bytes: of its query, as it was sent.
+    """
+
+    keys: int = 100
+    channels: int = 100
+    query_bytes: int = 32 * 1024
+
+
+_MOST = Most()
+
+
+class ExceededError(InvalidRequestError):
+    """The request exceeds a limit.
+
+    Attributes:
+        limit: that it exceeds.
+    """
+
+    def __init__(self, limit: Exceeded, text: str) -> None:
+        """Take the limit, and a text for the client."""
+        super().__init__(text)
+        self.limit = limit
+
 
 # Clients of a channel ask for few different things. Equal requests share one subscription.
 _subscription = lru_cache(maxsize=1024)(Subscription.to)
@@ -42,6 +74,7 @@ def read(
     key: str,
     now_ms: int,
     granted: Granted | None = (),
+    most: Most = _MOST,
 ) -> Wanted:
     """Read what a request asks for.
 
@@ -53,22 +86,26 @@ def read(
         key: the key in the path; empty if there is none.
         now_ms: milliseconds since 1970. A duration in `from` counts back from it.
         granted: as in `Subscription.to`.
+        most: that it may ask for.
 
     Returns:
         What the client wants. A cursor that can't be read is returned as `unreadable`, not raised,
         because the answer to an error, 400, would end an `EventSource` for good.
 
     Raises:
+        ExceededError: the query is too long, or has too many keys or channels.
         InvalidRequestError: a key or a channel is missing, there is one too many, a parameter is
             misspelt, `names` is neither `on` nor `off`, or the query is not UTF-8.
         InvalidCursorError: `from` can't be read.
         UnknownChannelError: the query names a channel that does not exist.
     """
-    query = _query(scope)
+    query = _query(scope, most)
     if not query.keys() <= PARAMS:
         _check_names(query, channels, channel, key)
-    chosen = (channel,) if channel else tuple(_named(query, channels))
+    chosen = (channel,) if channel else tuple(_named(query, channels, most))
     keys = [key] if key else query.get(channel.key_param if channel else "key", [])
+    if len(keys) > most.keys:
+        raise ExceededError(Exceeded.KEYS, f"{len(keys)} keys; at most {most.keys} may be")
     types = tuple(query.get("type", ()))
     subscription = _subscription(chosen, tuple(keys), types, names=_names(query), granted=granted)
     if (text := _cursor(scope, query)) is not None:
@@ -78,16 +115,18 @@ def read(
     return Wanted(chosen, subscription)
 
 
-def _query(scope: Any) -> dict[str, list[str]]:
+def _query(scope: Any, most: Most) -> dict[str, list[str]]:
     """Return the query's parameters, without those that have no value."""
-    if not scope["query_string"]:
+    if not (sent := scope["query_string"]):
         return {}
+    if len(sent) > most.query_bytes:
+        raise ExceededError(Exceeded.QUERY, f"the query has more than {most.query_bytes} bytes")
+    fields = most.keys + most.channels + _OTHER_FIELDS
     try:
-        text = scope["query_string"].decode("ascii")
-        return parse_qs(text, max_num_fields=_MAX_FIELDS, errors="strict")
+        return parse_qs(sent.decode("ascii"), max_num_fields=fields, errors="strict")
     except ValueError as error:
         raise InvalidRequestError(
-            f"the query must be UTF-8, with at most {_MAX_FIELDS} fields"
+            f"the query must be UTF-8, with at most {fields} fields"
         ) from error
 
 
@@ -108,8 +147,13 @@ def _check_names(
             raise InvalidRequestError(f"there is no parameter {name!r}: did you mean {meant!r}?")
 
 
-def _named(query: dict[str, list[str]], channels: Mapping[str, Channel]) -> list[Channel]:
+def _named(
+    query: dict[str, list[str]], channels: Mapping[str, Channel], most: Most
+) -> list[Channel]:
     names = [name for value in query.get("channel", []) for name in value.split(",")]
+    if len(names) > most.channels:
+        said = f"{len(names)} channels; at most {most.channels} may be"
+        raise ExceededError(Exceeded.CHANNELS, said)
     for name in names:
         if name not in channels:
             raise UnknownChannelError(name, channels)

@@ -1,0 +1,318 @@
+"""Limits of what one client takes, on real nodes, and the ways in which a place is freed."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from broadcaster import Caller, Grant, Publisher
+from broadcaster.core.access import Action
+from broadcaster.core.places import Owners
+from broadcaster.node import registry
+from broadcaster.node.limits import Limits
+from broadcaster.settings import Settings, load_settings
+from broadcaster.web import sink as sinks
+from tests.nodes import Raw, Running, events, running, told
+from tests.wait import http_client, until
+
+STREAM = "/v1/inventory/stream"
+ORDER = "/v1/orders/7/status/stream"
+LIVE = b"stream.live"
+SINKS = pytest.mark.parametrize("sink", ["transport", "asgi"])
+FORWARDED = "X-Forwarded-For: {}\r\n"
+
+
+def taken(hub: Running) -> int:
+    return sum(places.taken for places in hub.node.limits.places.values())
+
+
+async def lives(hub: Running, headers: str = "", path: str = STREAM) -> bool:
+    """Open a stream, and return True if it is served; False if it is shed."""
+    stream = await Raw.get(hub.port, path, headers)
+    assert stream.head.startswith(b"HTTP/1.1 200 ")
+    body = await stream.until(b"\n\n")
+    if LIVE in body:
+        return True
+    assert b"retry: " in await stream.rest()
+    return False
+
+
+# Who is counted
+
+
+async def test_an_address_has_so_many_streams_and_another_one_its_own(redis_url: str) -> None:
+    async with running(redis_url, max_connections_per_address=2) as hub:
+        first, second = FORWARDED.format("192.0.2.1"), FORWARDED.format("192.0.2.2")
+        assert [await lives(hub, first) for _ in range(3)] == [True, True, False]
+        assert [await lives(hub, second) for _ in range(3)] == [True, True, False]
+        assert hub.node.meters.shed["address"] == 2
+        # An IPv6 address counts as its network, and a mapped one as what it is.
+        for address, served in (
+            ("2001:db8::1", True), ("2001:db8::ffff:1", True), ("2001:db8::2", False),
+            ("2001:db8:0:1::1", True), ("::ffff:192.0.2.1", False),
+        ):  # fmt: skip
+            assert await lives(hub, FORWARDED.format(address)) == served, address
+
+
+def by_user(caller: Caller, _: Action, __: str, ___: frozenset[str]) -> Grant:
+    return Grant(caller.query.get("user", ("",))[0])
+
+
+async def test_a_subject_has_so_many_streams_at_all_addresses(redis_url: str) -> None:
+    async with running(redis_url, authorize=by_user, max_connections_per_subject=1) as hub:
+        first, second = FORWARDED.format("192.0.2.1"), FORWARDED.format("192.0.2.2")
+        ann, bob = f"{STREAM}?user=ann", f"{STREAM}?user=bob"
+        assert [await lives(hub, at, ann) for at in (first, second)] == [True, False]
+        assert await lives(hub, first, bob)
+        assert [await lives(hub, first) for _ in range(2)] == [True, True]  # without a subject
+        assert hub.node.meters.shed["subject"] == 1
+
+
+async def test_without_limits_nothing_is_counted(redis_url: str) -> None:
+    async with running(redis_url) as hub:
+        assert [await lives(hub) for _ in range(3)] == [True] * 3
+        assert (taken(hub), hub.node.limits.told()) == (0, {})
+
+
+def test_new_streams_come_at_a_rate() -> None:
+    now_s, owners = [0.0], Owners("a")
+    limits = Limits(Settings(max_new_connections_per_s=2), clock=lambda: now_s[0])
+
+    def comes() -> str:
+        if reason := limits.refusal(owners):
+            return reason
+        limits.take(owners)
+        return "served"
+
+    assert [comes() for _ in range(3)] == ["served", "served", "rate"]
+    now_s[0] = 0.5
+    assert [comes() for _ in range(2)] == ["served", "rate"]
+    now_s[0] = 100.0
+    assert [comes() for _ in range(3)] == ["served", "served", "rate"]
+
+
+async def test_a_client_that_comes_too_fast_is_asked_to_come_back(redis_url: str) -> None:
+    async with running(redis_url, max_new_connections_per_s=0.001) as hub:
+        assert [await lives(hub) for _ in range(2)] == [True, False]
+        assert hub.node.meters.shed["rate"] == 1
+
+
+async def test_a_request_that_asks_for_too_much_is_refused_for_good(redis_url: str) -> None:
+    limits: dict[str, Any] = {"max_keys": 2, "max_channels": 1, "max_query_bytes": 100}
+    async with running(redis_url, **limits) as hub, http_client(base_url=hub.url) as http:
+        for path, status, limit in (
+            ("/v1/events?channel=inventory&key=1&key=2&key=3", 400, "keys"),
+            ("/v1/events?channel=inventory,orders", 400, "channels"),
+            (STREAM + "?" + "x" * 101, 414, "query"),
+        ):
+            answer = await http.get(path)
+            assert answer.status_code == status
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert hub.node.meters.exceeded[limit] == 1
+        assert await lives(hub, path="/v1/events?channel=inventory&key=1&key=2")
+    async with running(redis_url) as hub:
+        keys = "".join(f"&key={number}" for number in range(100))
+        assert await lives(hub, path=f"/v1/events?channel=inventory{keys}")
+
+
+# A place is freed
+
+End = Callable[[Running, Raw], Awaitable[object]]
+
+
+async def closes(_: Running, stream: Raw) -> None:
+    stream.writer.close()
+
+
+async def resets(_: Running, stream: Raw) -> None:
+    sock = stream.writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    stream.writer.transport.abort()
+
+
+async def reads_nothing(hub: Running, stream: Raw) -> None:
+    stream.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    async with Publisher(hub.node.settings.redis_url) as publisher:
+        while hub.node.subscribers():
+            await publisher.publish_many([("inventory", "t", "", "x" * 10_000)] * 100)
+
+
+async def drains(hub: Running, stream: Raw) -> None:
+    hub.node.end(hub.node.subscribers())
+    assert b"retry: " in await stream.rest()
+
+
+async def is_killed(_: Running, __: Raw) -> None:
+    (task,) = (t for t in asyncio.all_tasks() if "run_asgi" in repr(t.get_coro()))
+    task.cancel()
+
+
+ENDS: dict[str, End] = {
+    "the client closes": closes,
+    "the client resets": resets,
+    "it reads nothing": reads_nothing,
+    "the node drains": drains,
+    "its task is cancelled": is_killed,
+}
+
+
+@SINKS
+@pytest.mark.parametrize("how", ENDS)
+async def test_a_place_is_free_when_a_stream_ends(redis_url: str, sink: str, how: str) -> None:
+    limits: dict[str, Any] = {"max_connections_per_address": 1, "send_timeout_s": 0.3}
+    async with running(redis_url, sink=sink, **limits) as hub:
+        stream = await Raw.get(hub.port, STREAM)
+        await stream.until(LIVE)
+        assert taken(hub) == 1
+        assert not await lives(hub)
+        await ENDS[how](hub, stream)
+        await until(lambda: taken(hub) == 0)
+        assert await lives(hub)
+
+
+@pytest.mark.parametrize("where", ["__init__", "finish", "send"])
+async def test_a_place_is_free_after_a_mistake_in_the_sink(
+    redis_url: str, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    def fails_at_once(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    async with running(redis_url, max_connections_per_address=1) as hub:
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                sinks.TransportSink, where, fails_at_once if where == "__init__" else fails
+            )
+            raw = Raw(*await asyncio.open_connection("127.0.0.1", hub.port))
+            raw.writer.write(f"GET {STREAM} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            await until(lambda: hub.node.meters.opened["transport"] or where == "__init__")
+            raw.writer.write_eof()
+            raw.close()
+            await until(lambda: not hub.node.subscribers() and not hub.node.meters.waiting)
+            await until(lambda: taken(hub) == 0)
+        assert await lives(hub)
+
+
+async def test_what_opens_no_stream_takes_no_place(redis_url: str, publisher: Publisher) -> None:
+    await publisher.publish("orders", type="complete", key="7", data="x")
+    limits: dict[str, Any] = {"max_connections_per_address": 1}
+    async with running(redis_url, **limits) as hub, http_client(base_url=hub.url) as http:
+        body = await (await Raw.get(hub.port, ORDER)).rest()  # up to its terminal event
+        seen = events(body)[-1].id
+        assert told(body) == ["x"]
+        assert (await http.head(STREAM)).status_code == 200
+        assert (await http.get(ORDER, headers={"last-event-id": seen})).status_code == 204
+        assert (await http.get(STREAM + "?form=1")).status_code == 400
+        assert (await http.get("/v1/events?channel=none")).status_code == 404
+        assert (await http.post(STREAM)).status_code == 405
+        await until(lambda: taken(hub) == 0)
+        hub.node.draining = True
+        assert (await http.get(STREAM)).status_code == 200
+        hub.node.draining = False
+        assert taken(hub) == 0
+        assert await lives(hub)
+
+
+# Over several nodes
+
+
+@pytest.fixture
+async def two(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[Running]]:
+    monkeypatch.setattr(registry, "ANNOUNCE_S", 0.05)
+    async with (
+        running(redis_url, node_name="a", max_connections_per_address=2) as first,
+        running(redis_url, node_name="b", max_connections_per_address=2) as second,
+    ):
+        yield [first, second]
+
+
+async def test_streams_count_over_all_nodes_and_nothing_shows_an_address(
+    two: list[Running], client: Any
+) -> None:
+    first, second = two
+    streams = [await Raw.get(first.port, STREAM) for _ in range(2)]
+    for stream in streams:
+        await stream.until(LIVE)
+
+    def is_full() -> bool:
+        return second.node.limits.places["address"].full("127.0.0.1")
+
+    await until(is_full)
+    assert not await lives(second)
+    lines = b"".join((await client.hgetall("broadcaster.nodes")).values())
+    assert b"streams_of" in lines
+    assert b"127.0.0.1" not in lines
+    async with http_client() as http:
+        assert "streams_of" not in (await http.get(f"{first.url}/v1/nodes")).text
+    assert "streams_of" not in str(await first.node.registry.nodes(details=True))
+    streams.pop().close()
+    await until(lambda: not is_full())
+    assert await lives(second)
+
+
+async def test_other_nodes_are_forgotten_while_redis_is_away(
+    two: list[Running], client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = two
+    streams = [await Raw.get(first.port, STREAM) for _ in range(2)]
+    for stream in streams:
+        await stream.until(LIVE)
+    await until(lambda: second.node.limits.places["address"].full("127.0.0.1"))
+    monkeypatch.setattr(registry, "_AGAIN_S", (0.01, 0.02))
+    await client.delete("broadcaster.nodes")
+    await client.set("broadcaster.nodes", "of another type")
+    await until(lambda: not second.node.limits.places["address"].full("127.0.0.1"))
+
+
+# The past
+
+
+async def test_a_replay_is_slowed_and_loses_nothing(redis_url: str, publisher: Publisher) -> None:
+    for _ in range(5):
+        await publisher.publish_many([("inventory", "t", "", "x" * 400)] * 100)
+    limits: dict[str, Any] = {
+        "max_replayed_events_per_min": 100_000,
+        "max_replayed_bytes_per_min": 60_000,
+    }
+    async with running(redis_url, high_water_bytes=30_000, **limits) as hub:
+        replay = await Raw.get(hub.port, f"{STREAM}?from=earliest")
+        live = await Raw.get(hub.port, STREAM)
+        await live.until(LIVE)
+        await until(lambda: hub.node.limits.slowed)
+        await replay.told(1)
+        assert LIVE not in replay.body
+        (subscriber,) = (s for s in hub.node.subscribers() if s.resume)
+        hub.node.end([subscriber])
+        assert b"retry: " in await replay.rest()
+        seen = events(replay.body)[-1].id
+        limit = hub.node.limits
+        limit.pacing = None  # as for a client that comes back later
+        rest = await Raw.get(hub.port, f"{STREAM}?from={seen}")
+        await rest.until(LIVE)
+        assert len(told(replay.body)) + len(told(rest.body)) == 500
+        await publisher.publish("inventory", data="new")
+        assert await live.told(1) == ["new"]
+
+
+def test_what_is_sent_is_counted_in_events_and_in_bytes() -> None:
+    now_s = [0.0]
+
+    def pace(**most: Any) -> Any:
+        limits = Limits(load_settings(**most), clock=lambda: now_s[0])
+        return limits.pacing and limits.pacing()
+
+    assert pace() is None
+    by_events = pace(max_replayed_events_per_min=60)
+    assert by_events.wait_s(60, 10**9) == 0.0
+    assert by_events.wait_s(3, 1) == 3.0
+    by_bytes = pace(max_replayed_bytes_per_min=6000)
+    assert by_bytes.wait_s(10**6, 6000) == 0.0
+    now_s[0] = 10.0
+    assert by_bytes.wait_s(1, 2000) == 10.0
