@@ -16,7 +16,8 @@ import click
 from broadcaster.backend.driver.urls import redacted
 from broadcaster.backend.probe import Probe
 from broadcaster.commands.logs import printable
-from broadcaster.errors import BackendUnavailableError
+from broadcaster.core.revocations import Revocations
+from broadcaster.errors import BackendUnavailableError, ConfigurationError
 from broadcaster.settings import PREFIX, Settings, unknown_variables
 
 Level = Literal["ok", "warning", "problem"]
@@ -51,6 +52,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
     yield Finding("ok", "settings", f"{len(settings.channels)} channels: {_names(settings)}")
     yield from _variables()
     yield from _ids(settings)
+    yield from _tokens(settings)
     yield _files(settings)
     yield from _redis(settings)
 
@@ -93,6 +95,21 @@ def _ids(settings: Settings) -> Iterator[Finding]:
                 "use fewer shards, or raise the proxies' limits: deploy/nginx.conf and "
                 f"deploy/haproxy.cfg take 32 KB, and max_head_bytes is {settings.max_head_bytes}",
             )
+
+
+def _tokens(settings: Settings) -> Iterator[Finding]:
+    """Read the keys of tokens as a node does at its start. The urls of keys are not asked."""
+    if not settings.token_secrets and not settings.token_keys:
+        return
+    from broadcaster.web.tokens import setup  # most hubs need no cryptography for their checks
+
+    try:
+        setup.make_reader(settings, setup.make_tickets(settings, None), Revocations())
+    except ConfigurationError as error:
+        yield Finding("problem", "tokens", str(error), "a node does not start with it")
+        return
+    count = len(settings.token_secrets) + len(settings.token_keys)
+    yield Finding("ok", "tokens", f"{count} settings of keys can be used")
 
 
 def _files(settings: Settings) -> Finding:

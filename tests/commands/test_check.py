@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from broadcaster import EmbeddedRedis, Publisher
-from broadcaster.commands.check import of_server
+from broadcaster import EmbeddedRedis, Publisher, Settings
+from broadcaster.commands.check import findings, of_server
 from tests.command_line import Start, finished
 
 
@@ -101,3 +101,24 @@ def test_check_judges_a_servers_info(fields: dict[str, Any], level: str, text: s
     assert bad.level == level
     assert text in bad.text
     assert bad.advice
+
+
+@pytest.mark.parametrize(
+    ("secret", "level", "text"),
+    [
+        ("a secret of the tests, of 32 bytes", "ok", "1 settings"),
+        ("short", "problem", "32 bytes"),
+        ("file:/nowhere", "problem", "/nowhere"),
+    ],
+)
+def test_check_reads_the_keys_of_tokens(secret: str, level: str, text: str) -> None:
+    settings = Settings(token_secrets=[secret], redis_url="redis://127.0.0.1:1")
+    (found,) = [one for one in findings(settings) if one.subject == "tokens"]
+    assert found.level == level
+    assert text in found.text
+
+
+def test_check_says_nothing_of_tokens_where_there_are_none() -> None:
+    assert "tokens" not in [
+        one.subject for one in findings(Settings(redis_url="redis://127.0.0.1:1"))
+    ]
