@@ -161,7 +161,7 @@ def keys_of_jwks(data: bytes) -> list[Key]:
 
 
 def _keys_of_jwk(jwk: dict[str, Any]) -> list[Key]:
-    if jwk.get("kty") == "oct" or jwk.get("use", "sig") != "sig":  # what is published is no secret
+    if jwk.get("use", "sig") != "sig":
         return []
     id_, only = jwk.get("kid"), jwk.get("alg")
     try:
@@ -175,7 +175,11 @@ def _keys_of_jwk(jwk: dict[str, Any]) -> list[Key]:
 
 
 def _algorithms(key: Any) -> frozenset[str]:
-    """Return the algorithms of a public key. Raises a `ValueError` if there are none."""
+    """Return the algorithms of a public key.
+
+    Raises:
+        ValueError: there are none. A secret that was published (`oct`) is no public key.
+    """
     if isinstance(key, RSAPublicKey):
         if key.key_size < _LEAST_RSA_BITS:
             raise ValueError(f"an RSA key has {_LEAST_RSA_BITS} bits or more")
