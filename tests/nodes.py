@@ -79,7 +79,7 @@ async def running(
     served = ByPort(app, app.operators, others[0]) if others else app
     server = make_server(served, node.drain, made, node.meters)
     if sink == "asgi":
-        server.config.http = cast("Any", partial(BoundedProtocol, lobby=server.lobby))
+        server.config.http = cast("Any", partial(BoundedProtocol, opened=server.opened))
     task = asyncio.create_task(server.serve(sockets=listeners))
     try:
         await until(lambda: server.started)

@@ -36,8 +36,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "tls: a client that leaves within the handshake keeps its place",
         _TLS,
-        "if waiting := self._leave():\n            waiting.lobby.meters.refused[Refusal.TLS]",
-        "if waiting := self._waiting:\n            waiting.lobby.meters.refused[Refusal.TLS]",
+        "if waiting := self._leave():\n            waiting.opened.meters.refused[Refusal.TLS]",
+        "if waiting := self._waiting:\n            waiting.opened.meters.refused[Refusal.TLS]",
         (_TLS_TESTS + "test_a_client_that_leaves_within_the_handshake_frees_its_place",),
     ),
     Mutant(

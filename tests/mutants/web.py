@@ -17,7 +17,7 @@ _CONNECTED = "tests/web/test_connection.py::"
 _HOSTS = "tests/web/test_hosts.py::"
 _BOUNDED = "broadcaster/web/uvicorn/bounded.py"
 _BOUNDS = "tests/web/uvicorn/test_bounded.py::"
-_LOBBY = "broadcaster/web/uvicorn/lobby.py"
+_OPEN = "broadcaster/web/uvicorn/open_connections.py"
 _REHEARSAL = "broadcaster/web/uvicorn/rehearsal.py"
 _REHEARSED = "tests/web/uvicorn/test_rehearsal.py::"
 _CHANGED = _REHEARSED + "test_streams_are_served_with_a_changed_uvicorn_and_one_warning"
@@ -296,7 +296,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "bounded: a request may have any number of headers",
         _BOUNDED,
-        "if len(self.headers) > self._lobby.bounds.max_headers:",
+        "if len(self.headers) > self._opened.bounds.max_headers:",
         "if False:",
         (_BOUNDS + "test_a_request_above_a_bound_is_refused[many headers-asgi]",),
     ),
@@ -329,11 +329,13 @@ MUTANTS: tuple[Mutant, ...] = (
         (_BOUNDS + "test_bytes_that_keep_coming_do_not_prolong_the_time",),
     ),
     Mutant(
-        "lobby: any number of connections may wait",
-        _LOBBY,
-        "if self.connections > self._most:",
+        "open connections: any number of connections may wait",
+        _OPEN,
+        "if self.count > self._most:",
         "if False:",
-        ("tests/web/uvicorn/test_lobby.py::test_a_newcomer_leaves_if_no_other_connection_waits",),
+        (
+            "tests/web/uvicorn/test_open_connections.py::test_a_newcomer_leaves_if_no_other_connection_waits",
+        ),
     ),
     Mutant(
         "server: an idle connection is closed after uvicorn's own time",

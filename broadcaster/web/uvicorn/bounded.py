@@ -17,8 +17,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from broadcaster.core.wire import Refusal
 from broadcaster.web.problem import problem
-from broadcaster.web.uvicorn.lobby import Lobby
 from broadcaster.web.uvicorn.offer import EXTENSION
+from broadcaster.web.uvicorn.open_connections import OpenConnections
 
 logger = logging.getLogger(__name__)
 
@@ -67,28 +67,28 @@ class BoundedProtocol(HttpToolsProtocol):
 
     # Slots, because CPython shares the keys of instance dicts only up to a limit. One more
     # attribute in the dict would pass it and cost each connection 1.3 KB.
-    __slots__ = ("_fed", "_lobby", "_phase", "answering", "refused")
+    __slots__ = ("_fed", "_opened", "_phase", "answering", "refused")
 
     attach: Any = None
     """An `Attach` that is offered to each request; None offers nothing."""
 
-    def __init__(self, *args: Any, lobby: Lobby, **kwargs: Any) -> None:
-        """Take the arguments of uvicorn's protocol, and the lobby of the server."""
+    def __init__(self, *args: Any, opened: OpenConnections, **kwargs: Any) -> None:
+        """Take the arguments of uvicorn's protocol, and the connections of the server."""
         super().__init__(*args, **kwargs)
         self.answering: list[RequestResponseCycle] = []
         self.refused = False
-        self._lobby = lobby
+        self._opened = opened
         self._phase = _Phase.BETWEEN
         self._fed = 0  # bytes of the head, or bytes behind the request that is being answered
 
     def connection_made(self, transport: Any) -> None:
         """Wait for a request."""
         super().connection_made(transport)
-        self._lobby.enter(self)
+        self._opened.enter(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Mark all requests as disconnected. uvicorn would mark only the newest."""
-        self._lobby.leave(self)
+        self._opened.leave(self)
         for cycle in self.answering:
             cycle.disconnected = True
             cycle.message_event.set()
@@ -105,7 +105,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if self._phase is _Phase.RESTING:
             self._phase = _Phase.BETWEEN
-            self._lobby.expect(self)
+            self._opened.expect(self)
         for at in range(0, len(data), _PIECE_BYTES):
             if not self._feed(data[at : at + _PIECE_BYTES]):
                 return
@@ -125,7 +125,7 @@ class BoundedProtocol(HttpToolsProtocol):
         except httptools.HttpParserError as error:
             ours = error.__context__
             self._refuse(ours.reason if isinstance(ours, _RefusedError) else Refusal.INVALID)
-        if self._fed > self._lobby.bounds.max_head_bytes and not self.refused:
+        if self._fed > self._opened.bounds.max_head_bytes and not self.refused:
             self._refuse(Refusal.BEHIND if self.answering else Refusal.HEAD)
         return not self.refused
 
@@ -151,7 +151,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header, or a trailer of a body."""
         super().on_header(name, value)
-        if len(self.headers) > self._lobby.bounds.max_headers:
+        if len(self.headers) > self._opened.bounds.max_headers:
             raise _RefusedError(Refusal.HEAD)
 
     def on_headers_complete(self) -> None:
@@ -161,7 +161,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._take_host_of_target()
         super().on_headers_complete()
         self._phase = _Phase.BODY
-        self._lobby.serve(self)
+        self._opened.serve(self)
         self.answering.append(self.cycle)
         if self.attach:
             self.scope["extensions"] = {EXTENSION: self.attach}
@@ -196,21 +196,21 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if self._phase is _Phase.BETWEEN:
             self._phase = _Phase.RESTING
-            self._lobby.rest(self)
+            self._opened.rest(self)
         else:  # half of a request, or a body that nothing has read
-            self._lobby.expect(self)
+            self._opened.expect(self)
 
-    def give_up(self, reason: Refusal) -> None:
+    def close_for(self, reason: Refusal) -> None:
         """Close the connection, which waits too long, or longest."""
         if reason is Refusal.SLOW and self._phase is _Phase.HEAD:
             self._refuse(reason)
             return
         self.refused = True
-        self._lobby.meters.refused[reason] += 1
+        self._opened.meters.refused[reason] += 1
         self.transport.abort()
 
     def _refuse(self, reason: Refusal) -> None:
-        self._lobby.meters.refused[reason] += 1
+        self._opened.meters.refused[reason] += 1
         logger.debug("a connection is closed: %s", reason)
         if not self.answering and self._phase is not _Phase.BODY:
             self._answer(reason)
@@ -242,7 +242,7 @@ class BoundedProtocol(HttpToolsProtocol):
         headers = (*self.server_state.default_headers, *response.raw_headers)
         lines = b"".join(b"%b: %b\r\n" % pair for pair in headers)
         head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, HTTPStatus(status).phrase.encode(), lines)
-        self._lobby.serve(self)
+        self._opened.serve(self)
         self.transport.write(head + bytes(response.body))
         # If bytes are left unread at the end, the client's system drops the answer.
         # https://www.rfc-editor.org/rfc/rfc9112#section-9.6

@@ -18,8 +18,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from broadcaster.core.counters import Meters
 from broadcaster.core.wire import Refusal
 from broadcaster.web.uvicorn.bounded import BoundedProtocol
-from broadcaster.web.uvicorn.lobby import Bounds, Lobby
 from broadcaster.web.uvicorn.offer import EXTENSION
+from broadcaster.web.uvicorn.open_connections import Bounds, OpenConnections
 from broadcaster.web.uvicorn.protocol import StreamProtocol
 from broadcaster.web.uvicorn.stage import Events, Loop, Made, Transport, connected
 
@@ -89,29 +89,29 @@ def rehearse_bounds() -> str:
 
 def _refuse(request: bytes, reason: Refusal, expected: bytes) -> None:
     """Raise an error unless a request is refused for this reason, and answered like this."""
-    lobby, transport = _lobby(), Transport()
-    protocol = connected(partial(BoundedProtocol, lobby=lobby), Loop(), transport)
+    opened, transport = _opened(), Transport()
+    protocol = connected(partial(BoundedProtocol, opened=opened), Loop(), transport)
     protocol.data_received(request)
-    if lobby.meters.refused[reason] != 1 or not transport.written.startswith(expected):
+    if opened.meters.refused[reason] != 1 or not transport.written.startswith(expected):
         raise _DiffersError(f"{request[:40]!r} is not refused: {bytes(transport.written[:80])!r}")
     protocol.connection_lost(None)
 
 
 def _wait_and_upgrade() -> None:
     """Raise an error unless a request to upgrade is a request, and connections are counted."""
-    lobby, loop = _lobby(), Loop()
-    protocol = connected(partial(BoundedProtocol, lobby=lobby), loop, Transport())
-    waiting = [lobby.meters.waiting]
+    opened, loop = _opened(), Loop()
+    protocol = connected(partial(BoundedProtocol, opened=opened), loop, Transport())
+    waiting = [opened.meters.waiting]
     protocol.data_received(_UPGRADE * 2)
-    waiting.append(lobby.meters.waiting)
+    waiting.append(opened.meters.waiting)
     protocol.connection_lost(None)
-    if waiting != [1, 0] or lobby.connections or loop.begun != ["a request"]:
+    if waiting != [1, 0] or opened.count or loop.begun != ["a request"]:
         raise _DiffersError(f"connections that wait: {waiting}; {loop.begun} of an upgrade")
 
 
-def _lobby() -> Lobby:
+def _opened() -> OpenConnections:
     bounds = Bounds(max_head_bytes=4096, max_headers=9, head_timeout_s=10.0, max_connections=9)
-    return Lobby(bounds, Meters())
+    return OpenConnections(bounds, Meters())
 
 
 def _compare(
@@ -130,8 +130,8 @@ class _DiffersError(Exception):
 
 Way: TypeAlias = Callable[[Any, "Transport"], dict[str, object]]
 
-_BOUNDED: Made = partial(BoundedProtocol, lobby=_lobby())
-_STREAM: Made = partial(StreamProtocol, lobby=_lobby())
+_BOUNDED: Made = partial(BoundedProtocol, opened=_opened())
+_STREAM: Made = partial(StreamProtocol, opened=_opened())
 
 
 def _played(

@@ -24,7 +24,7 @@ from broadcaster.core.counters import Meters
 from broadcaster.settings import Settings
 from broadcaster.web.uvicorn import BACKLOG
 from broadcaster.web.uvicorn.certificate import Certificate
-from broadcaster.web.uvicorn.lobby import Bounds, Lobby
+from broadcaster.web.uvicorn.open_connections import Bounds, OpenConnections
 from broadcaster.web.uvicorn.tls import TlsConnection
 
 logger = logging.getLogger(__name__)
@@ -40,17 +40,17 @@ class Server(uvicorn.Server):
         self,
         config: uvicorn.Config,
         drain: Callable[[], Awaitable[None]],
-        lobby: Lobby,
+        opened: OpenConnections,
         certificate: Certificate | None = None,
     ) -> None:
         super().__init__(config)
-        self.lobby = lobby
+        self.opened = opened
         self._certificate = certificate
         self._drain = drain
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until a signal comes, and close connections that send no request in time."""
-        watching = [asyncio.create_task(self.lobby.watch())]
+        watching = [asyncio.create_task(self.opened.watch())]
         if self._certificate:
             watching.append(asyncio.create_task(self._certificate.watch()))
         try:
@@ -137,13 +137,14 @@ def make_server(
     Raises:
         ConfigurationError: the certificate can't be used.
     """
-    lobby, certificate = Lobby(Bounds.of(settings), meters), Certificate.of(settings)
+    opened = OpenConnections(Bounds.of(settings), meters)
+    certificate = Certificate.of(settings)
     config = uvicorn.Config(
         app,
         interface="asgi3",
         host=settings.host,
         port=settings.port,
-        http=_http(lobby, certificate),
+        http=_http(opened, certificate),
         ws="none",
         lifespan="on",
         access_log=False,
@@ -154,22 +155,22 @@ def make_server(
         timeout_keep_alive=cast("int", settings.keep_alive_s),  # for `call_later`
         timeout_graceful_shutdown=_GRACE_S,
     )
-    return Server(config, drain, lobby, certificate)
+    return Server(config, drain, opened, certificate)
 
 
-def _http(lobby: Lobby, certificate: Certificate | None) -> Any:
+def _http(opened: OpenConnections, certificate: Certificate | None) -> Any:
     """Return the protocol of new connections."""
-    protocol = _protocol(lobby)
+    protocol = _protocol(opened)
     if certificate is None:
         return protocol
     if protocol == "auto":  # the name of uvicorn's own
         from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
         protocol = AutoHTTPProtocol
-    return partial(TlsConnection, protocol, certificate, lobby)
+    return partial(TlsConnection, protocol, certificate, opened)
 
 
-def _protocol(lobby: Lobby) -> Any:
+def _protocol(opened: OpenConnections) -> Any:
     """Return the protocol that uses as much of uvicorn's internals as `rehearsal` approves."""
     try:
         from broadcaster.web.uvicorn.protocol import StreamProtocol
@@ -179,12 +180,12 @@ def _protocol(lobby: Lobby) -> Any:
     except Exception as error:  # at import too, because uvicorn may have changed in any way
         changed = repr(error)
     if not changed:
-        return partial(StreamProtocol, lobby=lobby)
+        return partial(StreamProtocol, opened=opened)
     logger.warning("uvicorn has changed, so streams go through ASGI: %s", changed)
-    return _bounded(lobby)
+    return _bounded(opened)
 
 
-def _bounded(lobby: Lobby) -> Any:
+def _bounded(opened: OpenConnections) -> Any:
     try:
         from broadcaster.web.uvicorn.bounded import BoundedProtocol
         from broadcaster.web.uvicorn.rehearsal import rehearse_bounds
@@ -193,7 +194,7 @@ def _bounded(lobby: Lobby) -> Any:
     except Exception as error:
         changed = repr(error)
     if not changed:
-        return partial(BoundedProtocol, lobby=lobby)
+        return partial(BoundedProtocol, opened=opened)
     logger.warning("requests have no bounds, so let clients reach a balancer only: %s", changed)
     return "auto"
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from broadcaster.core.wire import Refusal
 from broadcaster.web.uvicorn.certificate import Certificate
-from broadcaster.web.uvicorn.lobby import Lobby
+from broadcaster.web.uvicorn.open_connections import OpenConnections
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +29,8 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
     """A connection that speaks TLS: a protocol to its socket, and a transport to uvicorn.
 
     uvicorn's protocol is made when the handshake is complete. Until then the connection waits in
-    the lobby, as one without a request does. What is written is encrypted at once and goes to the
-    socket's transport. So there is one buffer, with one high-water mark.
+    `OpenConnections`, as one without a request does. What is written is encrypted at once and goes
+    to the socket's transport. So there is one buffer, with one high-water mark.
     """
 
     __slots__ = ("_closing", "_context", "_incoming", "_outgoing", "_protocol", "_socket", "_tls",
@@ -40,7 +40,7 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
         self,
         make: Callable[..., asyncio.Protocol],
         certificate: Certificate,
-        lobby: Lobby,
+        opened: OpenConnections,
         **of_uvicorn: Any,
     ) -> None:
         """Prepare the handshake.
@@ -48,7 +48,7 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
         Args:
             make: makes uvicorn's protocol, or ours, of the arguments that uvicorn gives.
             certificate: of the node.
-            lobby: of the server.
+            opened: those of the server.
             of_uvicorn: these arguments.
         """
         self._context = certificate.context
@@ -57,7 +57,7 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
         self._protocol: asyncio.Protocol | None = None
         self._closing = False
         connections = of_uvicorn["server_state"].connections
-        self._waiting: _Waiting | None = _Waiting(partial(make, **of_uvicorn), lobby, connections)
+        self._waiting: _Waiting | None = _Waiting(partial(make, **of_uvicorn), opened, connections)
 
     # The protocol of the socket
 
@@ -66,7 +66,7 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
         self._socket: asyncio.Transport = transport
         assert self._waiting is not None
         self._waiting.connections.add(self)
-        self._waiting.lobby.enter(self)
+        self._waiting.opened.enter(self)
 
     def data_received(self, data: bytes) -> None:
         """Go on with the handshake, or pass on what the client has sent."""
@@ -118,18 +118,18 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection. Without the cycle of the two protocols, its memory is free."""
         if waiting := self._leave():
-            waiting.lobby.meters.refused[Refusal.TLS] += 1
+            waiting.opened.meters.refused[Refusal.TLS] += 1
         self._closing = True
         protocol, self._protocol = self._protocol, None
         if protocol is not None:
             protocol.connection_lost(exc)
 
-    # A connection of the lobby and of uvicorn's server
+    # A connection of `OpenConnections` and of uvicorn's server
 
-    def give_up(self, reason: Refusal) -> None:
+    def close_for(self, reason: Refusal) -> None:
         """Close the connection, which waits too long, or longest."""
         if waiting := self._leave():
-            waiting.lobby.meters.refused[reason] += 1
+            waiting.opened.meters.refused[reason] += 1
         self.abort()
 
     def shutdown(self) -> None:
@@ -138,11 +138,11 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
         self.abort()
 
     def _leave(self) -> _Waiting | None:
-        """Leave the lobby. Return what was kept for the end of the handshake, the first time."""
+        """Stop the wait. Return what was kept for the end of the handshake, the first time."""
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.connections.discard(self)
-            waiting.lobby.leave(self)
+            waiting.opened.leave(self)
         return waiting
 
     # The transport of uvicorn's protocol
@@ -224,5 +224,5 @@ class _Waiting(NamedTuple):
     """What a connection needs until its handshake is complete."""
 
     make: Callable[[], asyncio.Protocol]
-    lobby: Lobby
+    opened: OpenConnections
     connections: set[Any]

@@ -110,7 +110,7 @@ async def test_a_connection_over_tls_leaves_nothing_for_the_garbage_collector(
 # What comes before a request
 
 
-async def test_handshakes_wait_in_the_lobby_and_end_in_time(
+async def test_handshakes_wait_as_other_connections_do_and_end_in_time(
     redis_url: str, files: Files, trust: ssl.SSLContext
 ) -> None:
     async with running(redis_url, **files.settings, head_timeout_s=0.5) as hub:

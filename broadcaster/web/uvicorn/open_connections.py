@@ -46,14 +46,14 @@ class Bounds(NamedTuple):
         )
 
 
-class Guest(Protocol):
+class Closable(Protocol):
     """A connection."""
 
-    def give_up(self, reason: Refusal) -> None:
+    def close_for(self, reason: Refusal) -> None:
         """Close it, because it waits too long, or because too many wait."""
 
 
-class Lobby:
+class OpenConnections:
     """The connections of one server, and which of them wait.
 
     A connection is in one of three states. It is *expected* to send the head of a request, from its
@@ -70,53 +70,53 @@ class Lobby:
         """
         self.bounds = bounds
         self.meters = meters
-        self.connections = 0
+        self.count = 0
         # Newcomers above `max_connections` are answered, so they need room for their request.
         self._most = bounds.max_connections + max(_LEAST_RESERVE, bounds.max_connections // 10)
         # Both are in the order in which the connections began to wait.
-        self._expected: dict[Guest, float] = {}
-        self._resting: dict[Guest, None] = {}
+        self._expected: dict[Closable, float] = {}
+        self._resting: dict[Closable, None] = {}
 
-    def enter(self, guest: Guest) -> None:
+    def enter(self, connection: Closable) -> None:
         """Add a new connection. If there are too many, the one that waits longest is closed."""
-        self.connections += 1
-        self.expect(guest)
-        if self.connections > self._most:
+        self.count += 1
+        self.expect(connection)
+        if self.count > self._most:
             longest = next(iter(self._resting or self._expected))
             self.serve(longest)
-            longest.give_up(Refusal.FULL)
+            longest.close_for(Refusal.FULL)
 
-    def expect(self, guest: Guest) -> None:
+    def expect(self, connection: Closable) -> None:
         """Limit the time until the head of a request is complete. Call it once per request."""
-        self._resting.pop(guest, None)
-        self._expected[guest] = time.monotonic() + self.bounds.head_timeout_s
-        self._count()
+        self._resting.pop(connection, None)
+        self._expected[connection] = time.monotonic() + self.bounds.head_timeout_s
+        self._measure()
 
-    def rest(self, guest: Guest) -> None:
+    def rest(self, connection: Closable) -> None:
         """Wait for a further request without a limit of our own."""
-        self._expected.pop(guest, None)
-        self._resting[guest] = None
-        self._count()
+        self._expected.pop(connection, None)
+        self._resting[connection] = None
+        self._measure()
 
-    def serve(self, guest: Guest) -> None:
+    def serve(self, connection: Closable) -> None:
         """A request's head is complete. The connection waits no longer."""
-        self._expected.pop(guest, None)
-        self._resting.pop(guest, None)
-        self._count()
+        self._expected.pop(connection, None)
+        self._resting.pop(connection, None)
+        self._measure()
 
-    def leave(self, guest: Guest) -> None:
+    def leave(self, connection: Closable) -> None:
         """Forget a connection that is gone."""
-        self.serve(guest)
-        self.connections -= 1
+        self.serve(connection)
+        self.count -= 1
 
     def sweep(self) -> None:
-        """Give up connections whose time is over."""
+        """Close connections whose time is over."""
         now_s = time.monotonic()
-        for guest, until_s in list(self._expected.items()):
+        for connection, until_s in list(self._expected.items()):
             if until_s > now_s:
                 return
-            self.serve(guest)
-            guest.give_up(Refusal.SLOW)
+            self.serve(connection)
+            connection.close_for(Refusal.SLOW)
 
     async def watch(self) -> None:
         """Sweep again and again, until cancelled."""
@@ -124,5 +124,5 @@ class Lobby:
             await asyncio.sleep(min(_SWEEP_S, self.bounds.head_timeout_s / 4))
             self.sweep()
 
-    def _count(self) -> None:
+    def _measure(self) -> None:
         self.meters.waiting = len(self._expected) + len(self._resting)
