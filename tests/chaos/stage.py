@@ -250,9 +250,13 @@ class Stage:
         self.show("no reset", f"{count} over {connections}", not count)
 
     def show_no_stall(self, times: int) -> None:
-        """Note how often a node's event loop was late. See `Node.times_late`."""
+        """Note how often a node's event loop was late. See `Node.times_late`.
+
+        A short run does not judge it, since it may share the machine with anything.
+        """
         what = "the event loop never stalls for 200 ms"
-        self.show(what, f"{times} times, of 20 looks a second", not times, busy=True)
+        right = self.quick or not times
+        self.show(what, f"{times} times, of 20 looks a second", right, busy=True)
 
     def show_reasons(self, *expected: str) -> None:
         """Note the reasons of resets, and that no reset was needless."""
