@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -107,6 +107,31 @@ async def test_after_a_break_the_whole_stream_is_read_again(client: Any, proxy: 
         await until(lambda: node.names == ["lost", "kept"])
         await client.xadd(KEY, {"name": "new"}, id="7-0")
         await until(lambda: node.names[-1] == "new")
+
+
+async def test_a_connection_replaced_in_silence_is_read_from_the_beginning(client: Any) -> None:
+    """redis-py replaces a closed connection between two commands, without an error."""
+    stream, asked = RevocationStream(client, KEY), list[str]()
+
+    class Replaced:
+        connections = 1
+
+        async def wait_after(self, position: Any, *_: Any) -> list[Any]:
+            asked.append(str(position))
+            if len(asked) == 1:
+                return [[b"5-0", [b"name", b"ann"]]]
+            if len(asked) > 4:
+                raise asyncio.CancelledError
+            self.connections += len(asked) == 3
+            return []
+
+    async def note(_: Any) -> None:
+        pass
+
+    stream._stream = cast("Any", Replaced())
+    with pytest.raises(asyncio.CancelledError):
+        await stream.follow(note)
+    assert asked == ["0-0", "5-0", "5-0", "0-0", "0-0"]
 
 
 async def test_old_entries_are_dropped_when_a_new_one_comes(client: Any) -> None:

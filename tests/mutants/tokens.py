@@ -138,7 +138,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "broadcaster/backend/revocations.py",
         "        while self._stream.connections == connection:",
         "        while True:",
-        ("tests/backend/test_revocations.py::test_after_a_break_the_whole_stream_is_read_again",),
+        (
+            "tests/backend/test_revocations.py::test_a_connection_replaced_in_silence_is_read_from_the_beginning",
+        ),
     ),
     Mutant(
         "endpoint: a stream is registered after its revocation",
@@ -159,7 +161,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "broadcaster/web/tokens/reader.py",
         'raise RefusedTokenError("the token was revoked")',
         "pass",
-        ("tests/node/test_revoking.py::test_a_node_that_starts_later_knows_what_was_revoked",),
+        ("tests/node/test_revoking.py::test_a_token_is_revoked_by_its_id_and_with_it_its_tickets",),
     ),
     Mutant(
         "redaction: the access log of uvicorn has tickets",
