@@ -88,12 +88,11 @@ class EventStream:
                 await self._serve(answer, scope, receive, send)
                 return
             # There is no `await` since the door was passed, so the place is still there.
-            owners = _owners(scope, answer)
-            limits.take(owners)
+            limits.take(_owners(scope, answer))
             try:
                 await self._serve(answer, scope, receive, send)
             finally:
-                limits.free(owners)
+                limits.free(_owners(scope, answer))  # made again, so that no stream keeps them
 
     async def _answer(self, scope: Scope, key: str | None) -> Serve | Response:
         """Return where a client begins, or the response that it gets instead of a stream."""

@@ -60,7 +60,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "limits: a stream that has ended keeps its place",
         "broadcaster/web/endpoint.py",
-        "                limits.free(owners)",
+        "                limits.free(_owners(scope, answer))",
         "                    pass",
         (_LIMITS + "test_a_place_is_free_when_a_stream_ends[the client closes-transport]",),
     ),
