@@ -96,10 +96,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "broadcaster/core/subscription.py",
         "        if self.apart:\n",
         "        if False:\n",
-        (
-            "tests/core/test_separation.py::"
-            "test_a_subscriber_sees_what_its_grants_cover_and_nothing_else",
-        ),
+        ("tests/core/test_separation.py::test_keys_of_one_channel_open_nothing_in_another",),
     ),
     Mutant(
         "access: a mistake of the policy lets a caller in",
