@@ -195,7 +195,8 @@ class EmbeddedRedis:
 
 def _own_directory() -> Path:
     try:
-        return Path(tempfile.mkdtemp(prefix="broadcaster-redis-"))
+        # TMPDIR may be relative, and the server would look in its own working directory.
+        return Path(tempfile.mkdtemp(prefix="broadcaster-redis-")).absolute()
     except OSError as error:
         raise BackendUnavailableError(
             f"the embedded server needs a directory for its files: {error}. Set TMPDIR to one that "

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import logging
 import re
+import select
 import sys
 from datetime import UTC, datetime
 from typing import TextIO
 
 import orjson
 
+from broadcaster.commands.output import write_at_once
 from broadcaster.errors import ConfigurationError
 
 LEVELS = ("debug", "info", "warning", "error")
@@ -50,10 +52,39 @@ def set_up(level: str) -> None:
 
 
 class _StderrHandler(logging.StreamHandler[TextIO]):
-    """Writes to the current `sys.stderr`, because a live display replaces it for a time."""
+    """Writes to the current `sys.stderr`, because a live display replaces it for a time.
+
+    It never waits. While the reader of a pipe or a terminal is stopped, lines are lost and counted:
+    a node that waited would serve no client.
+    """
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
+        self._lost = 0
+        self._torn = b""  # ends a line that was written in part
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line, if that is possible at once."""
+        if self.stream is not sys.__stderr__ or not hasattr(select, "poll"):
+            super().emit(record)
+            return
+        try:
+            lines = [self._torn, *map(self._line, [*self._notes(), record])]
+            data = b"".join(lines)
+            written = write_at_once(self.stream.fileno(), data)
+            self._lost = self._lost + 1 if written < len(data) else 0
+            self._torn = b"\n" if 0 < written < len(data) else self._torn if self._lost else b""
+        except Exception:
+            self.handleError(record)
+
+    def _line(self, record: logging.LogRecord) -> bytes:
+        return f"{self.format(record)}\n".encode(errors="backslashreplace")
+
+    def _notes(self) -> list[logging.LogRecord]:
+        if not self._lost:
+            return []
+        text = f"{self._lost} lines are lost: they could not be written at once"
+        return [logging.LogRecord(__name__, logging.WARNING, __file__, 0, text, (), None)]
 
     @property
     def stream(self) -> TextIO:

@@ -6,6 +6,7 @@ A command that serves goes on without them. A command whose output is its result
 from __future__ import annotations
 
 import os
+import select
 import sys
 from typing import TextIO
 
@@ -43,6 +44,29 @@ def say(text: str, *, err: bool = False, dim: bool = False) -> bool:
         give_up(sys.stderr if err else sys.stdout)
         return False
     return True
+
+
+def write_at_once(number: int, data: bytes) -> int:
+    """Write to a file without waiting for the reader of a pipe or a terminal.
+
+    Args:
+        number: of an open file.
+        data: the bytes.
+
+    Returns:
+        How many of the bytes were written. The others would have had to wait.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    poll = select.poll()
+    poll.register(number, select.POLLOUT)
+    for at in range(0, len(data), select.PIPE_BUF):
+        # A pipe that is ready takes so many bytes at least.
+        if not poll.poll(0):
+            return at
+        os.write(number, data[at : at + select.PIPE_BUF])
+    return len(data)
 
 
 def give_up(stream: TextIO) -> None:

@@ -87,9 +87,9 @@ def parse_start(text: str, now_ms: int) -> Start:
         return "latest"
     if match := _DURATION.fullmatch(text):
         return max(0, now_ms - int(match[1]) * _UNIT_MS[match[2]])
-    text = text.replace(" ", "+")  # an unescaped + of a zone offset arrives as a space
-    if _TIME.fullmatch(text):
-        time_ms = _milliseconds(text)
+    time = text.replace(" ", "+")  # an unescaped + of a zone offset arrives as a space
+    if _TIME.fullmatch(time):
+        time_ms = _milliseconds(time)
         if 0 <= time_ms <= now_ms + _CLIENT_AHEAD_MS:
             return min(time_ms, now_ms)
         raise InvalidCursorError(f"{text!r} is not between 1970 and tomorrow")

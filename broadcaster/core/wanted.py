@@ -13,6 +13,9 @@ from broadcaster.core.grants import Holder
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.wire import ResetReason
 
+_MOST_CHARS = 256
+_UNREADABLE = b"?"
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -46,7 +49,14 @@ class Wanted:
 
     @property
     def cursor(self) -> bytes:
-        """Return the id that the client came with; empty if it has none that can be read."""
+        """Return the id that the client came with; empty if it has none.
+
+        If it can't be read, it is returned all the same, or one that can't be read either. A client
+        that lost it would begin anew, without the reset that it is to get.
+        """
+        if self.unreadable is not None:
+            fits = self.unreadable.isprintable() and len(self.unreadable) <= _MOST_CHARS
+            return self.unreadable.encode() if fits else _UNREADABLE
         if self.run is None and not self.subscription.named:
             return b"".join(b"%d-%d" % position for position in self.positions.values())
         return cursor.render(self.positions, self.run) if self.positions else b""

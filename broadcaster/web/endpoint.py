@@ -80,7 +80,8 @@ class EventStream:
             answer = access.refused(Denied("the token was revoked", 401))
         if isinstance(answer, Response):
             answer.raw_headers += head.cors_headers(self._node.settings, scope)
-            answer.raw_headers += head.kept_alive(scope)
+            if "connection" not in answer.headers:
+                answer.raw_headers += head.kept_alive(scope)
             await answer(scope, receive, send)
         elif not attachable or _is_attachable(scope):  # else the client has disconnected meanwhile
             limits = self._node.limits

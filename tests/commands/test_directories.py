@@ -40,6 +40,10 @@ def odd(directory: Path) -> dict[str, str]:
     return {"TMPDIR": str(made)}
 
 
+def relative(directory: Path) -> dict[str, str]:
+    return {"TMPDIR": os.path.relpath(directory)}
+
+
 def missing(directory: Path) -> dict[str, str]:
     return {"TMPDIR": str(directory / "none"), "HOME": str(directory / "none")}
 
@@ -52,6 +56,7 @@ def read_only(_: Path) -> dict[str, str]:
 WORKING: dict[str, Callable[[Path], dict[str, str]]] = {
     "long": long,
     "odd": odd,
+    "relative": relative,
     "missing": missing,
     "read-only": read_only,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -112,6 +113,26 @@ async def test_a_node_outlives_the_reader_of_its_log(shell: Run, client: Any) ->
     await serves(port, client)
     process.terminate()
     assert await asyncio.wait_for(process.wait(), PATIENCE_S) == 0
+
+
+async def test_a_node_serves_while_the_reader_of_its_log_is_stopped(
+    shell: Run, client: Any
+) -> None:
+    port = free_port()
+    read, write = os.pipe()
+    fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
+    process = await shell(f"serve --port {port}", "", stderr=write)
+    os.close(write)
+    for _ in range(15):  # nothing is read: the pipe is full after a few lines
+        await serves(port, client)
+    held = os.read(read, 1 << 16)
+    await serves(port, client)
+    lines = (held + os.read(read, 1 << 16)).decode().splitlines()
+    assert any("lines are lost: they could not be written at once" in line for line in lines)
+    assert all(line.startswith("{") and line.endswith("}") for line in lines[1:] if line)
+    process.terminate()
+    assert await asyncio.wait_for(process.wait(), PATIENCE_S) == 0
+    os.close(read)
 
 
 async def output(process: Process) -> tuple[int, str]:

@@ -424,3 +424,12 @@ def test_an_unreadable_cursor_is_a_reset_of_each_stream() -> None:
     assert hello.count(told) == 2
     assert +of.resets == {("a", "invalid"): 1, ("b", "invalid"): 1}
     assert +of.resumes == {"reset": 1}
+
+
+def test_the_reset_of_an_unreadable_cursor_names_the_position_before_the_first_event() -> None:
+    of = context("a")
+    of.windows["a"].append([event(3), event(4)])
+    step = Resume(of, A, {"a": at(0)}, greeting=Greeting(7, "x")).step()
+    assert isinstance(step, Send)
+    assert [type(part) for part in step.parts[:2]] == [Hello, Page]
+    assert b'"resumed":"0-0"' in step.parts[0].data

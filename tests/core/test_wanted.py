@@ -30,3 +30,11 @@ def test_the_id_that_a_client_came_with_is_rendered_as_it_came() -> None:
     assert Wanted((PLAIN, OTHER), both).cursor == b""
     made = Wanted((MADE,), Subscription.to((MADE,), ("u",)), {"a": at(5)}, at(3))
     assert made.cursor == b"a=5-0,run=3-0"
+
+
+def test_an_id_that_can_not_be_read_is_given_back_or_another_one_that_can_not() -> None:
+    one = Subscription.to((PLAIN,))
+    for text in ("x", "1-0 1-0", "\u00fc=\u00ef", ""):
+        assert Wanted((PLAIN,), one, unreadable=text).cursor == text.encode()
+    for text in ("x\ndata: y", "x\r", "\0", "x\u2028", "1-" + "1" * 300):
+        assert Wanted((PLAIN,), one, unreadable=text).cursor == b"?"

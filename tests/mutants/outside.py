@@ -13,6 +13,16 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/core/test_channel.py::test_invalid_channels_are_refused_and_named",),
     ),
     Mutant(
+        "logs: a node waits for the reader of its log",
+        "broadcaster/commands/output.py",
+        "        if not poll.poll(0):\n            return at\n",
+        "",
+        (
+            "tests/commands/test_output.py::"
+            "test_a_node_serves_while_the_reader_of_its_log_is_stopped",
+        ),
+    ),
+    Mutant(
         "peers: another user of the machine is answered",
         "broadcaster/node/peers.py",
         "if user != os.geteuid():",

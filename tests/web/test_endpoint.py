@@ -415,7 +415,7 @@ async def test_a_newcomer_above_the_limit_gets_a_retry_time(redis_url: str) -> N
         ("/v1/inventory/stream", "5-1", "id: 5-1\n"),
         ("/v1/inventory/stream", "inventory=5-1", "id: 5-1\n"),
         ("/v1/inventory/stream", "", ""),
-        ("/v1/inventory/stream", "nonsense\x80", ""),
+        ("/v1/inventory/stream", "nonsense\x80", "id: nonsense\ufffd\n"),
         ("/v1/events?channel=inventory&channel=orders&key=7", "inventory=5-1",
          "id: inventory=5-1\n"),
         ("/v1/pets/recommendations/stream?userId=a", "recommendations=5-1,run=4-0",
@@ -431,6 +431,7 @@ async def test_a_client_that_is_shed_keeps_its_position(
         shed = await Raw.get(hub.port, path, f"Last-Event-ID: {last_id}\r\n")
         block = (await shed.rest()).partition(b"\nretry: ")[2]
         assert block.partition(b"\n")[2] == f"{sent}event: stream.at\ndata: {{}}\n\n".encode()
+        assert shed.head.lower().count(b"connection:") == 1
         assert b"connection: close" in shed.head.lower()
         first.close()
 

@@ -176,8 +176,10 @@ def _cursor(scope: Any, query: dict[str, list[str]]) -> str | None:
     read: perhaps the client has lost one.
     """
     headers = [value for name, value in scope["headers"] if name == b"last-event-id"]
-    if headers and headers[0]:
-        return str(headers[0], "latin-1")
+    # "A field value does not include leading or trailing whitespace."
+    # https://www.rfc-editor.org/rfc/rfc9110#section-5.5
+    if headers and (value := headers[0].strip(b" \t")):
+        return str(value, "utf-8", "replace")  # as browsers send it
     for param in CURSOR_PARAMS:
         if param in query:
             return query[param][-1]  # some clients append one per reconnect: the last is the newest
