@@ -34,6 +34,13 @@ MUTANTS: tuple[Mutant, ...] = (
         (_TLS_TESTS + "test_a_request_that_is_refused_over_tls_is_answered",),
     ),
     Mutant(
+        "tls: what is written to a client that has broken TLS is an error",
+        _TLS,
+        "        self._closing = True\n        if self._socket.get_write_buffer_size():",
+        "        if False:",
+        (_TLS_TESTS + "test_a_client_that_breaks_tls_while_it_does_not_read_delays_no_other",),
+    ),
+    Mutant(
         "tls: a client that leaves within the handshake keeps its place",
         _TLS,
         "if waiting := self._leave():\n            waiting.opened.meters.refused[Refusal.TLS]",

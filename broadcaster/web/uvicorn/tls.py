@@ -81,9 +81,7 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLError as error:
-            logger.debug("a connection does not speak TLS, or not as it should: %s", error)
-            self._flush()  # which has the alert
-            self._socket.close()
+            self._break(error)
         self._flush()
 
     def _begin(self) -> None:
@@ -151,12 +149,26 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
         """Encrypt and send."""
         if self._closing:
             return
-        sent = self._tls.write(data)
-        if sent < len(data):  # a record has 16 KB at most, and each call writes one
-            rest = memoryview(data)[sent:]
-            while rest:
-                rest = rest[self._tls.write(rest) :]
-        self._socket.write(self._outgoing.read())
+        try:
+            sent = self._tls.write(data)
+            if sent < len(data):  # a record has 16 KB at most, and each call writes one
+                rest = memoryview(data)[sent:]
+                while rest:
+                    rest = rest[self._tls.write(rest) :]
+        except ssl.SSLError as error:  # a round of writes must not end for the others
+            self._break(error)
+        else:
+            self._socket.write(self._outgoing.read())
+
+    def _break(self, error: ssl.SSLError) -> None:
+        """Close a connection after an error of TLS, after which nothing can be written."""
+        logger.debug("a connection does not speak TLS, or not as it should: %s", error)
+        self._flush()  # which has the alert
+        self._closing = True
+        if self._socket.get_write_buffer_size():  # the client may never read it
+            self._socket.abort()
+        else:
+            self._socket.close()
 
     def close(self) -> None:
         """Say goodbye, and close the connection when all is sent.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import ssl
 from typing import Any
 
@@ -90,6 +91,30 @@ async def test_a_client_over_tls_that_never_reads_again_is_cut(
         await until(lambda: not hub.node.subscribers())
         assert hub.node.meters.closed["send_timeout"] == 1
         await until(lambda: not hub.node.meters.waiting)
+
+
+async def test_a_client_that_breaks_tls_while_it_does_not_read_delays_no_other(
+    secure_hub: Running,
+    trust: ssl.SSLContext,
+    publisher: Publisher,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    broken = await opened(secure_hub, trust)
+    await broken.until(LIVE)
+    broken.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    (subscriber,) = secure_hub.node.subscribers()
+    transport: Any = subscriber.write.__self__  # type: ignore[attr-defined]
+    while not transport.get_write_buffer_size():  # below the mark, so that it is written to
+        await publisher.publish("inventory", data="x" * PIECE)
+    assert not subscriber.blocked
+    other = await opened(secure_hub, trust)
+    await other.until(LIVE)
+    os.write(broken.writer.get_extra_info("socket").fileno(), b"\x17\x03\x03\x00\x20" + b"?" * 32)
+    await until(transport.is_closing)
+    await publisher.publish("inventory", data="next")
+    assert await other.told(1) == ["next"]
+    await until(lambda: len(secure_hub.node.subscribers()) == 1)
+    assert "unexpected error" not in caplog.text
 
 
 async def test_a_connection_over_tls_leaves_nothing_for_the_garbage_collector(
