@@ -17,6 +17,7 @@ from broadcaster.core.access import Action
 
 CLAIM = "broadcaster"
 """The claim of a token that has its rights."""
+_COMPLETE = "complete"  # in this claim: no other claim adds a right
 _EVERY = "*"
 
 
@@ -54,9 +55,10 @@ class Rights:
         allowed = self.publish if action is Action.PUBLISH else self.subscribe
         return allowed.get(channel)
 
-    def named(self) -> dict[str, list[str]]:
-        """Return the claim that has these rights."""
-        return {"subscribe": _texts(self.subscribe), "publish": _texts(self.publish)}
+    def named(self) -> dict[str, list[str] | bool]:
+        """Return the claim that has these rights, and says that there are no others."""
+        named = {"subscribe": _texts(self.subscribe), "publish": _texts(self.publish)}
+        return {**named, _COMPLETE: True}
 
 
 def rights(claims: Mapping[str, Any], key_claims: Mapping[str, str] | None = None) -> Rights:
@@ -64,7 +66,8 @@ def rights(claims: Mapping[str, Any], key_claims: Mapping[str, str] | None = Non
 
     Args:
         claims: of the token, whose signature was verified.
-        key_claims: the name of a claim, by channel: its value is a key that may be read there.
+        key_claims: the name of a claim, by channel: its value is a key that may be read there. A
+            claim of `Rights.named` has these keys already, as far as they are granted.
 
     Returns:
         The rights. Channels that this hub does not have are kept: other hubs may have them.
@@ -77,7 +80,7 @@ def rights(claims: Mapping[str, Any], key_claims: Mapping[str, str] | None = Non
         raise RefusedTokenError(f"the claim {CLAIM} is no object")
     subscribe = _allowed(claim.get("subscribe", []))
     for channel, name in (key_claims or {}).items():
-        if name in claims:
+        if name in claims and not claim.get(_COMPLETE):
             _add(subscribe, channel, _key(name, claims[name]))
     return Rights(subscribe, _allowed(claim.get("publish", [])))
 

@@ -98,7 +98,8 @@ def narrowed(rights: Rights, channels: Collection[str], keys: Collection[str]) -
         allowed = rights.keys(channel, Action.SUBSCRIBE)
         if allowed is None:
             return Denied(f"the token has no right to {channel[:64]!r}")
-        if not isinstance(allowed, AllKeys) and (beyond := set(keys) - allowed):
+        beyond = set(keys) & {""} if isinstance(allowed, AllKeys) else set(keys) - allowed
+        if beyond:
             return Denied(f"the token has no right to the key {min(beyond)[:64]!r}")
         found[channel] = frozenset(keys) or allowed
     if not found:

@@ -107,5 +107,9 @@ def test_a_right_that_the_token_has_not_is_no_right_of_a_ticket(
     assert isinstance(narrowed(ORDERS, channels, keys), Denied)
 
 
+def test_an_empty_key_is_refused_since_a_ticket_for_it_would_open_nothing() -> None:
+    assert isinstance(narrowed(Rights({"inventory": ALL}), ["inventory"], [""]), Denied)
+
+
 def test_a_token_without_rights_gets_no_ticket() -> None:
     assert isinstance(narrowed(Rights(publish={"orders": ALL}), [], []), Denied)

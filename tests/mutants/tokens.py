@@ -29,6 +29,16 @@ MUTANTS: tuple[Mutant, ...] = (
         (_RIGHTS + "test_a_key_is_taken_as_it_is",),
     ),
     Mutant(
+        "rights: a claim adds a key to a ticket that is narrowed to other channels",
+        "broadcaster/core/rights.py",
+        "if name in claims and not claim.get(_COMPLETE):",
+        "if name in claims:",
+        (
+            "tests/web/tokens/test_reader.py::"
+            "test_a_ticket_that_is_narrowed_has_no_key_that_a_claim_is",
+        ),
+    ),
+    Mutant(
         "claims: an expired token is good",
         "broadcaster/core/claims.py",
         "if now_s >= expires_s + leeway_s:",

@@ -9,7 +9,7 @@ import pytest
 
 from broadcaster.core.access import Caller, Denied, NotYet
 from broadcaster.core.claims import Expected
-from broadcaster.core.rights import CLAIM
+from broadcaster.core.rights import CLAIM, rights
 from broadcaster.core.ticket import Ticket
 from broadcaster.web.tokens import signed
 from broadcaster.web.tokens.keys import FetchedKeys, GivenKeys
@@ -83,7 +83,7 @@ def test_a_ticket_is_good_where_its_token_was() -> None:
     claims = reader()(Caller({"origin": SHOP}, f"ticket={found.text}"))
     assert isinstance(claims, dict)
     assert claims["sub"] == "ann"
-    assert claims[CLAIM] == {"subscribe": ["orders:7"], "publish": []}
+    assert claims[CLAIM] == {"subscribe": ["orders:7"], "publish": [], "complete": True}
     assert claims["exp"] > time.time() + 3600
 
 
@@ -93,6 +93,15 @@ def test_a_ticket_has_the_key_that_a_claim_is() -> None:
     claims = reader()(Caller({"origin": SHOP}, f"ticket={found.text}"))
     assert isinstance(claims, dict)
     assert claims[CLAIM]["subscribe"] == ["carts:ann"]
+
+
+def test_a_ticket_that_is_narrowed_has_no_key_that_a_claim_is() -> None:
+    key_claims = {"carts": "sub"}
+    caller = bearing(token(sub="ann", broadcaster=RIGHTS), origin=SHOP)
+    found = issued(caller, "orders", key_claims=key_claims)
+    claims = reader()(Caller({"origin": SHOP}, f"ticket={found.text}"))
+    assert isinstance(claims, dict)
+    assert rights(claims, key_claims).subscribe == {"orders": frozenset({"7"})}
 
 
 def test_a_ticket_is_no_bearer_token_and_the_reverse() -> None:

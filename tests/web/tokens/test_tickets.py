@@ -37,7 +37,7 @@ def test_a_ticket_of_one_node_is_good_at_another() -> None:
     assert claims == {
         "sub": "ann",
         "exp": NOW_S + 3600,
-        CLAIM: {"subscribe": ["orders:7"], "publish": []},
+        CLAIM: {"subscribe": ["orders:7"], "publish": [], "complete": True},
     }
 
 
