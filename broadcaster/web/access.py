@@ -185,9 +185,14 @@ async def described(
     caller, none = await identified(node, scope), frozenset[str]()
     if isinstance(caller, Denied):
         return caller
-    return {
-        name: await decide(node.policy, caller, Action.DESCRIBE, name, none) for name in channels
-    }
+    decisions = dict[str, Grant | Denied]()
+    for name in channels:
+        decision = await decide(node.policy, caller, Action.DESCRIBE, name, none)
+        if isinstance(decision, Grant):  # it may have ended, or cover no key
+            own = covered(decision, name, none, time.time())
+            decision = own if isinstance(own, Denied) else decision
+        decisions[name] = decision
+    return decisions
 
 
 @runtime_checkable

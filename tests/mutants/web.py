@@ -92,6 +92,16 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/core/test_grants.py::test_a_grant_of_no_key_is_no_grant_of_all_keys",),
     ),
     Mutant(
+        "access: a grant that has ended describes a channel",
+        "broadcaster/web/access.py",
+        "            decision = own if isinstance(own, Denied) else decision\n",
+        "",
+        (
+            "tests/web/test_access.py::"
+            "test_a_grant_that_opens_no_stream_describes_no_channel[grant1-401]",
+        ),
+    ),
+    Mutant(
         "subscription: the past of a channel is shown beyond its grant",
         "broadcaster/core/subscription.py",
         "        if self.apart:\n",

@@ -128,6 +128,18 @@ async def test_a_policy_may_be_awaited() -> None:
         assert other.head.startswith(b"HTTP/1.1 403")
 
 
+@pytest.mark.parametrize(
+    ("grant", "status"), [(Grant("ann", frozenset()), 403), (Grant("ann", expires_s=5.0), 401)]
+)
+async def test_a_grant_that_opens_no_stream_describes_no_channel(grant: Grant, status: int) -> None:
+    async with (
+        running("", log=MemoryLog(), authorize=lambda *_: grant) as hub,
+        http_client(base_url=hub.url) as client,
+    ):
+        assert (await client.get("/v1/channels/inventory")).status_code == status
+        assert (await client.get("/v1/channels")).json() == {"channels": []}
+
+
 async def test_what_may_not_be_described_is_in_no_list() -> None:
     policy = Asked((Action.DESCRIBE, "orders"))
     async with (
