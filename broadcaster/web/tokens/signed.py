@@ -167,7 +167,7 @@ def _keys_of_jwk(jwk: dict[str, Any]) -> list[Key]:
     try:
         material = jwt.PyJWK(jwk).key
         algorithms = _algorithms(material)
-    except (jwt.PyJWTError, ValueError):
+    except (jwt.PyJWTError, ValueError, TypeError):  # such as an `alg` that is a list
         return []
     if only is not None:
         algorithms &= {only}

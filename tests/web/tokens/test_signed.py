@@ -94,6 +94,7 @@ def test_a_key_of_a_set_with_an_algorithm_is_for_that_one_alone() -> None:
         jwk("RS256", pair("RS256"), use="enc"),
         jwk("RS256", rsa.generate_private_key(65537, 1024)),
         jwk("RS256", pair("RS256"), alg="HS256"),
+        jwk("RS256", pair("RS256"), alg=["RS256"]),
     ],
 )
 def test_what_can_verify_nothing_is_left_out_of_a_set(entry: dict[str, Any]) -> None:
