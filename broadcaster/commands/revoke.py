@@ -28,7 +28,7 @@ async def revoke(settings: Settings, name: str) -> str:
     client = connect(settings.require_redis_url(), client_name="broadcaster")
     try:
         stream = RevocationStream(client, settings.revocations_key)
-        done = await stream.revoke(name, settings.max_token_s)
+        done = await stream.revoke(name, settings.revocation_s)
     finally:
         await client.aclose()
     if done.replicas is None:

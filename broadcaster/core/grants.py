@@ -21,12 +21,14 @@ class Holder(NamedTuple):
         token_id: the id of the token; empty if it has none.
         issued_s: seconds since 1970 at which the token was issued; None if it does not say. Without
             a token it is the time of the grants.
+        token_subject: the token's, where the grants name another one. A revocation may name either.
     """
 
     subject: str = ""
     expires_s: float | None = None
     token_id: str = ""
     issued_s: float | None = None
+    token_subject: str = ""
 
 
 def covered(
@@ -79,5 +81,7 @@ def holder_of(grants: Iterable[Grant], claims: Mapping[str, Any], now_s: float) 
     if not subjects and expires_s is None:
         return None
     issued_s = claims.get("iat") if claims else now_s
-    subject = "".join(subjects) or claims.get("sub", "")
-    return Holder(subject, expires_s, claims.get("jti", ""), issued_s)
+    of_token = claims.get("sub", "")
+    subject = "".join(subjects) or of_token
+    other = of_token if of_token != subject else ""
+    return Holder(subject, expires_s, claims.get("jti", ""), issued_s, other)

@@ -59,6 +59,15 @@ class TokenSettings(BaseModel):
         description="the Redis key of the secret that the nodes make for tickets",
     )
 
+    @property
+    def revocation_s(self) -> float:
+        """Return the seconds after which a revocation concerns no token that is good.
+
+        A token may have been issued by a clock that is ahead, and is good for a while after its
+        end.
+        """
+        return self.max_token_s + 2 * self.leeway_s
+
     def check_tokens(self, origins: Collection[str]) -> None:
         """Check what goes together.
 

@@ -72,7 +72,9 @@ class Revoking:
         """Return True if the token of a stream's holder was revoked."""
         if holder is None:
             return False
-        return self.known.concerns(holder.subject, holder.token_id, holder.issued_s)
+        concerns, issued_s = self.known.concerns, holder.issued_s
+        of_grants = concerns(holder.subject, holder.token_id, issued_s)
+        return of_grants or concerns(holder.token_subject, "", issued_s)
 
     async def revoke(self, name: str) -> Revoked:
         """Revoke the tokens of a subject, or one token by its id, on all nodes.
@@ -84,13 +86,13 @@ class Revoking:
         """
         if self._stream is None:
             raise ConfigurationError("this hub has no Redis stream of revocations")
-        return await self._stream.revoke(name, self._settings.max_token_s)
+        return await self._stream.revoke(name, self._settings.revocation_s)
 
     async def _note(self, found: Sequence[tuple[str, int]]) -> None:
         new = [name for name, at_ms in found if self.known.add(name, at_ms)]
         if not new:
             return
-        self.known.forget(int((time.time() - self._settings.max_token_s) * 1000))
+        self.known.forget(int((time.time() - self._settings.revocation_s) * 1000))
         every = list(self._subscribers)
         for start in range(0, len(every), _AT_ONCE):
             some = every[start : start + _AT_ONCE]

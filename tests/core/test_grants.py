@@ -64,7 +64,7 @@ def test_the_holder_is_one_subject_until_the_first_grant_ends() -> None:
 def test_the_holder_of_a_token_is_the_one_that_a_revocation_names() -> None:
     claims = {"sub": "ann", "jti": "t1", "iat": 2, "exp": 5}
     assert holder_of([Grant()], claims, 3) == Holder("ann", 5, "t1", 2)
-    assert holder_of([Grant("bob")], claims, 3) == Holder("bob", 5, "t1", 2)
+    assert holder_of([Grant("bob")], claims, 3) == Holder("bob", 5, "t1", 2, "ann")
 
 
 def test_grants_of_two_subjects_are_a_mistake_of_the_policy() -> None:

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from broadcaster import ConfigurationError, load_settings
+from broadcaster.core.claims import Expected, checked
+from broadcaster.core.rights import RefusedTokenError
 
 KEYS = {"https://id.example": "https://id.example/jwks.json"}
 
@@ -50,3 +52,14 @@ def test_a_secret_is_in_no_representation(monkeypatch: pytest.MonkeyPatch) -> No
     assert "hunter2" not in repr(settings)
     assert "hunter2" not in settings.model_dump_json(exclude={"channels"})
     assert settings.token_secrets[0].get_secret_value() == "hunter2"
+
+
+def test_a_revocation_is_kept_as_long_as_any_token_that_it_concerns_is_good() -> None:
+    settings = load_settings(max_token_s=100, leeway_s=30)
+    expected = Expected(leeway_s=settings.leeway_s, longest_s=settings.max_token_s)
+    revoked_s = 1000.0
+    claims = {"iat": revoked_s, "exp": revoked_s + 130}
+    last_s = revoked_s + settings.revocation_s
+    assert checked(claims, expected, last_s - 0.1)
+    with pytest.raises(RefusedTokenError, match="expired"):
+        checked(claims, expected, last_s)

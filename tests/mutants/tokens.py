@@ -167,6 +167,26 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/node/test_revoking.py::test_a_node_that_has_not_read_revocations_is_not_ready",),
     ),
     Mutant(
+        "revoking: a revocation is forgotten while a token that it concerns is good",
+        "broadcaster/core/token_settings.py",
+        "self.max_token_s + 2 * self.leeway_s",
+        "self.max_token_s",
+        (
+            "tests/core/test_token_settings.py::"
+            "test_a_revocation_is_kept_as_long_as_any_token_that_it_concerns_is_good",
+        ),
+    ),
+    Mutant(
+        "revoking: the subject of a token does not count where the policy names another one",
+        "broadcaster/node/revoking.py",
+        'return of_grants or concerns(holder.token_subject, "", issued_s)',
+        "return of_grants",
+        (
+            "tests/node/test_revoking.py::"
+            "test_a_token_is_revoked_by_its_own_subject_where_a_policy_names_another_one",
+        ),
+    ),
+    Mutant(
         "reader: a revoked token opens another stream",
         "broadcaster/web/tokens/reader.py",
         'raise RefusedTokenError("the token was revoked")',

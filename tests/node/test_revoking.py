@@ -112,6 +112,21 @@ async def test_a_stream_is_not_registered_after_its_revocation() -> None:
         assert not hub.node.hub.subscribers
 
 
+async def test_a_token_is_revoked_by_its_own_subject_where_a_policy_names_another_one() -> None:
+    def customer(caller: Caller, _: Action, __: str, ___: frozenset[str], /) -> Grant:
+        return Grant(f"customer of {caller.claims['sub']}", frozenset({"7"}))
+
+    async with running("", log=MemoryLog(), authorize=customer, **GIVEN) as hub:
+        streams = [await Raw.get(hub.port, PATH, bearer(sub=sub)) for sub in ("ann", "bob", "eve")]
+        for stream in streams:
+            await stream.until(b"stream.live")
+        now_ms = int(time.time() * 1000)
+        await hub.node.revoking._note([("ann", now_ms), ("customer of bob", now_ms)])
+        for stream in streams[:2]:
+            await stream.rest()
+        assert len(hub.node.hub.subscribers) == 1
+
+
 async def test_a_policy_without_tokens_decides_about_what_is_opened_later() -> None:
     """A session that began after the revocation is good again. Only the policy knows when."""
 
@@ -177,6 +192,15 @@ async def test_the_route_is_for_operators_alone(redis_url: str) -> None:
         assert (await operator.get(path)).status_code == 405
     async with running(redis_url, **GIVEN) as hub, http_client(base_url=hub.url) as client:
         assert (await client.post(path)).status_code == 404
+
+
+async def test_a_revocation_is_forgotten_only_after_the_leeway() -> None:
+    none = Revoking(Settings(max_token_s=10, leeway_s=10), [], lambda *_: None)
+    now_s = time.time()
+    old = [(name, int((now_s - ago_s) * 1000)) for name, ago_s in (("ann", 25), ("bob", 35))]
+    await none._note([*old, ("eve", int(now_s * 1000))])
+    assert none.concerns(Holder("ann", None, "", now_s - 26))
+    assert not none.concerns(Holder("bob", None, "", now_s - 36))
 
 
 async def test_a_hub_without_redis_has_no_revocations() -> None:
