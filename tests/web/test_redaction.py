@@ -58,8 +58,9 @@ async def test_no_log_and_no_answer_has_a_ticket(
 ) -> None:
     """Under plain uvicorn, whose access log has the whole url."""
     caplog.set_level(logging.DEBUG)
-    # A server without an access log, such as ours, sets this for the process.
+    # A server without an access log, such as ours, sets these for the process.
     monkeypatch.setattr(logging.getLogger("uvicorn.access"), "propagate", True)
+    caplog.set_level(logging.DEBUG, "uvicorn.access")
     app = create_app(Settings(token_secrets=[SECRET], **QUICK), log=MemoryLog())
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on"))
     listener = socket.create_server(("127.0.0.1", 0))
