@@ -189,7 +189,7 @@ def _hunt(console: Console, copy: Copy, mutants: Sequence[Mutant]) -> bool:
         survivors += not run.killed
         table.add_row(*row(mutant, run))
         if len(mutants) == 1 or not run.killed:
-            console.print(run.output, markup=False)
+            console.print(f"{mutant.name}:\n{run.output}", markup=False)
         elif sys.stdout.isatty():
             console.print(f"  {mutant.name}: {run.seconds:.1f} s", markup=False)
     console.print(table)
