@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any, Final, TypeAlias
 
 from broadcaster.core.access import Action
+from broadcaster.core.channel import MAX_KEY_BYTES
 
 CLAIM = "broadcaster"
 """The claim of a token that has its rights."""
@@ -108,7 +109,17 @@ def _add(found: dict[str, Keys], channel: str, key: str | AllKeys) -> None:
     if isinstance(key, AllKeys) or isinstance(before, AllKeys):
         found[channel] = ALL
     else:
-        found[channel] = before | {key}
+        found[channel] = before | {_possible(key)}
+
+
+def _possible(key: str) -> str:
+    """Return a key. Raises a `RefusedTokenError` if no event can have it."""
+    try:
+        if len(key.encode()) <= MAX_KEY_BYTES:
+            return key
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can name
+        pass
+    raise RefusedTokenError(f"a key is UTF-8 of {MAX_KEY_BYTES} bytes at most")
 
 
 def _texts(allowed: Mapping[str, Keys]) -> list[str]:
