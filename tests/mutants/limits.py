@@ -41,6 +41,16 @@ MUTANTS: tuple[Mutant, ...] = (
         (_TLS_TESTS + "test_a_client_that_breaks_tls_while_it_does_not_read_delays_no_other",),
     ),
     Mutant(
+        "tls: a client that does not read fills the memory with updates of keys",
+        _TLS,
+        "if self._outgoing.pending and self._paused:",
+        "if False:",
+        (
+            _TLS_TESTS
+            + "test_what_tls_answers_by_itself_is_not_kept_for_a_client_that_does_not_read",
+        ),
+    ),
+    Mutant(
         "tls: a client that leaves within the handshake keeps its place",
         _TLS,
         "if waiting := self._leave():\n            waiting.opened.meters.refused[Refusal.TLS]",

@@ -33,8 +33,8 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
     to the socket's transport. So there is one buffer, with one high-water mark.
     """
 
-    __slots__ = ("_closing", "_context", "_incoming", "_outgoing", "_protocol", "_socket", "_tls",
-                 "_waiting")  # fmt: skip
+    __slots__ = ("_closing", "_context", "_incoming", "_outgoing", "_paused", "_protocol",
+                 "_socket", "_tls", "_waiting")  # fmt: skip
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = self._context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._protocol: asyncio.Protocol | None = None
-        self._closing = False
+        self._closing = self._paused = False
         connections = of_uvicorn["server_state"].connections
         self._waiting: _Waiting | None = _Waiting(partial(make, **of_uvicorn), opened, connections)
 
@@ -82,6 +82,8 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
             pass
         except ssl.SSLError as error:
             self._break(error)
+        if self._outgoing.pending and self._paused:  # answers to key updates, which nothing bounds
+            self.abort()
         self._flush()
 
     def _begin(self) -> None:
@@ -105,11 +107,13 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
 
     def pause_writing(self) -> None:
         """The socket takes no more for now."""
+        self._paused = True
         if self._protocol is not None:
             self._protocol.pause_writing()
 
     def resume_writing(self) -> None:
         """The socket takes more again."""
+        self._paused = False
         if self._protocol is not None:
             self._protocol.resume_writing()
 
