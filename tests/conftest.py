@@ -29,7 +29,8 @@ from tests.wait import TEST_S
 
 _TESTS = Path(__file__).parent
 _QUICK = ("backend", "client", "commands", "core", "node", "web", "workers", "test_app.py",
-          "test_interleavings.py", "test_mirror.py", "test_settings.py")  # fmt: skip
+          "test_interleavings.py", "test_mirror.py", "test_settings.py",
+          "test_tenants.py")  # fmt: skip
 _ALONE = ("bench", "chaos/test_scenarios.py", "deploy/test_compose.py", "deploy/test_wheel.py",
           "docs")  # fmt: skip
 _LONG = ("test_interleavings.py", "e2e/test_rolling_update.py", "commands/test_supervisor.py",
