@@ -103,8 +103,9 @@ class Subscription:
                 raise InvalidRequestError("the filter admits none of the keys")
         if not chosen:
             raise InvalidRequestError("name at least one channel: ?channel=…")
-        by_channel = {name: keys or dict(granted or ()).get(name, NONE) for name in chosen}
-        _check_keys(chosen, by_channel, granted)
+        own = None if granted is None else dict(granted)
+        by_channel = {name: keys or (own or {}).get(name, NONE) for name in chosen}
+        _check_keys(chosen, by_channel, own)
         differ = len(set(by_channel.values())) > 1
         common = NONE if differ else next(iter(by_channel.values()))
         alone = len(chosen) == 1 and len(common) == 1
@@ -182,17 +183,20 @@ def _keys_of_streams(
 
 
 def _check_keys(
-    channels: Mapping[str, Channel], keys: Mapping[str, frozenset[str]], granted: Granted | None
+    channels: Mapping[str, Channel],
+    keys: Mapping[str, frozenset[str]],
+    granted: Mapping[str, frozenset[str]] | None,
 ) -> None:
     """Raise an `InvalidRequestError` if a channel can't be read with these keys.
 
     Args:
         channels: all of the subscription, by name.
         keys: of each channel; none means any.
-        granted: as in `Subscription.to`.
+        granted: as in `Subscription.to`, by channel.
     """
-    for name, channel in channels.items() if granted is not None else ():
-        if channel.needs_key and not any(keys[name]) and name not in dict(granted or ()):
+    for name, channel in channels.items():
+        in_doubt = granted is not None and name not in granted
+        if in_doubt and channel.needs_key and not any(keys[name]):
             raise InvalidRequestError(
                 f"channel {name!r} needs a key: ?{channel.key_param}=…, or ?key=… at /v1/events"
             )
