@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
 from broadcaster.backend.driver.connect import AsyncClient, connect
 from broadcaster.backend.revocations import RevocationStream, Revoked
@@ -16,13 +16,11 @@ from broadcaster.core.revocations import Revocations
 from broadcaster.core.subscriber import Subscriber
 from broadcaster.core.wire import Ending
 from broadcaster.errors import ConfigurationError
+from broadcaster.node.expiry import End
 from broadcaster.settings import Settings
 
 _AT_ONCE = 1000
 _TIMEOUT_S = 3.0  # above the BLOCK of a read
-
-End = Callable[[Sequence[Subscriber], Ending], None]
-"""Ends responses."""
 
 
 class Revoking:
