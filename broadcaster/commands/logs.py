@@ -72,8 +72,12 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
             lines = [self._torn, *map(self._line, [*self._notes(), record])]
             data = b"".join(lines)
             written = write_at_once(self.stream.fileno(), data)
-            self._lost = self._lost + 1 if written < len(data) else 0
-            self._torn = b"\n" if 0 < written < len(data) else self._torn if self._lost else b""
+            if written == len(data):
+                self._lost, self._torn = 0, b""
+            else:
+                self._lost += 1
+                if written:
+                    self._torn = b"\n"
         except Exception:
             self.handleError(record)
 
