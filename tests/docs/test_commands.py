@@ -6,7 +6,6 @@ import asyncio
 import os
 import re
 import shutil
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from html.parser import HTMLParser
 from pathlib import Path
@@ -26,16 +25,6 @@ SHOP = "docs/quickstart.md"
 """The page with the files of an application that mounts the hub."""
 CHANNELS = "docs/channels.md"
 CONFIGURATION = "docs/settings.md"
-
-
-@pytest.fixture
-async def terminal(tmp_path: Path, redis_url: str) -> AsyncIterator[Terminal]:
-    """A terminal at whose end everything that was started is stopped."""
-    terminal = Terminal(tmp_path, redis_url)
-    yield terminal
-    # The last one first: a node waits for its clients.
-    for command in reversed(terminal.commands):
-        await command.stop()
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on the PATH")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sys
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -17,15 +15,6 @@ from tests.nodes import events
 from tests.wait import http_client
 
 PAGE = "docs/private-streams.md"
-
-
-@pytest.fixture
-async def terminal(tmp_path: Path, redis_url: str) -> AsyncIterator[Terminal]:
-    """A terminal at whose end everything that was started is stopped."""
-    terminal = Terminal(tmp_path, redis_url)
-    yield terminal
-    for command in reversed(terminal.commands):
-        await command.stop()
 
 
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="no nginx on the PATH")
