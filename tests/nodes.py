@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -171,6 +172,26 @@ class Raw:
         """Cut all connections of a test. What starts nodes calls this before the loop is closed."""
         while cls.made:
             cls.made.pop().close()
+
+
+async def garbage_of(hub: Running, opened: Callable[[], Awaitable[Raw]], count: int) -> int:
+    """Return how many objects are left to the garbage collector when so many streams are gone.
+
+    Args:
+        hub: has no other streams.
+        opened: opens one.
+        count: the number of streams.
+    """
+    for _ in range(2):  # the first time there is more than connections
+        gc.collect()
+        for stream in [await opened() for _ in range(count)]:
+            await stream.until(b"stream.live")
+            stream.close()
+        stream.made.clear()
+        del stream
+        await until(lambda: not hub.node.hub.subscribers)
+        await until(lambda: hub.node.meters.closed.total() % count == 0)
+    return gc.collect()
 
 
 def events(body: bytes) -> list[httpx_sse.ServerSentEvent]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import ssl
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 
 from broadcaster import Publisher
-from tests.nodes import Raw, Running, events, running, told
+from tests.nodes import Raw, Running, events, garbage_of, running, told
 from tests.tls import OPENSSL, Files, opened
 from tests.wait import PATIENCE_S, allowed_s, until
 
@@ -139,16 +138,7 @@ async def test_a_client_that_breaks_tls_while_it_does_not_read_delays_no_other(
 async def test_a_connection_over_tls_leaves_nothing_for_the_garbage_collector(
     secure_hub: Running, trust: ssl.SSLContext
 ) -> None:
-    for _ in range(2):
-        gc.collect()
-        for stream in [await opened(secure_hub, trust) for _ in range(20)]:
-            await stream.until(LIVE)
-            stream.close()
-        stream.made.clear()
-        del stream
-        await until(lambda: not secure_hub.node.hub.subscribers)
-        await until(lambda: secure_hub.node.meters.closed.total() % 20 == 0)
-    assert gc.collect() < 20 * 8
+    assert await garbage_of(secure_hub, lambda: opened(secure_hub, trust), 20) < 20 * 8
 
 
 # What comes before a request
