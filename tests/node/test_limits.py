@@ -42,7 +42,7 @@ async def lives(hub: Running, headers: str = "", path: str = STREAM) -> bool:
     return False
 
 
-# Who is counted
+# Streams that count
 
 
 async def test_an_address_has_so_many_streams_and_another_one_its_own(redis_url: str) -> None:
