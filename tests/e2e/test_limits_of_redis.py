@@ -34,9 +34,11 @@ async def limited(*limits: str) -> AsyncIterator[tuple[Running, Any]]:
         await pipe.execute()
         for setting, value in zip(limits[::2], limits[1::2], strict=True):
             await client.config_set(setting, value)
-        async with running(server.url, channels=CHANNELS, nodes_key="") as node:
-            yield node, client
-        await client.aclose()
+        try:
+            async with running(server.url, channels=CHANNELS, nodes_key="") as node:
+                yield node, client
+        finally:
+            await client.aclose()
 
 
 async def replayed(node: Running) -> None:

@@ -15,6 +15,13 @@ _PUBLISHER = "tests/backend/test_publisher.py::"
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
+        "pools: a connection that could not be opened is given out next",
+        "broadcaster/backend/driver/pools.py",
+        "free.insert(0, connection)",
+        "free.append(connection)",
+        ("tests/backend/driver/test_pools.py",),
+    ),
+    Mutant(
         "urls: the part of a password after a delimiter is shown",
         "broadcaster/backend/driver/urls.py",
         "if _CUT_CREDENTIALS.search(url):",

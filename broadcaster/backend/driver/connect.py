@@ -21,6 +21,7 @@ import redis.retry
 from redis.backoff import ExponentialWithJitterBackoff
 
 from broadcaster.backend.driver.cluster import Cluster, SyncCluster
+from broadcaster.backend.driver.pools import Pool, SyncPool
 from broadcaster.backend.driver.sentinel import (
     SentinelPool,
     Sentinels,
@@ -105,10 +106,10 @@ def _of_hosts(
 
 def _async_client(target: Target, options: dict[str, Any]) -> AsyncClient:
     if target.kind == "single":
-        client = redis.asyncio.Redis.from_url(target.url, **(options | target.options))
+        pool = Pool.from_url(target.url, **(options | target.options))
         # redis-py would meet an unknown option only at the first command.
-        client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
-        return client
+        pool.connection_class(**pool.connection_kwargs)
+        return redis.asyncio.Redis.from_pool(pool)
     options = _of_hosts(redis.asyncio.connection.parse_url, target, options)
     if target.kind == "sentinel":
         own = sentinel_options(_socket_options(options)) | target.sentinel_options
@@ -127,9 +128,9 @@ def _sync_client(target: Target, options: dict[str, Any]) -> SyncClient:
     if target.url.startswith("rediss"):
         options = {"ssl_password": NO_PASSWORD} | options
     if target.kind == "single":
-        client = redis.Redis.from_url(target.url, **(options | target.options))
-        client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
-        return client
+        pool = SyncPool.from_url(target.url, **(options | target.options))
+        pool.connection_class(**pool.connection_kwargs)
+        return redis.Redis.from_pool(pool)
     options = _of_hosts(redis.connection.parse_url, target, options)
     if target.kind == "sentinel":
         own = sentinel_options(_socket_options(options)) | target.sentinel_options

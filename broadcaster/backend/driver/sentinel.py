@@ -23,6 +23,8 @@ import redis.sentinel
 from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import RedisError
 
+from broadcaster.backend.driver.pools import OpenFirst, SyncOpenFirst
+
 LOOK_S = 1.0
 """Seconds that a pool trusts an answer of the sentinels."""
 _ANSWER_S = 1.0
@@ -65,7 +67,7 @@ class Sentinels(redis.asyncio.sentinel.Sentinel):
         return _newest(states, service_name, redis.asyncio.sentinel.MasterNotFoundError)
 
 
-class SentinelPool(redis.asyncio.sentinel.SentinelConnectionPool):
+class SentinelPool(OpenFirst, redis.asyncio.sentinel.SentinelConnectionPool):
     """A pool that leaves a server that is no longer the master.
 
     Closing the pool also closes the connections to the sentinels.
@@ -114,7 +116,7 @@ class SyncSentinels(redis.sentinel.Sentinel):
         return _newest(states, service_name, redis.sentinel.MasterNotFoundError)
 
 
-class SyncSentinelPool(redis.sentinel.SentinelConnectionPool):
+class SyncSentinelPool(SyncOpenFirst, redis.sentinel.SentinelConnectionPool):
     """As `SentinelPool`, blocking."""
 
     def __init__(self, service_name: str, sentinel_manager: Any, **options: Any) -> None:

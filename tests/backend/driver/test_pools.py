@@ -1,0 +1,60 @@
+"""A pool that has open connections gives out those, whatever could not be opened beside them."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from redis.exceptions import ConnectionError as NoConnection
+
+from broadcaster import EmbeddedRedis, connect, connect_sync
+from broadcaster.backend.driver.pools import OpenFirst, SyncOpenFirst
+from broadcaster.backend.driver.sentinel import SentinelPool, SyncSentinelPool
+
+COMMANDS = 8
+"""That run at the same time. Redis accepts connections for some of them."""
+
+pytestmark = pytest.mark.server
+
+
+def test_clients_that_follow_sentinels_have_such_pools() -> None:
+    assert issubclass(SentinelPool, OpenFirst)
+    assert issubclass(SyncSentinelPool, SyncOpenFirst)
+
+
+@pytest.mark.parametrize("accepted", [1, 2, 3])
+async def test_what_could_not_be_opened_is_given_out_last(accepted: int) -> None:
+    with EmbeddedRedis("--maxclients", str(accepted)) as server:
+        client: Any = connect(server.url)
+        pool = client.connection_pool
+        taken = [pool.get_available_connection() for _ in range(COMMANDS)]
+        for connection in taken[:accepted]:
+            await pool.ensure_connection(connection)
+        for connection in taken[accepted:]:
+            with pytest.raises(NoConnection):
+                await pool.ensure_connection(connection)
+        for connection in taken:  # those that are closed come back last
+            await pool.release(connection)
+        for number in range(COMMANDS):
+            assert await client.echo(str(number)) == str(number).encode()
+        await client.aclose()
+
+
+@pytest.mark.parametrize("accepted", [1, 2, 3])
+def test_what_could_not_be_opened_is_given_out_last_to_threads(accepted: int) -> None:
+    with EmbeddedRedis("--maxclients", str(accepted)) as server:
+        client: Any = connect_sync(server.url)
+
+        def fails(number: int) -> bool:
+            try:
+                client.echo(str(number))
+            except NoConnection:
+                return True
+            return False
+
+        with ThreadPoolExecutor(COMMANDS) as threads:
+            assert any(threads.map(fails, range(COMMANDS)))
+        for number in range(COMMANDS):
+            assert client.echo(str(number)) == str(number).encode()
+        client.close()
