@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from broadcaster.core.access import Denied, Grant
+from broadcaster.core.rights import AllKeys, Keys
 
 EVERY = "*"
 """Among the keys of a grant, it is every key. It never is a part of a pattern."""
@@ -29,6 +31,19 @@ class Holder(NamedTuple):
     token_id: str = ""
     issued_s: float | None = None
     token_subject: str = ""
+
+
+def narrowed(grant: Grant, keys: Keys) -> Grant:
+    """Return a grant that covers nothing but some keys.
+
+    Args:
+        grant: of the policy.
+        keys: those that a ticket is for. What the policy grants beyond them is left out.
+    """
+    if isinstance(keys, AllKeys):
+        return grant
+    every = grant.keys is None or EVERY in grant.keys
+    return replace(grant, keys=keys if every else keys & frozenset(grant.keys or ()))
 
 
 def covered(

@@ -86,6 +86,16 @@ def rights(claims: Mapping[str, Any], key_claims: Mapping[str, str] | None = Non
     return Rights(subscribe, _allowed(claim.get("publish", [])))
 
 
+def rights_of_ticket(claims: Mapping[str, Any]) -> Rights | None:
+    """Return all that a ticket gives its bearer; None if the claims are of no ticket.
+
+    Raises:
+        RefusedTokenError: a claim has the wrong type.
+    """
+    claim = claims.get(CLAIM)
+    return rights(claims) if isinstance(claim, dict) and claim.get(_COMPLETE) else None
+
+
 def _key(name: str, value: Any) -> str:
     if not isinstance(value, str) or value in ("", _EVERY):  # a subject `*` is no right to all keys
         raise RefusedTokenError(f"the claim {name[:64]} can't be a key")

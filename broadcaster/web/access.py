@@ -15,7 +15,8 @@ from starlette.responses import Response
 
 from broadcaster.core.access import Action, Caller, Denied, Grant, NotYet, Policy, Verifier
 from broadcaster.core.by_access import is_public
-from broadcaster.core.grants import Holder, covered, holder_of
+from broadcaster.core.grants import Holder, covered, holder_of, narrowed
+from broadcaster.core.rights import ALL, RefusedTokenError, rights_of_ticket
 from broadcaster.core.subscription import Granted
 from broadcaster.core.ticket import Ticket
 from broadcaster.core.wanted import Wanted
@@ -26,6 +27,7 @@ from broadcaster.web.problem import problem
 logger = logging.getLogger(__name__)
 
 _TIMEOUT_S = 10.0
+_COMPLAIN_S = 10.0
 
 
 class PolicyFailedError(Exception):
@@ -34,6 +36,24 @@ class PolicyFailedError(Exception):
 
 class UndecidedError(Exception):
     """Something that a decision needs can't be loaded for now."""
+
+
+class _Complaints:
+    """Log lines about trouble that each request meets: a warning now and then, and debug lines."""
+
+    def __init__(self) -> None:
+        self._due_s = float("-inf")
+
+    def log(self, text: str, *args: object) -> None:
+        """Log a warning if the last one is some seconds old, and else a line for debugging."""
+        now_s = time.monotonic()
+        due = now_s >= self._due_s
+        if due:
+            self._due_s = now_s + _COMPLAIN_S
+        logger.log(logging.WARNING if due else logging.DEBUG, text, *args)
+
+
+_complaints = _Complaints()
 
 
 class Guarded(Protocol):
@@ -77,21 +97,16 @@ async def permitted(
     action = Action.REQUEST if on_demand else Action.SUBSCRIBE
     try:
         names = dict.fromkeys(channel.name for channel in wanted.channels)
-        # A token that has expired is no reason to refuse what is public.
-        open_ = all(is_public(node.policy, name) for name in names)
-        caller = caller_of(scope) if open_ else await identified(node, scope)
+        caller = await identified(node, scope, names)
         if isinstance(caller, Denied):
             return refused(caller)
         keys, grants = dict[str, frozenset[str] | None](), list[Grant]()
         for channel in names:
-            decision = await decide(node.policy, caller, action, channel, asked)
-            if isinstance(decision, Denied):
-                return refused(decision)
-            own = covered(decision, channel, asked, time.time())
-            if isinstance(own, Denied):
-                return refused(own)
-            keys[channel] = own
-            grants.append(decision)
+            found = await decide(node.policy, caller, action, channel, asked)
+            if isinstance(found, Denied):
+                return refused(found)
+            grant, keys[channel] = found
+            grants.append(grant)
         holder = _holder(grants, caller)
     except PolicyFailedError:
         return failed()
@@ -102,34 +117,58 @@ async def permitted(
     return replace(wanted, holder=holder)
 
 
-async def identified(node: Guarded, scope: Any) -> Caller | Denied:
+async def identified(node: Guarded, scope: Any, channels: Collection[str]) -> Caller | Denied:
     """Return the caller of a request with the claims of its token; `Denied` if that is not valid.
+
+    Args:
+        node: has the verifier.
+        scope: the request's ASGI scope.
+        channels: that it wants. A token that has expired is no reason to refuse what is public, so
+            none is read if all of them are.
 
     Raises:
         PolicyFailedError: the verifier has failed.
         UndecidedError: the token can't be verified for now.
     """
     caller = caller_of(scope)
-    if node.verifier is None:
+    if node.verifier is None or all(is_public(node.policy, name) for name in channels):
         return caller
     said = await _settled(partial(node.verifier, caller), (Mapping, Denied), "the verifier failed")
     return said if isinstance(said, Denied) else replace(caller, claims=said)
 
 
 async def decide(
-    policy: Policy, caller: Caller, action: Action, channel: str, keys: frozenset[str]
-) -> Grant | Denied:
+    policy: Policy, caller: Caller, action: Action, channel: str, asked: frozenset[str]
+) -> tuple[Grant, frozenset[str] | None] | Denied:
     """Let the policy decide about one channel. Only an `async def` is awaited.
+
+    A ticket is never good for more than what it was issued for, whatever a policy makes of its
+    subject. Where it is for other channels, the policy is asked as if there were none.
+
+    Returns:
+        Its grant, and the keys that it gives the caller, as `covered` returns them. `Denied` also
+        if the grant has ended, or does not cover what the caller asks for.
 
     Raises:
         PolicyFailedError: it can't. The error is in the log.
         UndecidedError: it can't decide for now.
     """
-    ask = partial(policy, caller, action, channel, keys)
+    try:
+        of_ticket = rights_of_ticket(caller.claims)
+    except RefusedTokenError as error:
+        return Denied(str(error), 401)
+    left = of_ticket.keys(channel, action) if of_ticket else ALL
+    if left is None:
+        caller = replace(caller, claims={})
+    ask = partial(policy, caller, action, channel, asked)
     failure = f"the policy failed at {action} of channel {channel}"
-    said = await _settled(ask, (Grant, Denied), failure)
-    assert isinstance(said, Grant | Denied)
-    return said
+    grant = await _settled(ask, (Grant, Denied), failure)
+    if isinstance(grant, Denied):
+        return grant if left is not None else Denied(f"the ticket is not for {channel!r}")
+    if left is not None:
+        grant = narrowed(grant, left)
+    keys = covered(grant, channel, asked, time.time())
+    return keys if isinstance(keys, Denied) else (grant, keys)
 
 
 async def _settled(ask: Callable[[], Any], kinds: tuple[type, ...], failure: str) -> Any:
@@ -158,7 +197,7 @@ async def _load(found: NotYet, failure: str) -> None:
         async with asyncio.timeout(_TIMEOUT_S):
             await found.load()
     except Exception as error:
-        logger.warning("%s for now: %s", failure, str(error) or type(error).__name__)
+        _complaints.log("%s for now: %s", failure, str(error) or type(error).__name__)
         raise UndecidedError from error
 
 
@@ -171,28 +210,26 @@ def _holder(grants: Iterable[Grant], caller: Caller) -> Holder | None:
 
 
 async def described(
-    node: Guarded, scope: Any, channels: Iterable[str]
-) -> dict[str, Grant | Denied] | Denied:
+    node: Guarded, scope: Any, channels: Collection[str]
+) -> dict[str, Denied | None] | Denied:
     """What the policy says to describing each of some channels.
 
     Returns:
-        Its decisions by channel; `Denied` if the caller's token is not valid.
+        Its refusals by channel, None for a channel that the caller may see. `Denied` if the
+        caller's token is not valid, unless all of the channels are public.
 
     Raises:
         PolicyFailedError: it can't decide about one of them.
         UndecidedError: it can't decide for now.
     """
-    caller, none = await identified(node, scope), frozenset[str]()
+    caller, none = await identified(node, scope, channels), frozenset[str]()
     if isinstance(caller, Denied):
         return caller
-    decisions = dict[str, Grant | Denied]()
+    refusals = dict[str, Denied | None]()
     for name in channels:
-        decision = await decide(node.policy, caller, Action.DESCRIBE, name, none)
-        if isinstance(decision, Grant):  # it may have ended, or cover no key
-            own = covered(decision, name, none, time.time())
-            decision = own if isinstance(own, Denied) else decision
-        decisions[name] = decision
-    return decisions
+        found = await decide(node.policy, caller, Action.DESCRIBE, name, none)
+        refusals[name] = found if isinstance(found, Denied) else None
+    return refusals
 
 
 @runtime_checkable

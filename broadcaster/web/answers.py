@@ -11,7 +11,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from broadcaster.core.access import Denied, Grant, public
+from broadcaster.core.access import Denied, public
 from broadcaster.core.event import EventId
 from broadcaster.errors import BroadcasterError, InvalidRequestError, UnknownChannelError
 from broadcaster.web import access, showcase
@@ -177,10 +177,10 @@ class Answers:
         """Answer with a description of every channel that the caller may see."""
         names = [name for name, channel in self._node.channels.items() if channel.listed]
         if self._node.policy is not public:
-            decisions = await access.described(self._node, request.scope, names)
-            if isinstance(decisions, Denied):
-                return access.refused(decisions)
-            names = [name for name in names if isinstance(decisions[name], Grant)]
+            refusals = await access.described(self._node, request.scope, names)
+            if isinstance(refusals, Denied):
+                return access.refused(refusals)
+            names = [name for name in names if refusals[name] is None]
         return as_json({"channels": [await self._node.describe(name) for name in names]})
 
     async def channel(self, request: Request) -> Response:
@@ -191,10 +191,10 @@ class Answers:
             error = UnknownChannelError(name, listed)
             return unknown_channel(error, self._node.policy)
         if self._node.policy is not public:
-            decisions = await access.described(self._node, request.scope, [name])
-            decision = decisions if isinstance(decisions, Denied) else decisions[name]
-            if isinstance(decision, Denied):
-                return access.refused(decision)
+            refusals = await access.described(self._node, request.scope, [name])
+            refusal = refusals if isinstance(refusals, Denied) else refusals[name]
+            if refusal is not None:
+                return access.refused(refusal)
         return as_json(await self._node.describe(name))
 
 

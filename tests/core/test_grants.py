@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from broadcaster.core.access import Denied, Grant
-from broadcaster.core.grants import Holder, covered, holder_of
+from broadcaster.core.grants import Holder, covered, holder_of, narrowed
+from broadcaster.core.rights import ALL, Keys
 
 NONE = frozenset[str]()
 
@@ -50,6 +51,25 @@ def test_a_grant_that_has_ended_is_none() -> None:
     grant = Grant(keys=keys("*"), expires_s=100.0)
     assert covered(grant, "orders", NONE, 99.9) == NONE
     assert covered(grant, "orders", NONE, 100.0) == Denied("the grant has expired", 401)
+
+
+@pytest.mark.parametrize(
+    ("granted", "left", "covers"),
+    [
+        (None, ALL, None),
+        (keys("7", "8"), ALL, keys("7", "8")),
+        (None, keys("7"), keys("7")),
+        (keys("*"), keys("7"), keys("7")),
+        (keys("*", "8"), keys("7"), keys("7")),
+        (keys("7", "8"), keys("7", "9"), keys("7")),
+        (keys("8"), keys("7"), NONE),
+        (NONE, keys("7"), NONE),
+    ],
+)
+def test_a_ticket_leaves_of_a_grant_what_it_is_for(
+    granted: frozenset[str] | None, left: Keys, covers: frozenset[str] | None
+) -> None:
+    assert narrowed(Grant("ann", granted, 9.0), left) == Grant("ann", covers, 9.0)
 
 
 def test_the_holder_is_one_subject_until_the_first_grant_ends() -> None:

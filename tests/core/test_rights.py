@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broadcaster.core.access import Action
-from broadcaster.core.rights import ALL, CLAIM, RefusedTokenError, Rights, rights
+from broadcaster.core.rights import (
+    ALL,
+    CLAIM,
+    RefusedTokenError,
+    Rights,
+    rights,
+    rights_of_ticket,
+)
 
 ODD = [128 * "é", "a:b", "*x", "x*", "a/b", "a\0b", "a%2Fb", "..", "é", "é", "A", "a ", "ﬁ"]
 
@@ -92,3 +99,12 @@ def test_a_key_claim_that_can_be_no_key_is_refused(value: Any) -> None:
 def test_rights_can_be_written_as_a_claim_again() -> None:
     found = of("inventory", "orders:8", "orders:a:b", publish=("orders:*",))
     assert rights({CLAIM: found.named()}) == found
+
+
+def test_only_a_ticket_has_all_of_its_rights_in_the_claim() -> None:
+    found = of("orders:7")
+    assert rights_of_ticket({CLAIM: found.named()}) == found
+    for claims in ({}, {CLAIM: "orders"}, {CLAIM: {"subscribe": ["orders:7"]}}):
+        assert rights_of_ticket(claims) is None
+    with pytest.raises(RefusedTokenError):
+        rights_of_ticket({CLAIM: {**found.named(), "subscribe": "orders"}})

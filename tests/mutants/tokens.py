@@ -12,6 +12,7 @@ _SIGNED = "tests/web/tokens/test_signed.py::"
 _SIGNATURES = "tests/web/tokens/test_signatures.py::"
 _TICKETS = "tests/web/tokens/test_tickets.py::"
 _KEYS = "tests/web/tokens/test_keys.py::"
+_SETUP = "tests/web/tokens/test_setup.py::"
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
@@ -100,6 +101,34 @@ MUTANTS: tuple[Mutant, ...] = (
         "            self._good.clear()\n",
         "",
         (_SIGNATURES + "test_good_tokens_are_remembered_until_a_key_changes",),
+    ),
+    Mutant(
+        "signatures: a token that names no key is tried with all keys",
+        "broadcaster/web/tokens/signatures.py",
+        "for key in keys[:MOST_TRIED])",
+        "for key in keys)",
+        (_SIGNATURES + "test_a_token_that_names_no_key_is_tried_with_few",),
+    ),
+    Mutant(
+        "jwks: gzip is decoded without a bound",
+        "broadcaster/web/tokens/jwks.py",
+        ".decompress(data, _MAX_BYTES + 1)",
+        ".decompress(data)",
+        ("tests/web/tokens/test_jwks.py::test_few_bytes_of_gzip_do_not_become_many",),
+    ),
+    Mutant(
+        "access: a policy of subjects makes more of a ticket than it is for",
+        "broadcaster/web/access.py",
+        "        grant = narrowed(grant, left)\n",
+        "        pass\n",
+        (_SETUP + "test_a_policy_of_subjects_can_not_make_more_of_a_ticket_than_it_is_for",),
+    ),
+    Mutant(
+        "access: a ticket opens other channels, too",
+        "broadcaster/web/access.py",
+        "        caller = replace(caller, claims={})\n",
+        "        pass\n",
+        (_SETUP + "test_a_policy_of_subjects_can_not_make_more_of_a_ticket_than_it_is_for",),
     ),
     Mutant(
         "keys: made-up key ids fetch the keys each time",

@@ -70,7 +70,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "access: a denied channel is read beside a granted one",
         "broadcaster/web/access.py",
-        "                return refused(decision)",
+        "                return refused(found)",
         "                continue",
         ("tests/web/test_access.py::test_a_refusal_is_a_problem_that_the_page_can_read",),
     ),
@@ -94,8 +94,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "access: a grant that has ended describes a channel",
         "broadcaster/web/access.py",
-        "            decision = own if isinstance(own, Denied) else decision\n",
-        "",
+        "return keys if isinstance(keys, Denied) else (grant, keys)",
+        "return grant, keys if not isinstance(keys, Denied) else None",
         (
             "tests/web/test_access.py::"
             "test_a_grant_that_opens_no_stream_describes_no_channel[grant1-401]",

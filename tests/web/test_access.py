@@ -365,6 +365,26 @@ async def test_trouble_of_a_policy_that_passes_is_no_refusal(policy: Loading) ->
         assert (listed.status_code, listed.headers["retry-after"]) == (503, "10")
 
 
+async def test_trouble_of_a_policy_is_no_line_of_the_log_for_each_request(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "_complaints", access._Complaints())
+    policy = Loading(Grant(), fails=True)
+    async with running("", log=MemoryLog(), authorize=policy) as hub:
+        caplog.set_level("DEBUG", access.logger.name)
+        for _ in range(3):
+            await (await Raw.get(hub.port, "/v1/orders/7/status/stream")).rest()
+        own = [line for line in caplog.records if line.name == access.logger.name]
+        assert [line.levelname for line in own] == ["WARNING", "DEBUG", "DEBUG"]
+        assert "the url of the keys is down" in own[0].getMessage()
+        monkeypatch.setattr(access, "_COMPLAIN_S", 0.0)
+        monkeypatch.setattr(access, "_complaints", access._Complaints())
+        for _ in range(2):
+            await (await Raw.get(hub.port, "/v1/orders/7/status/stream")).rest()
+        own = [line for line in caplog.records if line.name == access.logger.name]
+        assert [line.levelname for line in own[3:]] == ["WARNING", "WARNING"]
+
+
 @pytest.mark.parametrize(
     "path", ["/v1/orders/7/status/stream", "/v1/channels", "/v1/channels/orders"]
 )
@@ -447,6 +467,18 @@ async def test_public_channels_beside_others_need_no_token_and_the_others_do() -
         assert await status(hub.port, "/orders/8", ann) == 403
         news = [s for s in hub.node.hub.subscribers if s.subscription.streams == ("news",)]
         assert [s.holder for s in news] == [None] * len(news)
+
+
+async def test_what_is_public_is_described_whatever_a_token_is() -> None:
+    policy = ByAccess(["news"], Tokens.policy)
+    made: Any = {"channels": CHANNELS, "verifier": Tokens.verifier}
+    async with running("", log=MemoryLog(), authorize=policy, **made) as hub:
+        for token in ("", "Authorization: Bearer expired\r\n"):
+            assert await status(hub.port, "/v1/channels/news", token) == 200
+            assert await status(hub.port, "/v1/channels/orders", token) == 401
+        assert await status(hub.port, "/v1/channels") == 200
+        # The list has channels that need a token, too, so the caller learns that it is not valid.
+        assert await status(hub.port, "/v1/channels", token) == 401
 
 
 async def test_a_public_channel_beside_others_costs_no_question(

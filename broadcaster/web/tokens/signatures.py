@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from broadcaster.core.rights import RefusedTokenError
 from broadcaster.web.tokens.keys import KeySource
-from broadcaster.web.tokens.signed import Key, Unverified, is_signed_with, read
+from broadcaster.web.tokens.signed import MOST_TRIED, Key, Unverified, is_signed_with, read
 
 REMEMBERED = 4096
 """The most tokens that are remembered, about 2 KB each."""
@@ -70,15 +70,18 @@ class Signatures:
 
     def _verified(self, token: Unverified) -> Unverified:
         missing: list[KeySource] = []
+        reason = "no key that is known here has signed this"
         for source in self._sources_of(token):
             keys = [key for key in source.keys if _fits(key, token)]
-            if any(is_signed_with(token, key) for key in keys):
+            if any(is_signed_with(token, key) for key in keys[:MOST_TRIED]):
                 return token
+            if len(keys) > MOST_TRIED:
+                reason = f"none of the {MOST_TRIED} keys that were tried has signed this: set kid"
             if not keys and source.may_have(token.algorithm):
                 missing.append(source)
         if missing:
             raise MissingKeyError(missing[0])
-        raise RefusedTokenError("no key that is known here has signed this")
+        raise RefusedTokenError(reason)
 
     def _sources_of(self, token: Unverified) -> Iterator[KeySource]:
         for issuer in self._issuers:

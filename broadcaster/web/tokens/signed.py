@@ -7,6 +7,7 @@ choose how it is verified. PyJWT checks signatures; `core.claims` checks what th
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -21,6 +22,12 @@ from broadcaster.core.rights import RefusedTokenError
 
 MAX_BYTES = 16 * 1024
 """The most bytes of a token. To verify one costs time in proportion to its length."""
+
+MOST_TRIED = 4
+"""The most keys of one place that a token is tried with, if neither names the other by a key id.
+
+To try one of them costs up to a millisecond, for each token that a client makes up.
+"""
 
 LEAST_SECRET_BYTES = 32
 """The least bytes of a secret.
@@ -139,12 +146,15 @@ def keys_of_pem(data: bytes) -> list[Key]:
     """Return the public keys of a PEM file.
 
     Raises:
-        ValueError: there is none, or one can't be used.
+        ValueError: there is none, one can't be used, or more of a kind than a token is tried with.
     """
     found = [load_pem_public_key(block) for block in _PEM.findall(data)]
     if not found:
         raise ValueError("there is no public key in PEM form")
-    return [Key(None, _algorithms(key), key) for key in found]
+    keys = [Key(None, _algorithms(key), key) for key in found]
+    if max(Counter(key.algorithms for key in keys).values()) > MOST_TRIED:
+        raise ValueError(f"there are more than {MOST_TRIED} keys of a kind, and they have no ids")
+    return keys
 
 
 def keys_of_jwks(data: bytes) -> list[Key]:

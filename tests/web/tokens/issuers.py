@@ -64,6 +64,9 @@ class KeyServer:
         keys: that are in it.
         status: of the answer; 0 closes the connection without one.
         asked: how often it was asked.
+        asked_with: the head of the last request.
+        body: of the answer; None is the set.
+        encoding: that the answer names.
     """
 
     def __init__(self, url: str) -> None:
@@ -72,14 +75,17 @@ class KeyServer:
         self.status = 200
         self.asked = 0
         self.body: bytes | None = None
+        self.encoding = ""
+        self.asked_with = b""
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
+        self.asked_with = await reader.readuntil(b"\r\n\r\n")
         self.asked += 1
         body = json.dumps({"keys": self.keys}).encode() if self.body is None else self.body
         if self.status:
-            head = f"HTTP/1.1 {self.status} -\r\ncontent-length: {len(body)}\r\nlocation: /\r\n\r\n"
-            writer.write(head.encode() + body)
+            head = f"HTTP/1.1 {self.status} -\r\ncontent-length: {len(body)}\r\nlocation: /\r\n"
+            encoding = f"content-encoding: {self.encoding}\r\n" if self.encoding else ""
+            writer.write(f"{head}{encoding}\r\n".encode() + body)
         writer.close()
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import json
+import tracemalloc
 
 import pytest
 
@@ -32,6 +35,35 @@ async def test_an_answer_that_is_no_set_is_trouble_that_passes(body: bytes) -> N
         server.body = body
         with pytest.raises(BackendUnavailableError, match="no keys from"):
             await jwks.fetch(server.url)
+
+
+async def test_an_encoding_is_not_asked_for_and_gzip_is_read_all_the_same() -> None:
+    async with key_server() as server:
+        plain = json.dumps({"keys": [jwk("ES256", pair("ES256"), kid="a")]}).encode()
+        server.body, server.encoding = gzip.compress(plain), "gzip"
+        assert [key.id for key in await jwks.fetch(server.url)] == ["a"]
+        assert b"accept-encoding: identity\r\n" in server.asked_with.lower()
+        server.body, server.encoding = plain, "br"
+        with pytest.raises(BackendUnavailableError, match="encoding 'br'"):
+            await jwks.fetch(server.url)
+        server.encoding = "gzip"
+        with pytest.raises(BackendUnavailableError, match="no gzip"):
+            await jwks.fetch(server.url)
+
+
+async def test_few_bytes_of_gzip_do_not_become_many() -> None:
+    async with key_server() as server:
+        bomb = gzip.compress(bytes(200_000_000))
+        assert len(bomb) < 256 * 1024
+        server.body, server.encoding = bomb, "gzip"
+        tracemalloc.start()
+        try:
+            with pytest.raises(BackendUnavailableError, match="more than 262144 bytes"):
+                await jwks.fetch(server.url)
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert most < 8_000_000
 
 
 async def test_a_server_that_does_not_answer_is_waited_for_a_moment() -> None:

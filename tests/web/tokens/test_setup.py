@@ -10,7 +10,7 @@ import pytest
 from broadcaster import ConfigurationError, Settings
 from broadcaster.app import make_node
 from broadcaster.backend.memory import MemoryLog
-from broadcaster.core.access import Caller, Denied, NotYet
+from broadcaster.core.access import Action, Caller, Decision, Denied, Grant, NotYet
 from broadcaster.core.revocations import Revocations
 from broadcaster.errors import BackendUnavailableError
 from broadcaster.web.tokens import setup
@@ -124,6 +124,46 @@ async def test_a_ticket_opens_streams_of_its_origin() -> None:
         asked = {"origin": SHOP, "access-control-request-method": "POST"}
         asked["access-control-request-headers"] = "authorization"
         assert (await client.options("/v1/tickets", headers=asked)).status_code == 200
+
+
+def by_subject(caller: Caller, _: Action, channel: str, __: frozenset[str], /) -> Decision:
+    """A policy that knows nothing of tickets. Ann may read everything, others the inventory."""
+    if channel == "inventory":
+        return Grant()
+    subject = caller.claims.get("sub")
+    return Grant(subject) if subject == "ann" else Denied("this is Ann's", 401)
+
+
+async def test_a_policy_of_subjects_can_not_make_more_of_a_ticket_than_it_is_for() -> None:
+    given: dict[str, Any] = {"token_secrets": [SECRET], "ticket_secrets": [SECRET]}
+    log = MemoryLog()
+    for key in ("8", "7"):
+        log.add("orders", key=key, data=key)
+    async with (
+        running("", log=log, authorize=by_subject, **given) as hub,
+        http_client(base_url=hub.url) as client,
+    ):
+        mine = bearer(sub="ann", broadcaster={"subscribe": ["orders", "recommendations:ann"]})
+        headers = {"authorization": mine.partition(": ")[2].strip()}
+        answer = await client.post("/v1/tickets?channel=orders&key=7", headers=headers)
+        ticket = f"ticket={answer.json()['ticket']}"
+        path = f"/v1/events?channel=orders&from=earliest&{ticket}"
+        assert await (await Raw.get(hub.port, path)).told(1) == ["7"]
+        assert head(await Raw.get(hub.port, path + "&key=8")) == 403
+        assert head(await Raw.get(hub.port, f"/v1/orders/8/status/stream?{ticket}")) == 403
+        others = "/v1/pets/recommendations/stream?userId=ann"
+        assert head(await Raw.get(hub.port, others, mine)) == 200
+        assert head(await Raw.get(hub.port, f"{others}&{ticket}")) == 403
+        # What needs no token needs no ticket for it.
+        assert head(await Raw.get(hub.port, f"/v1/inventory/stream?{ticket}")) == 200
+        described = (await client.get(f"/v1/channels?{ticket}")).json()["channels"]
+        assert [one["channel"] for one in described] == ["orders", "inventory"]
+
+
+async def test_a_signed_claim_that_can_be_no_right_is_401_for_every_policy() -> None:
+    async with running("", log=MemoryLog(), authorize=by_subject, token_secrets=[SECRET]) as hub:
+        odd = bearer(sub="ann", broadcaster={"complete": True, "subscribe": "orders"})
+        assert head(await Raw.get(hub.port, "/v1/orders/7/status/stream", odd)) == 401
 
 
 async def test_a_hub_without_tokens_has_no_tickets() -> None:

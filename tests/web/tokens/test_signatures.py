@@ -65,6 +65,33 @@ def test_a_key_counts_for_its_id_alone() -> None:
             found.verified(token(pair("ES256", 1), "ES256", kid=kid))
 
 
+def test_a_token_that_names_no_key_is_tried_with_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str | None] = []
+    verify = signed.is_signed_with
+
+    def noting(unverified: signed.Unverified, key: signed.Key) -> bool:
+        tried.append(key.id)
+        return verify(unverified, key)
+
+    monkeypatch.setattr(module, "is_signed_with", noting)
+    found = of(*(public("ES256", number, str(number)) for number in range(6)))
+    assert found.verified(token(pair("ES256", 3), "ES256"))
+    assert tried == ["0", "1", "2", "3"]
+    for number in (4, 7):
+        del tried[:]
+        with pytest.raises(RefusedTokenError, match="none of the 4 keys that were tried"):
+            found.verified(token(pair("ES256", number), "ES256"))
+        assert tried == ["0", "1", "2", "3"]
+    assert found.verified(token(pair("ES256", 5), "ES256", kid="5"))
+
+
+def test_each_of_many_secrets_is_tried() -> None:
+    secrets = [f"secret number {number} of the tests, long enough" for number in range(6)]
+    keys = [signed.key_of_secret(secret.encode()) for secret in secrets]
+    found = Signatures([Issuer("", [Counted([key]) for key in keys])])
+    assert found.verified(token(secrets[5]))
+
+
 def test_a_key_that_may_be_elsewhere_is_missing() -> None:
     found = of(public("ES256", 0, "a"), more=True)
     with pytest.raises(MissingKeyError):

@@ -117,6 +117,10 @@ def test_a_set_has_a_bound() -> None:
 def test_a_pem_file_may_have_several_keys() -> None:
     both = b"# of this year\n" + pem(pair("RS256")) + pem(pair("ES384"))
     assert len(signed.keys_of_pem(both)) == 2
+    four = b"".join(pem(pair("ES256", number)) for number in range(4))
+    assert len(signed.keys_of_pem(both + four)) == 6
+    with pytest.raises(ValueError, match="more than 4 keys of a kind"):  # they would not be tried
+        signed.keys_of_pem(both + four + pem(pair("ES256", 4)))
 
 
 def test_a_file_without_a_usable_public_key_raises() -> None:
