@@ -176,10 +176,10 @@ async def test_a_worker_that_dies_between_the_last_event_and_the_queue(
 
 async def test_a_slow_worker_that_says_that_it_lives_keeps_its_run(worker: Publisher) -> None:
     await ask(worker)
-    slow, other = queue(worker, 0.3), queue(worker, 0.3)
+    slow, other = queue(worker, 1.0), queue(worker, 1.0)
     run = await one(slow)
     loop = asyncio.get_running_loop()
-    end_s = loop.time() + 1.0
+    end_s = loop.time() + 2.0
 
     async def kept_for_long() -> bool:
         await slow.keep()

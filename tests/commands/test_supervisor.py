@@ -102,7 +102,7 @@ async def test_a_parent_that_is_killed_leaves_nothing_behind(
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A parent that asks often, and is not patient with one that starts."""
-    monkeypatch.setattr(supervisor, "_ASK_EVERY_S", 0.05)
+    monkeypatch.setattr(supervisor, "_ASK_EVERY_S", 0.2)
     monkeypatch.setattr(supervisor, "_START_S", 0.2)
 
 
@@ -117,7 +117,7 @@ async def test_a_process_that_answers_is_left_alone(tmp_path: Path, quick: None)
         child = supervisor.Child(3, [], f"{tmp_path}/", 4)
         watching = asyncio.create_task(supervisor._end_if_it_hangs(process, child))
         with pytest.raises(TimeoutError):  # for longer than three misses and the start take
-            async with asyncio.timeout(1.0):
+            async with asyncio.timeout(1.5):
                 await asyncio.shield(watching)
         assert process.returncode is None
         serving.cancel()

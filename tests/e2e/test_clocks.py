@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator
@@ -145,7 +144,7 @@ async def test_a_run_that_goes_to_a_worker_with_another_clock_keeps_its_time(
         body = await stream.rest()
     complete = json.loads(events(body)[-1].data)
     assert complete["total"] == 5
-    assert 500 < complete["processingTime"] < 15_000
+    assert 500 < complete["processingTime"] < 60_000
 
 
 async def test_a_node_without_the_right_to_the_time_uses_its_own_clock(
@@ -158,5 +157,5 @@ async def test_a_node_without_the_right_to_the_time_uses_its_own_clock(
         address = await node.url()
         await ready(address)
         assert await replayed(address, "1m") == []
-        await asyncio.wait_for(node.line("does not say the time"), 5)
+        assert await node.line("does not say the time")
     await client.execute_command("ACL", "DELUSER", "old")

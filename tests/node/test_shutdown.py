@@ -16,7 +16,7 @@ from broadcaster.node.node import Node
 from broadcaster.node.shutdown import Shutdown
 from broadcaster.settings import Settings
 from tests.nodes import Raw, running
-from tests.wait import PATIENCE_S, allowed_s, http_client, until
+from tests.wait import PATIENCE_S, http_client, until
 
 INVENTORY = "/v1/inventory/stream"
 ORDER = ["fail readiness", "end 1", "end 1", "end 1", "stop tasks", "leave", "close"]
@@ -140,7 +140,7 @@ async def test_a_drain_takes_its_time() -> None:
 
 
 async def test_as_seen_from_outside(redis_url: str, client: Any) -> None:
-    async with running(redis_url, drain_s=allowed_s(1.0), node_name="a") as hub:
+    async with running(redis_url, drain_s=100 * PATIENCE_S, node_name="a") as hub:
         streams = [await Raw.get(hub.port, INVENTORY) for _ in range(2)]
         for stream in streams:
             await stream.until(b"stream.live")
@@ -151,6 +151,7 @@ async def test_as_seen_from_outside(redis_url: str, client: Any) -> None:
             await until(lambda: hub.node.draining)
             assert (await http.get("/readyz")).status_code == 503
             assert hub.node.hub.subscribers  # not all have been ended, and it is unready
+            hub.node.end_responses()
             await drain
             assert (await http.get("/v1/nodes")).json()["nodes"]  # Redis can still be asked
         assert await client.hlen("broadcaster.nodes") == 1

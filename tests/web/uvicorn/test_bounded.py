@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import random
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -84,7 +85,8 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 async def test_a_request_above_a_bound_is_refused(name: str, sink: str, redis_url: str) -> None:
     sent, expected, reason = REFUSED[name]
-    async with running(redis_url, sink=sink, **SMALL) as hub:
+    patient = {} if reason == "slow" else {"head_timeout_s": PATIENCE_S}
+    async with running(redis_url, sink=sink, **(SMALL | patient)) as hub:
         assert status(await answered(hub, *sent)) == expected
         refused = hub.node.meters.refused
         assert {name: count for name, count in refused.items() if count} == {reason: 1}
@@ -230,9 +232,9 @@ async def test_a_client_that_leaves_with_a_request_behind_its_stream_is_noticed(
 
 @SINKS
 async def test_connections_without_a_request_count_as_connections(
-    redis_url: str, sink: str
+    redis_url: str, sink: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with running(redis_url, sink=sink, max_connections=3, head_timeout_s=1.0) as hub:
+    async with running(redis_url, sink=sink, max_connections=3, head_timeout_s=600.0) as hub:
         empty, half, rested = [await connected(hub) for _ in range(3)]
         half.writer.write(GET)
         rested.writer.write(GET + b"\r\n")
@@ -241,8 +243,11 @@ async def test_connections_without_a_request_count_as_connections(
         shed = await Raw.get(hub.port, INVENTORY)
         assert b"all the connections" in await shed.rest()
         assert hub.node.meters.shed["full"] == 1
+        later_s = time.monotonic() + 600.0
+        monkeypatch.setattr(time, "monotonic", lambda: later_s)
         assert await is_closed(empty)
         assert await is_closed(half)
+        monkeypatch.undo()
         await (await Raw.get(hub.port, INVENTORY)).until(b"stream.live")
 
 

@@ -15,6 +15,7 @@ from uvicorn.protocols.http import auto, httptools_impl
 from broadcaster import Publisher
 from broadcaster.web.uvicorn import bounded, protocol, rehearsal, stage
 from tests.nodes import Raw, running, told
+from tests.wait import PATIENCE_S
 
 _THEIRS = httptools_impl.__name__
 _BUILT_ON_IT = (auto.__name__, bounded.__name__, protocol.__name__, rehearsal.__name__,
@@ -152,7 +153,7 @@ async def test_the_next_request_on_a_connection_is_answered(
     await publisher.publish("orders", type="complete", key="7", data="shipped")
     request = "GET {} HTTP/1.1\r\nHost: x\r\n\r\n"
     stream, health = request.format("/v1/orders/7/status/stream"), request.format("/healthz")
-    async with running(redis_url) as hub, asyncio.timeout(10.0):
+    async with running(redis_url) as hub, asyncio.timeout(PATIENCE_S):
         reader, writer = await asyncio.open_connection("127.0.0.1", hub.port)
         writer.write((stream + health + stream).encode())
         for _ in range(2):
@@ -167,7 +168,7 @@ async def test_a_connection_that_is_not_used_again_is_closed(
     redis_url: str, publisher: Publisher
 ) -> None:
     await publisher.publish("orders", type="complete", key="7", data="shipped")
-    async with running(redis_url) as hub, asyncio.timeout(10.0):
+    async with running(redis_url) as hub, asyncio.timeout(PATIENCE_S):
         for head in ("HTTP/1.0\r\n", "HTTP/1.1\r\nConnection: close\r\n"):
             reader, writer = await asyncio.open_connection("127.0.0.1", hub.port)
             writer.write(f"GET /v1/orders/7/status/stream {head}Host: x\r\n\r\n".encode())

@@ -147,7 +147,7 @@ async def test_a_connection_over_tls_leaves_nothing_for_the_garbage_collector(
 async def test_handshakes_wait_as_other_connections_do_and_end_in_time(
     redis_url: str, files: Files, trust: ssl.SSLContext
 ) -> None:
-    async with running(redis_url, **files.settings, head_timeout_s=0.5) as hub:
+    async with running(redis_url, **files.settings, head_timeout_s=1.5) as hub:
         silent = Raw(*await asyncio.open_connection("127.0.0.1", hub.port))
         await until(lambda: hub.node.meters.waiting == 1)
         assert await gone(silent)
