@@ -32,9 +32,9 @@ install: .venv/.installed
 demo: .venv/.demo
 	$(BIN)/broadcaster demo --port $(PORT)
 
-# The tests that start no process.
+# The tests that start no process, with few examples of each property: `make test` has all of them.
 quick: install
-	$(PYTEST) -m quick -n 2 $(ARGS)
+	$(PYTEST) -m quick -n 2 --hypothesis-profile=brief $(ARGS)
 
 # All tests: first those that may run in parallel, then those that must run alone. PATIENCE=3 triples
 # all waits, for a very slow machine.

@@ -99,7 +99,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def _turn(item: pytest.Item) -> int:
     """Long tests begin first, so that at the end no process works alone."""
-    path = item.path.relative_to(_TESTS)
+    return _place(item.path.relative_to(_TESTS))
+
+
+@cache
+def _place(path: Path) -> int:
     return next((n for n, place in enumerate(_LONG) if path.is_relative_to(place)), len(_LONG))
 
 
@@ -109,6 +113,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         session.exitstatus = pytest.ExitCode.OK
 
 
+@cache  # each module has many tests
 def _is_in(path: Path, places: tuple[str, ...]) -> bool:
     return any(path.is_relative_to(place) for place in places)
 
