@@ -1,16 +1,17 @@
-"""Groups the live subscribers by their subscriptions, since equal ones get the same bytes. Pure."""
+"""Groups the live subscribers that get the same bytes, as they have equal subscriptions. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 
 from broadcaster.core.sse import Frame
-from broadcaster.core.subscriber import Subscriber
+from broadcaster.core.subscriber import Framing, Subscriber
 from broadcaster.core.subscription import Subscription
 
 
 class Audience:
-    """The live subscribers that share one subscription: a batch is joined once for all of them.
+    """The live subscribers that share a subscription: a batch is joined and framed once for all.
 
     Where each client has a key of its own, there are as many audiences as clients, and most of
     them are not in the processor's caches. So `plain` and `selective`, which each event needs, are
@@ -18,16 +19,18 @@ class Audience:
 
     Attributes:
         subscription: the one that all members have.
+        framing: the one that all members have.
         plain: as in `Subscription`.
         selective: as in `Subscription`.
         pushing: members that the hub writes to.
         pulling: members that the hub only wakes.
     """
 
-    __slots__ = ("plain", "pulling", "pushing", "selective", "subscription")
+    __slots__ = ("framing", "plain", "pulling", "pushing", "selective", "subscription")
 
-    def __init__(self, subscription: Subscription) -> None:
+    def __init__(self, subscription: Subscription, framing: Framing) -> None:
         self.subscription = subscription
+        self.framing = framing
         self.plain = subscription.plain
         self.selective = subscription.selective
         self.pushing: set[Subscriber] = set()
@@ -42,24 +45,26 @@ class Audiences:
     """All audiences of a node, found by stream and key. An audience without members is removed."""
 
     def __init__(self, streams: Iterable[str]) -> None:
-        self._all: dict[Subscription, Audience] = {}
+        self._all: dict[Framing, dict[Subscription, Audience]] = {}
         self._whole: dict[str, set[Audience]] = {name: set() for name in streams}
         self._by_key: dict[str, dict[str, set[Audience]]] = {name: {} for name in self._whole}
 
     def __len__(self) -> int:
-        return len(self._all)
+        return sum(map(len, self._all.values()))
 
     @property
     def subscribers(self) -> int:
         """Return the number of subscribers in all audiences."""
-        return sum(len(a.pushing) + len(a.pulling) for a in self._all.values())
+        alike = chain.from_iterable(found.values() for found in self._all.values())
+        return sum(len(audience.pushing) + len(audience.pulling) for audience in alike)
 
     def join(self, subscriber: Subscriber) -> None:
         """Add a subscriber that has become live."""
-        subscription = subscriber.subscription
-        audience = self._all.get(subscription)
+        subscription, framing = subscriber.subscription, subscriber.framing
+        alike = self._all.setdefault(framing, {})
+        audience = alike.get(subscription)
         if audience is None:
-            audience = self._all[subscription] = Audience(subscription)
+            audience = alike[subscription] = Audience(subscription, framing)
             for name, keys in zip(subscription.streams, subscription.keys_of, strict=True):
                 for key in keys:
                     self._by_key[name].setdefault(key, set()).add(audience)
@@ -73,12 +78,12 @@ class Audiences:
         Raises:
             KeyError: it is in no audience.
         """
-        subscription = subscriber.subscription
-        audience = self._all[subscription]
+        subscription, alike = subscriber.subscription, self._all[subscriber.framing]
+        audience = alike[subscription]
         audience.members(subscriber).discard(subscriber)
         if audience.pushing or audience.pulling:
             return
-        del self._all[subscription]
+        del alike[subscription]
         for name, keys in zip(subscription.streams, subscription.keys_of, strict=True):
             self._whole[name].discard(audience)
             for key in keys:

@@ -27,7 +27,7 @@ from broadcaster.core.page import PAGE_BYTES, TERMINAL_RETRY_MS, Page, Pages
 from broadcaster.core.resume import Resume
 from broadcaster.core.sse import Frame
 from broadcaster.core.steps import Greeting, Send, Step, Wait
-from broadcaster.core.subscriber import Framing, State, Subscriber, Subscribers
+from broadcaster.core.subscriber import State, Subscriber, Subscribers
 from broadcaster.core.window import Window
 from broadcaster.core.wire import Ending, ResetReason, ResumeOutcome
 from broadcaster.core.writes import Round
@@ -59,7 +59,6 @@ class Hub:
         self._audiences = Audiences(windows)
         self._waiting: dict[str, set[Subscriber]] = {name: set() for name in windows}
         self._pages = Pages(windows, terminal_retry_ms)
-        self._framings: set[Framing] = set()  # those of all subscribers: one per kind of sink
         self.context = Context(windows, self._pages, self.resumes, self.resets)
         self._clock = 0  # counts rounds and beats
         self._round: tuple[str, EventId] | None = None  # the stream, and its head before
@@ -95,7 +94,6 @@ class Hub:
             )
         subscriber.tick = self._clock
         self.subscribers.add(subscriber)
-        self._framings.add(subscriber.framing)
 
     def remove(self, subscriber: Subscriber) -> None:
         """Remove a subscriber. Nothing happens if it was removed before."""
@@ -168,7 +166,7 @@ class Hub:
             for subscriber in pulled:
                 self.lag(subscriber)
                 subscriber.wake()
-            yield from round_.write(found, self._framings)
+            yield from round_.write(found)
         except BaseException:  # a mistake of ours: all subscribers catch up
             for subscriber in self._look_anew(stream):
                 subscriber.wake()

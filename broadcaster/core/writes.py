@@ -9,20 +9,20 @@ from typing import TypeAlias
 from broadcaster.core.audience import Audience
 from broadcaster.core.page import Pages
 from broadcaster.core.sse import Frame
-from broadcaster.core.subscriber import Framing, State, Subscriber
+from broadcaster.core.subscriber import State, Subscriber
 
 SLICE = 500
 """The writes of one slice. After each slice the event loop runs other tasks."""
 
-Delivery: TypeAlias = tuple[tuple[Subscriber, ...], bytes, int, bool]
-"""Subscribers, the bytes for each of them, the number of events in these, and True if the
-responses end with them."""
+Delivery: TypeAlias = tuple[tuple[Subscriber, ...], bytes, int, int, bool]
+"""Subscribers, the framed bytes for each of them, the number of bytes without framing and of events
+in these, and True if the responses end with them."""
 
 
 def deliveries(
     concerned: Mapping[Audience, list[Frame]], stream: str, pages: Pages
 ) -> tuple[list[Delivery], list[Subscriber]]:
-    """Join a batch once for each audience.
+    """Join and frame a batch once for each audience.
 
     Args:
         concerned: the frames that the keys of each audience admit.
@@ -46,7 +46,8 @@ def deliveries(
                 data = b"".join([frame.wire for frame in selected])
             else:
                 data = pages.joined(audience.subscription, stream, selected)
-            found.append((tuple(audience.pushing), data, len(selected), ends))
+            members, framed = tuple(audience.pushing), audience.framing(data)
+            found.append((members, framed, len(data), len(selected), ends))
     return found, pulled
 
 
@@ -66,12 +67,11 @@ class Round:
     bytes: int = 0
     over: list[Subscriber] = field(default_factory=list)
 
-    def write(self, deliveries: Iterable[Delivery], framings: Iterable[Framing]) -> Iterator[None]:
+    def write(self, deliveries: Iterable[Delivery]) -> Iterator[None]:
         """Write to each subscriber that is still live.
 
         Args:
             deliveries: all of the round; they must not change after the first write.
-            framings: those of all subscribers.
 
         Yields:
             Between slices, so that the caller can let others run.
@@ -81,19 +81,16 @@ class Round:
         # catch up and rejoin between two slices; its `tick` keeps it from getting the batch twice.
         # Small audiences share a slice, since a turn of the event loop costs as much as a send.
         tick, live, written = self.tick, State.LIVE, 0
-        for subscribers, data, events, ends in deliveries:
-            framed = {}
-            for framing in framings:
-                framed[framing] = framing(data)
+        for subscribers, framed, size, events, ends in deliveries:
             for start in range(0, len(subscribers), SLICE):
                 served = 0
                 for subscriber in subscribers[start : start + SLICE]:
                     if subscriber.tick != tick and subscriber.state is live:
                         subscriber.tick = tick
-                        subscriber.write(framed[subscriber.framing])
+                        subscriber.write(framed)
                         served += 1
                 self.events += served * events
-                self.bytes += served * len(data)
+                self.bytes += served * size
                 written += min(SLICE, len(subscribers) - start)
                 if written >= SLICE:
                     written = 0

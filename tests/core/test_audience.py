@@ -7,17 +7,24 @@ from broadcaster.core.audience import Audience, Audiences
 from broadcaster.core.event import Event, EventId
 from broadcaster.core.filter import KeysAndTypes
 from broadcaster.core.sse import Frame
-from broadcaster.core.subscriber import Subscriber
+from broadcaster.core.subscriber import Framing, Subscriber, unframed
 from broadcaster.core.subscription import Subscription
 
 
-def subscriber(*streams: str, keys: str = "", pushed: bool = True) -> Subscriber:
+def subscriber(
+    *streams: str, keys: str = "", pushed: bool = True, framing: Framing = unframed
+) -> Subscriber:
     return Subscriber(
         Subscription(streams, KeysAndTypes.of(keys)),
         write=lambda _: None,
         wake=lambda: None,
         pushed=pushed,
+        framing=framing,
     )
+
+
+def bracketed(data: bytes) -> bytes:
+    return b"[" + data + b"]"
 
 
 def frame(ms: int, key: str) -> Frame:
@@ -33,6 +40,17 @@ def test_equal_subscriptions_are_one_audience_for_both_kinds_of_sink() -> None:
     assert (audience.pushing, audience.pulling) == ({pushed}, {pulled})
     assert (len(audiences), audiences.subscribers) == (1, 2)
     assert not audiences.concerned("b", [])
+
+
+def test_each_framing_has_audiences_of_its_own() -> None:
+    audiences = Audiences(("a",))
+    plain, chunked = subscriber("a"), subscriber("a", framing=bracketed)
+    for each in (plain, chunked):
+        audiences.join(each)
+    found = {audience.framing: audience.pushing for audience in audiences.concerned("a", [])}
+    assert found == {unframed: {plain}, bracketed: {chunked}}
+    audiences.leave(plain)
+    assert (len(audiences), audiences.subscribers) == (1, 1)
 
 
 def test_by_key_it_is_found_for_its_own_frames_only_and_for_each_once() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from broadcaster.core import writes
-from broadcaster.core.subscriber import State, Subscriber, unframed
+from broadcaster.core.subscriber import State, Subscriber
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.writes import Round
 
@@ -25,8 +25,8 @@ def test_each_live_subscriber_gets_the_bytes_once() -> None:
     subscribers = live(taken), live(taken), live(taken, TICK)
     subscribers[1].state = State.LAGGING
     round_ = Round(TICK)
-    assert list(round_.write([(subscribers, b"data", 2, False)], {unframed})) == []
-    assert taken == [b"data"]
+    assert list(round_.write([(subscribers, b"<data>", 4, 2, False)])) == []
+    assert taken == [b"<data>"]
     assert (round_.events, round_.bytes, round_.over) == (2, 4, [])
 
 
@@ -35,30 +35,15 @@ def test_a_round_names_the_subscribers_that_got_the_last_event() -> None:
     reached, lagging = live(taken), live(taken)
     lagging.state = State.LAGGING
     round_ = Round(TICK)
-    list(round_.write([((reached, lagging), b"end", 1, True)], {unframed}))
+    list(round_.write([((reached, lagging), b"end", 3, 1, True)]))
     assert round_.over == [reached]
     assert reached.state is State.LIVE  # to end it is the hub's
-
-
-def test_bytes_are_framed_once_for_all_sinks_of_a_kind() -> None:
-    framed: list[bytes] = []
-
-    def framing(data: bytes) -> bytes:
-        framed.append(data)
-        return b"<" + data + b">"
-
-    taken: list[bytes] = []
-    subscribers = tuple(live(taken) for _ in range(3))
-    for subscriber in subscribers:
-        subscriber.framing = framing
-    list(Round(TICK).write([(subscribers, b"data", 1, False)], {framing}))
-    assert (taken, framed) == ([b"<data>"] * 3, [b"data"])
 
 
 def test_others_get_a_turn_after_each_slice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writes, "SLICE", 2)
     taken: list[bytes] = []
     many, few = tuple(live(taken) for _ in range(4)), tuple(live(taken) for _ in range(1))
-    round_ = Round(TICK).write([(many, b"x", 1, False), (few, b"y", 1, False)], {unframed})
+    round_ = Round(TICK).write([(many, b"x", 1, 1, False), (few, b"y", 1, 1, False)])
     assert [len(taken) for _ in round_] == [2, 4]
     assert len(taken) == 5
