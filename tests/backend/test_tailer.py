@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -24,21 +24,22 @@ class Busy(RedisStream):
 
     Attributes:
         late: the id of an entry that is added.
-        left: to how many entries it is trimmed.
+        left: to how many entries it is trimmed, from the next question on: one for each of them.
         most: how many entries can be read in time.
     """
 
     late = ""
-    left: int | None = None
+    left: Sequence[int | None] = ()
     most = 1000
 
     async def info(self) -> Info:
         if self.late:
             await self._client.xadd(self.redis_key, {"data": "late"}, id=self.late)
             self.late = ""
-        if self.left is not None:
-            await self._client.xtrim(self.redis_key, maxlen=self.left, approximate=False)
-            self.left = None
+        if self.left:
+            left, *self.left = self.left
+            if left is not None:
+                await self._client.xtrim(self.redis_key, maxlen=left, approximate=False)
         return await super().info()
 
     async def read_on(self, head: EventId, count: int, block_s: float) -> tuple[list[Row], bool]:
@@ -126,7 +127,7 @@ async def test_entries_trimmed_during_a_comparison_are_not_passed_over(
         await load(tailer, changes)
         await add(client, "3 missed, 4 missed, 5 left, 6 left")
         await client.client_kill_filter(_type="normal", skipme=True)
-        stream.left = 2
+        stream.left = [None, 2]  # the first question is asked before the comparison
         change = await anext(changes)
         assert isinstance(change, Restart)
         assert [frame.id for frame in change.frames] == [EventId(1, 5), EventId(1, 6)]

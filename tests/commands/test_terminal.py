@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import orjson
@@ -88,24 +89,29 @@ async def test_tail_writes_lines_for_people(
     assert await asyncio.wait_for(process.wait(), PATIENCE_S) == 0
 
 
+def _is_shown(terminal: Terminal, text: str) -> bool:
+    return text in terminal.text()
+
+
 async def test_the_time_of_each_line_is_that_of_its_own_event(
     terminal: Terminal, start: Start, redis_url: str, publisher: Publisher
 ) -> None:
     node = await start("serve", "--port", "0", "--redis-url", redis_url)
     url = await node.url()
     await ready(url)
-    ids = [("orders", 1_700_000_000_111), ("inventory", 1_700_000_060_222),
-           ("orders", 1_700_000_120_333), ("inventory", 1_700_000_180_444)]  # fmt: skip
-    for channel, ms in ids:
-        await publisher.redis.xadd(channel, {"key": "7", "data": f"{channel}-{ms}"}, id=f"{ms}-0")
     process = await asyncio.create_subprocess_exec(
-        *(SCRIPT, "tail", "inventory,orders", "--from", "earliest", "--base-url", url),
-        *("--key", "7", "--count", "4"),
+        *(SCRIPT, "tail", "inventory,orders", "--base-url", url, "--key", "7", "--count", "4"),
         stdout=terminal.theirs,
         stderr=terminal.theirs,
     )
+    await until(lambda: "stream.live" in terminal.text())
+    # The second and the last one are older than the newest event of the other channel.
+    ids = [("orders", 1_700_000_120_111), ("inventory", 1_700_000_000_222),
+           ("orders", 1_700_000_180_333), ("inventory", 1_700_000_060_444)]  # fmt: skip
+    for channel, ms in ids:
+        await publisher.redis.xadd(channel, {"key": "7", "data": f"{channel}-{ms}"}, id=f"{ms}-0")
+        await until(partial(_is_shown, terminal, f"{channel}-{ms}\r"))
     assert await asyncio.wait_for(process.wait(), PATIENCE_S) == 0
-    await until(lambda: "1700000180444\r" in terminal.text())
     for channel, ms in ids:
         (line,) = [x for x in terminal.text().splitlines() if x.endswith(f"{channel}-{ms}")]
         assert re.search(r"\d\d:\d\d:\d\d\.(\d{3})", line)[1] == str(ms)[-3:]  # type: ignore[index]

@@ -20,18 +20,11 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     Mutant(
-        "tls: of what is larger than a record only the first is sent",
-        _TLS,
-        "        if sent < len(data):",
-        "        if sent < 0:",
-        (_TLS_TESTS + "test_a_stream_over_tls_has_the_transport_sink_and_resumes",),
-    ),
-    Mutant(
         "tls: an answer ends without a goodbye",
         _TLS,
         "            self._tls.unwrap()",
         "            pass",
-        (_TLS_TESTS + "test_a_request_that_is_refused_over_tls_is_answered",),
+        (_TLS_TESTS + "test_an_answer_over_tls_ends_with_a_goodbye",),
     ),
     Mutant(
         "tls: what is written to a client that has broken TLS is an error",

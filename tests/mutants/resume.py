@@ -119,7 +119,7 @@ MUTANTS: tuple[Mutant, ...] = (
         _QUESTIONS,
         "        except BroadcasterError as error:",
         "        except ZeroDivisionError as error:",
-        ("tests/e2e/test_resume.py::test_a_replay_waits_for_redis",),
+        ("tests/node/test_questions.py::test_a_log_that_is_away_is_asked_again_after_a_pause",),
     ),
     # Resets after a dropped tail
     Mutant(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import httpx
 import pytest
 
 from broadcaster.backend.memory import MemoryLog
@@ -50,6 +51,14 @@ def broken(*_: Any) -> Decision:
 def careless(*_: Any) -> Any:
     """It returns what is true, and no decision."""
     return True
+
+
+async def no_stream(client: httpx.AsyncClient, method: str, path: str) -> httpx.Response:
+    """The answer to a page that asks, which is no event stream: that one would not end."""
+    async with client.stream(method, path, headers={"origin": ORIGIN}) as answer:
+        assert answer.status_code != 200
+        await answer.aread()
+    return answer
 
 
 async def test_without_redis_an_event_stream_is_served_from_memory() -> None:
@@ -109,7 +118,7 @@ async def test_a_refusal_is_a_problem_that_the_page_can_read(method: str, status
         http_client(base_url=hub.url) as client,
     ):
         path = "/v1/events?channel=inventory&channel=orders"
-        answer = await client.request(method, path, headers={"origin": ORIGIN})
+        answer = await no_stream(client, method, path)
         assert answer.status_code == status
         assert answer.headers["access-control-allow-origin"] == ORIGIN
         assert answer.headers["content-type"] == "application/problem+json"
@@ -165,7 +174,7 @@ async def test_a_mistake_of_the_policy_lets_no_caller_in(
         running("", log=MemoryLog(), authorize=policy, cors_origins=[ORIGIN]) as hub,
         http_client(base_url=hub.url) as client,
     ):
-        answer = await client.get(path, headers={"origin": ORIGIN})
+        answer = await no_stream(client, "GET", path)
     assert answer.status_code == 500
     assert answer.headers["access-control-allow-origin"] == ORIGIN
     assert answer.json()["title"] == "Internal Server Error"

@@ -167,14 +167,25 @@ async def test_a_page_that_a_filter_leaves_out_is_followed_by_a_rest(rare: bool)
     task.cancel()
 
 
-async def test_a_newcomer_gets_all_that_is_small_in_one_write() -> None:
+@pytest.mark.parametrize(
+    ("position", "parts"),
+    [
+        (0, (b"retry: 1", b"id: 1-0", b"id: 2-0", b"stream.live")),
+        # Two steps of its machine: it has seen 1-5, which is in no history.
+        (1, (b"retry: 1", b"stream.reset", b"id: 2-0", b"stream.live")),
+    ],
+)
+async def test_a_newcomer_gets_all_that_is_small_in_one_write(
+    position: int, parts: tuple[bytes, ...]
+) -> None:
     hub, sink = Hub({"a": Window(10, 100_000)}), FakeSink()
     hub.windows["a"].append([event(1), event(2)])
-    connection = Connection(hub, Questions(nobody), sink, Serve(A, {"a": ZERO}, resumed=True), 1)
+    at = EventId(position, 5) if position else ZERO
+    connection = Connection(hub, Questions(nobody), sink, Serve(A, {"a": at}, resumed=True), 1)
     task = asyncio.create_task(connection.run(1.0))
     await until(lambda: hub.live)
     (written,) = sink.written
-    places = [written.find(part) for part in (b"retry: 1", b"id: 1-0", b"id: 2-0", b"stream.live")]
+    places = [written.find(part) for part in parts]
     assert places == sorted(places)
     assert places[0] == 0
     task.cancel()

@@ -445,17 +445,23 @@ async def test_the_limit_holds_for_newcomers_that_come_together(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(redis_url, max_connections=1) as hub:
-        ask, all_ask = asks_first(hub), asyncio.Barrier(3)
+        ask, asked, all_ask = asks_first(hub), asyncio.Semaphore(0), asyncio.Barrier(3)
 
         async def when_all_ask(stream: str, question: AnyQuestion, reader: Reader) -> Answer:
+            asked.release()
             await all_ask.wait()
             return await ask(stream, question, reader)
 
         monkeypatch.setattr(hub.node.questions, "_ask_log", when_all_ask)
-        path = "/v1/inventory/stream?from=earliest"
-        both = await asyncio.gather(*(opened(hub, path) for _ in range(3)))
-        shed = [b"all the connections" in await stream.until(b"\n\n") for stream in both]
-        assert sorted(shed) == [False, True, True]
+        opening = []
+        for _ in range(3):  # a connection without a request would count, too
+            path = "/v1/inventory/stream?from=earliest"
+            opening.append(asyncio.create_task(opened(hub, path)))
+            async with asyncio.timeout(PATIENCE_S):
+                await asked.acquire()
+        said = [await stream.until(b"\n\n") for stream in await asyncio.gather(*opening)]
+        assert sorted(b"all the connections" in text for text in said) == [False, True, True]
+        assert sum(LIVE in text for text in said) == 1
 
 
 async def test_quiet_clients_get_heartbeats_that_move_their_cursor(

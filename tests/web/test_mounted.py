@@ -97,7 +97,10 @@ async def test_the_first_request_to_a_mounted_hub_is_answered_whatever_its_route
             answer = await browser.get(f"http://127.0.0.1:{port}/live{path}")
         assert answer.status_code in (200, 503)
         assert "incomplete" not in answer.text
-    await hub.state.node.aclose()
+    try:
+        await until(lambda: not hub.state.node.health.reasons())  # it was started
+    finally:
+        await hub.state.node.aclose()
 
 
 async def test_a_hub_that_was_shut_down_says_so_when_it_is_started_again(redis_url: str) -> None:

@@ -154,11 +154,9 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
         if self._closing:
             return
         try:
-            sent = self._tls.write(data)
-            if sent < len(data):  # a record has 16 KB at most, and each call writes one
-                rest = memoryview(data)[sent:]
-                while rest:
-                    rest = rest[self._tls.write(rest) :]
+            # All of it, in as many records as it needs: OpenSSL does not write less unless it is in
+            # SSL_MODE_ENABLE_PARTIAL_WRITE. https://docs.openssl.org/3.0/man3/SSL_write/#notes
+            self._tls.write(data)
         except ssl.SSLError as error:  # a round of writes must not end for the others
             self._break(error)
         else:

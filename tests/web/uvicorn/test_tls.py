@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
+from functools import partial
 from typing import Any
 
 import pytest
@@ -132,6 +134,7 @@ async def test_a_client_that_breaks_tls_while_it_does_not_read_delays_no_other(
     await publisher.publish("inventory", data="next")
     await other.until(b"data: next\n")
     await until(lambda: len(secure_hub.node.subscribers()) == 1)
+    assert secure_hub.node.meters.closed["client"] == 1  # at once, and not when time was over
     assert "unexpected error" not in caplog.text
 
 
@@ -199,10 +202,25 @@ async def test_a_node_stops_while_handshakes_wait(
     raw.close()
 
 
-async def test_a_request_that_is_refused_over_tls_is_answered(
-    secure_hub: Running, trust: ssl.SSLContext
+def answered(port: int, trust: ssl.SSLContext, request: bytes) -> bytes:
+    """The answer to a blocking client, to which an end without a goodbye is an error."""
+    with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as plain:
+        options: dict[str, Any] = {"server_hostname": "127.0.0.1", "suppress_ragged_eofs": False}
+        with trust.wrap_socket(plain, **options) as client:
+            client.sendall(request)
+            return b"".join(iter(partial(client.recv, 65536), b""))
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "refused"),
+    [
+        (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", b"200", 0),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000, b"431", 1),
+    ],
+)
+async def test_an_answer_over_tls_ends_with_a_goodbye(
+    secure_hub: Running, trust: ssl.SSLContext, request_: bytes, status: bytes, refused: int
 ) -> None:
-    raw = Raw(*await asyncio.open_connection("127.0.0.1", secure_hub.port, ssl=trust))
-    raw.writer.write(b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000)
-    assert (await raw.reader.read()).startswith(b"HTTP/1.1 431 ")
-    assert secure_hub.node.meters.refused["head"] == 1
+    answer = await asyncio.to_thread(answered, secure_hub.port, trust, request_)
+    assert answer.startswith(b"HTTP/1.1 " + status)
+    assert secure_hub.node.meters.refused["head"] == refused
