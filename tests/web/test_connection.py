@@ -265,8 +265,9 @@ async def test_a_client_that_never_reads_again_is_cut_on_any_server(
         stream.writer.transport.pause_reading()  # type: ignore[attr-defined]
         for _ in range(10):
             await publisher.publish_many([("inventory", "t", "", "x" * 10_000)] * 100)
-        await until(lambda: not hub.node.hub.subscribers)
+        await until(hub.node.meters.closed.total)
         assert hub.node.meters.closed["send_timeout"] == 1
+        assert not hub.node.hub.subscribers
         with contextlib.suppress(OSError):
             stream.close()
 

@@ -89,8 +89,9 @@ async def test_a_client_over_tls_that_never_reads_again_is_cut(
 ) -> None:
     async with running(redis_url, **files.settings, send_timeout_s=0.3) as hub:
         await stalled(hub, trust, publisher)
-        await until(lambda: not hub.node.subscribers())
+        await until(hub.node.meters.closed.total)
         assert hub.node.meters.closed["send_timeout"] == 1
+        assert not hub.node.subscribers()
         await until(lambda: not hub.node.meters.waiting)
 
 
@@ -133,8 +134,9 @@ async def test_a_client_that_breaks_tls_while_it_does_not_read_delays_no_other(
     await until(transport.is_closing)
     await publisher.publish("inventory", data="next")
     await other.until(b"data: next\n")
-    await until(lambda: len(secure_hub.node.subscribers()) == 1)
+    await until(secure_hub.node.meters.closed.total)
     assert secure_hub.node.meters.closed["client"] == 1  # at once, and not when time was over
+    assert len(secure_hub.node.subscribers()) == 1
     assert "unexpected error" not in caplog.text
 
 
