@@ -28,8 +28,8 @@ from broadcaster import EmbeddedRedis, Publisher, connect
 from tests.wait import TEST_S
 
 _TESTS = Path(__file__).parent
-_QUICK = ("backend", "client", "commands", "core", "node", "web", "workers", "test_app.py",
-          "test_interleavings.py", "test_mirror.py", "test_settings.py",
+_QUICK = ("backend", "client", "commands", "core", "node", "settings", "web", "workers",
+          "test_app.py", "test_interleavings.py", "test_mirror.py", "test_settings.py",
           "test_tenants.py")  # fmt: skip
 _ALONE = ("bench", "chaos/test_scenarios.py", "deploy/test_compose.py", "deploy/test_wheel.py",
           "docs")  # fmt: skip

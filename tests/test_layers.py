@@ -40,6 +40,7 @@ def test_the_packages_as_they_are_keep_the_rules(copy: Path) -> None:
         ("broadcaster/stray.py", ""),
         ("broadcaster/auth/__init__.py", ""),
         ("broadcaster/core/stray.py", "import time\n"),
+        ("broadcaster/core/stray.py", "import pydantic\n"),
         ("broadcaster/web/stray.py", "import redis\n"),
         ("broadcaster/node/stray.py", "import starlette\n"),
         ("broadcaster/web/stray.py", "import uvicorn\n"),

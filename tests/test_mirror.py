@@ -13,6 +13,7 @@ ELSEWHERE = {
     "broadcaster/core/log.py": "tests/backend/test_log.py",  # values that any log gives
     "broadcaster/core/steps.py": "tests/core/test_resume.py",  # values that the machines give
     "broadcaster/backend/run.py": "tests/backend/test_runs.py",  # a run is what its queue gives
+    "broadcaster/settings/node.py": "tests/test_settings.py",  # what an operator sets and reads
     "broadcaster/node/node.py": "tests/test_app.py",  # a node without sockets
     "broadcaster/web/answers.py": "tests/web/test_endpoint.py",  # what can be asked, and how
     "broadcaster/web/serving.py": "tests/web/test_endpoint.py",  # types alone

@@ -116,3 +116,15 @@ def test_a_frame_shows_its_data(data: bytes) -> None:
     assert sse.encode(Event(EventId(1, 0), "t", "k", data)).data == data
     assert sse.encode(Event(EventId(1, 0), "t", "k", b"a\r\nb\rc")).data == b"a\nb\nc"
     assert sse.skipped(EventId(1, 0)).data == b""
+
+
+def test_only_the_line_with_the_type_is_left_out() -> None:
+    bare = sse.encode(Event(AT, "t", "k", b"a\nevent: x")).without_type()
+    assert bare.wire == b"id: 1710000000000-3\ndata: a\ndata: event: x\n\n"
+    assert bare[:3] == (AT, "t", "k")
+    assert bare.data == b"a\nevent: x"
+
+
+def test_a_frame_without_a_type_or_without_bytes_stays_as_it_is() -> None:
+    for same in (sse.encode(Event(AT, "message", "", b"d")), sse.skipped(AT)):
+        assert same.without_type() is same

@@ -522,7 +522,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "    untyped: frozenset[str] | None = None\n",
         "    untyped: frozenset[str] | None = field(default=None, compare=False)\n",
         (
-            "tests/core/test_untyped.py::test_those_with_and_without_types_get_the_same_events_but_not_the_same_bytes",
+            "tests/core/test_page.py::test_those_with_and_without_types_get_the_same_events_but_not_the_same_bytes",
         ),
     ),
     Mutant(
@@ -530,7 +530,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "broadcaster/core/subscription.py",
         "self.untyped is not None and frame.type not in self.untyped",
         "self.untyped is not None",
-        ("tests/core/test_untyped.py::test_a_terminal_event_keeps_its_type_and_ends_the_response",),
+        ("tests/core/test_page.py::test_a_terminal_event_keeps_its_type_and_ends_the_response",),
     ),
     Mutant(
         "event: an id without its second number can't be read",

@@ -66,7 +66,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "settings: credentials are allowed for every origin",
-        "broadcaster/settings.py",
+        "broadcaster/settings/node.py",
         'if self.cors_credentials and "*" in self.cors_origins:',
         "if False:",
         ("tests/test_settings.py::test_what_cannot_work_is_refused",),

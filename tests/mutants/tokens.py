@@ -153,10 +153,10 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "settings: a secret is shown in a message",
-        "broadcaster/settings.py",
+        "broadcaster/settings/node.py",
         'given = "…" if name in SECRETS else os.environ.get(variable, "")',
         'given = os.environ.get(variable, "")',
-        ("tests/core/test_token_settings.py::test_a_secret_is_in_no_message",),
+        ("tests/settings/test_tokens.py::test_a_secret_is_in_no_message",),
     ),
     Mutant(
         "shared secret: each node makes its own",
@@ -197,11 +197,11 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "revoking: a revocation is forgotten while a token that it concerns is good",
-        "broadcaster/core/token_settings.py",
+        "broadcaster/settings/tokens.py",
         "self.max_token_s + 2 * self.leeway_s",
         "self.max_token_s",
         (
-            "tests/core/test_token_settings.py::"
+            "tests/settings/test_tokens.py::"
             "test_a_revocation_is_kept_as_long_as_any_token_that_it_concerns_is_good",
         ),
     ),

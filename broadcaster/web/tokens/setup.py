@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 
-from pydantic import SecretStr
-
 from broadcaster.core.channel import Channel
 from broadcaster.core.claims import Expected
 from broadcaster.core.revocations import Revocations
@@ -36,7 +34,7 @@ def make_reader(
     Raises:
         ConfigurationError: a key can't be used.
     """
-    own = _of_secrets("token_secrets", settings.token_secrets, plain_keys)
+    own = _of_secrets(settings, "token_secrets", plain_keys)
     issuers = [Issuer(name, [_public(place)]) for name, place in settings.token_keys.items()]
     return TokenReader(
         Signatures([Issuer(settings.token_issuer, own), *issuers]),
@@ -78,7 +76,7 @@ def make_tickets(
     Raises:
         ConfigurationError: a secret can't be used.
     """
-    sources = _of_secrets("ticket_secrets", settings.ticket_secrets, keys_of_secret)
+    sources = _of_secrets(settings, "ticket_secrets", keys_of_secret)
     if not sources and shared:
         fetch = partial(_fetched, shared)
         sources = [FetchedKeys("the secret of tickets in Redis", {"HS256"}, fetch)]
@@ -99,9 +97,10 @@ async def _fetched(shared: Callable[[], Awaitable[bytes]]) -> Sequence[Key]:
 
 
 def _of_secrets(
-    setting: str, secrets: Iterable[SecretStr], parse: Callable[[bytes], Sequence[Key]]
+    settings: Settings, name: str, parse: Callable[[bytes], Sequence[Key]]
 ) -> list[KeySource]:
-    return [_of_secret(setting, secret.get_secret_value(), parse) for secret in secrets]
+    secrets = getattr(settings, name)
+    return [_of_secret(name, secret.get_secret_value(), parse) for secret in secrets]
 
 
 def _of_secret(setting: str, text: str, parse: Callable[[bytes], Sequence[Key]]) -> KeySource:

@@ -1,4 +1,4 @@
-"""The settings of tokens, which are a part of `Settings`. They are configuration. Pure."""
+"""The settings of tokens, which are a part of `Settings`."""
 
 from __future__ import annotations
 

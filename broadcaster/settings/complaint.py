@@ -1,4 +1,4 @@
-"""Says what is wrong with a setting: what was expected, and the nearest name. Pure.
+"""Says what is wrong with a setting: what was expected, and the nearest name.
 
 Settings are checked by pydantic. Its texts are about Python, and an operator writes TOML or
 variables.

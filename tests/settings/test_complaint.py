@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from broadcaster.core.complaint import as_list, complaint, shown
+from broadcaster.settings.complaint import as_list, complaint, shown
 
 KNOWN = ("max_connections", "terminal", "cors_origins")
 

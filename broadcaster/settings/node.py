@@ -22,14 +22,14 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from broadcaster.admission import AdmissionSettings, Count, Positive
 from broadcaster.core.catalogue import BOUNDS, PET_STORE, Catalogue, with_bounds
 from broadcaster.core.channel import MAXLEN, WINDOW_BYTES, WINDOW_EVENTS, Channel
-from broadcaster.core.complaint import as_list, complaint, shown
 from broadcaster.core.nearest import nearest
 from broadcaster.core.page import TERMINAL_RETRY_MS
-from broadcaster.core.token_settings import SECRETS, TokenSettings
 from broadcaster.errors import ConfigurationError
+from broadcaster.settings.admission import AdmissionSettings, Count, Positive
+from broadcaster.settings.complaint import as_list, complaint, shown
+from broadcaster.settings.tokens import SECRETS, TokenSettings
 
 PREFIX = "BROADCASTER_"
 
