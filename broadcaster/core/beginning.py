@@ -78,12 +78,16 @@ def restore(
 
     Raises:
         InvalidCursorError: it can't be read, or names none of the streams.
-        ReshardedError: it names shards of a channel that are not followed now.
+        ReshardedError: it names shards of a channel that are not followed now, or it is of a time
+            when the channel had no shards.
     """
     if "=" not in text:
         position = EventId.parse(text)
         if subscription.named and position != ZERO:
-            raise InvalidCursorError("the id names none of the subscription's channels")
+            # Alone, an id was right for a channel before it had shards, but never for several.
+            alone = subscription.sharded and len({channel.name for channel in channels}) == 1
+            error = ReshardedError if alone else InvalidCursorError
+            raise error("the id names none of the subscription's channels")
         return dict.fromkeys(subscription.streams, position), None
     named, run = cursor.parse(text)
     positions = {name: id_ for name, id_ in named.items() if name in subscription.streams}

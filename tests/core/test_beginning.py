@@ -90,6 +90,10 @@ def test_a_cursor_that_cannot_be_read_is_kept_and_another_beginning_is_refused()
         begin_at("x", (INVENTORY,), one, 0)
     some = Subscription.to([SHARDED], ["d"])
     assert begin_at("s.4=5-0", (SHARDED,), some, 0).unreadable == "s.4=5-0"
+    assert begin_at("5-0", (SHARDED,), some, 0).unreadable == "5-0"  # before it had shards
+    two = (SHARDED, INVENTORY)
+    with pytest.raises(InvalidCursorError):
+        begin_at("5-0", two, Subscription.to(two), 0)
 
 
 def test_a_beginning_is_an_id_or_a_time() -> None:

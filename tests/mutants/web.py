@@ -144,6 +144,16 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/web/test_shards.py::test_a_key_that_moves_to_another_shard_is_reset",),
     ),
     Mutant(
+        "beginning: an id of before there were shards is a bad request in from=",
+        "broadcaster/core/beginning.py",
+        "alone = subscription.sharded and ",
+        "alone = False and ",
+        (
+            "tests/core/test_beginning.py::"
+            "test_a_cursor_that_cannot_be_read_is_kept_and_another_beginning_is_refused",
+        ),
+    ),
+    Mutant(
         "connection: a subscriber that waits for Redis is not released",
         _CONNECTION,
         "elif subscriber.state is State.ENDED:",
