@@ -72,7 +72,10 @@ MUTANTS: tuple[Mutant, ...] = (
         "broadcaster/web/endpoint.py",
         "                limits.free(_owners(scope, answer))",
         "                    pass",
-        (_LIMITS + "test_a_place_is_free_when_a_stream_ends[the client closes-transport]",),
+        (
+            "tests/node/test_ends.py::"
+            "test_nothing_stays_taken_when_a_stream_ends[transport-the client closes]",
+        ),
     ),
     Mutant(
         "limits: the streams at other nodes do not count",

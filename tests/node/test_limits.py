@@ -1,11 +1,8 @@
-"""Limits of what one client takes, on real nodes, and the ways in which a place is freed."""
+"""Limits of what one client takes, on real nodes. `test_ends` has the ways to free a place."""
 
 from __future__ import annotations
 
-import asyncio
-import socket
-import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -16,7 +13,6 @@ from broadcaster.core.places import Owners
 from broadcaster.node import registry
 from broadcaster.node.limits import Limits
 from broadcaster.settings import Settings, load_settings
-from broadcaster.web import sink as sinks
 from tests.nodes import Raw, Running, events, running, told
 from tests.wait import http_client, until
 
@@ -118,106 +114,6 @@ async def test_a_request_that_asks_for_too_much_is_refused_for_good(redis_url: s
     async with running(redis_url) as hub:
         keys = "".join(f"&key={number}" for number in range(100))
         assert await lives(hub, path=f"/v1/events?channel=inventory{keys}")
-
-
-# A place is freed
-
-End = Callable[[Running, Raw], Awaitable[object]]
-
-
-async def closes(_: Running, stream: Raw) -> None:
-    stream.writer.close()
-
-
-async def resets(_: Running, stream: Raw) -> None:
-    sock = stream.writer.get_extra_info("socket")
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    stream.writer.transport.abort()
-
-
-async def reads_nothing(hub: Running, stream: Raw) -> None:
-    stream.writer.transport.pause_reading()  # type: ignore[attr-defined]
-    async with Publisher(hub.node.settings.redis_url) as publisher:
-        while hub.node.subscribers():
-            await publisher.publish_many([("inventory", "t", "", "x" * 10_000)] * 100)
-
-
-async def drains(hub: Running, stream: Raw) -> None:
-    hub.node.end(hub.node.subscribers())
-    assert b"retry: " in await stream.rest()
-
-
-async def is_killed(_: Running, __: Raw) -> None:
-    (task,) = (t for t in asyncio.all_tasks() if "run_asgi" in repr(t.get_coro()))
-    task.cancel()
-
-
-ENDS: dict[str, End] = {
-    "the client closes": closes,
-    "the client resets": resets,
-    "it reads nothing": reads_nothing,
-    "the node drains": drains,
-    "its task is cancelled": is_killed,
-}
-
-
-@SINKS
-@pytest.mark.parametrize("how", ENDS)
-async def test_a_place_is_free_when_a_stream_ends(redis_url: str, sink: str, how: str) -> None:
-    limits: dict[str, Any] = {"max_connections_per_address": 1, "send_timeout_s": 0.3}
-    async with running(redis_url, sink=sink, **limits) as hub:
-        stream = await Raw.get(hub.port, STREAM)
-        await stream.until(LIVE)
-        assert taken(hub) == 1
-        assert not await lives(hub)
-        await ENDS[how](hub, stream)
-        await until(lambda: taken(hub) == 0)
-        assert await lives(hub)
-
-
-@pytest.mark.parametrize("where", ["__init__", "finish", "send"])
-async def test_a_place_is_free_after_a_mistake_in_the_sink(
-    redis_url: str, where: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def fails(*_: Any) -> None:
-        raise ZeroDivisionError
-
-    def fails_at_once(*_: Any) -> None:
-        raise ZeroDivisionError
-
-    async with running(redis_url, max_connections_per_address=1) as hub:
-        with monkeypatch.context() as patch:
-            patch.setattr(
-                sinks.TransportSink, where, fails_at_once if where == "__init__" else fails
-            )
-            raw = Raw(*await asyncio.open_connection("127.0.0.1", hub.port))
-            raw.writer.write(f"GET {STREAM} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-            await until(lambda: hub.node.meters.opened["transport"] or where == "__init__")
-            raw.writer.write_eof()
-            raw.close()
-            await until(lambda: not hub.node.subscribers() and not hub.node.meters.waiting)
-            await until(lambda: taken(hub) == 0)
-        assert await lives(hub)
-
-
-async def test_what_opens_no_stream_takes_no_place(redis_url: str, publisher: Publisher) -> None:
-    await publisher.publish("orders", type="complete", key="7", data="x")
-    limits: dict[str, Any] = {"max_connections_per_address": 1}
-    async with running(redis_url, **limits) as hub, http_client(base_url=hub.url) as http:
-        body = await (await Raw.get(hub.port, ORDER)).rest()  # up to its terminal event
-        seen = events(body)[-1].id
-        assert told(body) == ["x"]
-        assert (await http.head(STREAM)).status_code == 200
-        assert (await http.get(ORDER, headers={"last-event-id": seen})).status_code == 204
-        assert (await http.get(STREAM + "?form=1")).status_code == 400
-        assert (await http.get("/v1/events?channel=none")).status_code == 404
-        assert (await http.post(STREAM)).status_code == 405
-        await until(lambda: taken(hub) == 0)
-        hub.node.draining = True
-        assert (await http.get(STREAM)).status_code == 200
-        hub.node.draining = False
-        assert taken(hub) == 0
-        assert await lives(hub)
 
 
 # Over several nodes
