@@ -1,15 +1,15 @@
 """A node in a process of its own, for a browser to lose and to find again.
 
-    python browser_node.py REDIS_URL PORT [PREFIX]
-
-With a prefix, it is mounted into another application there, whose page has no slash at its end. The
-path of each request goes to stdout.
+Python imports all of it once, in a process that is forked for each node.
 """
 
 from __future__ import annotations
 
 import logging
-import sys
+import multiprocessing
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import TextIO
 
 from starlette.applications import Starlette
 from starlette.routing import Mount
@@ -33,23 +33,42 @@ def mounted(hub: Starlette, prefix: str) -> ASGIApp:
     return app
 
 
-def told(app: ASGIApp) -> ASGIApp:
-    """Print the path of each request."""
+def told(app: ASGIApp, paths: TextIO) -> ASGIApp:
+    """Write the path of each request."""
 
     async def outer(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            print(scope["path"], flush=True)  # noqa: T201
+            print(scope["path"], file=paths, flush=True)
         await app(scope, receive, send)
 
     return outer
 
 
-def main(redis_url: str, port: str, prefix: str = "") -> None:
+def start(redis_url: str, port: int, prefix: str, paths: Path) -> BaseProcess:
+    """Start a node.
+
+    Args:
+        redis_url: of its Redis.
+        port: where it listens.
+        prefix: where it is mounted into another application, whose page has no slash at its end;
+            empty where it is not.
+        paths: the path of each request is added to this file.
+    """
+    process = _FORKS.Process(target=_serve, args=(redis_url, port, prefix, paths))
+    process.start()
+    return process
+
+
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload([__name__])
+
+
+def _serve(redis_url: str, port: int, prefix: str, paths: Path) -> None:
     """Serve until SIGTERM, with a retry time near zero."""
     logging.basicConfig(level=logging.WARNING)
     settings = load_settings(
         redis_url=redis_url,
-        port=int(port),
+        port=port,
         retry_min_ms=50,
         retry_max_ms=100,
         shed_retry_ms=50,
@@ -60,8 +79,5 @@ def main(redis_url: str, port: str, prefix: str = "") -> None:
     hub = create_app(settings)
     app = mounted(hub, prefix) if prefix else hub
     drain = hub.state.node.drain
-    make_server(told(app), drain, settings, hub.state.node.meters).run()
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    with paths.open("a") as written:
+        make_server(told(app, written), drain, settings, hub.state.node.meters).run()

@@ -10,13 +10,12 @@ import asyncio
 import itertools
 import json
 import shlex
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from broadcaster.core.access import Action, Caller, Grant
 from broadcaster.core.catalogue import PET_STORE
 from tests.clients.browsers import Browser, Tab
 from tests.command_line import finished, starting
+from tests.e2e import browser_node
 from tests.nodes import running
 from tests.wait import PATIENCE_S, until, until_sync
 
@@ -46,7 +46,7 @@ class Node:
         self._redis_url = redis_url
         self._log = log
         self.port = free_port()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: BaseProcess | None = None
 
     @property
     def url(self) -> str:
@@ -55,10 +55,7 @@ class Node:
 
     def start(self) -> None:
         """Start it, and wait until it is ready."""
-        script = str(Path(__file__).with_name("browser_node.py"))
-        arguments = [self._redis_url, str(self.port), *filter(None, [self.prefix])]
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen([sys.executable, script, *arguments], stdout=log)
+        self._process = browser_node.start(self._redis_url, self.port, self.prefix, self._log)
         until_sync(self._is_ready)
 
     def kill(self) -> None:
@@ -73,7 +70,8 @@ class Node:
         process, self._process = self._process, None
         if process is not None:
             (process.kill if kill else process.terminate)()
-            process.wait(PATIENCE_S)
+            process.join(PATIENCE_S)
+            assert process.exitcode is not None
 
     def requests(self, path: str) -> int:
         """Return how often it was asked for a path."""
