@@ -31,11 +31,10 @@ _TESTS = Path(__file__).parent
 _QUICK = ("backend", "client", "commands", "core", "node", "settings", "web", "workers",
           "test_app.py", "test_interleavings.py", "test_mirror.py", "test_settings.py",
           "test_tenants.py")  # fmt: skip
-_ALONE = ("bench", "chaos/test_scenarios.py", "deploy/test_compose.py", "deploy/test_wheel.py",
-          "docs")  # fmt: skip
+_ALONE = ("bench", "chaos/test_scenarios.py", "deploy/test_compose.py")
 _LONG = ("test_interleavings.py", "e2e/test_rolling_update.py", "commands/test_supervisor.py",
-         "e2e", "deploy/test_proxies.py", "clients", "mutants", "deploy", "commands",
-         "workers")  # fmt: skip
+         "e2e", "deploy/test_proxies.py", "deploy/test_wheel.py", "clients", "mutants",
+         "docs/test_commands.py", "deploy", "commands", "workers")  # fmt: skip
 _IN_A_BROWSER = re.compile(r"[\[-](chromium|firefox|webkit)\b")
 _FOREIGN = ("clients/test_foreign.py",)
 # Fixtures that start a process.

@@ -108,6 +108,7 @@ async def test_a_quiet_stream_is_not_dropped(balance: Balance, publisher: Publis
         assert body.count(b"\n:") + body.count(b"\nid: ") > 5
 
 
+@pytest.mark.alone
 async def test_it_adds_less_than_20_ms(balancer: Balancer, publisher: Publisher) -> None:
     direct = Raw(*await asyncio.open_connection(ADDRESSES[0], balancer.node_port))
     direct.writer.write(f"GET {INVENTORY} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -42,13 +43,18 @@ def test_members_that_a_design_note_names_exist(name: str) -> None:
         assert member in _members(class_), f"{class_}.{member}"
 
 
+@cache
 def _members(class_: str) -> set[str]:
     """The names of the methods and fields of the class with this name; no other class has it."""
-    parsed = (ast.parse(path.read_text("utf-8")) for path in (ROOT / "broadcaster").rglob("*.py"))
-    found = (node for tree in parsed for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
-    body = [node for of in found if of.name == class_ for node in of.body]
+    body = [node for of in _classes() if of.name == class_ for node in of.body]
     methods = {n.name for n in body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)}
     return methods | {ast.unparse(n.target) for n in body if isinstance(n, ast.AnnAssign)}
+
+
+@cache
+def _classes() -> list[ast.ClassDef]:
+    parsed = (ast.parse(path.read_text("utf-8")) for path in (ROOT / "broadcaster").rglob("*.py"))
+    return [node for tree in parsed for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
 
 
 def test_tests_that_a_page_names_exist() -> None:
