@@ -17,7 +17,9 @@ LINT = Path(sys.executable).with_name("lint-imports")
 def copy(tmp_path: Path) -> Path:
     """The packages, and the rules they are checked with."""
     for package in ("broadcaster", "workers"):
-        shutil.copytree(ROOT / package, tmp_path / package)
+        # Others write there while it is copied.
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=ignored)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     return tmp_path
 
