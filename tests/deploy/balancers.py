@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import json
 import os
+import re
 import shutil
 import socket
 import struct
 import urllib.request
 from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from broadcaster.backend.embedded import free_port
 from tests.command_line import Running, Start, ready
 from tests.deploy.stack import ROOT
+from tests.nodes import Running as Hub
 from tests.nodes import running
-from tests.wait import PATIENCE_S, until
+from tests.wait import PATIENCE_S, http_client, until
 
 DEPLOY = ROOT / "deploy"
 ADDRESSES = ("127.0.0.2", "127.0.0.3")
+_LIVE = re.compile(r'^broadcaster_connections\{.*state="live".*\} (\S+)$', re.MULTILINE)
 
 
 class Resolver(asyncio.DatagramProtocol):
@@ -65,7 +71,7 @@ class Resolver(asyncio.DatagramProtocol):
         self._transport.sendto(header + question + b"".join(answers), addr)
 
 
-async def _never_started() -> None:
+async def _never_started(number: int, **changed: Any) -> None:
     raise AssertionError("no nodes were started")
 
 
@@ -79,8 +85,10 @@ class Balancer:
         node_port: the nodes', on `ADDRESSES`.
         statistics_port: HAProxy's own.
         resolver: where HAProxy finds the nodes.
+        hubs: the nodes that run in this process.
         nodes: those that are processes; a test may end them.
-        start_again: runs two further nodes, with the settings of the first.
+        start_node: runs a process as the node of a number, in the place of one that is gone. It
+            has the settings of the first ones, but for those that are given.
     """
 
     name: str
@@ -90,25 +98,59 @@ class Balancer:
     node_port: int = field(default_factory=free_port)
     statistics_port: int = field(default_factory=free_port)
     resolver: Resolver = field(default_factory=Resolver)
-    nodes: list[Running] = field(default_factory=list)
-    start_again: Callable[[], Awaitable[None]] = _never_started
+    hubs: list[Hub] = field(default_factory=list)
+    nodes: dict[int, Running] = field(default_factory=dict)
+    start_node: Callable[..., Awaitable[None]] = _never_started
 
     async def run_nodes(self, stack: AsyncExitStack, redis_url: str, **settings: Any) -> None:
         """Run two real nodes in this process, until the stack is left."""
         for address in ADDRESSES:
             node = running(redis_url, host=address, port=self.node_port, **settings)
-            await stack.enter_async_context(node)
+            self.hubs.append(await stack.enter_async_context(node))
         self.resolver.addresses = list(ADDRESSES)
 
     async def start_nodes(self, start: Start, redis_url: str, **settings: Any) -> None:
-        """Run two real nodes as processes, also in the place of two that are gone."""
-        env = {f"BROADCASTER_{name.upper()}": json.dumps(value) for name, value in settings.items()}
-        for address in ADDRESSES:
-            arguments = ("--host", address, "--port", str(self.node_port))
-            self.nodes.append(await start("serve", "--redis-url", redis_url, *arguments, env=env))
-        for address in ADDRESSES:
-            await ready(f"http://{address}:{self.node_port}")
+        """Run two real nodes as processes."""
+
+        async def start_node(number: int, **changed: Any) -> None:
+            given = {**settings, **changed}.items()
+            env = {f"BROADCASTER_{name.upper()}": json.dumps(value) for name, value in given}
+            arguments = ("--host", ADDRESSES[number], "--port", str(self.node_port))
+            node = await start("serve", "--redis-url", redis_url, *arguments, env=env)
+            self.nodes[number] = node
+            await ready(self.node_url(number))
+
+        self.start_node = start_node
+        await self.start_again()
         self.resolver.addresses = list(ADDRESSES)
+
+    async def start_again(self) -> None:
+        """Run two processes in the place of two that are gone."""
+        await asyncio.gather(*map(self.start_node, range(len(ADDRESSES))))
+
+    def node_url(self, number: int) -> str:
+        """The address of a node, past the balancer."""
+        return f"http://{ADDRESSES[number]}:{self.node_port}"
+
+    def answers(self) -> dict[str, int]:
+        """Return how many answers HAProxy has passed on or given, by the first digit."""
+        (row,) = (row for row in self._statistics() if row["pxname"] == "public")
+        return {digit: int(row[f"hrsp_{digit}xx"]) for digit in "2345"}
+
+    async def holder(self) -> int:
+        """Wait until one process alone has live clients, and return its number."""
+        (number,) = await until(self._holders)
+        return number
+
+    async def _holders(self) -> list[int]:
+        found = list[int]()
+        async with http_client() as http:
+            for number, node in self.nodes.items():
+                if node.process.returncode is None:
+                    with suppress(httpx.TransportError):
+                        text = (await http.get(self.node_url(number) + "/metrics")).text
+                        found += [number] * (float(_LIVE.findall(text)[0]) > 0)
+        return found if len(found) == 1 else []
 
     def _command(self) -> list[str]:
         program = shutil.which(self.name) or f"/usr/sbin/{self.name}"
@@ -162,11 +204,16 @@ class Balancer:
     def _up(self) -> int:
         if self.name == "nginx":
             return len(self.resolver.addresses)
+        nodes = [row for row in self._statistics() if row["svname"].startswith("node")]
+        return sum(row["status"] == "UP" and row["check_status"] == "L7OK" for row in nodes)
+
+    def _statistics(self) -> list[dict[str, str]]:
+        """Return what HAProxy counts, of its public side and of the nodes."""
         url = f"http://127.0.0.1:{self.statistics_port}/;csv"
         with urllib.request.urlopen(url, timeout=PATIENCE_S) as response:
             page = response.read().decode()
-        rows = [row.split(",") for row in page.splitlines() if row.startswith("nodes,node")]
-        return sum("UP" in row and "L7OK" in row for row in rows)
+        rows = csv.DictReader(page.removeprefix("# ").splitlines())
+        return [row for row in rows if row["pxname"] in ("public", "nodes")]
 
 
 def listens(port: int) -> bool:

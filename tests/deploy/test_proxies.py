@@ -9,9 +9,6 @@ import ssl
 import statistics
 import subprocess
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +16,8 @@ import pytest
 
 from broadcaster import EmbeddedRedis, Publisher
 from tests.clients.browsers import Browser, Tab
-from tests.command_line import starting
-from tests.deploy.balancers import ADDRESSES, Balancer, missing
+from tests.deploy.balancers import ADDRESSES, Balancer
+from tests.deploy.conftest import Balance
 from tests.nodes import Raw
 from tests.wait import PATIENCE_S, TEST_S, allowed_s, http_client, until
 
@@ -29,44 +26,6 @@ ORDER = "/v1/orders/7/status/stream"
 LIVE = b"stream.live"
 # The whole proof takes 300 s, at the deployed heartbeat and timeouts: QUIET_S=300.
 QUIET_S = float(os.environ.get("QUIET_S", "0"))
-
-Balance = Callable[..., Awaitable[Balancer]]
-
-
-@pytest.fixture(params=["haproxy", "nginx"])
-async def balance(
-    request: pytest.FixtureRequest, tmp_path: Path, redis_url: str
-) -> AsyncIterator[Balance]:
-    """Starts nodes and a balancer: `changes` to its configuration, and settings of the nodes.
-
-    Nodes that a test will kill are `mortal`: they are processes, which take longer to start.
-    """
-    name = request.param
-    if missing(name):
-        pytest.skip(f"{name} is not installed")
-    async with AsyncExitStack() as started:
-        start = await started.enter_async_context(starting())
-
-        async def make(
-            changes: dict[str, dict[str, str]] | None = None,
-            redis: str = redis_url,
-            *,
-            mortal: bool = False,
-            **settings: Any,
-        ) -> Balancer:
-            balancer = Balancer(name, tmp_path, (changes or {}).get(name, {}))
-            if mortal:
-                await balancer.start_nodes(start, redis, **settings)
-                balancer.start_again = partial(balancer.start_nodes, start, redis, **settings)
-            else:
-                await balancer.run_nodes(started, redis, **settings)
-            await started.enter_async_context(balancer.running())
-            await balancer.used()
-            return balancer
-
-        yield make
-        while Raw.made:
-            Raw.made.pop().close()
 
 
 @pytest.fixture
@@ -134,7 +93,7 @@ async def test_it_adds_less_than_20_ms(balancer: Balancer, publisher: Publisher)
 
 async def test_without_a_node_clients_get_a_retry_time(balance: Balance) -> None:
     balancer = await balance(mortal=True)
-    for node in balancer.nodes:
+    for node in balancer.nodes.values():
         node.process.kill()
         await node.ended()
 
@@ -201,7 +160,7 @@ async def test_every_answer_can_be_read_by_the_configured_origins(balance: Balan
     await _assert_readable(balancer, INVENTORY)  # too many connections of one address
     for stream in streams:
         stream.close()
-    for node in balancer.nodes:
+    for node in balancer.nodes.values():
         node.process.kill()
         await node.ended()
     for _ in range(3):  # before the balancer has noticed, and after
@@ -284,7 +243,7 @@ async def test_pages_of_another_origin_outlast_nodes_that_are_all_gone(
     )
     await publisher.publish("inventory", data="first")
     await blank.sees("shown.length === 1")
-    for node in balancer.nodes:
+    for node in balancer.nodes.values():
         node.process.kill()
         await node.ended()
     await blank.run("() => follow()")
