@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import random
 import secrets
 from collections.abc import Mapping
@@ -38,8 +37,12 @@ _OURS = ("public_name", "reasons", _COUNTS)
 
 
 def name_of(settings: Settings, process: str) -> str:
-    """Return the name of a process among all nodes that use the same Redis."""
-    name = settings.node_name or f"{gethostname()}:{settings.port or os.getpid()}"
+    """Return the name of a process among all nodes that use the same Redis.
+
+    A part of it is drawn. Otherwise nodes would overwrite each other's lines if they have the same
+    port at several addresses of a machine, or are mounted in an application, which has the port.
+    """
+    name = settings.node_name or f"{gethostname()}:{settings.port}-{secrets.token_hex(4)}"
     return f"{name}/{process}"
 
 

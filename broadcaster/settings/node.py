@@ -138,7 +138,7 @@ class Settings(AdmissionSettings, TokenSettings):
     )
     node_name: str = Field(
         "",
-        description="this node's name in /v1/nodes; empty: its host and port, or a drawn name",
+        description="this node's name in /v1/nodes, which no other node has; empty: a drawn name",
     )
     access_log: bool = Field(
         True, description="log a line when an event stream opens and when it ends"

@@ -115,4 +115,11 @@ MUTANTS: tuple[Mutant, ...] = (
         "    if not most.keys:",
         (_LIMITS + "test_a_request_that_asks_for_too_much_is_refused_for_good",),
     ),
+    Mutant(
+        "limits: nodes of one host name and port overwrite each other's counts",
+        "broadcaster/node/registry.py",
+        "{gethostname()}:{settings.port}-{secrets.token_hex(4)}",
+        "{gethostname()}:{settings.port}",
+        ("tests/node/test_registry.py::test_nodes_that_have_no_name_do_not_take_each_others_line",),
+    ),
 )

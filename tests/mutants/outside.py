@@ -162,4 +162,21 @@ MUTANTS: tuple[Mutant, ...] = (
         "True:",
         ("tests/commands/test_serve.py::test_a_hangup_that_is_ignored_stays_ignored",),
     ),
+    Mutant(
+        "haproxy: pages that are reached from its own answers learn a url",
+        "deploy/haproxy.cfg",
+        "    http-after-response set-header referrer-policy no-referrer\n",
+        "",
+        ("tests/deploy/test_proxies.py::test_every_answer_can_be_read_by_the_configured_origins",),
+    ),
+    Mutant(
+        "nginx: pages can't read its own refusals",
+        "deploy/nginx.conf",
+        '        "" $cors_origin;\n',
+        "",
+        (
+            "tests/deploy/test_proxies.py::"
+            "test_the_refusals_of_nginx_can_be_read_as_far_as_it_has_read",
+        ),
+    ),
 )

@@ -21,7 +21,8 @@ def test_each_mutant_has_its_place_and_its_tests() -> None:
         assert text.count(mutant.before) == 1, mutant.name
         changed = text.replace(mutant.before, mutant.after)
         assert changed != text, mutant.name
-        compile(changed, mutant.file, "exec")
+        if mutant.file.endswith(".py"):  # a balancer's configuration may be broken, too
+            compile(changed, mutant.file, "exec")
         for test in mutant.tests:
             file, _, name = test.partition("::")
             named = f"def {name.partition('[')[0]}(" if name else "def test_"

@@ -765,4 +765,14 @@ MUTANTS: tuple[Mutant, ...] = (
         'return line.get("reasons", line.get("problems"))',
         (_OPERATORS + "test_on_one_port_nothing_names_hosts_addresses_versions_or_errors",),
     ),
+    Mutant(
+        "bounded: no page can read why its request was refused",
+        "broadcaster/web/uvicorn/bounded.py",
+        "        cors = self._opened.bounds.cors(self.headers or [])\n",
+        "        cors = self._opened.bounds.cors([])\n",
+        (
+            "tests/web/uvicorn/test_bounded.py::"
+            "test_a_page_of_another_origin_can_read_why_it_was_refused",
+        ),
+    ),
 )

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import logging
+from socket import gethostname
 from typing import Any
 
 import pytest
@@ -56,6 +57,13 @@ async def test_each_node_lists_all_nodes(redis_url: str, client: Any) -> None:
 
         await until(both)
     assert not await client.exists("broadcaster.nodes")  # both have left
+
+
+async def test_nodes_that_have_no_name_do_not_take_each_others_line() -> None:
+    """They may have the same host name and port: at two addresses, or mounted under an unknown."""
+    first, second = (Node(Settings(redis_url="redis://unused", port=8000)) for _ in range(2))
+    assert first.name != second.name
+    assert first.name.startswith(f"{gethostname()}:8000-")
 
 
 async def test_concurrent_requests_for_the_list_share_a_read(redis_url: str, client: Any) -> None:

@@ -239,7 +239,9 @@ class BoundedProtocol(HttpToolsProtocol):
         if reason is Refusal.HEAD and not self.headers and len(self.url) > _PIECE_BYTES:
             status, detail = _LONG_TARGET
         response = problem(status, detail, {"connection": "close"})
-        headers = (*self.server_state.default_headers, *response.raw_headers)
+        # Of the request's headers, those that have come.
+        cors = self._opened.bounds.cors(self.headers or [])
+        headers = (*self.server_state.default_headers, *response.raw_headers, *cors)
         lines = b"".join(b"%b: %b\r\n" % pair for pair in headers)
         head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, HTTPStatus(status).phrase.encode(), lines)
         self._opened.serve(self)

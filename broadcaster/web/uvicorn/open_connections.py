@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from broadcaster.core.counters import Meters
 from broadcaster.core.wire import Refusal
 from broadcaster.settings import Settings
+from broadcaster.web.head import Headers, cors_headers
 
 _SWEEP_S = 1.0
 _LEAST_RESERVE = 100
@@ -28,12 +30,14 @@ class Bounds(NamedTuple):
         head_timeout_s: seconds from the first byte of a request, or from the beginning of its
             connection, until its head is complete.
         max_connections: connections above which newcomers are shed.
+        cors: returns the headers by which pages can read a refusal, for the headers of its request.
     """
 
     max_head_bytes: int
     max_headers: int
     head_timeout_s: float
     max_connections: int
+    cors: Callable[[Headers], Headers] = lambda _: []
 
     @classmethod
     def of(cls, settings: Settings) -> Bounds:
@@ -43,6 +47,7 @@ class Bounds(NamedTuple):
             settings.max_headers,
             settings.head_timeout_s,
             settings.max_connections,
+            lambda headers: cors_headers(settings, {"headers": headers}),
         )
 
 

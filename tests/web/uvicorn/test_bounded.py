@@ -94,6 +94,33 @@ async def test_a_request_above_a_bound_is_refused(name: str, sink: str, redis_ur
         assert hub.node.meters.waiting == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "readable"),
+    [
+        ("many headers", True),
+        ("a large body at once", True),
+        ("slow head", True),
+        ("endless request line", False),  # the header Origin would come behind it
+    ],
+)
+async def test_a_page_of_another_origin_can_read_why_it_was_refused(
+    redis_url: str, name: str, readable: bool
+) -> None:
+    first, *more = REFUSED[name][0]
+    origins = ["https://shop.example"]
+    async with running(redis_url, cors_origins=origins, cors_credentials=True, **SMALL) as hub:
+        for origin, allowed in ((b"https://shop.example", readable), (b"https://other.example", 0)):
+            line, end, rest = first.partition(b"\r\n")
+            sent = line + end + (b"Origin: " + origin + end if end else b"") + rest
+            head = (await answered(hub, sent, *more)).partition(b"\r\n\r\n")[0]
+            given = [one for one in head.split(b"\r\n") if one.startswith(b"access-control-")]
+            assert given == [
+                b"access-control-allow-origin: https://shop.example",
+                b"access-control-allow-credentials: true",
+            ] * bool(allowed)
+            assert head.count(b"\r\nvary: Origin") == 1
+
+
 @pytest.mark.parametrize("sent", [b"", b"\r\n\r\n"])
 async def test_a_connection_without_a_request_is_closed_silently(
     redis_url: str, sent: bytes
