@@ -13,7 +13,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # then takes four times as long to start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install demo quick test compose-test chaos chaos-quick mutants mutants-core clients coverage coverage-all check docs tables bench bench-quick trips lock wheel release-check clean
+.PHONY: install demo quick test compose-test rolling-update chaos chaos-quick mutants mutants-core clients coverage coverage-all check docs tables bench bench-quick trips lock wheel release-check clean
 
 install: .venv/.installed
 
@@ -59,6 +59,11 @@ coverage-all: install
 # Runs the compose commands of docs/deployment.md with 300 clients. Needs a Docker engine.
 compose-test: install
 	COMPOSE_TEST=1 $(PYTEST) -s tests/deploy/test_compose.py $(ARGS)
+
+# A rolling update from the older commit that tests/e2e/older-commit names, and back, again and again
+# for a minute under load; prints what was compared. `make test` does it once.
+rolling-update: install
+	LASTS_S=$${LASTS_S:-60} $(PYTEST) -s tests/e2e/test_rolling_update.py -k move $(ARGS)
 
 # Takes eight minutes and writes docs/results. docs/performance.md says what it needs.
 bench: install

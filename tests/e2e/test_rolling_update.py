@@ -3,6 +3,9 @@
 Both versions share one Redis and publish under load. Clients of both versions are moved from nodes
 of one version to nodes of the other, forwards and back. In the end, each client's events are
 compared with the streams themselves: nothing is lost, nothing comes twice, and no client is reset.
+The nodes of this commit may read tokens, of which the older ones know nothing.
+
+`make rolling-update` does it for a minute, under more load.
 
 The file `older-commit` names the older commit. Each series of changes moves it to the commit that
 the series begins with.
@@ -12,10 +15,12 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -27,16 +32,19 @@ from broadcaster import EventId, connect_sync
 from tests.chaos.proxy import Proxy
 from tests.command_line import Running, Start, ready, starting
 from tests.wait import TEST_S, http_client, until
+from tests.web.tokens.issuers import SECRET, token
 from tests.workers.conftest import check_coherence, events_of
 from workers.store import PETS
 
 ROOT = Path(__file__).parents[2]
 OLDER_COMMIT = Path(__file__).with_name("older-commit").read_text().strip()
+BEARER = Path(__file__).with_name("bearer.py")
 STREAMS = ("inventory", "orders")
 KEY = PETS[0].id
-RATE = "40"  # events per second of each worker; there are four
+LASTS_S = float(os.environ.get("LASTS_S", "0"))  # an update is repeated for so long
+RATE = "100" if LASTS_S else "40"  # events per second of each worker; there are four
 # The pet store's channels, where a client may follow all orders.
-CHANNELS = {
+CHANNELS: dict[str, dict[str, Any]] = {
     "inventory": {"path": "/v1/inventory/stream", "key_param": "petId"},
     "orders": {
         "path": "/v1/orders/{key}/status/stream",
@@ -52,9 +60,11 @@ CHANNELS = {
         "terminal": ["complete"],
     },
 }
-SETTINGS = {"BROADCASTER_DRAIN_S": "0.5", "BROADCASTER_CHANNELS": json.dumps(CHANNELS)}
+# With tokens, a channel needs one unless it is public.
+GUARDED_CHANNELS = {**CHANNELS, "inventory": {**CHANNELS["inventory"], "access": "public"}}
+RIGHTS = {"subscribe": ["orders"]}
 
-pytestmark = pytest.mark.timeout(2 * TEST_S)
+pytestmark = pytest.mark.timeout(2 * TEST_S + 4 * LASTS_S)
 
 
 Events = dict[str, list[tuple[str, str, Any]]]
@@ -67,13 +77,23 @@ class Version(NamedTuple):
     Attributes:
         name: for messages.
         directory: has the packages `broadcaster` and `workers`.
+        guarded: its nodes read tokens.
     """
 
     name: str
     directory: Path
+    guarded: bool = False
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The settings of its processes."""
+        channels = json.dumps(GUARDED_CHANNELS if self.guarded else CHANNELS)
+        tokens = {"BROADCASTER_TOKEN_SECRETS": json.dumps([SECRET])} if self.guarded else {}
+        return {"BROADCASTER_DRAIN_S": "0.5", "BROADCASTER_CHANNELS": channels, **tokens}
 
 
 NEW = Version("new", ROOT)
+GUARDED = Version("new and guarded", ROOT, guarded=True)
 
 
 @pytest.fixture(scope="module")
@@ -159,9 +179,10 @@ class Stage:
         self._redis_url = redis_url
 
     async def run(self, version: Version, module: str, *arguments: str) -> Running:
-        """Start `python -m module` of a version."""
-        environment = {**SETTINGS, "PYTHONPATH": str(version.directory)}
-        return await self._start(module, *arguments, env=environment)
+        """Start `python -m module` of a version, or a file with its code."""
+        environment = {**version.settings, "PYTHONPATH": str(version.directory)}
+        code = (module,) if module.endswith(".py") else ("-m", module)
+        return await self._start(*code, *arguments, env=environment)
 
     async def node(self, version: Version) -> Node:
         """Start a node, and wait until it is ready."""
@@ -176,12 +197,27 @@ class Stage:
         arguments = (name, "--rate", rate, "--redis-url", self._redis_url)
         return await self.run(version, "workers", *arguments)
 
-    async def client(self, version: Version, front: Front, key: str = "") -> Client:
-        """Start a client of all events, or of those of one key; it begins with the oldest."""
-        options = ["--from", "earliest", "--base-url", front.url]
+    async def client(
+        self, version: Version, front: Front, key: str = "", bearer: bool = False
+    ) -> Client:
+        """Start a client of all events, or of those of one key; it begins with the oldest.
+
+        Args:
+            version: of its code.
+            front: that it connects to.
+            key: of a pet; empty for all channels.
+            bearer: it sends a token.
+        """
         streams = ("inventory",) if key else STREAMS
-        options += ["--key", key] if key else []
-        tail = await self.run(version, "broadcaster", "tail", ",".join(streams), *options)
+        names = ",".join(streams)
+        if bearer:
+            url = f"{front.url}/v1/events?channel={names}&from=earliest"
+            signed = token(sub="ann", broadcaster=RIGHTS)
+            tail = await self.run(version, str(BEARER), url, signed)
+        else:
+            options = ["--from", "earliest", "--base-url", front.url]
+            options += ["--key", key] if key else []
+            tail = await self.run(version, "broadcaster", "tail", names, *options)
         name = f"the {version.name} client of {key or 'all'} at front {front.name}"
         return Client(name, tail, streams, key)
 
@@ -228,7 +264,7 @@ class Front:
 async def stage(redis_url: str) -> AsyncIterator[Stage]:
     """An empty Redis; all processes end with the test."""
     with connect_sync(redis_url) as store:
-        async with starting(sys.executable, "-P", "-m") as start:
+        async with starting(sys.executable, "-P") as start:
             yield Stage(start, redis_url, store)
 
 
@@ -248,35 +284,55 @@ async def test_the_older_commit_is_what_runs(stage: Stage, old: Version) -> None
         assert paths.index(str(version.directory)) < 3
 
 
+@pytest.mark.parametrize("new", [NEW, GUARDED], ids=["open", "guarded"])
 async def test_clients_move_between_the_versions(
-    stage: Stage, fronts: tuple[Front, Front], old: Version
+    stage: Stage, fronts: tuple[Front, Front], old: Version, new: Version
 ) -> None:
     first, second = fronts
     await first.lead_to(await stage.node(old))
-    await second.lead_to(await stage.node(NEW))
-    workers = [await stage.worker(v, name) for v in (old, NEW) for name in STREAMS]
+    await second.lead_to(await stage.node(new))
+    assert await statuses(fronts) == [200, 401 if new.guarded else 200]
+    workers = [await stage.worker(v, name) for v in (old, new) for name in STREAMS]
     clients = [
-        await stage.client(old, first),
-        await stage.client(NEW, first, KEY),
-        await stage.client(NEW, second),
+        await stage.client(old, first, bearer=new.guarded),
+        await stage.client(new, first, KEY),
+        await stage.client(new, second, bearer=new.guarded),
         await stage.client(old, second, KEY),
     ]
+    began_s = time.monotonic()
     await go_on(stage, clients)
-
-    # Each way, from the older version and back to it, once by a death and once by a drain.
-    await first.lead_to(await stage.node(NEW), signal.SIGKILL)
-    await second.lead_to(await stage.node(old), signal.SIGKILL)
-    await go_on(stage, clients)
-    await first.lead_to(await stage.node(old), signal.SIGTERM)
-    await second.lead_to(await stage.node(NEW), signal.SIGTERM)
-    await go_on(stage, clients)
+    moves = 0
+    while not moves or time.monotonic() - began_s < LASTS_S:
+        # Each way, from the older version and back to it, once by a death and once by a drain.
+        await first.lead_to(await stage.node(new), signal.SIGKILL)
+        await second.lead_to(await stage.node(old), signal.SIGKILL)
+        await go_on(stage, clients)
+        await first.lead_to(await stage.node(old), signal.SIGTERM)
+        await second.lead_to(await stage.node(new), signal.SIGTERM)
+        await go_on(stage, clients)
+        moves += 4
     await list_both_nodes(fronts)
 
     for worker in workers:
         assert await worker.stop() == 0
+    took_s = time.monotonic() - began_s
     for client in clients:
         await check(client, stage.stored(client))
     check_coherence(stage.store)
+    got = sum(len(events) for client in clients for events in client.seen().values())
+    found = f"{took_s:.0f} s, {moves} nodes replaced, {sum(map(stage.store.xlen, STREAMS))} events"
+    print(f"\n{new.name}: {found}, {got} events received, each once and in order")  # noqa: T201
+
+
+async def statuses(fronts: Sequence[Front]) -> list[int]:
+    """The answers to a client without a token that asks for all orders."""
+    found = []
+    async with http_client() as http:
+        for front in fronts:
+            url = f"{front.url}/v1/events?channel=orders"
+            async with http.stream("GET", url) as answer:
+                found.append(answer.status_code)
+    return found
 
 
 async def go_on(stage: Stage, clients: list[Client]) -> None:
