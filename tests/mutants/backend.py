@@ -266,11 +266,13 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/backend/driver/test_secrets.py",),
     ),
     Mutant(
-        "secrets: a pipe in place of a file is waited for",
-        "broadcaster/backend/driver/secrets.py",
-        "        if not stat.S_ISREG(os.fstat(file).st_mode):\n",
+        "secrets: what is no file is read as one",
+        "broadcaster/settings/files.py",
+        "        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):\n",
         "        if False:\n",
-        ("tests/backend/driver/test_secrets.py",),
+        (
+            "tests/backend/driver/test_secrets.py::test_what_is_no_secret_is_trouble_that_passes[pipe]",
+        ),
     ),
     Mutant(
         "urls: port 0 is the default port",

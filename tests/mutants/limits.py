@@ -6,18 +6,40 @@ from tests.mutants import Mutant
 
 _TLS = "broadcaster/web/uvicorn/tls.py"
 _TLS_TESTS = "tests/web/uvicorn/test_tls.py::"
+_FILES = "tests/settings/test_files.py::"
 _LIMITS = "tests/node/test_limits.py::"
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "tls: a certificate is read while its files are being written",
         "broadcaster/web/uvicorn/certificate.py",
-        "if stamp == self._loaded or not is_stable:",
-        "if stamp == self._loaded:",
+        "self._files.changed(settled=True)",
+        "self._files.changed()",
         (
             "tests/web/uvicorn/test_certificate.py::"
             "test_a_new_certificate_that_cannot_work_leaves_the_old_one_and_is_logged_once",
         ),
+    ),
+    Mutant(
+        "files: a pipe is waited for",
+        "broadcaster/settings/files.py",
+        'return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))',
+        "return os.open(path, flags)",
+        (_FILES + "test_a_pipe_is_not_waited_for",),
+    ),
+    Mutant(
+        "files: one that could not be read is not read again before it changes",
+        "broadcaster/settings/files.py",
+        "            self._taken = None\n",
+        "            pass\n",
+        (_FILES + "test_a_file_that_could_not_be_read_is_read_again_without_a_change",),
+    ),
+    Mutant(
+        "files: a change of rights is no change",
+        "broadcaster/settings/files.py",
+        "status.st_mtime_ns, status.st_ctime_ns",
+        "status.st_mtime_ns, 0",
+        (_FILES + "test_a_change_of_rights_is_a_change",),
     ),
     Mutant(
         "tls: an answer ends without a goodbye",

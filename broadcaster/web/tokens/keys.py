@@ -1,21 +1,19 @@
 """Where keys are: in a text, in a file, or elsewhere. Each place is looked at again by itself.
 
-A file is read again when it has changed. Kubernetes swaps a symbolic link, so a file is opened by
-its path each time. What is elsewhere is fetched again when it is old, and when a key is missing; a
-bound on the rate keeps made-up key ids from asking for it all the time.
+A file is read again when it has changed. What is elsewhere is fetched again when it is old, and
+when a key is missing; a bound on the rate keeps made-up key ids from asking for it all the time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from pathlib import Path
 from typing import Protocol
 
 from broadcaster.errors import BackendUnavailableError, ConfigurationError
+from broadcaster.settings.files import Files
 from broadcaster.web.tokens.signed import Key
 
 logger = logging.getLogger(__name__)
@@ -87,10 +85,11 @@ class FileKeys:
         self.version = 0
         self._path = path
         self._parse = parse
+        self._files = Files(path)
+        self._trouble = ""
         self._looked_s = time.monotonic()
         try:
-            self._seen = self._stamp()
-            self.keys = parse(Path(path).read_bytes())
+            self.keys = parse(*self._files.read())
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"no key in {path!r}: {_why(error)}") from error
 
@@ -100,16 +99,17 @@ class FileKeys:
         if now_s - self._looked_s < LOOK_S:
             return
         self._looked_s = now_s
+        if not self._files.changed():
+            return
+        trouble = ""
         try:
-            seen = self._stamp()
-            if seen == self._seen:
-                return
-            self.keys = self._parse(Path(self._path).read_bytes())
-        except (OSError, ValueError) as error:
-            logger.warning("the keys in %r stay as they were: %s", self._path, _why(error))
-        else:
-            self._seen = seen
+            self.keys = self._parse(*self._files.read())
             self.version += 1
+        except (OSError, ValueError) as error:
+            trouble = _why(error)
+            if trouble != self._trouble:
+                logger.warning("the keys in %r stay as they were: %s", self._path, trouble)
+        self._trouble = trouble
 
     def may_have(self, _: str) -> bool:
         """Return False: all keys of the file are known."""
@@ -117,10 +117,6 @@ class FileKeys:
 
     async def find(self) -> None:
         """Find no more."""
-
-    def _stamp(self) -> tuple[int, int, int]:
-        status = os.stat(self._path)
-        return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 class FetchedKeys:

@@ -5,18 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from contextlib import suppress
-from pathlib import Path
-from typing import TypeAlias
 
 from broadcaster.errors import ConfigurationError
 from broadcaster.settings import Settings
+from broadcaster.settings.files import Files
 
 logger = logging.getLogger(__name__)
 
 _LOOK_S = 1.0
-
-_Stamp: TypeAlias = tuple[tuple[int, int, int] | None, ...]
 
 
 class Certificate:
@@ -39,7 +35,8 @@ class Certificate:
             ConfigurationError: they can't be used. The message says why.
         """
         self._certificate, self._key = certificate, key or certificate
-        self._seen = self._loaded = self._stamp()
+        self._files = Files(self._certificate, self._key)
+        self._trouble = ""
         self.context = self._read()
 
     @classmethod
@@ -49,45 +46,30 @@ class Certificate:
             return None
         return cls(settings.tls_certificate, settings.tls_key)
 
-    def _stamp(self) -> _Stamp:
-        """Return what differs after a file was replaced or written. None stands for no file."""
-        found: list[tuple[int, int, int] | None] = []
-        for path in (self._certificate, self._key):
-            stamp = None
-            with suppress(OSError):
-                status = Path(path).stat()  # of the file behind a link, which Kubernetes moves
-                stamp = status.st_mtime_ns, status.st_size, status.st_ino
-            found.append(stamp)
-        return tuple(found)
-
     def _read(self) -> ssl.SSLContext:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.options |= ssl.OP_NO_RENEGOTIATION
         context.set_alpn_protocols(["http/1.1"])
         try:
-            for path in (self._certificate, self._key):
-                Path(path).open("rb").close()  # whose error names the file
+            self._files.read()  # OpenSSL would wait for a pipe, and names no file in its errors
             context.load_cert_chain(self._certificate, self._key, _no_passphrase)
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"tls_certificate: {_why_not(error)}") from error
         return context
 
     def look(self) -> None:
-        """Read the files again if they have changed, and were left alone since the last look.
-
-        A certificate and its key are often written one after the other.
-        """
-        stamp = self._stamp()
-        is_stable, self._seen = stamp == self._seen, stamp
-        if stamp == self._loaded or not is_stable:
+        """Read the files again if they have changed, and were left alone since the last look."""
+        if not self._files.changed(settled=True):
             return
-        self._loaded = stamp
+        trouble = ""
         try:
             self.context = self._read()
-        except ConfigurationError as error:
-            logger.error("the new certificate can't be used, so the old one stays: %s", error)
-        else:
             logger.info("new connections get the new certificate")
+        except ConfigurationError as error:
+            trouble = str(error)
+            if trouble != self._trouble:
+                logger.error("the new certificate can't be used, so the old one stays: %s", trouble)
+        self._trouble = trouble
 
     async def watch(self) -> None:
         """Look again and again, until cancelled. A file system that hangs holds up nothing else."""
@@ -105,4 +87,6 @@ def _why_not(error: Exception) -> str:
         if error.reason == "KEY_VALUES_MISMATCH":
             return "the key does not belong to the certificate"
         return f"it needs a certificate and a key in PEM: {error.reason or error}"
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename!r}: {error.strerror}"
     return str(error)

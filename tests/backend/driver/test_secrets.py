@@ -26,6 +26,7 @@ from broadcaster import (
     connect_sync,
 )
 from broadcaster.backend.driver.secrets import FileCredentials
+from tests.files import UNUSABLE, Unusable
 from tests.nodes import Raw, running
 from tests.tls import OPENSSL, Authority, TlsServer, tls_server
 from tests.wait import PATIENCE_S, until
@@ -96,18 +97,20 @@ def test_a_password_is_read_each_time_without_its_line_feed(tmp_path: Path) -> N
     assert FileCredentials(str(file)).get_credentials() == ("three",)
 
 
-def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+def test_what_is_no_file_is_refused_at_the_start(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     for path in (pipe, tmp_path, Path("/dev/zero")):
         with pytest.raises(ConfigurationError, match="no file"):
             connect(f"redis://host?password_file={path}")
-        with pytest.raises(AuthenticationError, match="not a file"):  # it may have become one
-            FileCredentials(str(path)).get_credentials()
-    large = tmp_path / "large"
-    large.write_bytes(b"x" * 100_000)
-    with pytest.raises(AuthenticationError, match="bytes"):
-        FileCredentials(str(large)).get_credentials()
+
+
+@UNUSABLE
+def test_what_is_no_secret_is_trouble_that_passes(tmp_path: Path, unusable: Unusable) -> None:
+    path = tmp_path / "password"
+    unusable.make(path)
+    with unusable.met(), pytest.raises(AuthenticationError, match=unusable.why):
+        FileCredentials(str(path)).get_credentials()
 
 
 @pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe"])

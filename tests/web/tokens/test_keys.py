@@ -13,6 +13,7 @@ from broadcaster.errors import BackendUnavailableError, ConfigurationError
 from broadcaster.web.tokens import keys as places
 from broadcaster.web.tokens.keys import FETCH_S, FRESH_S, LOOK_S, FetchedKeys, FileKeys, GivenKeys
 from broadcaster.web.tokens.signed import Key
+from tests.files import UNUSABLE, Unusable
 
 A, B = Key("a", frozenset({"HS256"}), b"a"), Key("b", frozenset({"HS256"}), b"b")
 
@@ -81,9 +82,32 @@ def test_a_file_that_breaks_keeps_its_keys_until_it_is_whole(
     assert [key.id for key in source.keys] == ["two"]
 
 
-def test_a_file_that_is_missing_at_the_start_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="No such file"):
-        FileKeys(str(tmp_path / "none"), of_text)
+@UNUSABLE
+def test_what_is_no_file_keeps_the_keys_and_is_logged_once(
+    tmp_path: Path, clock: Clock, unusable: Unusable, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "key"
+    path.write_text("one")
+    source = FileKeys(str(path), of_text)
+    unusable.replace(path)
+    for _ in range(3):
+        clock.now_s += LOOK_S
+        with unusable.met():
+            source.look()
+    assert [key.id for key in source.keys] == ["one"]
+    (record,) = caplog.records
+    assert unusable.is_why(record.getMessage())
+
+
+@UNUSABLE
+def test_what_is_no_file_at_the_start_is_an_error(tmp_path: Path, unusable: Unusable) -> None:
+    path = tmp_path / "key"
+    unusable.make(path)
+    with unusable.met(), pytest.raises(ConfigurationError, match=f"{path}.*{unusable.why}"):
+        FileKeys(str(path), of_text)
+
+
+def test_a_file_without_a_key_at_the_start_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     with pytest.raises(ConfigurationError, match="it is empty"):
         FileKeys(str(tmp_path / "empty"), of_text)

@@ -11,6 +11,7 @@ import pytest
 
 from broadcaster import ConfigurationError, Publisher
 from broadcaster.web.uvicorn.certificate import Certificate
+from tests.files import UNUSABLE, Unusable
 from tests.nodes import Running
 from tests.tls import OPENSSL, Authority, Files, opened
 from tests.wait import until
@@ -73,6 +74,37 @@ def test_a_new_certificate_that_cannot_work_leaves_the_old_one_and_is_logged_onc
     assert certificate.context is not old
 
 
+@UNUSABLE
+def test_what_is_no_file_leaves_the_old_one_and_is_logged_once(
+    files: Files,
+    authorities: tuple[Authority, Authority],
+    unusable: Unusable,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    files.use(authorities[0])
+    certificate = Certificate(str(files.certificate), str(files.key))
+    old = certificate.context
+    unusable.replace(files.key)
+    for _ in range(4):
+        with unusable.met():
+            certificate.look()
+    assert certificate.context is old
+    (record,) = caplog.records
+    assert unusable.is_why(record.getMessage())
+    assert str(files.key.parent) in record.getMessage()
+
+
+@UNUSABLE
+def test_what_is_no_file_is_an_error_at_the_start(
+    files: Files, authorities: tuple[Authority, Authority], unusable: Unusable
+) -> None:
+    files.use(authorities[0])
+    unusable.replace(files.certificate)
+    said = f"tls_certificate: .*{unusable.why}"
+    with unusable.met(), pytest.raises(ConfigurationError, match=said):
+        Certificate(str(files.certificate), str(files.key))
+
+
 def test_a_certificate_that_cannot_work_is_an_error_with_its_reason(
     files: Files, tmp_path: Path, authorities: tuple[Authority, Authority]
 ) -> None:
@@ -87,7 +119,6 @@ def test_a_certificate_that_cannot_work_is_an_error_with_its_reason(
     for certificate, key, said in (
         (str(tmp_path / "none"), "", "none"),
         (good, str(tmp_path / "none"), "none"),
-        (str(tmp_path), "", "directory"),
         (good, "", "a certificate and a key in PEM"),
         (str(empty), "", "a certificate and a key in PEM"),
         (good, str(authorities[1].directory / "server.key"), "does not belong"),
