@@ -346,7 +346,7 @@ class Client:
     def connect(self, node: World) -> None:
         node.replaying.slow = False
         wanted = self.wanted(node)
-        opening = Opening(node.hub.context, node.door, wanted, now_ms=0)
+        opening = Opening(node.hub.context, node.why_shed, wanted, now_ms=0)
         serve = finish(node.questions.open(opening, opening.step(), never))
         assert isinstance(serve, Serve)
         assert serve.positions.keys() == set(self.subscription.streams)

@@ -24,7 +24,7 @@ from broadcaster.core.wanted import Wanted
 from broadcaster.core.window import Place
 from broadcaster.core.wire import ResetReason, Shed
 
-Door: TypeAlias = Callable[[Iterable[str]], Shed | None]
+WhyShed: TypeAlias = Callable[[Iterable[str]], Shed | None]
 """Returns the reason why new clients of some streams can't be served now; None if they can."""
 
 
@@ -73,17 +73,17 @@ Admission: TypeAlias = Ask | Wait | Verdict
 class Opening:
     """A request of an event stream that has not been answered yet."""
 
-    def __init__(self, context: Context, door: Door, wanted: Wanted, now_ms: int) -> None:
+    def __init__(self, context: Context, why_shed: WhyShed, wanted: Wanted, now_ms: int) -> None:
         """Begin.
 
         Args:
             context: of the hub.
-            door: of the node.
+            why_shed: of the node.
             wanted: by the request.
             now_ms: milliseconds since 1970, by the clock that durations count back from.
         """
         self._context = context
-        self._door = door
+        self._why_shed = why_shed
         self._wanted = wanted
         self._subscription = wanted.subscription
         self._positions: Positions = dict(wanted.positions)
@@ -99,7 +99,7 @@ class Opening:
     def step(self) -> Admission:
         """Return the verdict about the request, or what has to be asked or awaited first."""
         wanted = self._wanted
-        reason = self._door(self._subscription.streams)
+        reason = self._why_shed(self._subscription.streams)
         if reason is Shed.LOADING:
             return Wait(For.WINDOW)
         if reason:

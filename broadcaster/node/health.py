@@ -26,6 +26,8 @@ from broadcaster.core.counters import Meters
 from broadcaster.core.event import CLOCK_TOLERANCE_S, EventId
 from broadcaster.core.hub import Hub
 from broadcaster.core.sse import Frame
+from broadcaster.node.limits import Limits
+from broadcaster.node.revoking import Revoking
 from broadcaster.settings import Settings
 from broadcaster.version import VERSION
 
@@ -41,16 +43,6 @@ class Loading(Protocol):
     loaded: dict[str, asyncio.Event]
 
 
-class RevocationsRead(Protocol):
-    """Reads revocations. `read` is set once it was at their end."""
-
-    read: asyncio.Event
-
-    @property
-    def problem(self) -> str:
-        """Return why they can't be read now; empty if they can."""
-
-
 class Watched(Protocol):
     """The part of a node that health, metrics and the registry read."""
 
@@ -58,21 +50,16 @@ class Watched(Protocol):
     name: str
     hub: Hub
     clock: Clock
-
-    @property
-    def log(self) -> Log:
-        """Reads the node's streams."""
-
-    @property
-    def revoking(self) -> RevocationsRead:
-        """Knows which tokens were revoked."""
+    log: Log
+    meters: Meters
+    limits: Limits
+    revoking: Revoking
+    health: Health
+    draining: bool
 
     @property
     def pump(self) -> Loading:
         """Loads the node's windows."""
-
-    meters: Meters
-    draining: bool
 
 
 class Problem(NamedTuple):

@@ -168,7 +168,7 @@ class Listener:
 
     async def _opened(self) -> Verdict:
         node, now_ms = self._node, self._node.clock.now_ms()
-        opening = Opening(node.hub.context, node.door, self._wanted, now_ms)
+        opening = Opening(node.hub.context, node.why_shed, self._wanted, now_ms)
         load = partial(node.loaded, self._subscription.streams)
         return await node.questions.open(opening, opening.step(), load)
 

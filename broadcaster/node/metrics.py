@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import Protocol
 
 from prometheus_client import ProcessCollector, generate_latest
 from prometheus_client.core import (
@@ -27,8 +26,7 @@ from broadcaster.core.counters import Histogram
 from broadcaster.core.event import ZERO
 from broadcaster.core.window import Window
 from broadcaster.errors import BroadcasterError
-from broadcaster.node.health import Health, Watched
-from broadcaster.node.limits import Limits
+from broadcaster.node.health import Watched
 from broadcaster.node.peers import Peers
 from broadcaster.version import VERSION
 
@@ -38,17 +36,10 @@ _COUNT_S = 1.0
 _By = Mapping[str, float]
 
 
-class Measured(Watched, Protocol):
-    """The part of a node that its metrics read."""
-
-    health: Health
-    limits: Limits
-
-
 class Metrics:
     """The metrics of one node, and of the processes that share its port."""
 
-    def __init__(self, node: Measured, peers: Peers) -> None:
+    def __init__(self, node: Watched, peers: Peers) -> None:
         self._node = node
         self._peers = peers
 
@@ -105,7 +96,7 @@ def _render(families: Iterable[Metric]) -> bytes:
     return generate_latest(Collected())
 
 
-def _connections(node: Measured) -> Iterator[Metric]:
+def _connections(node: Watched) -> Iterator[Metric]:
     hub, meters = node.hub, node.meters
     states = {"live": hub.live, "lagging": len(hub.subscribers) - hub.live}
     yield _gauge("connections", "Open event streams.", states, "state")
@@ -137,7 +128,7 @@ def _connections(node: Measured) -> Iterator[Metric]:
     yield resets
 
 
-def _streams(node: Measured, retained: Mapping[str, Retained]) -> Iterator[Metric]:
+def _streams(node: Watched, retained: Mapping[str, Retained]) -> Iterator[Metric]:
     yield from _tailers({name: node.log.status(name) for name in node.hub.windows})
     yield from _windows(node.hub.windows, node.clock.now_ms() / 1000)
     yield from _retained(retained)
@@ -192,7 +183,7 @@ def _retained(retained: Mapping[str, Retained]) -> Iterator[Metric]:
     )
 
 
-def _node(node: Measured) -> Iterator[Metric]:
+def _node(node: Watched) -> Iterator[Metric]:
     yield _gauge("info", "Version.", {VERSION: 1}, "version")
     yield _gauge("draining", "Whether it is shutting down.", node.draining)
     yield _gauge("ready", "Whether it is ready, as /readyz says.", not node.health.reasons())

@@ -105,7 +105,7 @@ class Node:
         self._peers = peers or Peers()
         self.name = name_of(settings, self._peers.process)
         self.health = Health(self)
-        self.registry = Registry(self, self.health, self._peers.process)
+        self.registry = Registry(self, self._peers.process)
         self.metrics = Metrics(self, self._peers)
         self.pump = Pump(self.hub, self.log, self.health)
         self.questions = Questions(self.ask)
@@ -203,7 +203,7 @@ class Node:
 
     # Questions of the endpoint
 
-    def door(self, streams: Iterable[str], owners: Owners = UNKNOWN) -> Shed | None:
+    def why_shed(self, streams: Iterable[str], owners: Owners = UNKNOWN) -> Shed | None:
         """Start the node, and return why a newcomer can't be served now; None if it can.
 
         Args:

@@ -16,14 +16,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from hashlib import blake2b
 from socket import gethostname
-from typing import Any, Protocol
+from typing import Any
 
 from broadcaster.backend.driver.connect import AsyncClient
 from broadcaster.backend.nodes import ANNOUNCE_S, NodesHash
 from broadcaster.core.backoff import backoff_s
 from broadcaster.errors import BroadcasterError
-from broadcaster.node.health import Health, Watched
-from broadcaster.node.limits import Limits
+from broadcaster.node.health import Watched
 from broadcaster.settings import Settings
 from broadcaster.version import VERSION
 
@@ -46,25 +45,17 @@ def name_of(settings: Settings, process: str) -> str:
     return f"{name}/{process}"
 
 
-class Announced(Watched, Protocol):
-    """The part of a node that its line tells about."""
-
-    limits: Limits
-
-
 class Registry:
     """One node's line in the hash, and the lines of all nodes."""
 
-    def __init__(self, node: Announced, health: Health, process: str) -> None:
+    def __init__(self, node: Watched, process: str) -> None:
         """Choose the public name. Nothing is written before `announce`.
 
         Args:
             node: the node to announce.
-            health: the health of that node.
             process: the number of its process among those that share the port.
         """
         self._node = node
-        self._health = health
         self._hash: NodesHash | None = None
         self._secret = secrets.token_bytes(16)
         drawn = f"node-{secrets.token_hex(4)}"
@@ -132,7 +123,7 @@ class Registry:
 
     def _about(self) -> dict[str, Any]:
         lags = (self._node.log.status(name).lag_s for name in self._node.hub.windows)
-        problems = self._health.problems()
+        problems = self._node.health.problems()
         return {
             "clients": len(self._node.hub.subscribers),
             "lag_s": round(max(lags, default=0.0), 3),

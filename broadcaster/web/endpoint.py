@@ -15,7 +15,7 @@ from broadcaster.core import access as policies
 from broadcaster.core.access import Denied
 from broadcaster.core.by_access import is_public
 from broadcaster.core.channel import Channel
-from broadcaster.core.opening import Gone, NoContent, Opening, Refused, Serve, Verdict
+from broadcaster.core.opening import Gone, NoContent, Opening, Refused, Serve, Verdict, WhyShed
 from broadcaster.core.places import Owners
 from broadcaster.core.steps import Ask, Wait
 from broadcaster.core.subscription import Granted
@@ -88,7 +88,7 @@ class EventStream:
             if not limits.counts:
                 await self._serve(answer, scope, receive, send)
                 return
-            # There is no `await` since the door was passed, so the place is still there.
+            # There is no `await` since `why_shed` was asked, so the place is still there.
             limits.take(_owners(scope, answer))
             try:
                 await self._serve(answer, scope, receive, send)
@@ -148,10 +148,10 @@ class EventStream:
         Awaits only if the windows do not hold the answer.
         """
         node = self._node
-        door = (
-            partial(node.door, owners=_owners(scope, wanted)) if node.limits.counts else node.door
-        )
-        opening = Opening(node.hub.context, door, wanted, now_ms)
+        why_shed: WhyShed = node.why_shed
+        if node.limits.counts:
+            why_shed = partial(node.why_shed, owners=_owners(scope, wanted))
+        opening = Opening(node.hub.context, why_shed, wanted, now_ms)
         step = opening.step()
         if not isinstance(step, Ask | Wait):
             return step

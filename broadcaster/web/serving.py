@@ -77,7 +77,7 @@ class StreamingNode(Protocol):
     def limits(self) -> StreamLimits:
         """Counts the event streams that are served."""
 
-    def door(self, streams: Iterable[str], owners: Owners = UNKNOWN) -> Shed | None:
+    def why_shed(self, streams: Iterable[str], owners: Owners = UNKNOWN) -> Shed | None:
         """Return why a newcomer to these streams can't be served now; None if it can."""
 
     async def loaded(self, streams: Iterable[str]) -> bool:

@@ -18,8 +18,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "opening: newcomers that open together exceed the limit",
         _OPENING,
-        "reason = self._door(self._subscription.streams)",
-        "reason = None if self._asked else self._door(self._subscription.streams)",
+        "reason = self._why_shed(self._subscription.streams)",
+        "reason = None if self._asked else self._why_shed(self._subscription.streams)",
         (_STREAM + "test_the_limit_holds_for_newcomers_that_come_together",),
     ),
     Mutant(
