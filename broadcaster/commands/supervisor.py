@@ -33,6 +33,7 @@ from broadcaster.settings import PREFIX, Settings
 
 logger = logging.getLogger(__name__)
 
+_OPTIONS = ("host", "port", "redis_url", "log_level")  # of `serve`, which children are not given
 _STOP_GRACE_S = 10.0
 _BACKOFF_S = (0.1, 5.0)
 _LONG_LIFE_S = 10.0
@@ -95,8 +96,7 @@ def _environment(settings: Settings, config: str | None) -> dict[str, str]:
 
     They are not passed as arguments, where other users of the machine could read the password.
     """
-    shown = ("redis_url", "log_level", "port")
-    ours = {PREFIX + name.upper(): str(getattr(settings, name)) for name in shown}
+    ours = {PREFIX + name.upper(): str(getattr(settings, name)) for name in _OPTIONS}
     if config:
         ours[PREFIX + "CONFIG"] = str(Path(config).resolve())
     return {**os.environ, **ours}

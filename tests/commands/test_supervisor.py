@@ -18,9 +18,10 @@ from typing import Any
 import httpx
 import pytest
 
-from broadcaster import Publisher
+from broadcaster import Publisher, Settings, load_settings
 from broadcaster.client.source import EventSource
 from broadcaster.commands import processes, supervisor
+from broadcaster.commands.main import serve
 from broadcaster.commands.processes import start as start_process
 from broadcaster.node.peers import Peers
 from tests.command_line import (
@@ -194,6 +195,16 @@ async def test_several_processes_serve_one_port_and_are_replaced(
     assert await asyncio.gather(*seen) == [[str(id_)]] * 24
     assert await node.stop(signal.SIGINT) == 0
     assert none_alive(after)
+
+
+def test_children_read_what_their_parent_was_given_as_options() -> None:
+    names = {option.name for option in serve.params if option.name in Settings.model_fields}
+    flags: dict[str, Any] = {"host": "0.0.0.0", "port": 1, "redis_url": "redis://host"}
+    flags["log_level"] = "debug"
+    assert names == {*flags, "workers"}
+    environment = supervisor._environment(load_settings(**flags), None)
+    for name, value in flags.items():
+        assert environment[f"BROADCASTER_{name.upper()}"] == str(value)
 
 
 async def test_a_process_that_can_not_be_started_is_tried_again(

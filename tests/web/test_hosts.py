@@ -127,6 +127,16 @@ async def test_a_node_that_only_this_machine_reaches_answers_no_other_site(
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+async def test_processes_that_other_machines_reach_answer_to_every_name(
+    start: Start, redis_url: str
+) -> None:
+    place = ("--host", "0.0.0.0", "--port", "0")
+    node = await start("serve", "--redis-url", redis_url, *place, "--workers", "2")
+    url = await node.url()
+    await ready(url)
+    assert await status(int(url.rpartition(":")[2]), STREAM, "Host: hub.example") == 200
+
+
 async def test_operators_port_is_asked_by_address(redis_url: str) -> None:
     async with running(redis_url, two_ports=True, allowed_hosts=("events.example",)) as hub:
         operators = int(hub.operators_url.rpartition(":")[2])
