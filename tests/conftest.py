@@ -14,7 +14,7 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -153,8 +153,8 @@ async def client(redis_url: str) -> AsyncIterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def browsers_started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
-    """Returns the address of a browser that the tests of this process share."""
+def browsers_started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Returns the address of a browser that the tests of this process share, and remembers it."""
     from tests.clients import browsers  # not at the top: most tests need no browser
 
     with ExitStack() as running:
@@ -167,16 +167,18 @@ def browsers_started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Calla
 
 
 @pytest.fixture(params=["chromium", "firefox", "webkit"])
-async def browser(
-    request: pytest.FixtureRequest, browsers_started: Callable[[str], str]
-) -> AsyncIterator[Any]:
+async def browser(request: pytest.FixtureRequest, browsers_started: Any) -> AsyncIterator[Any]:
     """A `tests.clients.browsers.Browser`, of each kind in turn; skipped where it is missing."""
     from tests.clients import browsers
 
     if lack := browsers.missing(request.param):
         pytest.skip(lack)
-    async with browsers.connected(request.param, browsers_started(request.param)) as used:
-        yield used
+    try:
+        async with browsers.connected(request.param, browsers_started(request.param)) as used:
+            yield used
+    except Exception:
+        browsers_started.cache_clear()  # the next test starts another one
+        raise
 
 
 @pytest.fixture

@@ -19,11 +19,11 @@ import pytest
 import broadcaster
 from tests.command_line import Start, finished, starting
 from tests.deploy.stack import ROOT
-from tests.wait import http_client
+from tests.wait import TEST_S, http_client
 
 LOCK = ROOT / "requirements-demo.lock"
 # Packages come over the network, where pip has not kept them.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(3 * TEST_S)
 
 
 def call(*command: str | Path, cwd: Path | None = None) -> str:

@@ -6,7 +6,6 @@ and the expectations.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
 import shlex
@@ -14,7 +13,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -27,10 +25,14 @@ from broadcaster.backend.memory import MemoryLog
 from broadcaster.core.access import Action, Caller, Grant
 from broadcaster.core.catalogue import PET_STORE
 from tests.clients.browsers import Browser, Tab
+from tests.clients.browsers.blank import answering
 from tests.command_line import finished, starting
 from tests.e2e import browser_node
 from tests.nodes import running
 from tests.wait import PATIENCE_S, until, until_sync
+
+# As a proxy without a node answers.
+_BAD_GATEWAY = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 class Node:
@@ -244,7 +246,7 @@ async def test_it_goes_on_after_the_browser_has_given_up(
     await shop.sell(10)
     await page.open(node.url)
     node.kill()
-    async with await asyncio.start_server(_bad_gateway, "127.0.0.1", node.port):
+    async with answering(_BAD_GATEWAY, node.port):
         await page.sees("hub.inventory.state === 'closed' && hub.orders.state === 'closed'")
         await shop.sell(50)
     node.start()
@@ -253,15 +255,6 @@ async def test_it_goes_on_after_the_browser_has_given_up(
     inventory = await page.hub("inventory")
     assert inventory == {**inventory, "events": shop.published, "broken": 0, "disorder": 0}
     assert inventory["resets"] == 0 < inventory["reconnects"]
-
-
-async def _bad_gateway(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer as a proxy without a node does."""
-    with suppress(EOFError):
-        await reader.readuntil(b"\r\n\r\n")
-        head = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-        writer.write(head)
-    writer.close()
 
 
 async def test_after_a_reset_nothing_is_expected_of_the_chain(

@@ -13,6 +13,9 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from tests.wait import PATIENCE_S
 
+# A browser answers while it still starts, so the first answer may take as long as that.
+_ANSWER_S = 3 * PATIENCE_S
+
 
 class Dialogue:
     """Sends commands, and passes events on."""
@@ -36,7 +39,7 @@ class Dialogue:
         number = next(self._ids)
         self._asked[number] = asyncio.get_running_loop().create_future()
         await self._socket.send(json.dumps({"id": number, **command}))
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(_ANSWER_S):
             return await self._asked[number]
 
 
