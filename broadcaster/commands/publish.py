@@ -22,10 +22,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from broadcaster.backend.outgoing import BATCH, Outgoing
 from broadcaster.backend.publisher import SyncPublisher
-from broadcaster.commands.lines import parse
 from broadcaster.commands.output import give_up, say
 from broadcaster.core.entry import encode
 from broadcaster.core.event import EventId
+from broadcaster.core.incoming import parse
 from broadcaster.errors import BroadcasterError, InvalidEventError, PartialPublishError
 from broadcaster.settings import Settings
 
@@ -96,9 +96,9 @@ class LinePublisher:
                 raise InputError(f"{failure}. {self._so_far()}")
 
     def _event(self, line: bytes) -> Outgoing:
-        event = parse(line)
-        encode(*event)  # raises now, while the line's number is known
-        return Outgoing(self._channel, *event)
+        type_, key, data, _ = parse(line)
+        encode(type_, key, data)  # raises now, while the line's number is known
+        return Outgoing(self._channel, type_, key, data)
 
     def _send(self, batch: list[tuple[int, Outgoing]]) -> None:
         ids: list[EventId | None] = []

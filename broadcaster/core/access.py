@@ -25,7 +25,7 @@ class Action(StrEnum):
     DESCRIBE = "describe"
     """See its path, its length, and its oldest and newest id."""
     PUBLISH = "publish"
-    """Add events. The hub has no such endpoint yet, so it does not ask about this."""
+    """Add events. The keys are those of the events; none means events without a key."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from broadcaster.errors import ConfigurationError, UnknownChannelError
 OUR_PATHS = (
     "/", "/healthz", "/readyz", "/metrics",
     "/v1/events", "/v1/nodes", "/v1/health", "/v1/channels", "/v1/channels/{channel}",
-    "/v1/tickets", "/v1/revocations",
+    "/v1/channels/{channel}/events", "/v1/tickets", "/v1/revocations",
 )  # fmt: skip
 """The hub's own paths. No channel may have one of them."""
 BOUNDS = ("maxlen", "window_events", "window_bytes")

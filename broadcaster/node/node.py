@@ -30,6 +30,7 @@ from broadcaster.node.health import Health
 from broadcaster.node.limits import Limits
 from broadcaster.node.metrics import Metrics
 from broadcaster.node.peers import Peers
+from broadcaster.node.publishing import Publishing
 from broadcaster.node.pump import Pump, despite_errors
 from broadcaster.node.questions import Questions
 from broadcaster.node.registry import Registry, name_of
@@ -66,6 +67,7 @@ class Node:
         requests: makes their requests, for what is made on demand.
         limits: counts the event streams by their owners.
         revoking: knows which tokens were revoked.
+        publishing: publishes for clients.
     """
 
     def __init__(
@@ -110,6 +112,7 @@ class Node:
         self.pump = Pump(self.hub, self.log, self.health)
         self.questions = Questions(self.ask)
         self.revoking = Revoking(settings, self.hub.subscribers, self.end)
+        self.publishing = Publishing(settings)
         self._shutdown = Shutdown(self)
         own: object = log
         self.requests = PendingRequests(self.hub, settings, partial(self.end, ending=Ending.GONE))
@@ -198,6 +201,7 @@ class Node:
         """Step of the shutdown: close all connections to Redis."""
         await self.log.aclose()
         await self.revoking.aclose()
+        await self.publishing.aclose()
         if self._client:
             await self._client.aclose()
 

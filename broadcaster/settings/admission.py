@@ -45,6 +45,10 @@ class AdmissionSettings(BaseSettings):
     max_query_bytes: Count = Field(
         32 * 1024, description="bytes of a request's query above which it is refused"
     )
+    max_publish_bytes: Count = Field(
+        2 * 1024 * 1024,
+        description="bytes of a body of JSON, or of a line, above which it is not published",
+    )
     max_replayed_events_per_min: Most = Field(
         0,
         description="events that one connection is sent of the past in a minute; it waits for "

@@ -117,21 +117,24 @@ async def permitted(
     return replace(wanted, holder=holder)
 
 
-async def identified(node: Guarded, scope: Any, channels: Collection[str]) -> Caller | Denied:
+async def identified(
+    node: Guarded, scope: Any, channels: Collection[str] | None = None
+) -> Caller | Denied:
     """Return the caller of a request with the claims of its token; `Denied` if that is not valid.
 
     Args:
         node: has the verifier.
         scope: the request's ASGI scope.
-        channels: that it wants. A token that has expired is no reason to refuse what is public, so
-            none is read if all of them are.
+        channels: that it wants to read. A token that has expired is no reason to refuse what is
+            public, so none is read if all of them are. None reads it in any case.
 
     Raises:
         PolicyFailedError: the verifier has failed.
         UndecidedError: the token can't be verified for now.
     """
     caller = caller_of(scope)
-    if node.verifier is None or all(is_public(node.policy, name) for name in channels):
+    is_open = channels is not None and all(is_public(node.policy, name) for name in channels)
+    if node.verifier is None or is_open:
         return caller
     said = await _settled(partial(node.verifier, caller), (Mapping, Denied), "the verifier failed")
     return said if isinstance(said, Denied) else replace(caller, claims=said)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -15,7 +14,8 @@ from broadcaster.core.access import Denied, public
 from broadcaster.core.event import EventId
 from broadcaster.errors import BroadcasterError, InvalidRequestError, UnknownChannelError
 from broadcaster.web import access, showcase
-from broadcaster.web.problem import SafeResponse, problem, unknown_channel
+from broadcaster.web.problem import SafeResponse, as_json, problem, unknown_channel
+from broadcaster.web.publishing import PublishingNode, publish
 from broadcaster.web.serving import RevocationsKnown, StreamingNode
 
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
@@ -67,7 +67,7 @@ class Revoker(RevocationsKnown, Protocol):
         """
 
 
-class RoutedNode(StreamingNode, Protocol):
+class RoutedNode(StreamingNode, PublishingNode, Protocol):
     """The part of a node that the answers use."""
 
     @property
@@ -85,9 +85,6 @@ class RoutedNode(StreamingNode, Protocol):
     @property
     def metrics(self) -> Figures:
         """Renders the metrics."""
-
-    def start(self) -> None:
-        """Start the node. May be called again."""
 
     async def describe(self, channel: str) -> dict[str, Any]:
         """Return the oldest and newest id, the length and the path of a channel."""
@@ -197,12 +194,6 @@ class Answers:
                 return access.refused(refusal)
         return as_json(await self._node.describe(name))
 
-
-def as_json(content: object, status: int = 200) -> Response:
-    """Return a JSON response that caches must not store."""
-    return SafeResponse(
-        orjson.dumps(content),
-        status,
-        headers={"cache-control": "no-store"},
-        media_type="application/json",
-    )
+    async def publish(self, request: Request) -> Response:
+        """Publish events, and answer with their ids."""
+        return await publish(self._node, request)

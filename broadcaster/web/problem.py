@@ -52,6 +52,37 @@ def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> 
     )
 
 
+class RefusalError(Exception):
+    """Ends the work on a request. Its answer is a refusal.
+
+    Attributes:
+        response: the answer.
+    """
+
+    def __init__(self, response: Response) -> None:
+        """Store the answer."""
+        super().__init__(response.status_code)
+        self.response = response
+
+
+class ProblemError(RefusalError):
+    """Ends the work on a request. Its answer is a problem document; see `problem`."""
+
+    def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
+        """Make the answer."""
+        super().__init__(problem(status, detail, headers))
+
+
+def as_json(content: object, status: int = 200) -> Response:
+    """Return a JSON response that caches must not store."""
+    return SafeResponse(
+        orjson.dumps(content),
+        status,
+        headers={"cache-control": "no-store"},
+        media_type="application/json",
+    )
+
+
 def unknown_channel(error: UnknownChannelError, policy: Policy) -> Response:
     """Return 404 for a channel that does not exist.
 

@@ -76,6 +76,7 @@ TABLE = (
     _row("/v1/events", [CLIENTS], None),
     _row("/v1/channels", [CLIENTS], Answers.channels),
     _row("/v1/channels/{channel}", [CLIENTS], Answers.channel),
+    _row("/v1/channels/{channel}/events", [CLIENTS], Answers.publish, ("POST",)),
     _row("/v1/tickets", [CLIENTS], Answers.ticket, ("POST",)),
     _row("/healthz", _BOTH, Answers.healthz),
     _row("/readyz", _BOTH, Answers.readyz),

@@ -33,6 +33,7 @@ from tests.mutants import (
     history,
     limits,
     outside,
+    publishing,
     requests,
     resume,
     tokens,
@@ -48,6 +49,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *web.MUTANTS,
     *limits.MUTANTS,
     *tokens.MUTANTS,
+    *publishing.MUTANTS,
     *outside.MUTANTS,
     *chaos.MUTANTS,
 )

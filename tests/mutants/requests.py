@@ -100,10 +100,10 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "lines: digits of data are parsed",
-        "broadcaster/commands/lines.py",
-        """value if raw.startswith('"') else raw)""",
-        """str(value) if raw.startswith('"') else json.dumps(json.loads(raw)))""",
-        ("tests/commands/test_lines.py::test_data_goes_out_as_it_is_written",),
+        "broadcaster/core/incoming.py",
+        """data = value if raw.startswith('"') else raw""",
+        """data = str(value) if raw.startswith('"') else json.dumps(json.loads(raw))""",
+        ("tests/core/test_incoming.py::test_data_goes_out_as_it_is_written",),
     ),
     Mutant(
         "tail: the time of a line is that of another channel",

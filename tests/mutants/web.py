@@ -299,7 +299,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "bounded: what comes behind a stream has no bound of bytes",
         _BOUNDED,
-        "self._refuse(Refusal.BEHIND if self.answering else Refusal.HEAD)",
+        "self._refuse(Refusal.BEHIND if self.answering or is_body else Refusal.HEAD)",
         "self.answering or self._refuse(Refusal.HEAD)",
         (_BOUNDS + "test_a_body_that_does_not_end_closes_a_stream",),
     ),

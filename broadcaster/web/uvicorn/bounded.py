@@ -126,7 +126,8 @@ class BoundedProtocol(HttpToolsProtocol):
             ours = error.__context__
             self._refuse(ours.reason if isinstance(ours, _RefusedError) else Refusal.INVALID)
         if self._fed > self._opened.bounds.max_head_bytes and not self.refused:
-            self._refuse(Refusal.BEHIND if self.answering else Refusal.HEAD)
+            is_body = self._phase is _Phase.BODY
+            self._refuse(Refusal.BEHIND if self.answering or is_body else Refusal.HEAD)
         return not self.refused
 
     def _ignore_upgrade(self, rest: bytes) -> None:
@@ -180,6 +181,15 @@ class BoundedProtocol(HttpToolsProtocol):
         if not self.url.startswith(b"/") and (host := httptools.parse_url(self.url).host):
             others = [pair for pair in self.headers if pair[0] != b"host"]
             self.headers[:] = [(b"host", host), *others]
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a body. That of a POST is not counted while it is answered.
+
+        The application may read it, and uvicorn stops reading while too much of it waits.
+        """
+        if self.scope["method"] == "POST" and len(self.answering) == 1:
+            self._fed = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """A request is complete."""

@@ -42,10 +42,11 @@ _REFUSED = {
     _GET % (b"1.1", b"a: b\r\n" * 9): (Refusal.HEAD, b"HTTP/1.1 431 "),
     b"GET /a HTTP/1.1\r\na: " + b"b" * 9999: (Refusal.HEAD, b"HTTP/1.1 431 "),
     b"GET /" + b"a" * 9999: (Refusal.HEAD, b"HTTP/1.1 414 "),
-    b"POST /a HTTP/1.1\r\ncontent-length: 99999\r\n\r\n" + b"a" * 9999:
+    b"PUT /a HTTP/1.1\r\ncontent-length: 99999\r\n\r\n" + b"a" * 9999:
         (Refusal.BEHIND, b"HTTP/1.1 413 "),
     _GET % (b"1.1", b"") * 20: (Refusal.BEHIND, b""),
 }  # fmt: skip
+_BODY_OF_POST = b"POST /a HTTP/1.1\r\ncontent-length: 999999\r\n\r\n" + b"a" * 99_999
 _UPGRADE = _GET % (b"1.1", b"connection: upgrade\r\nupgrade: h2c\r\n")
 _PLAIN = (bool, int, bytes, str, type(None))
 
@@ -81,6 +82,7 @@ def rehearse_bounds() -> str:
         _compare("HTTP/1.1, lost", _REQUESTS["HTTP/1.1"], _BOUNDED, _through_asgi, lost=True)
         for request, expected in _REFUSED.items():
             _refuse(request, *expected)
+        _hold_a_body()
         _wait_and_upgrade()
     except Exception as error:  # uvicorn may have changed in any way
         return repr(error)
@@ -94,6 +96,16 @@ def _refuse(request: bytes, reason: Refusal, expected: bytes) -> None:
     protocol.data_received(request)
     if opened.meters.refused[reason] != 1 or not transport.written.startswith(expected):
         raise _DiffersError(f"{request[:40]!r} is not refused: {bytes(transport.written[:80])!r}")
+    protocol.connection_lost(None)
+
+
+def _hold_a_body() -> None:
+    """Raise an error unless the body of a POST is taken, and no more is read until it is used."""
+    opened, transport = _opened(), Transport()
+    protocol = connected(partial(BoundedProtocol, opened=opened), Loop(), transport)
+    protocol.data_received(_BODY_OF_POST)
+    if transport.reading or transport.written:
+        raise _DiffersError(f"a body is not held: {bytes(transport.written[:80])!r}")
     protocol.connection_lost(None)
 
 

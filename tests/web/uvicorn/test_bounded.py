@@ -20,6 +20,7 @@ INVENTORY = "/v1/inventory/stream"
 GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 STREAM = b"GET /v1/inventory/stream HTTP/1.1\r\nHost: localhost\r\n"
 POST = b"POST /healthz HTTP/1.1\r\nHost: localhost\r\n"
+PUT = b"PUT /healthz HTTP/1.1\r\nHost: localhost\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 SINKS = pytest.mark.parametrize("sink", ["transport", "asgi"])
 SMALL: dict[str, Any] = {"max_head_bytes": 8192, "max_headers": 20, "head_timeout_s": 0.5}
@@ -77,8 +78,11 @@ REFUSED = {
     "rubbish like TLS": ((b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",), 400, "invalid"),
     "HTTP/2 without an upgrade": ((b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",), 400, "invalid"),
     "random bytes": ((random.Random(1).randbytes(4000),), 400, "invalid"),
-    "a large body at once": ((POST + b"Content-Length: 900000\r\n\r\n" + b"x" * 300_000,), 413,
+    "a large body at once": ((PUT + b"Content-Length: 900000\r\n\r\n" + b"x" * 300_000,), 413,
                              "behind"),
+    "a body without a byte": ((POST + CHUNKED + b"1;x=" + b"y" * 300_000,), 413, "behind"),
+    "a trailer without an end": ((POST + CHUNKED + b"1\r\nx\r\n0\r\nx: " + b"y" * 300_000,),
+                                 413, "behind"),
 }  # fmt: skip
 
 

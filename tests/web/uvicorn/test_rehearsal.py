@@ -52,6 +52,7 @@ CHANGES = {f"{name} is renamed": (rf"\b(self|cycle)\.{name}\b", r"\1.its_" + nam
         r'            content\.append\(b"\\r\\n"\)\n',
         r'            content.append(b"via: x\\r\\n\\r\\n")' + "\n",
     ),
+    "bodies are read without a bound": (r"self\.flow\.pause_reading\(\)", "pass"),
     "the arguments of a protocol are by name": ("        _loop:", "        *, _loop:"),
 }  # fmt: skip
 

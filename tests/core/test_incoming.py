@@ -1,4 +1,4 @@
-"""The lines of `broadcaster publish`: data stays as it is written."""
+"""Events that producers send as JSON: data stays as it is written."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from broadcaster.commands.lines import Line, parse
 from broadcaster.core.entry import encode
+from broadcaster.core.incoming import Incoming, parse, parse_each, plain
 from broadcaster.errors import InvalidEventError
 
 
@@ -26,9 +26,9 @@ def test_data_goes_out_as_it_is_written(data: str) -> None:
 
 def test_a_string_goes_out_as_the_text_in_it() -> None:
     line = r'{"type":"t","key":"k","data":"two\nlines \u00e9 \"quoted\"","id":null}'
-    assert parse(line.encode()) == Line("t", "k", 'two\nlines é "quoted"')
-    assert parse(b'{"type":null,"key":null,"data":1}') == Line("message", "", "1")
-    assert parse(b'{"type":"","data":""}') == Line("message", "", "")
+    assert parse(line.encode()) == Incoming("t", "k", 'two\nlines é "quoted"')
+    assert parse(b'{"type":null,"key":null,"data":1}') == Incoming("message", "", "1")
+    assert parse(b'{"type":"","data":""}') == Incoming("message", "", "")
 
 
 @pytest.mark.parametrize(
@@ -70,4 +70,35 @@ def test_what_is_not_unicode_is_refused() -> None:
     with pytest.raises(InvalidEventError, match="UTF-8"):
         parse(b'{"data":"\xff"}')
     with pytest.raises(InvalidEventError, match="UTF-8"):
-        encode(*parse(rb'{"data":"\ud800"}'))
+        encode(*parse(rb'{"data":"\ud800"}')[:3])
+
+
+def each(body: str) -> list[Incoming]:
+    return list(parse_each(body.encode(), plain))
+
+
+def test_a_body_is_one_event_or_an_array() -> None:
+    assert each(' {"data": 1.10} ') == [Incoming("message", "", "1.10")]
+    assert each('[ {"data":1} ,\n{"data":[2.50],"key":"k","id":"x"} ]') == [
+        Incoming("message", "", "1"),
+        Incoming("message", "k", "[2.50]", "x"),
+    ]
+    assert each("[ ]") == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["[", '[{"data":1}', '[{"data":1},]', '[{"data":1} {"data":2}]', '[{"data":1}] x', "[,]"],
+)
+def test_half_an_array_is_refused(body: str) -> None:
+    with pytest.raises(json.JSONDecodeError):
+        each(body)
+
+
+def test_the_event_of_an_array_that_is_none_is_named() -> None:
+    with pytest.raises(InvalidEventError, match="event 2: expected an object like"):
+        each('[{"data":1},{"n":2},{"data":3}]')
+    with pytest.raises(InvalidEventError, match="event 1: expected an object like"):
+        each("[1]")
+    with pytest.raises(InvalidEventError, match="nested too deep"):
+        each("[" * 100_000)

@@ -1,0 +1,61 @@
+"""Bodies of requests: how large they may be, and how slow."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from starlette.requests import ClientDisconnect, Request
+
+from broadcaster.web.body import whole
+from broadcaster.web.problem import ProblemError
+
+
+def request(*parts: bytes, length: str = "", ends: bool = True) -> Request:
+    """A request whose body comes in parts, and then ends or goes on without a byte."""
+    messages: Sequence[dict[str, Any]] = [
+        {"type": "http.request", "body": part, "more_body": True} for part in parts
+    ]
+    rest = iter([*messages, *([{"type": "http.request", "body": b""}] if ends else [])])
+
+    async def receive() -> Any:
+        if message := next(rest, None):
+            return message
+        return await asyncio.Future()
+
+    headers = [(b"content-length", length.encode())] if length else []
+    return Request({"type": "http", "method": "POST", "headers": headers}, receive)
+
+
+async def test_a_body_is_read_to_its_end() -> None:
+    assert await whole(request(b"ab", b"", b"cd"), 4) == b"abcd"
+    assert await whole(request(), 4) == b""
+
+
+@pytest.mark.parametrize("length", ["", "5", "9" * 5_000])
+async def test_a_body_that_is_too_large_is_refused(length: str) -> None:
+    with pytest.raises(ProblemError) as caught:
+        await whole(request(b"ab", b"cde", length=length, ends=False), 4)
+    assert caught.value.response.status_code == 413
+    assert caught.value.response.headers["connection"] == "close"
+
+
+async def test_what_is_said_to_be_too_large_is_not_read() -> None:
+    with pytest.raises(ProblemError):
+        await whole(request(length="5", ends=False), 4)
+
+
+async def test_a_body_that_does_not_come_is_refused() -> None:
+    with pytest.raises(ProblemError) as caught:
+        await whole(request(b"ab", ends=False), 4, timeout_s=0.01)
+    assert caught.value.response.status_code == 408
+
+
+async def test_a_client_that_leaves_is_no_body() -> None:
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    with pytest.raises(ClientDisconnect):
+        await whole(Request({"type": "http", "method": "POST", "headers": []}, receive), 4)
