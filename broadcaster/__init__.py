@@ -30,6 +30,7 @@ from broadcaster.errors import (
     InvalidCursorError,
     InvalidEventError,
     InvalidRequestError,
+    KeyReusedError,
     PartialPublishError,
     RunLostError,
     StreamRefusedError,
@@ -44,9 +45,10 @@ if TYPE_CHECKING:
     from broadcaster.backend.log import Log, Requests
     from broadcaster.backend.memory import MemoryLog
     from broadcaster.backend.outgoing import Outgoing
-    from broadcaster.backend.publisher import Publisher, SyncPublisher
+    from broadcaster.backend.publisher import Publisher
     from broadcaster.backend.run import Run
     from broadcaster.backend.runs import RunQueue
+    from broadcaster.backend.sync_publisher import SyncPublisher
     from broadcaster.backend.transaction import Transaction
     from broadcaster.client.parser import StreamEvent
     from broadcaster.client.source import EventSource
@@ -80,6 +82,7 @@ __all__ = [
     "InvalidCursorError",
     "InvalidEventError",
     "InvalidRequestError",
+    "KeyReusedError",
     "Listener",
     "Live",
     "Log",
@@ -114,9 +117,10 @@ _HOME = {
     "broadcaster.backend.log": ("Log", "Requests"),
     "broadcaster.backend.memory": ("MemoryLog",),
     "broadcaster.backend.outgoing": ("Outgoing",),
-    "broadcaster.backend.publisher": ("Publisher", "SyncPublisher"),
+    "broadcaster.backend.publisher": ("Publisher",),
     "broadcaster.backend.run": ("Run",),
     "broadcaster.backend.runs": ("RunQueue",),
+    "broadcaster.backend.sync_publisher": ("SyncPublisher",),
     "broadcaster.backend.transaction": ("Transaction",),
     "broadcaster.client.parser": ("StreamEvent",),
     "broadcaster.client.source": ("EventSource",),

@@ -59,6 +59,10 @@ class InvalidEventError(BroadcasterError, ValueError):
     """An event could not be delivered to clients, because of its type, key or data."""
 
 
+class KeyReusedError(BroadcasterError, ValueError):
+    """The idempotency key was used for another event, so nothing was published."""
+
+
 class PartialPublishError(BroadcasterError):
     """`publish_many` ended early. `__cause__` is the error that ended it.
 

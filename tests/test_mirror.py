@@ -12,9 +12,11 @@ ELSEWHERE = {
     "broadcaster/version.py": "tests/deploy/test_wheel.py",  # one literal
     "broadcaster/core/log.py": "tests/backend/test_log.py",  # values that any log gives
     "broadcaster/core/steps.py": "tests/core/test_resume.py",  # values that the machines give
+    "broadcaster/backend/sync_publisher.py": "tests/backend/test_publisher.py",  # both are alike
     "broadcaster/backend/run.py": "tests/backend/test_runs.py",  # a run is what its queue gives
     "broadcaster/settings/node.py": "tests/test_settings.py",  # what an operator sets and reads
     "broadcaster/node/node.py": "tests/test_app.py",  # a node without sockets
+    "broadcaster/web/writing.py": "tests/web/test_publishing.py",  # what is said of what is written
     "broadcaster/web/answers.py": "tests/web/test_endpoint.py",  # what can be asked, and how
     "broadcaster/web/serving.py": "tests/web/test_endpoint.py",  # types alone
     "broadcaster/web/sink.py": "tests/web/test_connection.py",  # sinks are what connections use

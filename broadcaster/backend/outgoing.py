@@ -26,6 +26,8 @@ from broadcaster.settings import load_settings
 
 BATCH = 1_000
 """The default number of events in one write of `publish_many`."""
+IDEMPOTENCY_S = 3600.0
+"""The default of the seconds for which an idempotency key is remembered."""
 
 Channels: TypeAlias = Mapping[str, Channel] | Iterable[Channel]
 """The channels of a publisher: `Settings.channels`, channels by name, or an iterable of them."""
@@ -50,6 +52,26 @@ class Outgoing(NamedTuple):
     data: Any = None
 
 
+class NewEntry(NamedTuple):
+    """An entry of a stream that is not added yet.
+
+    Attributes:
+        redis_key: of the stream.
+        maxlen: about how many entries the stream retains; None is no bound.
+        packed: the event.
+    """
+
+    redis_key: str
+    maxlen: int | None
+    packed: bytes
+
+    def xadd(self) -> Command:
+        """Return the command that adds it."""
+        if self.maxlen is None:
+            return ("XADD", self.redis_key, "*", b"m", self.packed)
+        return ("XADD", self.redis_key, "MAXLEN", "~", self.maxlen, "*", b"m", self.packed)
+
+
 class Commands:
     """Makes the `XADD` of each event, for the channels of one publisher.
 
@@ -72,7 +94,11 @@ class Commands:
         self._maxlen = maxlen
 
     def xadd(self, event: tuple[str, str, str, Any]) -> Command:
-        """Return the command for `(channel, type, key, data)`.
+        """Return the command for `(channel, type, key, data)`; errors as for `entry`."""
+        return self.entry(event).xadd()
+
+    def entry(self, event: tuple[str, str, str, Any]) -> NewEntry:
+        """Return the entry of `(channel, type, key, data)`.
 
         Raises:
             UnknownChannelError: there is no such channel.
@@ -82,9 +108,7 @@ class Commands:
         to = self.channels.resolve(channel, key)
         packed = encode(type_, key, data)[b"m"]
         maxlen = to.maxlen if self._maxlen == "channel" else self._maxlen
-        if maxlen is None:
-            return ("XADD", to.redis_key, "*", b"m", packed)
-        return ("XADD", to.redis_key, "MAXLEN", "~", maxlen, "*", b"m", packed)
+        return NewEntry(to.redis_key, maxlen, packed)
 
     def batches(
         self,

@@ -8,15 +8,17 @@ decides.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, cast
 
-from broadcaster.backend.driver.connect import AsyncClient, SyncClient, connect, connect_sync
+from broadcaster.backend.driver.connect import AsyncClient, connect
 from broadcaster.backend.driver.errors import TROUBLE, NotSentError, translating
-from broadcaster.backend.driver.exchange import exchange, exchange_sync
+from broadcaster.backend.driver.exchange import exchange
+from broadcaster.backend.once import Sender
 from broadcaster.backend.outgoing import (
     BATCH,
+    IDEMPOTENCY_S,
     Channels,
     Commands,
     Maxlen,
@@ -28,16 +30,19 @@ from broadcaster.backend.outgoing import (
 from broadcaster.backend.transaction import Transaction, transaction
 from broadcaster.core.catalogue import Catalogue
 from broadcaster.core.event import EventId
+from broadcaster.core.incoming import Publication, Published
+from broadcaster.errors import KeyReusedError
 from broadcaster.settings import Settings
 
 _CONCURRENT = 50  # each write has a connection, and redis-py's pool refuses more than 100
 
 
-class _Addressed:
+class Addressed:
     """The channels of a publisher: the part that both publishers share."""
 
-    def __init__(self, channels: Channels | None, maxlen: Maxlen) -> None:
+    def __init__(self, channels: Channels | None, maxlen: Maxlen, idempotency_s: float) -> None:
         self._commands = Commands(channels, maxlen)
+        self._idempotency_s = idempotency_s
 
     @property
     def channels(self) -> Catalogue:
@@ -53,7 +58,7 @@ class _Addressed:
         return self.channels.resolve(channel, key).redis_key
 
 
-class Publisher(_Addressed):
+class Publisher(Addressed):
     """Publishes events from asynchronous code.
 
     Any number of tasks may use it at a time: 50 write, and the others wait. Each transaction has a
@@ -70,6 +75,7 @@ class Publisher(_Addressed):
         *,
         channels: Channels | None = None,
         maxlen: Maxlen = "channel",
+        idempotency_s: float = IDEMPOTENCY_S,
     ) -> None:
         """Make a publisher; no connection is opened before the first event.
 
@@ -81,15 +87,17 @@ class Publisher(_Addressed):
                 the pet store's channels.
             maxlen: about how many entries each stream retains. `"channel"` takes the channel's
                 `maxlen`; None never trims.
+            idempotency_s: seconds for which an idempotency key is remembered.
 
         Raises:
             ConfigurationError: the url, the channels or the settings can't be used.
         """
-        super().__init__(channels, maxlen)
+        super().__init__(channels, maxlen, idempotency_s)
         given = redis_url_or_client
         self._owned = isinstance(given, str)
         self.redis: AsyncClient = connect(given) if isinstance(given, str) else given
         self._places = asyncio.Semaphore(_CONCURRENT)
+        self._sender = Sender(self.redis, self._commands, self._places, idempotency_s)
 
     @classmethod
     def of(cls, settings: Settings, *, maxlen: Maxlen = "channel") -> Publisher:
@@ -98,10 +106,17 @@ class Publisher(_Addressed):
         Raises:
             ConfigurationError: the settings name no Redis, or its url can't be used.
         """
-        return cls(settings.require_redis_url(), channels=settings.channels, maxlen=maxlen)
+        url, channels = settings.require_redis_url(), settings.channels
+        return cls(url, channels=channels, maxlen=maxlen, idempotency_s=settings.idempotency_s)
 
     async def publish(
-        self, channel: str, *, type: str = "message", key: str = "", data: Any = None
+        self,
+        channel: str,
+        *,
+        type: str = "message",
+        key: str = "",
+        data: Any = None,
+        idempotency_key: str = "",
     ) -> EventId:
         """Publish one event and return its id.
 
@@ -110,14 +125,20 @@ class Publisher(_Addressed):
             type: the SSE event name; `message` needs no listener of its own in a browser.
             key: what the event is about; `""` for the whole channel.
             data: a str or bytes goes out as it is, any other value as compact JSON.
+            idempotency_key: with the same key, the event is stored once, however often it is sent
+                within `idempotency_s`. Then a call that has failed is safe to be repeated.
 
         Raises:
             UnknownChannelError: there is no such channel; nothing was sent.
+            KeyReusedError: the idempotency key was used for another event; nothing was sent.
             InvalidEventError: no node could deliver it; nothing was sent.
             BackendUnavailableError: Redis is away, or refuses for now (it is busy or full, or a
                 right is missing). The event may be stored if the answer was lost.
             ConfigurationError: Redis refuses for good (a key that is no stream).
         """
+        if idempotency_key:
+            event = Publication(channel, [(type, key, data)], idempotency_key)
+            return only_id(await self._sender.send([event]))
         command = self._commands.xadd((channel, type, key, data))
         with translating(f"publish to {channel}"):
             async with self._places:
@@ -204,69 +225,10 @@ class Publisher(_Addressed):
         await self.aclose()
 
 
-class SyncPublisher(_Addressed):
-    """Publishes events from blocking code; for one thread at a time.
-
-    Attributes:
-        redis: the client. For commands of your own `commands()` gives it with our errors.
-    """
-
-    def __init__(
-        self,
-        redis_url_or_client: str | SyncClient,
-        *,
-        channels: Channels | None = None,
-        maxlen: Maxlen = "channel",
-    ) -> None:
-        """Make a publisher; arguments and errors as for `Publisher`."""
-        super().__init__(channels, maxlen)
-        given = redis_url_or_client
-        self._owned = isinstance(given, str)
-        self.redis: SyncClient = connect_sync(given) if isinstance(given, str) else given
-
-    @classmethod
-    def of(cls, settings: Settings, *, maxlen: Maxlen = "channel") -> SyncPublisher:
-        """Make a publisher; arguments and errors as for `Publisher.of`."""
-        return cls(settings.require_redis_url(), channels=settings.channels, maxlen=maxlen)
-
-    def publish(
-        self, channel: str, *, type: str = "message", key: str = "", data: Any = None
-    ) -> EventId:
-        """Publish one event and return its id; arguments and errors as for `Publisher.publish`."""
-        command = self._commands.xadd((channel, type, key, data))
-        with translating(f"publish to {channel}"):
-            client: Any = self.redis
-            return event_id(client.execute_command(*command))
-
-    def publish_many(
-        self, events: Iterable[Outgoing | tuple[str, str, str, Any]], *, batch: int = BATCH
-    ) -> list[EventId]:
-        """Publish events in order; as `Publisher.publish_many`."""
-        ids: list[EventId | None] = []
-        for commands in self._commands.batches(events, batch, ids):
-            replies: list[Any] = []
-            try:
-                exchange_sync(self.redis, commands, replies)
-            except NotSentError as error:
-                raise unsent(ids, error) from error.__cause__
-            except TROUBLE as error:
-                replies.append(error)
-            note(ids, commands, replies)
-        return cast("list[EventId]", ids)
-
-    @contextmanager
-    def commands(self) -> Iterator[Any]:
-        """Give the client for the caller's own commands; as `Publisher.commands`."""
-        with translating("run a command"):
-            yield self.redis
-
-    def close(self) -> None:
-        """Close the connections, unless the client was given by the caller."""
-        if self._owned:
-            self.redis.close()
-
-    def __enter__(self) -> SyncPublisher:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+def only_id(published: Sequence[Published]) -> EventId:
+    """Return the id of the only event. Raises a `KeyReusedError` if its key is another one's."""
+    if published[0].refused:
+        raise KeyReusedError("this idempotency key was used for another event")
+    (id_,) = published[0].ids
+    assert id_ is not None  # else Redis has refused it, and that was raised
+    return id_

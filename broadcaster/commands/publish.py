@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from broadcaster.backend.outgoing import BATCH, Outgoing
-from broadcaster.backend.publisher import SyncPublisher
+from broadcaster.backend.sync_publisher import SyncPublisher
 from broadcaster.commands.output import give_up, say
 from broadcaster.core.entry import encode
 from broadcaster.core.event import EventId

@@ -43,6 +43,16 @@ def shard_name(stream: str, shard: int) -> str:
     return f"{stream}.{shard}"
 
 
+def in_slot_of(stream: str, name: str) -> str:
+    """Return a Redis key with a name of its own, which on a Cluster lies in the slot of a stream.
+
+    "only what is inside the { ... } is hashed", if there is something inside.
+    https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags
+    """
+    has_tag = re.match(r"[^{]*\{[^}]+\}", stream)
+    return f"{stream}:{name}" if has_tag else f"{{{stream}}}:{name}"
+
+
 def without_shard(stream: str) -> tuple[str, int | None]:
     """Return the channel of a stream and its shard: `orders.3` is shard 3 of `orders`.
 

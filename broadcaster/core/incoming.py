@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, NoReturn, TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, NoReturn, Protocol, TypeAlias
 
-from broadcaster.core.event import DEFAULT_TYPE
+from broadcaster.core.event import DEFAULT_TYPE, EventId
 from broadcaster.errors import InvalidEventError
 
 Fields: TypeAlias = dict[str, tuple[Any, str]]
@@ -36,6 +36,32 @@ class Incoming(NamedTuple):
     key: str
     data: str
     id: str = ""
+
+
+class Publication(NamedTuple):
+    """Events of one channel that are published together.
+
+    Attributes:
+        channel: its name.
+        events: type, key and data of each, in order.
+        key: the idempotency key; without one the events are published each time.
+    """
+
+    channel: str
+    events: Sequence[tuple[str, str, Any]]
+    key: str = ""
+
+
+class Published(Protocol):
+    """What became of a publication."""
+
+    @property
+    def ids(self) -> Sequence[EventId | None]:
+        """The ids of its events, in order. None is an event that is not certainly stored."""
+
+    @property
+    def refused(self) -> bool:
+        """True if its key was used for other events, so that none of these is stored by it."""
 
 
 def _no_constant(text: str) -> NoReturn:

@@ -48,18 +48,30 @@ class Limits:
 
     def refusal(self, owners: Owners) -> Shed | None:
         """Return why a newcomer has to wait; None if it has not."""
-        for owner, places, reason in zip(owners, self.places.values(), _REASONS, strict=True):
-            if places.full(owner):
-                return reason
+        if reason := self.crowded(owners):
+            return reason
         if self._arrivals and self._arrivals.left(self._clock()) < 1.0:
             return Shed.RATE
         return None
 
-    def take(self, owners: Owners) -> None:
-        """Count a stream that is about to be served. `free` must follow."""
+    def crowded(self, owners: Owners) -> Shed | None:
+        """Return which owner has all the places that it may have; None if neither has."""
+        for owner, places, reason in zip(owners, self.places.values(), _REASONS, strict=True):
+            if places.full(owner):
+                return reason
+        return None
+
+    def take(self, owners: Owners, *, arrives: bool = True) -> None:
+        """Count a stream that is about to be served. `free` must follow.
+
+        Args:
+            owners: of it.
+            arrives: False for a request that is no new event stream, and takes a place all the
+                same.
+        """
         for owner, places in zip(owners, self.places.values(), strict=True):
             places.take(owner)
-        if self._arrivals:
+        if self._arrivals and arrives:
             self._arrivals.spend(1.0, self._clock())
 
     def free(self, owners: Owners) -> None:

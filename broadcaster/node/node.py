@@ -68,6 +68,7 @@ class Node:
         limits: counts the event streams by their owners.
         revoking: knows which tokens were revoked.
         publishing: publishes for clients.
+        publishes: the number of requests that publish now.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class Node:
         self.questions = Questions(self.ask)
         self.revoking = Revoking(settings, self.hub.subscribers, self.end)
         self.publishing = Publishing(settings)
+        self.publishes = 0
         self._shutdown = Shutdown(self)
         own: object = log
         self.requests = PendingRequests(self.hub, settings, partial(self.end, ending=Ending.GONE))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
-from broadcaster.backend.outgoing import Outgoing
-from broadcaster.backend.publisher import Publisher
-from broadcaster.core.event import EventId
-from broadcaster.core.incoming import Incoming
+from broadcaster.backend.driver.connect import AsyncClient, connect
+from broadcaster.backend.once import Sender
+from broadcaster.backend.outgoing import Commands
+from broadcaster.core.incoming import Publication, Published
 from broadcaster.settings import Settings
+
+_CONCURRENT = 20  # each write has a connection
 
 
 class Publishing:
-    """The publisher of one node. It opens no connection before the first event."""
+    """Writes the publications of one node. It opens no connection before the first."""
 
     def __init__(self, settings: Settings) -> None:
         """Store the settings, which have the channels, and name Redis.
@@ -21,26 +24,35 @@ class Publishing:
             settings: of the node.
         """
         self._settings = settings
-        self._publisher: Publisher | None = None
+        self._client: AsyncClient | None = None
+        self._sender: Sender | None = None
 
-    async def publish(self, channel: str, events: Sequence[Incoming]) -> list[EventId]:
-        """Publish events to a channel, in order, and return their ids.
+    async def publish(
+        self, publications: Sequence[Publication], subject: str = ""
+    ) -> Sequence[Published]:
+        """Publish, in order; errors as for `Sender.send`.
+
+        Args:
+            publications: what is published.
+            subject: the sender, whose idempotency keys are its own.
+
+        Returns:
+            What became of each.
 
         Raises:
-            InvalidEventError: no node could deliver one of them; nothing was sent.
-            BackendUnavailableError: Redis is away; nothing was sent, or an answer was lost.
-            PartialPublishError: some of them were sent. Its `ids` say which were stored.
-            ConfigurationError: there is no Redis, or it refuses for good.
+            ConfigurationError: there is no Redis, too.
         """
-        if self._publisher is None:
-            self._publisher = Publisher.of(self._settings)
-        outgoing = [Outgoing(channel, event.type, event.key, event.data) for event in events]
-        if len(events) == 1:
-            _, type_, key, data = outgoing[0]
-            return [await self._publisher.publish(channel, type=type_, key=key, data=data)]
-        return await self._publisher.publish_many(outgoing, batch=len(outgoing))
+        if self._sender is None:
+            settings = self._settings
+            self._client = connect(settings.require_redis_url(), client_name="broadcaster")
+            commands, places = (
+                Commands(settings.channels, "channel"),
+                asyncio.Semaphore(_CONCURRENT),
+            )
+            self._sender = Sender(self._client, commands, places, settings.idempotency_s)
+        return await self._sender.send(publications, subject)
 
     async def aclose(self) -> None:
         """Close the connections."""
-        if self._publisher:
-            await self._publisher.aclose()
+        if self._client:
+            await self._client.aclose()

@@ -102,6 +102,12 @@ class Settings(AdmissionSettings, TokenSettings):
     request_ttl_s: Positive = Field(
         600.0, description="seconds after which no worker begins to answer a request"
     )
+    idempotency_s: float = Field(
+        3600.0,
+        ge=1,
+        le=24 * 3600,
+        description="seconds for which the idempotency key of what was published is remembered",
+    )
     drain_s: Positive = Field(
         10.0, description="seconds over which open event streams are ended at exit"
     )

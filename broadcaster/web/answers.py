@@ -15,7 +15,7 @@ from broadcaster.core.event import EventId
 from broadcaster.errors import BroadcasterError, InvalidRequestError, UnknownChannelError
 from broadcaster.web import access, showcase
 from broadcaster.web.problem import SafeResponse, as_json, problem, unknown_channel
-from broadcaster.web.publishing import PublishingNode, publish
+from broadcaster.web.publishing import PublishingLimits, PublishingNode, publish
 from broadcaster.web.serving import RevocationsKnown, StreamingNode
 
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
@@ -69,6 +69,10 @@ class Revoker(RevocationsKnown, Protocol):
 
 class RoutedNode(StreamingNode, PublishingNode, Protocol):
     """The part of a node that the answers use."""
+
+    @property
+    def limits(self) -> PublishingLimits:
+        """Counts event streams, and requests that publish."""
 
     @property
     def revoking(self) -> Revoker:

@@ -21,7 +21,7 @@ _ALLOWED_METHODS = (b"GET", b"HEAD", b"POST")
 # https://fetch.spec.whatwg.org/#cors-safelisted-request-header
 _ALLOWED_HEADERS = (
     "Accept", "Accept-Language", "Authorization", "Cache-Control", "Content-Language",
-    "Content-Type", "Last-Event-ID", "Pragma", "X-Requested-With",
+    "Content-Type", "Idempotency-Key", "Last-Event-ID", "Pragma", "X-Requested-With",
 )  # fmt: skip
 
 

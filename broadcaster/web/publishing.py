@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Protocol
 
 from starlette.requests import ClientDisconnect, Request
@@ -17,55 +17,50 @@ from starlette.responses import Response
 
 from broadcaster.core.channel import Channel
 from broadcaster.core.cloudevents import cloud_event
-from broadcaster.core.event import EventId
-from broadcaster.core.incoming import Fields, Incoming, parse_each, plain
-from broadcaster.errors import (
-    BackendUnavailableError,
-    ConfigurationError,
-    InvalidEventError,
-    PartialPublishError,
-    UnknownChannelError,
-)
-from broadcaster.settings import Settings
+from broadcaster.core.incoming import Fields, Incoming, Publication, parse_each, plain
+from broadcaster.core.places import Owners
+from broadcaster.core.turns import network
+from broadcaster.core.wire import Shed
+from broadcaster.errors import InvalidEventError, UnknownChannelError
 from broadcaster.web.body import whole
-from broadcaster.web.permit import GuardedNode, permit
+from broadcaster.web.lines import MEDIA_TYPE, Lines, LinesResponse, WritingNode
+from broadcaster.web.permit import GuardedNode, Permit, permit
 from broadcaster.web.problem import ProblemError, RefusalError, as_json, unknown_channel
-
-logger = logging.getLogger(__name__)
+from broadcaster.web.serving import StreamLimits
+from broadcaster.web.writing import SOON, check, publications, write
 
 MOST_EVENTS = 1000
 """The most events of one array. They are written at once, and the answer has all of their ids."""
+MOST_REQUESTS = 100
+"""The most requests of a node that publish at a time."""
 
+_MOST_KEY_BYTES = 256
 _FORMATS: Mapping[str, Callable[[Fields], Incoming]] = {
     "application/json": plain,
     "application/cloudevents+json": cloud_event,
     "application/cloudevents-batch+json": cloud_event,
 }
+_LINES = frozenset({MEDIA_TYPE, "application/ndjson", "application/jsonl"})
+_ACCEPT = {"accept": ", ".join([*_FORMATS, MEDIA_TYPE])}
 _SLICE_S = 0.005
-_SOON = {"retry-after": "5"}
-_AWAY = "Redis is away or refuses for now"
 
 
-class EventWriter(Protocol):
-    """Publishes for the clients of a node."""
+class PublishingLimits(StreamLimits, Protocol):
+    """Counts requests that publish, as event streams are counted."""
 
-    async def publish(self, channel: str, events: Sequence[Incoming]) -> list[EventId]:
-        """Publish events to a channel, in order, and return their ids.
-
-        Raises subclasses of `BroadcasterError`.
-        """
+    def crowded(self, owners: Owners) -> Shed | None:
+        """Return which owner has all the requests and event streams that it may have."""
 
 
-class PublishingNode(GuardedNode, Protocol):
+class PublishingNode(GuardedNode, WritingNode, Protocol):
     """The part of a node that publishing uses."""
 
-    settings: Settings
     channels: Mapping[str, Channel]
-    draining: bool
+    publishes: int
 
     @property
-    def publishing(self) -> EventWriter:
-        """Publishes the events."""
+    def limits(self) -> PublishingLimits:
+        """Counts the requests."""
 
     def start(self) -> None:
         """Start the node. May be called again."""
@@ -79,40 +74,71 @@ async def publish(node: PublishingNode, request: Request) -> Response:
         UndecidedError: it can't decide for now.
     """
     node.start()
+    channel = request.path_params["channel"]
     try:
-        return await _published(node, request, request.path_params["channel"])
+        if channel not in node.channels:
+            raise UnknownChannelError(channel, node.channels)
+        may = await permit(node, request.scope, channel)
+        with ExitStack() as held:
+            _hold(node, request, may.subject, held)
+            return await _published(node, request, channel, may, held)
     except RefusalError as refusal:
         return refusal.response
     except UnknownChannelError as error:
         return unknown_channel(error, node.policy)
     except ClientDisconnect:
-        return Response()  # for no one
+        return Response()  # which no client gets
 
 
-async def _published(node: PublishingNode, request: Request, channel: str) -> Response:
-    if channel not in node.channels:
-        raise UnknownChannelError(channel, node.channels)
-    may = await permit(node, request.scope, channel)
+def _hold(node: PublishingNode, request: Request, subject: str, held: ExitStack) -> None:
+    """Take a place for a request. Raises a `ProblemError` if there is none: 429 or 503."""
     if node.draining:
-        raise ProblemError(503, "this node is shutting down", _SOON | {"connection": "close"})
-    read = _format_of(request)
+        raise ProblemError(503, "this node is shutting down", SOON | {"connection": "close"})
+    owners = Owners(network(request.scope.get("client")), subject)
+    if reason := node.limits.crowded(owners):
+        raise ProblemError(429, reason.text, SOON)
+    if node.publishes >= MOST_REQUESTS:
+        raise ProblemError(429, "this node has all the requests to publish it may have", SOON)
+    node.publishes += 1
+    node.limits.take(owners, arrives=False)
+
+    def free() -> None:
+        node.publishes -= 1
+        node.limits.free(owners)
+
+    held.callback(free)
+
+
+async def _published(
+    node: PublishingNode, request: Request, channel: str, may: Permit, held: ExitStack
+) -> Response:
+    key = request.headers.get("idempotency-key", "")
+    if len(key) > _MOST_KEY_BYTES:
+        raise ProblemError(400, f"an Idempotency-Key has at most {_MOST_KEY_BYTES} bytes")
+    media_type = _media_type(request)
+    if media_type in _LINES:
+        return LinesResponse(Lines(node, channel, may, key), held.pop_all())
     body = await whole(request, node.settings.max_publish_bytes)
-    events = await _events(body, read, node.settings.max_event_bytes)
+    events = await _events(body, _FORMATS[media_type], node.settings.max_event_bytes)
     await may.require({event.key for event in events})
-    ids = await _written(node.publishing, channel, events)
-    return as_json({"ids": [str(id_) for id_ in ids]})
+    sent = list(publications(channel, events))
+    if key:
+        sent = [Publication(channel, [event[:3] for event in events], f"key:{key}")]
+    written = await write(node.publishing, sent, may.subject)
+    if written.problem:
+        raise written.problem
+    return as_json({"ids": [str(id_) for id_ in written.ids]})
 
 
-def _format_of(request: Request) -> Callable[[Fields], Incoming]:
-    """Return what reads an event of the request's media type. Raises a `ProblemError`: 415."""
+def _media_type(request: Request) -> str:
+    """Return the media type of a body that can be read. Raises a `ProblemError`: 415."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    known = {"accept": ", ".join(_FORMATS)}
     if request.headers.get("content-encoding", "identity") != "identity":
-        raise ProblemError(415, "a body is sent without Content-Encoding", known)
-    if media_type not in _FORMATS:
-        said = f"the Content-Type is one of {known['accept']}, not {media_type[:64]!r}"
-        raise ProblemError(415, said, known)
-    return _FORMATS[media_type]
+        raise ProblemError(415, "a body is sent without Content-Encoding", _ACCEPT)
+    if media_type not in _FORMATS and media_type not in _LINES:
+        detail = f"the Content-Type is one of {_ACCEPT['accept']}, not {media_type[:64]!r}"
+        raise ProblemError(415, detail, _ACCEPT)
+    return media_type
 
 
 async def _events(
@@ -129,8 +155,7 @@ async def _events(
             found.append(event)
             check(event, most_bytes)
             if len(found) > MOST_EVENTS:
-                detail = f"an array has at most {MOST_EVENTS} events"
-                raise ProblemError(413, detail)
+                raise ProblemError(413, f"an array has at most {MOST_EVENTS} events")
             if time.monotonic() - began_s > _SLICE_S:
                 await asyncio.sleep(0)
                 began_s = time.monotonic()
@@ -139,40 +164,3 @@ async def _events(
     except InvalidEventError as error:
         raise ProblemError(422, str(error)) from error
     return found
-
-
-def check(event: Incoming, most_bytes: int) -> None:
-    """Refuse an event that nodes would leave out.
-
-    Raises:
-        ProblemError: 413.
-        InvalidEventError: it has a text that is not Unicode.
-    """
-    try:
-        size = sum(len(text.encode()) for text in (event.type, event.key, event.data))
-    except UnicodeEncodeError as error:
-        raise InvalidEventError(f"type, key and data must be UTF-8: {error}") from error
-    if size > most_bytes:
-        raise ProblemError(413, f"an event has {size} bytes, which is more than {most_bytes}")
-
-
-async def _written(
-    publishing: EventWriter, channel: str, events: Sequence[Incoming]
-) -> list[EventId]:
-    """Publish the events, and return their ids. Raises a `ProblemError`: 422 or 503."""
-    if not events:
-        return []
-    try:
-        return await publishing.publish(channel, events)
-    except InvalidEventError as error:
-        raise ProblemError(422, str(error)) from error
-    except PartialPublishError as error:
-        stored = sum(id_ is not None for id_ in error.ids)
-        detail = f"{_AWAY}: {stored} of {len(events)} events were certainly published"
-        raise ProblemError(503, detail, _SOON) from error
-    except BackendUnavailableError as error:
-        logger.warning("nothing is published to %s: %s", channel, error)
-        raise ProblemError(503, f"{_AWAY}: the events may be published or not", _SOON) from error
-    except ConfigurationError as error:
-        logger.error("nothing can be published to %s: %s", channel, error)
-        raise ProblemError(503, "this hub can't publish until an operator mends it") from error

@@ -41,8 +41,8 @@ class StreamLimits(Protocol):
     def pacing(self) -> Callable[[], Pacing] | None:
         """Makes the allowance of a client that is sent the past; None if there is no limit."""
 
-    def take(self, owners: Owners) -> None:
-        """Count a stream that is about to be served. `free` must follow."""
+    def take(self, owners: Owners, *, arrives: bool = True) -> None:
+        """Count a stream that is about to be served, or another request. `free` must follow."""
 
     def free(self, owners: Owners) -> None:
         """Count a stream no more: its response has ended."""

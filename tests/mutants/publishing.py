@@ -6,6 +6,8 @@ from tests.mutants import Mutant
 
 _PERMIT = "broadcaster/web/permit.py"
 _PERMITS = "tests/web/test_permit.py::"
+_ONCE = "broadcaster/backend/once.py"
+_ONCES = "tests/backend/test_once.py::"
 _HTTP = "tests/web/test_publishing.py::"
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -47,6 +49,48 @@ MUTANTS: tuple[Mutant, ...] = (
         "if self._node.revoking.concerns(holder):",
         "if False:",
         (_PERMITS + "test_a_grant_that_ends_or_is_revoked_ends_what_was_granted",),
+    ),
+    Mutant(
+        "once: an event without an answer is stored twice",
+        _ONCE,
+        "if known and #known > #ARGV[1] then return known end",
+        "if false then return known end",
+        (_ONCES + "test_an_event_with_a_key_is_stored_once",),
+    ),
+    Mutant(
+        "once: events are added before the marker may be set",
+        _ONCE,
+        'redis.call("SET", KEYS[2], ARGV[1], "PX", ARGV[2])\nlocal',
+        "local",
+        (_ONCES + "test_what_may_not_set_a_marker_adds_nothing",),
+    ),
+    Mutant(
+        "once: a key is used again in another shard",
+        _ONCE,
+        "        if self._home:\n",
+        "        if False:\n",
+        (_ONCES + "test_other_events_are_refused_also_in_another_shard",),
+    ),
+    Mutant(
+        "once: a key is that of all senders",
+        _ONCE,
+        '"\\0".join((subject, channel, key))',
+        '"\\0".join(("", channel, key))',
+        (_ONCES + "test_the_keys_of_a_sender_are_its_own",),
+    ),
+    Mutant(
+        "lines: a line before one that is refused is lost",
+        "broadcaster/web/lines.py",
+        "                    return count, refusal\n",
+        "                    return 0, refusal\n",
+        ("tests/web/test_lines.py::test_the_first_line_that_is_wrong_ends_the_answer",),
+    ),
+    Mutant(
+        "publishing: a place is never freed",
+        "broadcaster/web/publishing.py",
+        "    held.callback(free)",
+        "    held.callback(lambda: None)",
+        (_HTTP + "test_limits_hold_for_requests_that_publish",),
     ),
     Mutant(
         "publishing: an event that nodes leave out is published",

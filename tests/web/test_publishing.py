@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 
 import httpx
 import pytest
-import redis
 
 from broadcaster.core.entry import decode
 from broadcaster.core.event import EventId
-from broadcaster.errors import PartialPublishError
-from broadcaster.web.publishing import MOST_EVENTS
+from broadcaster.errors import BackendUnavailableError, PartialPublishError
+from broadcaster.web.publishing import MOST_EVENTS, MOST_REQUESTS
 from tests.nodes import Raw, Running, running
 from tests.wait import http_client
 from tests.web.tokens.issuers import SECRET, token
@@ -90,7 +89,7 @@ async def test_cloud_events_are_published(hub: Hub) -> None:
     single = headers | {"content-type": "application/cloudevents+json; charset=utf-8"}
     assert (await hub.post({**event, "data": {"n": 1}}, single)).status_code == 200
     batch = headers | {"content-type": "application/cloudevents-batch+json"}
-    assert (await hub.post([event, {**event, "id": "2"}], batch)).status_code == 200
+    assert (await hub.post([{**event, "id": "2"}, {**event, "id": "3"}], batch)).status_code == 200
     assert [event[1:] for event in await hub.stored()] == [
         ("t", "7", '{"n": 1}'),
         ("t", "7", "null"),
@@ -201,13 +200,14 @@ async def test_while_redis_refuses_the_answer_is_503(hub: Hub) -> None:
 async def test_what_is_stored_of_an_array_is_said(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def partly(channel: str, events: Any) -> Any:
-        raise PartialPublishError([EventId(1, 0), None], redis.ConnectionError("gone"))
+    async def partly(publications: Any, subject: str) -> Any:
+        away = BackendUnavailableError("gone")
+        raise PartialPublishError([EventId(1, 0), None], away) from away
 
     monkeypatch.setattr(hub.running.node.publishing, "publish", partly)
     answer = await hub.post([{"data": 1}, {"data": 2}], bearing("pets"))
     assert answer.status_code == 503
-    assert "1 of 2 events were certainly published" in answer.json()["detail"]
+    assert "Of 2 events 1 are certainly published" in answer.json()["detail"]
 
 
 async def test_a_large_body_comes_whole_however_it_is_sent(hub: Hub) -> None:
@@ -221,3 +221,94 @@ async def test_a_large_body_comes_whole_however_it_is_sent(hub: Hub) -> None:
         answer = await hub.http.post(PETS, content=content, headers=bearing("pets"))
         assert answer.status_code == 200
     assert [len(data) for *_, data in await hub.stored()] == [1_000_000] * 2
+
+
+def with_key(key: str, *rights: str) -> dict[str, str]:
+    """The headers of a client that may publish this, and names the request."""
+    return bearing(*rights or ("pets",)) | {"idempotency-key": key}
+
+
+async def test_a_request_with_a_key_is_published_once_through_any_node(
+    hub: Hub, redis_url: str
+) -> None:
+    settings: dict[str, Any] = {"channels": CHANNELS, "token_secrets": [SECRET]}
+    body = [{"data": 1.10, "key": "7"}, {"data": 2}]
+    async with running(redis_url, **settings) as other, http_client(base_url=other.url) as http:
+        answers = [await hub.post(body, with_key("k"))]
+        answers += [await http.post(PETS, json=body, headers=with_key("k")) for _ in range(2)]
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.text for answer in answers}) == 1
+    assert answers[0].json()["ids"] == [id_ for id_, *_ in await hub.stored()]
+    # The same events in other words are the same.
+    spaced = await hub.post(
+        '[ {"key":"7","data":1.1} , {"type":"message","data":2} ]', with_key("k")
+    )
+    assert spaced.text == answers[0].text
+
+
+async def test_a_key_that_was_used_for_another_body_is_422(hub: Hub) -> None:
+    assert (await hub.post({"data": 1}, with_key("k"))).status_code == 200
+    other = await hub.post({"data": 2}, with_key("k"))
+    assert (other.status_code, "used for another event" in other.text) == (422, True)
+    assert (await hub.post({"data": 1}, with_key("k" * 257))).status_code == 400
+    assert (await hub.post([], with_key("k"))).json() == {"ids": []}
+    assert len(await hub.stored()) == 1
+
+
+async def test_the_keys_of_a_subject_are_its_own(hub: Hub) -> None:
+    bob = token(sub="bob", broadcaster={"publish": ["pets"]})
+    headers = with_key("k")
+    ids = [
+        (await hub.post({"data": 1}, {**headers, "authorization": f"Bearer {text}"})).json()["ids"]
+        for text in (headers["authorization"].removeprefix("Bearer "), bob)
+    ]
+    assert ids[0] != ids[1]
+
+
+async def test_an_event_with_an_id_is_published_once(hub: Hub) -> None:
+    body = [{"data": 1, "id": "a"}, {"data": 2}, {"data": 3}, {"data": 4, "id": "b"}]
+    first = (await hub.post(body, bearing("pets"))).json()["ids"]
+    again = (await hub.post(body, bearing("pets"))).json()["ids"]
+    assert [a == b for a, b in zip(first, again, strict=True)] == [True, False, False, True]
+    assert [data for *_, data in await hub.stored()] == ["1", "2", "3", "4", "2", "3"]
+    other = await hub.post({"data": 5, "id": "a"}, bearing("pets"))
+    assert other.status_code == 422
+    cloud = {"specversion": "1.0", "id": "a", "source": "/s", "type": "t"}
+    headers = bearing("pets") | {"content-type": "application/cloudevents+json"}
+    twice = [(await hub.post(cloud, headers)).json() for _ in range(2)]
+    assert twice[0] == twice[1]
+    assert len(await hub.stored()) == 7
+
+
+async def test_limits_hold_for_requests_that_publish(hub: Hub) -> None:
+    node = hub.running.node
+    places = node.limits.places["subject"]
+    places.most, body = 1, {"data": 1}
+    assert (await hub.post(body, bearing("pets"))).status_code == 200
+    assert (places.taken, node.publishes) == (0, 0)
+    places.take("shop")
+    full = await hub.post(body, bearing("pets"))
+    places.free("shop")
+    node.publishes = MOST_REQUESTS
+    busy = await hub.post(body, bearing("pets"))
+    node.publishes = 0
+    for answer in (full, busy):
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "5")
+    assert len(await hub.stored()) == 1
+
+
+async def test_a_page_of_a_configured_origin_may_publish(redis_url: str) -> None:
+    page = {"origin": "https://shop.example", "access-control-request-method": "POST"}
+    asks = "authorization,content-type,idempotency-key"
+    settings: dict[str, Any] = {"channels": CHANNELS, "token_secrets": [SECRET]}
+    origins = ["https://shop.example"]
+    async with (
+        running(redis_url, cors_origins=origins, **settings) as node,
+        http_client(base_url=node.url) as http,
+    ):
+        headers = page | {"access-control-request-headers": asks}
+        preflight = await http.options(PETS, headers=headers)
+        headers = bearing("pets") | {"origin": "https://shop.example"}
+        answer = await http.post(PETS, json={"data": 1}, headers=headers)
+    assert (preflight.status_code, answer.status_code) == (200, 200)
+    assert answer.headers["access-control-allow-origin"] == "https://shop.example"
