@@ -11,6 +11,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import click
@@ -132,6 +133,8 @@ def _warn_of_variables() -> None:
 @click.option(
     "--data", help="Goes out as it is, normally JSON. Without it, events come from stdin."
 )
+@click.option("--url", help="Publish over HTTP, through the hub at this address.")
+@click.option("--token", envvar="HUB_TOKEN", default="", help="For --url; better in HUB_TOKEN.")
 @options.redis_url
 @options.config
 def publish(
@@ -139,6 +142,8 @@ def publish(
     type_: str,
     key: str,
     data: str | None,
+    url: str | None,
+    token: str,
     redis_url: str | None,
     config: str | None,
 ) -> None:
@@ -150,14 +155,19 @@ def publish(
     \b
     broadcaster publish inventory --type stock-change --key 7 --data '{"petId":"7","newStock":4}'
     broadcaster publish inventory < events.ndjson
+    broadcaster publish inventory --url https://hub.example < events.ndjson
     """
     from broadcaster.commands import publish as publishing
 
     options.require_stdout()
-    settings = load_settings(config, redis_url=redis_url)
     if data is None and (type_ != "message" or key):
         raise click.UsageError("--type and --key go with --data; on stdin each line has its own")
-    with publishing.opened(settings, channel) as publisher:
+    opened: AbstractContextManager[publishing.EventPublisher]
+    if url is not None:
+        opened = publishing.through(url, token)
+    else:
+        opened = publishing.opened(load_settings(config, redis_url=redis_url), channel)
+    with opened as publisher:
         if data is not None:
             publishing.print_ids([publisher.publish(channel, type=type_, key=key, data=data)])
         else:

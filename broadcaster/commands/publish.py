@@ -11,10 +11,10 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import click
 from rich.console import Console
@@ -22,6 +22,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from broadcaster.backend.outgoing import BATCH, Outgoing
 from broadcaster.backend.sync_publisher import SyncPublisher
+from broadcaster.commands.hub_publisher import HubPublisher
 from broadcaster.commands.output import give_up, say
 from broadcaster.core.entry import encode
 from broadcaster.core.event import EventId
@@ -33,6 +34,18 @@ _READ_BYTES = 1 << 20
 
 Advance = Callable[[int, int], object]
 """Called with the bytes read and the events published since the last call."""
+
+
+class EventPublisher(Protocol):
+    """`SyncPublisher`, or what publishes elsewhere."""
+
+    def publish(
+        self, channel: str, *, type: str = "message", key: str = "", data: Any = None
+    ) -> EventId:
+        """Publish one event and return its id."""
+
+    def publish_many(self, events: Iterable[Outgoing]) -> list[EventId]:
+        """Publish events in order, and return their ids."""
 
 
 class InputError(BroadcasterError):
@@ -53,7 +66,7 @@ class LinePublisher:
 
     def __init__(
         self,
-        publisher: SyncPublisher,
+        publisher: EventPublisher,
         channel: str,
         announce: Callable[[list[EventId]], object],
         advance: Advance = lambda size, events: None,
@@ -160,7 +173,21 @@ def opened(settings: Settings, channel: str) -> Iterator[SyncPublisher]:
         yield publisher
 
 
-def publish_stdin(publisher: SyncPublisher, channel: str) -> None:
+@contextmanager
+def through(url: str, token: str) -> Iterator[HubPublisher]:
+    """Yield a publisher through a hub, and close it at the end.
+
+    Raises:
+        ConfigurationError: the url can't be used.
+    """
+    publisher = HubPublisher(url, token)
+    try:
+        yield publisher
+    finally:
+        publisher.close()
+
+
+def publish_stdin(publisher: EventPublisher, channel: str) -> None:
     """Publish the lines of stdin, print their ids, and show the progress.
 
     Raises:

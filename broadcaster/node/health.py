@@ -27,6 +27,7 @@ from broadcaster.core.event import CLOCK_TOLERANCE_S, EventId
 from broadcaster.core.hub import Hub
 from broadcaster.core.sse import Frame
 from broadcaster.node.limits import Limits
+from broadcaster.node.publishing import Publishing
 from broadcaster.node.revoking import Revoking
 from broadcaster.settings import Settings
 from broadcaster.version import VERSION
@@ -54,6 +55,8 @@ class Watched(Protocol):
     meters: Meters
     limits: Limits
     revoking: Revoking
+    publishing: Publishing
+    publishes: int
     health: Health
     draining: bool
 

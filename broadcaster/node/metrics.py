@@ -113,6 +113,9 @@ def _connections(node: Watched) -> Iterator[Metric]:
     yield _counter("requests_exceeding", text, meters.exceeded, "limit")
     text = "How often a replay had to wait because of its limit."
     yield _counter("replays_slowed", text, node.limits.slowed)
+    text = "Events published over HTTP."
+    yield _counter("published_events", text, node.publishing.published, "channel")
+    yield _gauge("publishing_requests", "Requests that publish now.", node.publishes)
     yield _counter("deliveries", "Events written, once per client.", hub.deliveries)
     yield _counter("delivered_bytes", "Bytes of events written.", hub.delivered_bytes)
     reads = node.log.reads

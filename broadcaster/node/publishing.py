@@ -8,14 +8,20 @@ from collections.abc import Sequence
 from broadcaster.backend.driver.connect import AsyncClient, connect
 from broadcaster.backend.once import Sender
 from broadcaster.backend.outgoing import Commands
+from broadcaster.core.counters import from_zero
 from broadcaster.core.incoming import Publication, Published
+from broadcaster.errors import PartialPublishError
 from broadcaster.settings import Settings
 
 _CONCURRENT = 20  # each write has a connection
 
 
 class Publishing:
-    """Writes the publications of one node. It opens no connection before the first."""
+    """Writes the publications of one node. It opens no connection before the first.
+
+    Attributes:
+        published: events with an id in an answer, by channel. What is sent again counts again.
+    """
 
     def __init__(self, settings: Settings) -> None:
         """Store the settings, which have the channels, and name Redis.
@@ -23,6 +29,7 @@ class Publishing:
         Args:
             settings: of the node.
         """
+        self.published = from_zero(*settings.channels)
         self._settings = settings
         self._client: AsyncClient | None = None
         self._sender: Sender | None = None
@@ -33,7 +40,7 @@ class Publishing:
         """Publish, in order; errors as for `Sender.send`.
 
         Args:
-            publications: what is published.
+            publications: to one channel.
             subject: the sender, whose idempotency keys are its own.
 
         Returns:
@@ -50,7 +57,15 @@ class Publishing:
                 asyncio.Semaphore(_CONCURRENT),
             )
             self._sender = Sender(self._client, commands, places, settings.idempotency_s)
-        return await self._sender.send(publications, subject)
+        channel = publications[0].channel
+        try:
+            found = await self._sender.send(publications, subject)
+        except PartialPublishError as error:
+            self.published[channel] += len(error.ids) - error.ids.count(None)
+            raise
+        ids = [id_ for one in found for id_ in one.ids]
+        self.published[channel] += len(ids) - ids.count(None)
+        return found
 
     async def aclose(self) -> None:
         """Close the connections."""

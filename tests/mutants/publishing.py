@@ -86,6 +86,20 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/web/test_lines.py::test_the_first_line_that_is_wrong_ends_the_answer",),
     ),
     Mutant(
+        "hub publisher: an attempt has a key of its own",
+        "broadcaster/commands/hub_publisher.py",
+        "                answer = self._http.post(path, content=body, headers=headers)\n",
+        "                answer = self._http.post(\n"
+        "                    path,\n"
+        "                    content=body,\n"
+        '                    headers={**headers, "idempotency-key": str(uuid4())},\n'
+        "                )\n",
+        (
+            "tests/commands/test_hub_publisher.py::"
+            "test_a_lost_answer_and_a_hub_that_is_away_are_tried_again_with_the_same_key",
+        ),
+    ),
+    Mutant(
         "publishing: a place is never freed",
         "broadcaster/web/publishing.py",
         "    held.callback(free)",

@@ -94,6 +94,7 @@ async def test_counters_have_their_series_from_the_start(redis_url: str) -> None
             "error",
         ),
         "requests_exceeding": ("keys", "channels", "query"),
+        "published_events": ("orders", "inventory", "recommendations"),
         "connections_shed": (
             "draining",
             "full",

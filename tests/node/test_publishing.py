@@ -24,6 +24,7 @@ async def test_events_are_published_in_order_and_keys_belong_to_a_subject(
     stored = [id_.decode() for id_, _ in await client.xrange("inventory")]
     assert stored == [*ids[0], *ids[1][:3], *ids[2]]
     assert ids[0][3] == ids[1][3]
+    assert publishing.published == {"inventory": 12, "orders": 0, "recommendations": 0}
 
 
 async def test_a_node_without_redis_publishes_nothing() -> None:
