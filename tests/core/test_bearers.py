@@ -9,7 +9,6 @@ from broadcaster.core.bearers import ByToken
 from broadcaster.core.rights import CLAIM
 
 NONE = frozenset[str]()
-POLICY = ByToken({"carts": "sub"})
 CLAIMS = {
     "sub": "ann",
     "exp": 7.0,
@@ -19,7 +18,8 @@ CLAIMS = {
 
 def decided(action: Action, channel: str, claims: object = CLAIMS) -> Grant | Denied:
     assert isinstance(claims, dict)
-    return POLICY(Caller({}, claims=claims), action, channel, NONE)
+    policy = ByToken({"carts": "sub"})
+    return policy(Caller({}, claims=claims), action, channel, NONE)
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,11 @@ def decided(action: Action, channel: str, claims: object = CLAIMS) -> Grant | De
 )
 def test_a_token_grants_what_it_names(action: Action, channel: str, keys: set[str]) -> None:
     assert decided(action, channel) == Grant("ann", frozenset(keys), 7.0)
+
+
+def test_a_token_of_no_subject_grants_to_none() -> None:
+    claims = {"exp": 7.0, CLAIM: {"subscribe": ["inventory"]}}
+    assert decided(Action.SUBSCRIBE, "inventory", claims) == Grant("", frozenset({"*"}), 7.0)
 
 
 @pytest.mark.parametrize(

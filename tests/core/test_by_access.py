@@ -49,3 +49,15 @@ def test_only_the_policies_of_the_hub_are_known_to_be_public() -> None:
     policy = ByAccess(["open"], tokens)
     assert is_public(policy, "open")
     assert not is_public(policy, "closed")
+
+
+def test_the_policy_of_tokens_is_asked_the_same_question() -> None:
+    asked: list[object] = []
+
+    def policy(*question: object) -> Decision:
+        asked.append(question)
+        return Denied("no")
+
+    question = CALLER, Action.REQUEST, "closed", frozenset({"7"})
+    ByAccess(["open"], policy)(*question)
+    assert asked == [question]

@@ -46,6 +46,7 @@ def test_an_id_after_a_lost_part_may_be_of_an_entry_that_another_node_has_seen()
     dropped = Dropped(10)
     dropped.end(at(4), at(6), [at(6)])
     assert dropped.parted(at(7), floor=at(3)) == at(4)
+    assert dropped.parted(at(7), floor=at(4)) == at(4)
     assert dropped.parted(at(7), floor=at(5)) is None  # it is too long ago
     assert dropped.parted(at(5), floor=at(3)) is None
 

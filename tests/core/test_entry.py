@@ -158,10 +158,16 @@ def test_a_large_packed_field_is_not_even_unpacked(monkeypatch: pytest.MonkeyPat
     for fields in ([b"m", bomb], [b"other", b"", b"m", bomb]):
         with pytest.raises(MalformedEntryError, match="larger than max_event_bytes"):
             decode(EventId(1, 0), fields, 1000)
-    malformed: list[EventId] = []
-    (frame,) = frames_of([[b"1-0", [b"m", bomb]]], 1000, lambda id_, _: malformed.append(id_))
+    malformed: list[tuple[EventId, str]] = []
+
+    def note(id_: EventId, error: MalformedEntryError) -> None:
+        malformed.append((id_, str(error)))
+
+    (frame,) = frames_of([[b"1-0", [b"m", bomb]]], 1000, note)
     assert not frame.wire
-    assert malformed == [EventId(1, 0)]
+    ((at, reason),) = malformed
+    assert at == EventId(1, 0)
+    assert "larger than max_event_bytes" in reason
 
 
 def test_a_packed_field_at_the_limit_is_unpacked() -> None:
@@ -245,6 +251,23 @@ def test_a_type_is_one_object() -> None:
     packed_field = msgpack.packb(["t", "k", "d"])
     one, two = frames(*((EventId(n, 0), [b"m", packed_field]) for n in range(2)))[0]
     assert one.type is two.type
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ((b"m", msgpack.packb("text")), "the packed field is not an array [type, key, data]"),
+        ((b"data", b"\xff"), "bytes that are not UTF-8"),
+    ],
+)
+def test_a_malformed_entry_says_why(fields: tuple[bytes, ...], reason: str) -> None:
+    with pytest.raises(MalformedEntryError) as caught:
+        read(*fields)
+    assert str(caught.value) == reason
+
+
+def test_a_frame_has_neither_key_nor_data_unless_they_are_given() -> None:
+    assert frame_of(AT) == sse.encode(Event(AT, "message", "", b""))
 
 
 def test_a_frame_without_an_entry_is_that_of_the_same_entry() -> None:

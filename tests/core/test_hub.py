@@ -237,7 +237,15 @@ def test_the_terminal_event_ends_live_and_replayed_responses() -> None:
     end = event(1, "k").wire + event(2, "k", "end").with_retry(TERMINAL_RETRY_MS).wire
     assert live.data == late.data == [end]
     assert live.subscriber.state is late.subscriber.state is State.ENDED
+    assert live.subscriber.ending is late.subscriber.ending is Ending.COMPLETE
     assert live.wakes == 1
+
+
+def test_readers_of_a_stream_that_was_made_anew_go_on_at_its_beginning() -> None:
+    hub = make_hub()
+    fan_out(hub, "a", event(5), event(6))
+    hub.restart("a", EventId(2, 0), complete=True, parted=ZERO)
+    assert hub.windows["a"].resume_from(EventId(6, 0)) == EventId(2, 0)
 
 
 def test_farewell() -> None:

@@ -10,6 +10,11 @@ SETTINGS = ("max_connections", "maxlen", "channels", "redis_url", "port")
 OURS = frozenset({"from", "type", "key", "channel", "petId", "lastEventId", "q"})
 
 
+@pytest.fixture(autouse=True)
+def _nothing_is_remembered() -> None:
+    slip.cache_clear()
+
+
 @pytest.mark.parametrize(
     ("name", "meant"),
     [("max_conections", "max_connections"), ("MAXLENN", "maxlen"), ("channel", "channels"),

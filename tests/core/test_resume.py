@@ -424,6 +424,9 @@ def test_an_unreadable_cursor_is_a_reset_of_each_stream() -> None:
     assert hello.count(told) == 2
     assert +of.resets == {("a", "invalid"): 1, ("b", "invalid"): 1}
     assert +of.resumes == {"reset": 1}
+    Resume(of, AB, {"a": at(0), "b": at(0)}, greeting=greeting).step()
+    assert +of.resets == {("a", "invalid"): 2, ("b", "invalid"): 2}
+    assert +of.resumes == {"reset": 2}
 
 
 def test_the_reset_of_an_unreadable_cursor_names_the_position_before_the_first_event() -> None:

@@ -51,6 +51,8 @@ def test_the_newest_revocation_of_a_name_counts() -> None:
 def test_it_is_forgotten_when_no_token_can_be_as_old() -> None:
     known = of("ann", "bob")
     known.add("bob", 9000)
+    known.forget(5500)
+    assert known.concerns("ann", "", 4)
     known.forget(5501)
     assert not known.concerns("ann", "", 4)
     assert known.concerns("bob", "", 4)

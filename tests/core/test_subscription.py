@@ -53,7 +53,11 @@ def test_a_type_filter_never_hides_the_terminal_event() -> None:
         ([RECOMMENDATIONS], [], "?userId="),
         ([RECOMMENDATIONS], [""], "?userId="),
         ([RECOMMENDATIONS, INVENTORY], ["u", "v"], "one key"),
-        ([RECOMMENDATIONS, Channel(name="b", path="/b", requests="r")], ["u"], "comes alone"),
+        (
+            [RECOMMENDATIONS, Channel(name="b", path="/b", requests="r")],
+            ["u"],
+            "recommendations, b: made on demand, so it comes alone, and for one key",
+        ),
     ],
 )
 def test_subscriptions_that_are_refused(
@@ -62,6 +66,13 @@ def test_subscriptions_that_are_refused(
     with pytest.raises(InvalidRequestError) as caught:
         Subscription.to(channels, keys)
     assert says in str(caught.value)
+
+
+def test_what_is_made_on_demand_needs_a_key_once_the_policy_was_asked() -> None:
+    made = Channel(name="b", path="/b", requests="r")
+    assert Subscription.to([made], granted=None).on_demand is made
+    with pytest.raises(InvalidRequestError, match="for one key"):
+        Subscription.to([made], granted=(("b", frozenset()),))
 
 
 def test_filters() -> None:

@@ -37,6 +37,9 @@ def test_a_round_names_the_subscribers_that_got_the_last_event() -> None:
     round_ = Round(TICK)
     list(round_.write([((reached, lagging), b"end", 3, 1, True)]))
     assert round_.over == [reached]
+    another = live(taken)
+    list(round_.write([((another,), b"end", 3, 1, True)]))
+    assert round_.over == [reached, another]
     assert reached.state is State.LIVE  # to end it is the hub's
 
 
@@ -46,4 +49,12 @@ def test_others_get_a_turn_after_each_slice(monkeypatch: pytest.MonkeyPatch) -> 
     many, few = tuple(live(taken) for _ in range(4)), tuple(live(taken) for _ in range(1))
     round_ = Round(TICK).write([(many, b"x", 1, 1, False), (few, b"y", 1, 1, False)])
     assert [len(taken) for _ in round_] == [2, 4]
+    assert len(taken) == 5
+
+
+def test_small_audiences_share_a_slice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writes, "SLICE", 3)
+    taken: list[bytes] = []
+    audiences = [((live(taken),), b"x", 1, 1, False) for _ in range(5)]
+    assert [len(taken) for _ in Round(TICK).write(audiences)] == [3]
     assert len(taken) == 5
