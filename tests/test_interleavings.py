@@ -359,7 +359,7 @@ class Client:
         self.socket.write(self.connection.next() or b"")  # the first bytes leave at once
 
     def wanted(self, node: World) -> Wanted:
-        channels = tuple(node.channels[name] for name in self.subscription.streams)
+        channels = tuple(node.settings.channels[name] for name in self.subscription.streams)
         if not self.last_id:
             return Wanted(channels, self.subscription, {}, start=self.start)
         positions, _ = restore(self.last_id, self.subscription, channels)

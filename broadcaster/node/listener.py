@@ -233,9 +233,9 @@ def subscribe(
     """Make a listener; `Application.subscribe` says what each argument means."""
     chosen = []
     for name in _several(channels):
-        if name not in node.channels:
-            raise UnknownChannelError(name, node.channels)
-        chosen.append(node.channels[name])
+        if name not in node.settings.channels:
+            raise UnknownChannelError(name, node.settings.channels)
+        chosen.append(node.settings.channels[name])
     subscription = Subscription.to(chosen, _several(keys), _several(types), filter)
     if not after:
         return Listener(node, Wanted(tuple(chosen), subscription))

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -50,7 +50,6 @@ class Node:
 
     Attributes:
         settings: the settings, as given.
-        channels: all channels, by name.
         name: name of this process among all nodes that use the same Redis.
         hub: holds the windows and the subscribers, and fans out.
         meters: counters of this node.
@@ -96,12 +95,11 @@ class Node:
             ConfigurationError: neither a log nor a url of Redis is given.
         """
         self.settings = settings
-        self.channels: Mapping[str, Channel] = settings.channels
         self.policy = policy
         self.verifier = verifier
         self.meters = Meters()
         self.draining = False
-        self.hub = Hub(_windows(self.channels.values()), settings.terminal_retry_ms)
+        self.hub = Hub(_windows(settings.channels.values()), settings.terminal_retry_ms)
         self.limits = Limits(settings)
         self.log: Log = log or _log_in_redis(settings)
         self.clock = Clock(self.log.time_ms if isinstance(self.log, Timed) else None)
@@ -244,7 +242,7 @@ class Node:
     async def describe(self, name: str) -> dict[str, Any]:
         """Return the oldest and newest id that a client can read, the length, and the path."""
         self.start()
-        return await described(self.channels[name], self.hub.windows, self.log)
+        return await described(self.settings.channels[name], self.hub.windows, self.log)
 
     async def ask(self, stream: str, question: AnyQuestion, reader: Reader | None = None) -> Answer:
         """Return the log's answer about a stream, or the requester's answer about a run.

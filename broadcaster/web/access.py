@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from starlette.responses import Response
 
-from broadcaster.core.access import Action, Caller, Denied, Grant, NotYet, Policy, Verifier
+from broadcaster.core.access import Action, Caller, Denied, Grant, NotYet, Policy
 from broadcaster.core.by_access import is_public
 from broadcaster.core.grants import Holder, covered, holder_of, narrowed
 from broadcaster.core.rights import ALL, RefusedTokenError, rights_of_ticket
@@ -23,6 +23,7 @@ from broadcaster.core.wanted import Wanted
 from broadcaster.core.wire import Shed
 from broadcaster.web import head
 from broadcaster.web.problem import problem
+from broadcaster.web.serving import GuardedNode
 
 logger = logging.getLogger(__name__)
 
@@ -56,13 +57,6 @@ class _Complaints:
 _complaints = _Complaints()
 
 
-class Guarded(Protocol):
-    """The part of a node that decides about callers."""
-
-    policy: Policy
-    verifier: Verifier | None
-
-
 def caller_of(scope: Any) -> Caller:
     """The caller of a request, made from its head."""
     headers: dict[str, str] = {}
@@ -76,7 +70,7 @@ def caller_of(scope: Any) -> Caller:
 
 
 async def permitted(
-    node: Guarded, scope: Any, wanted: Wanted, read: Callable[[Granted], Wanted]
+    node: GuardedNode, scope: Any, wanted: Wanted, read: Callable[[Granted], Wanted]
 ) -> Wanted | Response | Shed:
     """Ask the policy about each channel of an event stream.
 
@@ -118,7 +112,7 @@ async def permitted(
 
 
 async def identified(
-    node: Guarded, scope: Any, channels: Collection[str] | None = None
+    node: GuardedNode, scope: Any, channels: Collection[str] | None = None
 ) -> Caller | Denied:
     """Return the caller of a request with the claims of its token; `Denied` if that is not valid.
 
@@ -213,7 +207,7 @@ def _holder(grants: Iterable[Grant], caller: Caller) -> Holder | None:
 
 
 async def described(
-    node: Guarded, scope: Any, channels: Collection[str]
+    node: GuardedNode, scope: Any, channels: Collection[str]
 ) -> dict[str, Denied | None] | Denied:
     """What the policy says to describing each of some channels.
 

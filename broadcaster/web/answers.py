@@ -5,99 +5,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
-
 from starlette.requests import Request
 from starlette.responses import Response
 
 from broadcaster.core.access import Denied, public
-from broadcaster.core.event import EventId
 from broadcaster.errors import BroadcasterError, InvalidRequestError, UnknownChannelError
 from broadcaster.web import access, showcase
 from broadcaster.web.problem import SafeResponse, as_json, problem, unknown_channel
-from broadcaster.web.publishing import PublishingLimits, PublishingNode, publish
-from broadcaster.web.serving import RevocationsKnown, StreamingNode
+from broadcaster.web.publishing import publish
+from broadcaster.web.serving import ServedNode
 
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
-
-
-class Wellbeing(Protocol):
-    """Knows whether a node is ready."""
-
-    def reasons(self) -> list[str]:
-        """Return why newcomers should go elsewhere, in texts that may be public."""
-
-    def report(self, *, details: bool) -> dict[str, Any]:
-        """Return its state, as JSON can hold it."""
-
-
-class NodeList(Protocol):
-    """Knows the live nodes."""
-
-    async def nodes(self, *, details: bool) -> dict[str, Any]:
-        """Return the live nodes, by name."""
-
-
-class Figures(Protocol):
-    """Knows the metrics."""
-
-    async def scrape(self, *, details: bool) -> bytes:
-        """Return the metrics of this process and of its peers, in Prometheus's text format."""
-
-
-class Revocation(Protocol):
-    """A revocation that is in Redis; `backend.revocations.Revoked` is one."""
-
-    @property
-    def id(self) -> EventId:
-        """Return its id, whose first number is its time."""
-
-    @property
-    def replicas(self) -> int | None:
-        """Return the number of replicas that have it; None if that is not known."""
-
-
-class Revoker(RevocationsKnown, Protocol):
-    """Revokes tokens."""
-
-    async def revoke(self, name: str) -> Revocation:
-        """Revoke the tokens of a subject, or one by its id, on all nodes.
-
-        Raises subclasses of `BroadcasterError`.
-        """
-
-
-class RoutedNode(StreamingNode, PublishingNode, Protocol):
-    """The part of a node that the answers use."""
-
-    @property
-    def limits(self) -> PublishingLimits:
-        """Counts event streams, and requests that publish."""
-
-    @property
-    def revoking(self) -> Revoker:
-        """Knows which tokens were revoked."""
-
-    @property
-    def health(self) -> Wellbeing:
-        """Knows whether the node is ready."""
-
-    @property
-    def registry(self) -> NodeList:
-        """Lists the live nodes."""
-
-    @property
-    def metrics(self) -> Figures:
-        """Renders the metrics."""
-
-    async def describe(self, channel: str) -> dict[str, Any]:
-        """Return the oldest and newest id, the length and the path of a channel."""
 
 
 class Answers:
     """The answers of one application."""
 
-    def __init__(self, node: RoutedNode, *, details: bool) -> None:
+    def __init__(self, node: ServedNode, *, details: bool) -> None:
         """Answer for a node.
 
         Args:
@@ -176,7 +100,7 @@ class Answers:
 
     async def channels(self, request: Request) -> Response:
         """Answer with a description of every channel that the caller may see."""
-        names = [name for name, channel in self._node.channels.items() if channel.listed]
+        names = [name for name, channel in self._node.settings.channels.items() if channel.listed]
         if self._node.policy is not public:
             refusals = await access.described(self._node, request.scope, names)
             if isinstance(refusals, Denied):
@@ -187,7 +111,7 @@ class Answers:
     async def channel(self, request: Request) -> Response:
         """Answer with a description of one channel, or 404."""
         name = request.path_params["channel"]
-        listed = {one: c for one, c in self._node.channels.items() if c.listed}
+        listed = {one: c for one, c in self._node.settings.channels.items() if c.listed}
         if name not in listed:
             error = UnknownChannelError(name, listed)
             return unknown_channel(error, self._node.policy)

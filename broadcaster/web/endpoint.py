@@ -40,7 +40,7 @@ from broadcaster.web.problem import (
     problem,
     unknown_channel,
 )
-from broadcaster.web.serving import StreamingNode
+from broadcaster.web.serving import ServedNode
 from broadcaster.web.sink import AsgiSink, Sink, TransportSink
 from broadcaster.web.uvicorn.offer import EXTENSION, TransportRefusedError
 
@@ -50,11 +50,11 @@ logger = logging.getLogger(__name__)
 class EventStream:
     """The ASGI endpoint of one channel's path, or of `/v1/events` for several channels."""
 
-    def __init__(self, node: StreamingNode, channel: Channel | None = None) -> None:
+    def __init__(self, node: ServedNode, channel: Channel | None = None) -> None:
         self._node = node
         self._channel = channel
-        listed = {name: one for name, one in node.channels.items() if one.listed}
-        self._channels = node.channels if channel else listed
+        listed = {name: one for name, one in node.settings.channels.items() if one.listed}
+        self._channels = node.settings.channels if channel else listed
         # A channel that is public beside others that are not costs no question.
         is_open = channel is not None and is_public(node.policy, channel.name)
         self._asks = node.policy is not policies.public and not is_open
@@ -244,7 +244,7 @@ def _is_attachable(scope: Scope) -> bool:
     return EXTENSION in scope.get("extensions", {})
 
 
-def endpoints(node: StreamingNode, channels: Iterable[Channel]) -> dict[str, EventStream]:
+def endpoints(node: ServedNode, channels: Iterable[Channel]) -> dict[str, EventStream]:
     """Return the endpoint of each path."""
     return {
         **{channel.path: EventStream(node, channel) for channel in channels},

@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import orjson
 from starlette.requests import ClientDisconnect
@@ -22,11 +22,11 @@ from starlette.types import Receive, Scope, Send
 
 from broadcaster.core.incoming import Incoming, Publication, parse
 from broadcaster.errors import InvalidEventError
-from broadcaster.settings import Settings
 from broadcaster.web.access import PolicyFailedError, UndecidedError, failed, undecided
 from broadcaster.web.permit import Permit
 from broadcaster.web.problem import SAFE, ProblemError, RefusalError
-from broadcaster.web.writing import SOON, EventWriter, check, publications, write
+from broadcaster.web.serving import ServedNode
+from broadcaster.web.writing import SOON, check, publications, write
 
 MEDIA_TYPE = "application/x-ndjson"
 
@@ -41,17 +41,6 @@ class _Numbered(NamedTuple):
     text: bytes
 
 
-class WritingNode(Protocol):
-    """The part of a node that publishes lines."""
-
-    settings: Settings
-    draining: bool
-
-    @property
-    def publishing(self) -> EventWriter:
-        """Publishes the events."""
-
-
 @dataclass(frozen=True)
 class Lines:
     """A body of lines that is published.
@@ -63,7 +52,7 @@ class Lines:
         key: the idempotency key of the request; empty if it has none.
     """
 
-    node: WritingNode
+    node: ServedNode
     channel: str
     permit: Permit
     key: str
@@ -224,7 +213,7 @@ class LinesResponse(Response):
 
 
 async def _batches(
-    node: WritingNode, receive: Receive, answer: LinesAnswer
+    node: ServedNode, receive: Receive, answer: LinesAnswer
 ) -> AsyncIterator[list[_Numbered]]:
     """Yield the lines that have arrived, without blank ones.
 
@@ -249,7 +238,7 @@ async def _batches(
             raise ProblemError(413, f"a line has more than {len(rest)} bytes")
 
 
-async def _next(node: WritingNode, receive: Receive) -> Any:
+async def _next(node: ServedNode, receive: Receive) -> Any:
     """Return the next part of a body. It does not come if the node shuts down."""
     coming, began_s = asyncio.ensure_future(receive()), time.monotonic()
     try:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from broadcaster.core.access import Action, Caller, Denied, Grant, public
 from broadcaster.core.grants import EVERY, Holder, holder_of
 from broadcaster.core.presented import bearer
 from broadcaster.web.access import (
-    Guarded,
     PolicyFailedError,
     caller_of,
     decide,
@@ -19,18 +18,10 @@ from broadcaster.web.access import (
     refused,
 )
 from broadcaster.web.problem import ProblemError, RefusalError
-from broadcaster.web.serving import RevocationsKnown
+from broadcaster.web.serving import GuardedNode
 
 _REMEMBERED = 10_000
 _NONE = frozenset[str]()
-
-
-class GuardedNode(Guarded, Protocol):
-    """The part of a node that decides about publishing."""
-
-    @property
-    def revoking(self) -> RevocationsKnown:
-        """Knows which tokens were revoked."""
 
 
 class Permit:

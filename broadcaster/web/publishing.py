@@ -10,23 +10,20 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import Protocol
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from broadcaster.core.channel import Channel
 from broadcaster.core.cloudevents import cloud_event
 from broadcaster.core.incoming import Fields, Incoming, Publication, parse_each, plain
 from broadcaster.core.places import Owners
 from broadcaster.core.turns import network
-from broadcaster.core.wire import Shed
 from broadcaster.errors import InvalidEventError, UnknownChannelError
 from broadcaster.web.body import whole
-from broadcaster.web.lines import MEDIA_TYPE, Lines, LinesResponse, WritingNode
-from broadcaster.web.permit import GuardedNode, Permit, permit
+from broadcaster.web.lines import MEDIA_TYPE, Lines, LinesResponse
+from broadcaster.web.permit import Permit, permit
 from broadcaster.web.problem import ProblemError, RefusalError, as_json, unknown_channel
-from broadcaster.web.serving import StreamLimits
+from broadcaster.web.serving import ServedNode
 from broadcaster.web.writing import SOON, check, publications, write
 
 MOST_EVENTS = 1000
@@ -45,28 +42,7 @@ _ACCEPT = {"accept": ", ".join([*_FORMATS, MEDIA_TYPE])}
 _SLICE_S = 0.005
 
 
-class PublishingLimits(StreamLimits, Protocol):
-    """Counts requests that publish, as event streams are counted."""
-
-    def crowded(self, owners: Owners) -> Shed | None:
-        """Return which owner has all the requests and event streams that it may have."""
-
-
-class PublishingNode(GuardedNode, WritingNode, Protocol):
-    """The part of a node that publishing uses."""
-
-    channels: Mapping[str, Channel]
-    publishes: int
-
-    @property
-    def limits(self) -> PublishingLimits:
-        """Counts the requests."""
-
-    def start(self) -> None:
-        """Start the node. May be called again."""
-
-
-async def publish(node: PublishingNode, request: Request) -> Response:
+async def publish(node: ServedNode, request: Request) -> Response:
     """Publish the events of a request's body, and answer with their ids.
 
     Raises:
@@ -76,8 +52,8 @@ async def publish(node: PublishingNode, request: Request) -> Response:
     node.start()
     channel = request.path_params["channel"]
     try:
-        if channel not in node.channels:
-            raise UnknownChannelError(channel, node.channels)
+        if channel not in node.settings.channels:
+            raise UnknownChannelError(channel, node.settings.channels)
         may = await permit(node, request.scope, channel)
         with ExitStack() as held:
             _hold(node, request, may.subject, held)
@@ -90,7 +66,7 @@ async def publish(node: PublishingNode, request: Request) -> Response:
         return Response()  # which no client gets
 
 
-def _hold(node: PublishingNode, request: Request, subject: str, held: ExitStack) -> None:
+def _hold(node: ServedNode, request: Request, subject: str, held: ExitStack) -> None:
     """Take a place for a request. Raises a `ProblemError` if there is none: 429 or 503."""
     if node.draining:
         raise ProblemError(503, "this node is shutting down", SOON | {"connection": "close"})
@@ -110,7 +86,7 @@ def _hold(node: PublishingNode, request: Request, subject: str, held: ExitStack)
 
 
 async def _published(
-    node: PublishingNode, request: Request, channel: str, may: Permit, held: ExitStack
+    node: ServedNode, request: Request, channel: str, may: Permit, held: ExitStack
 ) -> Response:
     key = request.headers.get("idempotency-key", "")
     if len(key) > _MOST_KEY_BYTES:

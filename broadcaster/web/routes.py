@@ -32,9 +32,10 @@ from broadcaster.web.access import (
     refused,
     undecided,
 )
-from broadcaster.web.answers import Answers, RoutedNode
+from broadcaster.web.answers import Answers
 from broadcaster.web.hosts import LOOPBACK, Hosts
 from broadcaster.web.problem import SafeResponse, problem
+from broadcaster.web.serving import ServedNode
 
 CLIENTS, OPERATORS, APART = "clients", "operators", "apart"
 _BOTH = frozenset((CLIENTS, OPERATORS))
@@ -142,7 +143,7 @@ class ClientsApplication(Starlette):
 
     operators: Starlette
 
-    def __init__(self, node: RoutedNode, lifespan: Lifespan[Any]) -> None:
+    def __init__(self, node: ServedNode, lifespan: Lifespan[Any]) -> None:
         """Make it of the table.
 
         Args:
@@ -167,7 +168,7 @@ class ClientsApplication(Starlette):
         self.operators = operators(node)
         self._settings = node.settings
         self._hosts = Hosts(node.settings.allowed_hosts)
-        streams = endpoint.endpoints(node, node.channels.values())
+        streams = endpoint.endpoints(node, node.settings.channels.values())
         self._paths = Paths(streams)
         self._exact = {path: stream for path, stream in streams.items() if KEY_IN_PATH not in path}
         # A redirect would name the scheme that the proxy used, not the client's.
@@ -235,7 +236,7 @@ class _OperatorsApplication(Starlette):
             await super().__call__(scope, receive, send)
 
 
-def operators(node: RoutedNode) -> Starlette:
+def operators(node: ServedNode) -> Starlette:
     """Make the operators' application, with all details. It must not be public."""
     token = node.settings.operators_token
     app = _OperatorsApplication(

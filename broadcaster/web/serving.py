@@ -1,19 +1,20 @@
-"""The part of a node that event streams use, as types."""
+"""The part of a node that the web uses, as types."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
 
 from broadcaster.core.access import Policy, Verifier
-from broadcaster.core.channel import Channel
 from broadcaster.core.counters import Meters
+from broadcaster.core.event import EventId
 from broadcaster.core.grants import Holder
 from broadcaster.core.hub import Hub
 from broadcaster.core.places import UNKNOWN, Owners
 from broadcaster.core.wire import Shed
 from broadcaster.settings import Settings
 from broadcaster.web.connection import Asker, Pacing
+from broadcaster.web.writing import EventWriter
 
 
 class Timekeeper(Protocol):
@@ -23,15 +24,8 @@ class Timekeeper(Protocol):
         """Return milliseconds since 1970."""
 
 
-class RevocationsKnown(Protocol):
-    """Knows which tokens were revoked."""
-
-    def concerns(self, holder: Holder | None) -> bool:
-        """Return True if the token of a stream's holder was revoked."""
-
-
 class StreamLimits(Protocol):
-    """Counts event streams by their owners."""
+    """Counts event streams, and requests that publish, by their owners."""
 
     @property
     def counts(self) -> bool:
@@ -47,19 +41,85 @@ class StreamLimits(Protocol):
     def free(self, owners: Owners) -> None:
         """Count a stream no more: its response has ended."""
 
+    def crowded(self, owners: Owners) -> Shed | None:
+        """Return which owner has all the requests and event streams that it may have."""
 
-class StreamingNode(Protocol):
-    """The part of a node that the endpoint uses.
+
+class Wellbeing(Protocol):
+    """Knows whether a node is ready."""
+
+    def reasons(self) -> list[str]:
+        """Return why newcomers should go elsewhere, in texts that may be public."""
+
+    def report(self, *, details: bool) -> dict[str, Any]:
+        """Return its state, as JSON can hold it."""
+
+
+class NodeList(Protocol):
+    """Knows the live nodes."""
+
+    async def nodes(self, *, details: bool) -> dict[str, Any]:
+        """Return the live nodes, by name."""
+
+
+class Figures(Protocol):
+    """Knows the metrics."""
+
+    async def scrape(self, *, details: bool) -> bytes:
+        """Return the metrics of this process and of its peers, in Prometheus's text format."""
+
+
+class Revocation(Protocol):
+    """A revocation that is in Redis; `backend.revocations.Revoked` is one."""
+
+    @property
+    def id(self) -> EventId:
+        """Return its id, whose first number is its time."""
+
+    @property
+    def replicas(self) -> int | None:
+        """Return the number of replicas that have it; None if that is not known."""
+
+
+class RevocationsKnown(Protocol):
+    """Knows which tokens were revoked."""
+
+    def concerns(self, holder: Holder | None) -> bool:
+        """Return True if the token of a stream's holder was revoked."""
+
+
+class Revoker(RevocationsKnown, Protocol):
+    """Revokes tokens."""
+
+    async def revoke(self, name: str) -> Revocation:
+        """Revoke the tokens of a subject, or one by its id, on all nodes.
+
+        Raises subclasses of `BroadcasterError`.
+        """
+
+
+class GuardedNode(Protocol):
+    """The part of a node that decides about callers."""
+
+    policy: Policy
+    verifier: Verifier | None
+
+    @property
+    def revoking(self) -> RevocationsKnown:
+        """Knows which tokens were revoked."""
+
+
+class ServedNode(GuardedNode, Protocol):
+    """The part of a node that event streams and answers use.
 
     Its async methods raise subclasses of `BroadcasterError`.
     """
 
     settings: Settings
     hub: Hub
-    channels: Mapping[str, Channel]
-    policy: Policy
-    verifier: Verifier | None
     meters: Meters
+    draining: bool
+    publishes: int
 
     @property
     def clock(self) -> Timekeeper:
@@ -70,15 +130,37 @@ class StreamingNode(Protocol):
         """Asks the log for subscribers."""
 
     @property
-    def revoking(self) -> RevocationsKnown:
+    def revoking(self) -> Revoker:
         """Knows which tokens were revoked."""
 
     @property
     def limits(self) -> StreamLimits:
-        """Counts the event streams that are served."""
+        """Counts the event streams that are served, and requests that publish."""
+
+    @property
+    def publishing(self) -> EventWriter:
+        """Publishes for clients."""
+
+    @property
+    def health(self) -> Wellbeing:
+        """Knows whether the node is ready."""
+
+    @property
+    def registry(self) -> NodeList:
+        """Lists the live nodes."""
+
+    @property
+    def metrics(self) -> Figures:
+        """Renders the metrics."""
+
+    def start(self) -> None:
+        """Start the node. May be called again."""
 
     def why_shed(self, streams: Iterable[str], owners: Owners = UNKNOWN) -> Shed | None:
         """Return why a newcomer to these streams can't be served now; None if it can."""
 
     async def loaded(self, streams: Iterable[str]) -> bool:
         """Wait a moment for windows that are still loading. Return True if all are loaded."""
+
+    async def describe(self, channel: str) -> dict[str, Any]:
+        """Return the oldest and newest id, the length and the path of a channel."""

@@ -77,7 +77,7 @@ async def test_a_client_of_the_empty_beginning_learns_that_a_history_was_lost(
 ) -> None:
     new = EventId(7, 1)
     async with running(redis_url, channels=channels()) as hub:
-        redis_key = hub.node.channels[key.split(".")[0]].streams[stream]
+        redis_key = hub.node.settings.channels[key.split(".")[0]].streams[stream]
         assert not resets(await returned(hub, path, last_id))
         await at_once(client, FIRST.format(key=redis_key))
         await head_is(hub, stream, EventId(5, 1))

@@ -179,7 +179,7 @@ async def test_the_trim_edge_comes_near_while_a_node_does_not_read(
     await publisher.publish_many([("inventory", "message", "", n) for n in range(10)])
     async with running(redis_url) as hub:
         assert (await scraped(hub))["broadcaster_trim_edge_entries"]["inventory",] == 10
-        hub.node._tasks[list(hub.node.channels).index("inventory")].cancel()
+        hub.node._tasks[list(hub.node.settings.channels).index("inventory")].cancel()
         await publisher.publish_many([("inventory", "message", "", n) for n in range(4)])
         values = await scraped(hub)
         assert values["broadcaster_trim_edge_entries"]["inventory",] == 10
