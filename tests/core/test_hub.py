@@ -241,11 +241,11 @@ def test_the_terminal_event_ends_live_and_replayed_responses() -> None:
     assert live.wakes == 1
 
 
-def test_readers_of_a_stream_that_was_made_anew_go_on_at_its_beginning() -> None:
+def test_the_beginning_of_a_stream_that_was_made_anew_is_that_of_two_histories() -> None:
     hub = make_hub()
-    fan_out(hub, "a", event(5), event(6))
-    hub.restart("a", EventId(2, 0), complete=True, parted=ZERO)
-    assert hub.windows["a"].resume_from(EventId(6, 0)) == EventId(2, 0)
+    for stream, parted in (("a", None), ("b", ZERO)):
+        hub.restart(stream, EventId(2, 0), complete=True, parted=parted)
+    assert [ZERO in hub.windows[stream].dropped for stream in "ab"] == [False, True]
 
 
 def test_farewell() -> None:

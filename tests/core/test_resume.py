@@ -397,6 +397,8 @@ def test_a_reset_that_needs_no_answer_comes_with_the_first_bytes() -> None:
     first = claims(of, 4).resume.step()
     assert isinstance(first, Send)
     assert [type(part) for part in first.parts] == [Hello, ResetPart]
+    claims(of, 4).resume.step()
+    assert sum(of.resets.values()) == 2
 
 
 def test_the_reset_of_an_unreadable_cursor_says_where_the_client_begins() -> None:
