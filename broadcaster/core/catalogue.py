@@ -133,6 +133,12 @@ class Catalogue(Mapping[str, Channel]):
         """Map the name of each stream, as cursors and metrics use it, to its Redis key."""
         return {name: key for channel in self.values() for name, key in channel.streams.items()}
 
+    @property
+    def unlisted(self) -> frozenset[str]:
+        """Return the names of the streams of channels that are not listed."""
+        hidden = (channel for channel in self.values() if not channel.listed)
+        return frozenset(name for channel in hidden for name in channel.streams)
+
 
 def with_bounds(tables: Mapping[str, Any] | None, bounds: Mapping[str, Any]) -> dict[str, Any]:
     """Return the channels' tables with bounds filled in where a channel sets none of its own.

@@ -35,6 +35,7 @@ from broadcaster.version import VERSION
 logger = logging.getLogger(__name__)
 
 _LOOP_TICK_S = 0.05
+_NOT_LOADED = ": the window is not loaded"
 _ms = attrgetter("id.ms")
 
 
@@ -69,7 +70,7 @@ class Problem(NamedTuple):
     """One reason why a node is not healthy.
 
     Attributes:
-        public: a text of ours, which names a stream at the most.
+        public: a text of ours, which names a stream of a listed channel at the most.
         detail: the error's own text as well.
     """
 
@@ -91,20 +92,20 @@ class Health:
         self.loop_lag_ms = 0.0
         self._node = node
         self._ahead: set[str] = set()  # streams whose newest id is in the future
+        self._unlisted = node.settings.channels.unlisted
 
     def problems(self) -> list[Problem]:
         """Return why the node is not healthy; empty if it is healthy."""
         found = [Problem("draining", "draining")] if self._node.draining else []
         for name, loaded in self._node.pump.loaded.items():
-            status = self._node.log.status(name)
+            status, shown = self._node.log.status(name), self._shown(name)
             if not loaded.is_set():
-                text = f"{name}: the window is not loaded"
-                found.append(Problem(text, text))
+                found.append(Problem(shown + _NOT_LOADED, name + _NOT_LOADED))
             if status.problem:
-                found.append(Problem(f"{name}: can't be read", f"{name}: {status.problem}"))
+                found.append(Problem(f"{shown}: can't be read", f"{name}: {status.problem}"))
             elif status.lag_s > self._node.settings.ready_lag_s:
-                text = f"{name}: {status.lag_s:.1f} s behind"
-                found.append(Problem(text, text))
+                text = f": {status.lag_s:.1f} s behind"
+                found.append(Problem(shown + text, name + text))
         if problem := self._node.revoking.problem:
             text = "the revocations can't be read"
             found.append(Problem(text, f"{text}: {problem}"))
@@ -119,13 +120,17 @@ class Health:
         found = ["draining"] if self._node.draining else []
         for name, loaded in self._node.pump.loaded.items():
             if not loaded.is_set():
-                found.append(f"{name}: the window is not loaded")
+                found.append(self._shown(name) + _NOT_LOADED)
         if not self._node.revoking.read.is_set():
             found.append("the revocations are not read")
         grace_s = self._node.settings.ready_grace_s
         if self._away_s() > grace_s:
             found.append(f"Redis has been away for more than {grace_s:g} s")
         return found
+
+    def _shown(self, stream: str) -> str:
+        """Return what any client may call a stream."""
+        return "a channel that is not listed" if stream in self._unlisted else stream
 
     def _away_s(self) -> float:
         """Return the seconds since any stream could be read; 0 if one can be read now."""
@@ -136,20 +141,25 @@ class Health:
         """Describe the node's state, for `/v1/health`.
 
         Args:
-            details: True includes versions, names, addresses and error texts.
+            details: True includes versions, names, addresses and error texts, and the channels
+                that are not listed.
 
         Returns:
             A dict that JSON can hold. `status` is `ready` exactly if `reasons` is empty, that
             is, if nothing is wrong: this is stricter than `/readyz`.
         """
-        problems = self.problems()
+        problems, hidden = self.problems(), frozenset[str]() if details else self._unlisted
         report: dict[str, Any] = {
             "status": "not ready" if problems else "ready",
             "reasons": [p.detail if details else p.public for p in problems],
             "clients": len(self._node.hub.subscribers),
             "write_lag_ms": round(self.write_lag_ms, 1),
             "loop_lag_ms": round(self.loop_lag_ms, 1),
-            "streams": {name: self._stream(name, details) for name in self._node.hub.windows},
+            "streams": {
+                name: self._stream(name, details)
+                for name in self._node.hub.windows
+                if name not in hidden
+            },
         }
         return {**report, **self._identity()} if details else report
 

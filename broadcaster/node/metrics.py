@@ -8,7 +8,7 @@ clients. A scrape of one `serve --workers N` returns the metrics of all its proc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 
 from prometheus_client import ProcessCollector, generate_latest
@@ -47,12 +47,16 @@ class Metrics:
         """Return the metrics of this process and of its peers, for `/metrics`.
 
         Args:
-            details: False leaves the values of the label `version` empty.
+            details: False leaves the values of the label `version` empty, and leaves out the
+                streams of channels that are not listed.
 
         Returns:
             Prometheus's text format, with the label `process`.
         """
-        return together(await self._peers.gather(self.own), details=details)
+        processes = await self._peers.gather(self.own)
+        if details:
+            return together(processes)
+        return together(processes, hidden=self._node.settings.channels.unlisted, version=False)
 
     async def own(self) -> bytes:
         """Return the metrics of this process, without the label `process`."""
@@ -67,12 +71,15 @@ class Metrics:
         return _render([*ours, *process.collect()])
 
 
-def together(processes: Mapping[str, bytes], *, details: bool = True) -> bytes:
+def together(
+    processes: Mapping[str, bytes], *, hidden: Collection[str] = (), version: bool = True
+) -> bytes:
     """Join the metrics of several processes, and add the label `process` to each sample.
 
     Args:
         processes: the metrics of each process as text, by its name.
-        details: False leaves the values of the label `version` empty.
+        hidden: streams whose samples are left out.
+        version: False leaves the values of the label `version` empty.
     """
     families: dict[str, Metric] = {}
     for process, text in processes.items():
@@ -82,9 +89,10 @@ def together(processes: Mapping[str, bytes], *, details: bool = True) -> bytes:
             )
             for sample in family.samples:
                 labels = {**sample.labels, "process": process}
-                if not details and "version" in labels:
+                if not version and "version" in labels:
                     labels["version"] = ""
-                whole.samples.append(sample._replace(labels=labels))
+                if labels.get("stream") not in hidden:
+                    whole.samples.append(sample._replace(labels=labels))
     return _render(families.values())
 
 

@@ -85,3 +85,10 @@ def test_bounds_go_to_channels_that_have_none_of_their_own() -> None:
     assert {name: Channel(**table) for name, table in stores.items()} == {
         name: replace(channel, window_events=5) for name, channel in PET_STORE.items()
     }
+
+
+def test_streams_of_channels_that_are_not_listed() -> None:
+    channels = [PLAIN, Channel(name="a", path="/a", listed=False)]
+    more = Channel(name="b", path="/b", listed=False, shards=2)
+    assert Catalogue([*channels, more]).unlisted == {"a", "b.0", "b.1"}
+    assert Catalogue([PLAIN]).unlisted == frozenset()

@@ -68,6 +68,23 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     Mutant(
+        "metrics: the public reads about channels that are not listed",
+        "broadcaster/node/metrics.py",
+        'if labels.get("stream") not in hidden:',
+        "if True:",
+        (
+            "tests/web/test_operators.py::"
+            "test_on_one_port_nothing_names_a_channel_that_is_not_listed",
+        ),
+    ),
+    Mutant(
+        "health: the public reads the names of channels that are not listed",
+        _HEALTH,
+        'return "a channel that is not listed" if stream in self._unlisted else stream',
+        "return stream",
+        ("tests/node/test_health.py::test_the_public_is_not_told_which_channels_are_not_listed",),
+    ),
+    Mutant(
         "access: a denied channel is read beside a granted one",
         "broadcaster/web/access.py",
         "                return refused(found)",
@@ -754,7 +771,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "metrics: the public figures show the version",
         "broadcaster/node/metrics.py",
-        'if not details and "version" in labels:',
+        'if not version and "version" in labels:',
         "if False:",
         (_OPERATORS + "test_on_one_port_nothing_names_hosts_addresses_versions_or_errors",),
     ),

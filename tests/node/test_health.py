@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from typing import Any
 
 import pytest
 
@@ -93,6 +94,27 @@ def test_an_unreadable_stream_is_named_and_operators_see_the_reason(
     assert "10.0.0.7" not in str(report)
     assert not report["streams"]["orders"]["readable"]
     assert "10.0.0.7" in str(node.health.report(details=True)["reasons"])
+
+
+def test_the_public_is_not_told_which_channels_are_not_listed(log: Troubled) -> None:
+    channels: Any = {"news": {"path": "/news"}, "plans": {"path": "/plans", "listed": False}}
+    node = Node(Settings(redis_url=SECRET, channels=channels), log=log)
+    assert node.health.reasons()[:2] == [
+        "news: the window is not loaded",
+        "a channel that is not listed: the window is not loaded",
+    ]
+    loaded(node)
+    log.problems["plans"] = "Error 111"
+    (problem,) = node.health.problems()
+    assert problem == Problem("a channel that is not listed: can't be read", "plans: Error 111")
+    assert list(node.health.report(details=False)["streams"]) == ["news"]
+    assert list(node.health.report(details=True)["streams"]) == ["news", "plans"]
+    log.problems.clear()
+    log.lag_s = 7.0
+    assert [p.public for p in node.health.problems()] == [
+        "news: 7.0 s behind",
+        "a channel that is not listed: 7.0 s behind",
+    ]
 
 
 def test_a_node_that_drains_is_not_ready(node: Node) -> None:

@@ -91,6 +91,20 @@ def older_line() -> str:
     return f'{{"clients": 2, "version": "{VERSION}", "problems": ["{problem}"], "at_ms": 9e15}}'
 
 
+async def test_on_one_port_nothing_names_a_channel_that_is_not_listed() -> None:
+    channels = {"news": {"path": "/news"}, "plans": {"path": "/plans", "listed": False}}
+    made: dict[str, Any] = {"log": MemoryLog(), "channels": channels}
+    async with running("", **made) as hub:
+        said = await told(hub, hub.url)
+    assert "plans" not in "".join(said.values())
+    for path in ("/metrics", "/v1/health"):
+        assert "news" in said[path]
+    async with running("", two_ports=True, **made) as hub:
+        for_operators = await told(hub, hub.operators_url)
+    for path in ("/metrics", "/v1/health"):
+        assert "plans" in for_operators[path]
+
+
 async def test_operators_get_all_details(redis_url: str, publisher: Publisher, client: Any) -> None:
     id_ = await publisher.publish("inventory", data=1)
     async with running(redis_url, two_ports=True) as hub, http_client() as http:
