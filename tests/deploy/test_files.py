@@ -79,3 +79,10 @@ def test_the_image_has_what_the_package_needs_and_no_more() -> None:
 def test_the_base_image_is_the_same_with_and_without_compose() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text("utf-8")
     assert f"PYTHON_IMAGE:-{re.findall('PYTHON_IMAGE=(.+)', dockerfile)[0]}}}" in COMPOSE
+
+
+def test_a_starlette_that_finds_routes_by_the_host_header_is_excluded() -> None:
+    """CVE-2026-48710, up to 1.0.0: a malformed `Host` changes the path of `request.url`."""
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
+    (least,) = [line.partition(">=")[2] for line in needed if line.startswith("starlette")]
+    assert tuple(map(int, least.split("."))) >= (1, 3, 1)

@@ -11,8 +11,6 @@ import pytest
 
 from tests.docs.terminal import PAGES, ROOT
 
-FIELD = ROOT / "docs/results/field.md"
-
 
 @pytest.mark.parametrize("name", PAGES)
 def test_links_lead_somewhere(name: str) -> None:
@@ -57,20 +55,21 @@ def _classes() -> list[ast.ClassDef]:
     return [node for tree in parsed for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
 
 
-def test_tests_that_a_page_names_exist() -> None:
-    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", FIELD.read_text("utf-8"))
-    assert named
-    for path, test in named:
+@pytest.mark.parametrize("name", PAGES)
+def test_tests_that_a_page_names_exist(name: str) -> None:
+    for path, test in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / name).read_text("utf-8")):
         code = (ROOT / path).read_text("utf-8")
         assert re.search(rf"^(?:async )?def {test}\(", code, re.MULTILINE), f"{path}::{test}"
 
 
-def test_each_fault_names_a_test() -> None:
-    faults = re.findall(
-        r"^\| (?!what failed)(.*) \|(.*) \|$", FIELD.read_text("utf-8"), re.MULTILINE
-    )
-    assert faults
-    assert not [fault for fault, tests in faults if "::" not in tests]
+@pytest.mark.parametrize(
+    ("name", "section"), [("docs/results/field.md", "# "), ("docs/security.md", "## Attacks")]
+)
+def test_each_fault_and_each_attack_names_a_test(name: str, section: str) -> None:
+    _, _, text = (ROOT / name).read_text("utf-8").partition(section)
+    rows = re.findall(r"^\| (?!what failed|attack)(.*) \|(.*) \|$", text, re.MULTILINE)
+    assert len(rows) > 20
+    assert not [what for what, tests in rows if "`tests/" not in tests]
 
 
 def test_make_targets_exist() -> None:

@@ -131,6 +131,17 @@ MUTANTS: tuple[Mutant, ...] = (
         (_SETUP + "test_a_policy_of_subjects_can_not_make_more_of_a_ticket_than_it_is_for",),
     ),
     Mutant(
+        "wanted: an id with line ends is sent back as it is",
+        "broadcaster/core/wanted.py",
+        "fits = self.unreadable.isprintable() and",
+        "fits = True and",
+        (
+            "tests/core/test_wanted.py::"
+            "test_an_id_that_can_not_be_read_is_given_back_or_another_one_that_can_not",
+            "tests/web/test_endpoint.py::test_no_parameter_becomes_a_line_of_the_answer",
+        ),
+    ),
+    Mutant(
         "keys: made-up key ids fetch the keys each time",
         "broadcaster/web/tokens/keys.py",
         "return algorithm in self._algorithms and not recent",

@@ -13,6 +13,8 @@ from broadcaster.core.access import Action, Caller, Decision, Denied, Grant, Not
 from broadcaster.core.by_access import ByAccess
 from broadcaster.core.catalogue import DEMO, PET_STORE
 from broadcaster.core.channel import shard_of
+from broadcaster.core.event import EventId
+from broadcaster.core.run import key_of
 from broadcaster.web import access
 from tests.nodes import Raw, events, running
 from tests.wait import http_client
@@ -281,6 +283,38 @@ async def test_the_key_of_the_grant_is_the_key_of_the_request() -> None:
         other = await Raw.get(hub.port, f"{path}?userId=bob", f"Last-Event-ID: {cursor}\r\n")
         assert other.head.startswith(b"HTTP/1.1 403")
     assert (await log.retained("recommendations.requests")).length == 1
+
+
+ORDER_OF = {"ann": "7", "bob": "8"}
+
+
+async def test_a_cursor_of_another_subject_shows_nothing_of_it() -> None:
+    """A cursor is no secret. What is replayed is decided by the grant of its bearer."""
+
+    def policy(caller: Caller, _: Action, channel: str, __: frozenset[str], /) -> Decision:
+        user = caller.cookies["user"]
+        return Grant(user, frozenset({user if channel != "orders" else ORDER_OF[user]}))
+
+    log = MemoryLog()
+    first, *_ = [log.add("orders", type="t", key=key, data=key) for key in ("7", "8", "7", "8")]
+    bob = "Cookie: user=bob\r\n"
+    async with running("", log=log, authorize=policy) as hub:
+        path = "/v1/pets/recommendations/stream"
+        of_ann = await Raw.get(hub.port, path, "Cookie: user=ann\r\n")
+        await of_ann.until(b"live")
+        cursor = next(e.id for e in events(of_ann.body) if e.event == "stream.live")
+        of_bob = await Raw.get(hub.port, path, f"{bob}Last-Event-ID: {cursor}\r\n")
+        await of_bob.until(b"live")
+        own = next(e.id for e in events(of_bob.body) if e.event == "stream.live")
+        for user, id_ in (("ann", cursor), ("bob", own)):
+            run = EventId.parse(id_.rpartition("run=")[2])
+            log.add("recommendations", type="t", key=key_of(user, run), data=f"for {user}")
+        assert await of_ann.told(1) == ["for ann"]
+        assert await of_bob.told(1) == ["for bob"]
+        for door in ("/v1/events?channel=orders", "/v1/orders/8/status/stream"):
+            stream = await Raw.get(hub.port, door, f"{bob}Last-Event-ID: {first}\r\n")
+            await stream.until(b"live")
+            assert await stream.told(2) == ["8", "8"]
 
 
 @pytest.mark.parametrize("keys", [{"ann", "bob"}, {"*"}, None])

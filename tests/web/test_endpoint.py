@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -324,6 +325,27 @@ async def test_a_hostile_last_event_id_gets_a_reset_and_the_stream(
     await publisher.publish("inventory", data="it goes on")
     await stream.until(b"it goes on")
     stream.close()
+
+
+INJECTED = "%0D%0A%0D%0Aevent:%20evil%0Adata:%20x%0A%0A%E2%80%A8%00"
+
+
+@pytest.mark.parametrize(
+    "query", ["lastEventId=1-0", "lastEventId=", "key=7", "type=t", "from=1-0", "ticket=t", "x="]
+)
+@pytest.mark.parametrize("draining", [False, True])
+async def test_no_parameter_becomes_a_line_of_the_answer(
+    hub: Running, query: str, draining: bool
+) -> None:
+    """Injected lines would be events, or headers of the response."""
+    hub.node.draining = draining
+    answer = await Raw.get(hub.port, f"/v1/inventory/stream?{query}{INJECTED}")
+    if b" 400 " not in answer.head:
+        await answer.until(b"stream.at" if draining else b"stream.live")
+    assert b"evil" not in answer.head
+    assert not re.search(rb"[\r\n]event: ?evil", answer.body)
+    assert {e.event for e in events(answer.body)} <= {"stream.at", "stream.live", "stream.reset"}
+    answer.close()
 
 
 @pytest.mark.parametrize("start", ["x", "%00", "%FF", "1-", "-", "9" * 30, "2099-01-01T00:00:00Z"])

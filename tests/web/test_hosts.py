@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from broadcaster.backend.memory import MemoryLog
 from broadcaster.settings import Settings
 from broadcaster.web.hosts import LOOPBACK, Hosts, with_default_hosts
 from tests.command_line import Start, ready, starting
@@ -135,6 +136,29 @@ async def test_processes_that_other_machines_reach_answer_to_every_name(
     url = await node.url()
     await ready(url)
     assert await status(int(url.rpartition(":")[2]), STREAM, "Host: hub.example") == 200
+
+
+MALFORMED = [
+    "/metrics?",
+    "x/../metrics#",
+    "a b",
+    "[::1",
+    "x@y/healthz?",
+    "\xff",
+    "%2F",
+    "[]:x",
+    ":",
+]
+
+
+@pytest.mark.parametrize("host", MALFORMED)
+async def test_a_malformed_host_changes_no_decision(host: str) -> None:
+    """No route and no right is found by a url that is made of `Host`."""
+    given: dict[str, Any] = {"token_secrets": ["s" * 32], "operators_token": "of operators"}
+    doors = {STREAM: 401, "/v1/channels": 200, "/metrics": 401, "/healthz": 200, "/nowhere": 404}
+    async with running("", log=MemoryLog(), **given) as hub:
+        found = {path: await status(hub.port, path, f"Host: {host}") for path in doors}
+    assert found in (doors, dict.fromkeys(doors, 400))
 
 
 async def test_operators_port_is_asked_by_address(redis_url: str) -> None:

@@ -7,6 +7,7 @@ import logging
 import re
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
@@ -15,9 +16,9 @@ from broadcaster import Settings
 from broadcaster.app import create_app
 from broadcaster.backend.memory import MemoryLog
 from broadcaster.web.redaction import redacted
-from tests.nodes import QUICK, Raw
+from tests.nodes import QUICK, Raw, running
 from tests.wait import until
-from tests.web.tokens.issuers import SECRET
+from tests.web.tokens.issuers import SECRET, token
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 TICKET = "eyJhbGciOiJIUzI1NiJ9.c2VjcmV0.c2ln"
@@ -79,6 +80,33 @@ async def test_no_log_and_no_answer_has_a_ticket(
     access = [record.getMessage() for record in caplog.records if record.name == "uvicorn.access"]
     assert any("=…" in line for line in access)
     assert TICKET not in caplog.text
+
+
+@pytest.mark.parametrize("claims", [{"sub": "ann"}, {"sub": "ann", "aud": "another"}, None])
+async def test_no_log_and_no_answer_has_a_token_or_a_cookie(
+    claims: dict[str, str] | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether it is good, refused, or no token at all; in every log, down to its debug lines."""
+    caplog.set_level(logging.DEBUG)
+    text = TICKET if claims is None else token(**claims, broadcaster={"subscribe": ["orders"]})
+    given: dict[str, Any] = {
+        "token_secrets": [SECRET],
+        "token_cookie": "session",
+        "operators_token": "of operators",
+    }
+    async with running("", log=MemoryLog(), **given) as hub:
+        for header in (f"Authorization: Bearer {text}", f"Cookie: session={text}"):
+            for path in ("/v1/orders/7/status/stream", "/v1/channels", "/metrics", "/nothing"):
+                answer = await Raw.get(hub.port, path, f"{header}\r\n")
+                if b"event-stream" in answer.head:
+                    answer.body += await answer.until(b"stream.live")
+                else:
+                    answer.body += await answer.rest()
+                for part in text.split("."):
+                    assert part.encode() not in answer.head + answer.body
+    assert "stream opened" in caplog.text or claims != {"sub": "ann"}
+    for part in text.split("."):
+        assert part not in caplog.text
 
 
 def test_the_logs_of_the_balancers_have_no_queries() -> None:

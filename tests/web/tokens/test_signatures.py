@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+import jwt
 import pytest
 
 from broadcaster.core.rights import RefusedTokenError
@@ -12,7 +13,7 @@ from broadcaster.web.tokens import signatures as module
 from broadcaster.web.tokens import signed
 from broadcaster.web.tokens.keys import GivenKeys
 from broadcaster.web.tokens.signatures import Issuer, MissingKeyError, Signatures
-from tests.web.tokens.issuers import ISSUER, SECRET, pair, pem, token
+from tests.web.tokens.issuers import ISSUER, SECRET, jwk, pair, pem, token
 
 
 class Counted(GivenKeys):
@@ -54,6 +55,21 @@ def test_a_key_counts_for_its_issuer_alone() -> None:
     for iss in (other, None, "", "https://id.example/"):
         with pytest.raises(RefusedTokenError):
             both.verified(token(pair("RS256", 0), "RS256", kid="a", iss=iss))
+
+
+@pytest.mark.parametrize("name", ["jwk", "jku", "x5u", "x5c"])
+def test_a_token_brings_no_key_of_its_own(name: str) -> None:
+    own = pair("ES256", 1)
+    brought = {
+        "jwk": jwk("ES256", own),
+        "jku": "https://evil.example/keys",
+        "x5u": "https://evil.example/certificate",
+        "x5c": ["MIIB"],
+    }
+    header = {name: brought[name], "kid": "a"}
+    text = jwt.encode({"exp": time.time() + 60}, own, "ES256", headers=header)
+    with pytest.raises(RefusedTokenError, match="no key that is known here"):
+        of(public("ES256", 0, "a")).verified(text)
 
 
 def test_a_key_counts_for_its_id_alone() -> None:

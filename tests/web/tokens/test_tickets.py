@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import time
 
 import pytest
@@ -77,3 +79,20 @@ def test_white_space_around_a_secret_in_a_file_does_not_matter() -> None:
 def test_a_short_secret_is_refused() -> None:
     with pytest.raises(ValueError, match="32 bytes"):
         keys_of_secret(b"short" + b" " * 40)
+
+
+def test_a_ticket_that_was_changed_is_refused() -> None:
+    head, said, signature = issued(made(SECRET)).split(".")
+    more = json.dumps({"sub": "bob", "exp": NOW_S + 60, "until": NOW_S + 60, "origin": ""})
+    forged = base64.urlsafe_b64encode(more.encode()).decode().rstrip("=")
+    unsigned = base64.urlsafe_b64encode(json.dumps({"alg": "none", "typ": TYPE}).encode()).decode()
+    for text in (
+        f"{head}.{forged}.{signature}",
+        f"{head}.{said}.",
+        f"{head}.{said}.{signature[:-4]}AAAA",
+        f"{unsigned.rstrip('=')}.{forged}.",
+        "",
+        "..",
+    ):
+        with pytest.raises(RefusedTokenError):
+            made(SECRET).read(text, SHOP, NOW_S)
