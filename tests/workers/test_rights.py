@@ -1,4 +1,4 @@
-"""The rights that `docs/operations.md` gives to users of Redis: enough for all that they do."""
+"""The rights that `docs/operations.md` gives to users of Redis: enough for a role, and no more."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster import EmbeddedRedis, EventSource, connect_sync
+from broadcaster import EmbeddedRedis, EventSource, Publisher, SyncPublisher, connect_sync
 from tests.channels import demo_variable
 from tests.command_line import finished, ready, starting
 from tests.wait import PATIENCE_S, http_client
@@ -18,7 +18,37 @@ from tests.workers.conftest import StartWorker
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text("utf-8")
 RIGHTS = re.compile(r"^ACL (SETUSER .*\n(?: +.*\n)+)", re.MULTILINE)
+ROW = re.compile(r"^\| ([a-z]+)(?:, on demand)? \| ((?:`[a-z\\|]+` ?)+)\|", re.MULTILINE)
 WORKERS = ("orders", "inventory", "recommendations")
+# Commands that a stolen password of a role must not be good for. Neither is any that an
+# administrator uses.
+FOREIGN = {
+    "node": (
+        "XADD orders * a b", "XTRIM orders MAXLEN 0", "DEL orders", "XDEL orders 1-1",
+        "XADD broadcaster.revocations * name ann", "DEL broadcaster.revocations", "GET cart:7",
+        "XREAD STREAMS others 0", "XREADGROUP GROUP a b STREAMS recommendations.requests >",
+    ),
+    "publisher": (
+        "XRANGE orders - +", "XREAD STREAMS orders 0", "XINFO STREAM orders", "XLEN orders",
+        "XTRIM orders MAXLEN 0", "XDEL orders 1-1", "XADD others * a b",
+        "XADD recommendations.requests * a b", "XADD broadcaster.revocations * name ann",
+        "GET broadcaster.ticket-secret", "HGETALL broadcaster.nodes", "EVAL return 0",
+    ),
+    "worker": (
+        "XRANGE orders - +", "XTRIM orders MAXLEN 0", "DEL orders", "XADD others * a b",
+        "GET broadcaster.ticket-secret", "SET broadcaster.ticket-secret mine",
+        "HSET broadcaster.nodes a b", "XADD broadcaster.revocations * name ann",
+    ),
+    "revoke": (
+        "XRANGE broadcaster.revocations - +", "DEL broadcaster.revocations", "XADD orders * a b",
+        "XDEL broadcaster.revocations 1-1", "GET broadcaster.ticket-secret",
+    ),
+}  # fmt: skip
+OF_ADMINISTRATORS = (
+    "FLUSHALL", "KEYS *", "SCAN 0", "CONFIG GET *", "ACL LIST", "SHUTDOWN", "REPLICAOF NO ONE",
+    "MONITOR", "CLIENT KILL TYPE normal", "CLIENT PAUSE 9", "CLIENT LIST", "DEBUG SLEEP 1",
+    "SCRIPT FLUSH", "FUNCTION LIST", "SUBSCRIBE a", "SAVE", "INFO",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -26,7 +56,7 @@ def server() -> Iterator[EmbeddedRedis]:
     """A server with the users of the page, and without any others."""
     with EmbeddedRedis() as server, connect_sync(server.url) as client:
         lines = [line.split() for line in RIGHTS.findall(PAGE)]
-        assert [line[1] for line in lines] == ["node", "worker"]
+        assert [line[1] for line in lines] == list(FOREIGN)
         for line in lines:
             client.execute_command("ACL", *line)
         yield server
@@ -40,10 +70,65 @@ async def comes(url: str, type_: str) -> None:
                 return
 
 
+def as_user(server: EmbeddedRedis, user: str) -> str:
+    return server.url.replace("//", f"//{user}:secret@")
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("user", list(FOREIGN))
+def test_a_password_is_good_for_its_role_alone(server: EmbeddedRedis, user: str) -> None:
+    with connect_sync(server.url) as client:
+        for command in FOREIGN[user] + OF_ADMINISTRATORS:
+            said = client.execute_command("ACL", "DRYRUN", user, *command.split())
+            assert b"has no permissions" in said, command
+
+
+def test_the_table_and_the_users_have_the_same_commands() -> None:
+    table = dict[str, set[str]]()
+    for role, commands in ROW.findall(PAGE):
+        table.setdefault(role, set()).update(re.findall(r"`([^`]+)`", commands.replace("\\", "")))
+    found = {
+        line.split()[1]: {word[1:] for word in line.split() if word[0] == "+" and "@" not in word}
+        for line in RIGHTS.findall(PAGE)
+    }
+    assert table == found
+
+
+@pytest.mark.server
+async def test_a_publisher_needs_no_more(server: EmbeddedRedis) -> None:
+    url = as_user(server, "publisher")
+    async with Publisher(url) as publisher:
+        await publisher.publish("orders", type="t", key="7", data=1)
+        await publisher.publish_many([("inventory", "t", "7", n) for n in range(3)])
+        async with publisher.transaction() as transaction:
+            transaction.publish("orders", type="t", key="7", data=2)
+            transaction.publish("inventory", type="t", key="7", data=2)
+    with SyncPublisher(url) as sync:
+        sync.publish("recommendations", type="t", key="7", data=1)
+    async with starting() as start:
+        env = {"BROADCASTER_REDIS_URL": url}
+        status, ids, said = await finished(
+            await start("publish", "orders", env=env), '{"type": "t", "key": "7", "data": 1}\n'
+        )
+    assert (status, len(ids), said) == (0, 1, "")
+    with connect_sync(server.url) as client:
+        lengths = [client.xlen(stream) for stream in WORKERS]
+    assert lengths == [3, 4, 1]
+
+
+@pytest.mark.server
+async def test_to_revoke_needs_no_more(server: EmbeddedRedis) -> None:
+    async with starting() as start:
+        env = {"BROADCASTER_REDIS_URL": as_user(server, "revoke")}
+        status, lines, _ = await finished(await start("revoke", "ann", env=env))
+    assert status == 0
+    assert lines[0].endswith("replicas that have it: 0")
+
+
 async def test_a_node_and_workers_need_no_more(
     server: EmbeddedRedis, start_worker: StartWorker
 ) -> None:
-    of_node, of_worker = (server.url.replace("//", f"//{u}:secret@") for u in ("node", "worker"))
+    of_node, of_worker = as_user(server, "node"), as_user(server, "worker")
     workers = [start_worker(of_worker, name, "--rate", "50") for name in WORKERS]
     async with starting() as start, http_client() as http:
         env = {"BROADCASTER_REDIS_URL": of_node, "BROADCASTER_CHANNELS": demo_variable()}
