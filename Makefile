@@ -110,6 +110,12 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Looks for known vulnerabilities of the packages in the lock files. It is left out, with a line that
+# says so, where no data about them can be reached. ARGS="--ignore-vuln ID" ignores one.
+.PHONY: audit
+audit: install
+	$(BIN)/python -m tests.deploy.audit $(ARGS)
+
 # Builds docs/ as a site in docs/_build/html. Fails on a broken link or an orphan page.
 docs: install
 	$(BIN)/sphinx-build -W --keep-going -n -q -d docs/_build/cache docs docs/_build/html
