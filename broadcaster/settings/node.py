@@ -136,9 +136,6 @@ class Settings(AdmissionSettings, TokenSettings):
         le=65535,
         description="a port for operators: /metrics, /v1/nodes, /v1/health; 0 uses `port`",
     )
-    operators_token: str = Field(
-        "", repr=False, description="the bearer token that operators' routes need; empty: none"
-    )
     nodes_key: str = Field(
         "broadcaster.nodes", description="the Redis hash behind /v1/nodes; empty writes none"
     )

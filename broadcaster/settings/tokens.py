@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr, field_validator
 
 from broadcaster.core.ticket import LONGEST_S
+from broadcaster.settings import files
 
-SECRETS = ("token_secrets", "ticket_secrets")
+SECRETS = ("token_secrets", "ticket_secrets", "operators_token")
 """Settings whose values are never shown."""
+FILE = "file:"
+"""What stands before the path of a file that has a secret."""
 _LOCAL = re.compile(r"http://(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?/")
 
 
@@ -58,6 +61,28 @@ class TokenSettings(BaseModel):
         "broadcaster.ticket-secret",
         description="the Redis key of the secret that the nodes make for tickets",
     )
+
+    operators_token: str = Field(
+        "",
+        repr=False,
+        description="the bearer token that operators' routes need; `file:PATH` reads it from a "
+        "file at the start; empty: none",
+    )
+
+    @field_validator("operators_token")
+    @classmethod
+    def _read_token(cls, value: str) -> str:
+        """Read a token that is in a file. An empty file would open the routes to every client."""
+        if not value.startswith(FILE):
+            return value
+        try:
+            token = files.read(value.removeprefix(FILE)).decode().strip()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", "") or "it is not UTF-8"
+            raise ValueError(f"the file can't be read: {reason}") from error
+        if not token:
+            raise ValueError("the file is empty")
+        return token
 
     @property
     def revocation_s(self) -> float:

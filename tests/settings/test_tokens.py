@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,3 +64,20 @@ def test_a_revocation_is_kept_as_long_as_any_token_that_it_concerns_is_good() ->
     assert checked(claims, expected, last_s - 0.1)
     with pytest.raises(RefusedTokenError, match="expired"):
         checked(claims, expected, last_s)
+
+
+def test_the_token_of_operators_may_be_in_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "operators"
+    file.write_text("hunter2\n")
+    monkeypatch.setenv("BROADCASTER_OPERATORS_TOKEN", f"file:{file}")
+    settings = load_settings()
+    assert settings.operators_token == "hunter2"
+    assert "hunter2" not in repr(settings)
+    for content in (b"", b" \n", b"\xff"):  # without a token, the routes would be open
+        file.write_bytes(content)
+        with pytest.raises(ConfigurationError, match="OPERATORS_TOKEN"):
+            load_settings()
+    with pytest.raises(ConfigurationError, match="can't be read"):
+        load_settings(operators_token="file:/nowhere")

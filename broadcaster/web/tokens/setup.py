@@ -10,6 +10,7 @@ from broadcaster.core.claims import Expected
 from broadcaster.core.revocations import Revocations
 from broadcaster.errors import ConfigurationError
 from broadcaster.settings import Settings
+from broadcaster.settings.tokens import FILE
 from broadcaster.web.tokens import jwks
 from broadcaster.web.tokens.keys import FetchedKeys, FileKeys, GivenKeys, KeySource
 from broadcaster.web.tokens.reader import TokenReader
@@ -17,7 +18,6 @@ from broadcaster.web.tokens.signatures import Issuer, Signatures
 from broadcaster.web.tokens.signed import PUBLIC_ALGORITHMS, Key, key_of_secret, keys_of_pem
 from broadcaster.web.tokens.tickets import Tickets, keys_of_secret
 
-_FILE = "file:"
 _URLS = ("https://", "http://")
 
 
@@ -104,8 +104,8 @@ def _of_secrets(
 
 
 def _of_secret(setting: str, text: str, parse: Callable[[bytes], Sequence[Key]]) -> KeySource:
-    if text.startswith(_FILE):
-        return FileKeys(text.removeprefix(_FILE), parse)
+    if text.startswith(FILE):
+        return FileKeys(text.removeprefix(FILE), parse)
     try:
         return GivenKeys(parse(text.encode()))
     except ValueError as error:
@@ -115,4 +115,4 @@ def _of_secret(setting: str, text: str, parse: Callable[[bytes], Sequence[Key]])
 def _public(place: str) -> KeySource:
     if place.startswith(_URLS):
         return FetchedKeys(place, PUBLIC_ALGORITHMS, partial(jwks.fetch, place))
-    return FileKeys(place.removeprefix(_FILE), keys_of_pem)
+    return FileKeys(place.removeprefix(FILE), keys_of_pem)
