@@ -33,7 +33,7 @@ from broadcaster.settings import PREFIX, Settings
 
 logger = logging.getLogger(__name__)
 
-_OPTIONS = ("host", "port", "redis_url", "log_level")  # of `serve`, which children are not given
+_OPTIONS = ("host", "port", "redis_url", "log_level")  # of `serve`; children get them as variables
 _STOP_GRACE_S = 10.0
 _BACKOFF_S = (0.1, 5.0)
 _LONG_LIFE_S = 10.0

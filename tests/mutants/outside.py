@@ -179,4 +179,14 @@ MUTANTS: tuple[Mutant, ...] = (
             "test_the_refusals_of_nginx_can_be_read_as_far_as_it_has_read",
         ),
     ),
+    Mutant(
+        "supervisor: children do not learn the host that their parent was given",
+        "broadcaster/commands/supervisor.py",
+        '_OPTIONS = ("host", "port",',
+        '_OPTIONS = ("port",',
+        (
+            "tests/commands/test_supervisor.py::"
+            "test_children_read_what_their_parent_was_given_as_options",
+        ),
+    ),
 )
