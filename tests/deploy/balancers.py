@@ -132,10 +132,10 @@ class Balancer:
         """The address of a node, past the balancer."""
         return f"http://{ADDRESSES[number]}:{self.node_port}"
 
-    def answers(self) -> dict[str, int]:
-        """Return how many answers HAProxy has passed on or given, by the first digit."""
+    def refusals(self) -> int:
+        """Return how many answers with a status from 400 to 499 HAProxy has passed on or given."""
         (row,) = (row for row in self._statistics() if row["pxname"] == "public")
-        return {digit: int(row[f"hrsp_{digit}xx"]) for digit in "2345"}
+        return int(row["hrsp_4xx"])
 
     async def holder(self) -> int:
         """Wait until one process alone has live clients, and return its number."""
