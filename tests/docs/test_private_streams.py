@@ -54,9 +54,6 @@ async def test_a_page_of_another_origin_follows_with_a_ticket_and_outlives_its_n
 ) -> None:
     for name in ("hub.toml", "secret", "issue.py", "orders.html"):
         terminal.write(name, file_of(PAGE, name))
-    serve = "broadcaster serve --config hub.toml --port 8002"
-    hub = await terminal.start(serve, [])
-    await terminal.until_up(hub)
     here = terminal.ours("http://localhost:8003")
     port = here.rpartition(":")[2]
     await terminal.until_up(
@@ -68,6 +65,11 @@ async def test_a_page_of_another_origin_follows_with_a_ticket_and_outlives_its_n
     tab = await browser.tab()
     await tab.open(f"{here}/orders.html")
     await tab.run("(token) => { follow(token); }", header.split()[-1])
+    # The hub is away, and `fetch` of a ticket fails before it succeeds.
+    await tab.sees("performance.getEntriesByType('resource').length > 0")
+    serve = "broadcaster serve --config hub.toml --port 8002"
+    hub = await terminal.start(serve, [])
+    await terminal.until_up(hub)
     for key in ("8", "7"):
         await publisher.publish("orders", type="status", key=key, data=f"of {key}")
     await tab.sees("document.querySelectorAll('li').length === 1")
