@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,9 @@ def settings_of(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) ->
 def test_a_unit_of_systemd(secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = dict(re.findall(r"^LoadCredential=(\w+):(.+)$", UNIT, re.MULTILINE))
     assert loaded == {name: f"/etc/broadcaster/secrets/{name}" for name in SECRET}
-    given = dict(re.findall(r"^Environment=(BROADCASTER_\w+)=(.*)$", UNIT, re.MULTILINE))
+    # Quotes that wrap a whole item are removed, and those inside of them stay: systemd.syntax(7).
+    items = [shlex.split(text) for text in re.findall(r"^Environment=(.+)$", UNIT, re.MULTILINE)]
+    given = dict(item.split("=", 1) for (item,) in items)
     del given["BROADCASTER_CONFIG"]
     given = {name: value.replace("%d", str(secrets)) for name, value in given.items()}
     settings = settings_of(given, monkeypatch)
