@@ -10,6 +10,7 @@ There are four kinds of tests. The folder and the fixtures of a test decide whic
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -49,6 +50,9 @@ hypothesis_settings.register_profile("search", _SAME, derandomize=False, max_exa
 hypothesis_settings.register_profile("brief", _SAME, max_examples=20)
 hypothesis_settings.load_profile("same")
 
+# All modules and tests stay until the end, so the garbage collector need not look at them.
+gc.disable()
+
 # Where a shell has started us in the background, SIGINT is ignored, and by our children too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -79,6 +83,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(TEST_S))
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=_turn)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is there by now out of all collections, which many tests ask for."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
