@@ -46,7 +46,8 @@ def shard_name(stream: str, shard: int) -> str:
 def in_slot_of(stream: str, name: str) -> str:
     """Return a Redis key with a name of its own, which on a Cluster lies in the slot of a stream.
 
-    "only what is inside the { ... } is hashed", if there is something inside.
+    "only what is inside the { ... } is hashed", if there is something inside. A name with a brace
+    that closes no tag, such as `a}b`, can't be put in braces: there is no such key then.
     https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags
     """
     has_tag = re.match(r"[^{]*\{[^}]+\}", stream)

@@ -1,9 +1,10 @@
 from typing import Any
 
 import pytest
+from redis.crc import key_slot
 
 from broadcaster.core.catalogue import DEMO, PET_STORE
-from broadcaster.core.channel import Channel, shard_of, without_shard
+from broadcaster.core.channel import Channel, in_slot_of, shard_of, without_shard
 from broadcaster.errors import ConfigurationError
 
 
@@ -80,3 +81,10 @@ def test_a_streams_name_has_its_channel_and_shard() -> None:
     assert without_shard("orders.12") == ("orders", 12)
     assert without_shard("a.b") == ("a.b", None)
     assert without_shard("orders") == ("orders", None)
+
+
+@pytest.mark.parametrize("stream", ["orders", "orders.3", "{a}b", "a{b}c", "a{", "{a}{b}", "ä"])
+def test_a_key_can_lie_in_the_slot_of_a_stream(stream: str) -> None:
+    key = in_slot_of(stream, "marker")
+    assert key.endswith(":marker")
+    assert key_slot(key.encode()) == key_slot(stream.encode())
