@@ -132,10 +132,9 @@ class Balancer:
         """The address of a node, past the balancer."""
         return f"http://{ADDRESSES[number]}:{self.node_port}"
 
-    def refusals(self) -> int:
-        """Return how many answers with a status from 400 to 499 HAProxy has passed on or given."""
-        (row,) = (row for row in self._statistics() if row["pxname"] == "public")
-        return int(row["hrsp_4xx"])
+    def opened(self) -> int:
+        """Return how many event streams the nodes in this process have opened."""
+        return sum(hub.node.meters.opened.total() for hub in self.hubs)
 
     async def holder(self) -> int:
         """Wait until one process alone has live clients, and return its number."""
@@ -208,12 +207,12 @@ class Balancer:
         return sum(row["status"] == "UP" and row["check_status"] == "L7OK" for row in nodes)
 
     def _statistics(self) -> list[dict[str, str]]:
-        """Return what HAProxy counts, of its public side and of the nodes."""
+        """Return what HAProxy counts of the nodes."""
         url = f"http://127.0.0.1:{self.statistics_port}/;csv"
         with urllib.request.urlopen(url, timeout=PATIENCE_S) as response:
             page = response.read().decode()
         rows = csv.DictReader(page.removeprefix("# ").splitlines())
-        return [row for row in rows if row["pxname"] in ("public", "nodes")]
+        return [row for row in rows if row["pxname"] == "nodes"]
 
 
 def listens(port: int) -> bool:

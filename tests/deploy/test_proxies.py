@@ -304,6 +304,15 @@ async def test_a_client_that_sends_its_head_slowly_is_cut(balancer: Balancer) ->
     writer.close()
 
 
+async def test_a_connection_that_is_not_used_is_closed_without_an_answer(
+    balancer: Balancer,
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", balancer.port)
+    async with asyncio.timeout(PATIENCE_S):
+        assert await reader.read() == b""
+    writer.close()
+
+
 async def test_one_address_has_a_bound(balance: Balance) -> None:
     few: dict[str, Any] = {
         "haproxy": {"CLIENT_CONNECTIONS": "3"},
