@@ -22,7 +22,7 @@ from broadcaster import (
 from broadcaster.backend.driver.exchange import exchange
 from broadcaster.backend.once import Sender, Submission
 from broadcaster.backend.outgoing import IDEMPOTENCY_S, Commands
-from broadcaster.core.channel import in_slot_of, shard_of
+from broadcaster.core.channel import shard_of
 from broadcaster.core.incoming import Publication
 from tests.backend.conftest import CHANNELS, Proxy
 from tests.channels import named
@@ -218,11 +218,3 @@ async def test_a_client_that_decodes_replies_can_be_used(redis_url: str, client:
     async with decoding, Publisher(decoding, channels=CHANNELS) as publisher:
         first = await publisher.publish("pets", data=1, idempotency_key="k")
         assert await publisher.publish("pets", data=1, idempotency_key="k") == first
-
-
-@pytest.mark.parametrize(
-    ("stream", "key"),
-    [("pets", "{pets}:x"), ("{shop}:pets", "{shop}:pets:x")],
-)
-def test_a_marker_lies_in_the_slot_of_its_stream(stream: str, key: str) -> None:
-    assert in_slot_of(stream, "x") == key
