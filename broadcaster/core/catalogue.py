@@ -135,9 +135,9 @@ class Catalogue(Mapping[str, Channel]):
 
     @property
     def unlisted(self) -> frozenset[str]:
-        """Return the names of the streams of channels that are not listed."""
+        """Return the names of channels that are not listed, and of their streams."""
         hidden = (channel for channel in self.values() if not channel.listed)
-        return frozenset(name for channel in hidden for name in channel.streams)
+        return frozenset(name for channel in hidden for name in (channel.name, *channel.streams))
 
 
 def with_bounds(tables: Mapping[str, Any] | None, bounds: Mapping[str, Any]) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def together(
 
     Args:
         processes: the metrics of each process as text, by its name.
-        hidden: streams whose samples are left out.
+        hidden: streams and channels whose samples are left out.
         version: False leaves the values of the label `version` empty.
     """
     families: dict[str, Metric] = {}
@@ -91,7 +91,7 @@ def together(
                 labels = {**sample.labels, "process": process}
                 if not version and "version" in labels:
                     labels["version"] = ""
-                if labels.get("stream") not in hidden:
+                if not any(labels.get(name) in hidden for name in ("stream", "channel")):
                     whole.samples.append(sample._replace(labels=labels))
     return _render(families.values())
 

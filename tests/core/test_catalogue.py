@@ -87,8 +87,8 @@ def test_bounds_go_to_channels_that_have_none_of_their_own() -> None:
     }
 
 
-def test_streams_of_channels_that_are_not_listed() -> None:
+def test_names_of_channels_that_are_not_listed_and_of_their_streams() -> None:
     channels = [PLAIN, Channel(name="a", path="/a", listed=False)]
     more = Channel(name="b", path="/b", listed=False, shards=2)
-    assert Catalogue([*channels, more]).unlisted == {"a", "b.0", "b.1"}
+    assert Catalogue([*channels, more]).unlisted == {"a", "b", "b.0", "b.1"}
     assert Catalogue([PLAIN]).unlisted == frozenset()

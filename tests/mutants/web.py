@@ -70,7 +70,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "metrics: the public reads about channels that are not listed",
         "broadcaster/node/metrics.py",
-        'if labels.get("stream") not in hidden:',
+        'if not any(labels.get(name) in hidden for name in ("stream", "channel")):',
         "if True:",
         (
             "tests/web/test_operators.py::"
