@@ -170,7 +170,7 @@ async def test_several_processes_serve_one_port_and_are_replaced(
 
     async def both() -> bool:
         names = [name.decode() for name in await client.hkeys("broadcaster.nodes")]
-        return len(names) == 2 and all(f":{port}/" in name for name in names)
+        return len(names) == 2 and all(f":{port}-" in name for name in names)
 
     await until(both)  # each knows the port that the parent was given
     opened: Counter[str] = Counter()
