@@ -15,7 +15,7 @@ from tests.chaos.stage import Stage
 _TOKEN = "s3cr3t-token-0815"
 _CONTROL = re.compile(rb"[\x00-\x09\x0b-\x1f\x7f]|\xc2[\x80-\x9f]")  # C0, DEL, and C1 in UTF-8
 _LISTENING = b"Listening on "  # what the command says by itself
-_READ_S = 0.3
+_READ_S = 10.0  # generous, as a node is busy meanwhile
 _ARRIVES_S = 5.0
 _PIECES = (
     b"\x00",
