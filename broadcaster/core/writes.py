@@ -9,20 +9,20 @@ from typing import TypeAlias
 from broadcaster.core.audience import Audience
 from broadcaster.core.page import Pages
 from broadcaster.core.sse import Frame
-from broadcaster.core.subscriber import State, Subscriber
+from broadcaster.core.subscriber import Framing, State, Subscriber
 
 SLICE = 500
 """The writes of one slice. After each slice the event loop runs other tasks."""
 
-Delivery: TypeAlias = tuple[tuple[Subscriber, ...], bytes, int, int, bool]
-"""Subscribers, the framed bytes for each of them, the number of bytes without framing and of events
-in these, and True if the responses end with them."""
+Delivery: TypeAlias = tuple[tuple[Subscriber, ...], Framing, bytes, int, bool]
+"""Subscribers, their framing, the bytes for each of them, the number of events in these, and True
+if the responses end with them."""
 
 
 def deliveries(
     concerned: Mapping[Audience, list[Frame]], stream: str, pages: Pages
 ) -> tuple[list[Delivery], list[Subscriber]]:
-    """Join and frame a batch once for each audience.
+    """Join a batch once for each audience.
 
     Args:
         concerned: the frames that the keys of each audience admit.
@@ -46,8 +46,8 @@ def deliveries(
                 data = b"".join([frame.wire for frame in selected])
             else:
                 data = pages.joined(audience.subscription, stream, selected)
-            members, framed = tuple(audience.pushing), audience.framing(data)
-            found.append((members, framed, len(data), len(selected), ends))
+            members = tuple(audience.pushing)
+            found.append((members, audience.framing, data, len(selected), ends))
     return found, pulled
 
 
@@ -81,7 +81,8 @@ class Round:
         # catch up and rejoin between two slices; its `tick` keeps it from getting the batch twice.
         # Small audiences share a slice, since a turn of the event loop costs as much as a send.
         tick, live, written = self.tick, State.LIVE, 0
-        for subscribers, framed, size, events, ends in deliveries:
+        for subscribers, framing, data, events, ends in deliveries:
+            framed = framing(data)
             for start in range(0, len(subscribers), SLICE):
                 served = 0
                 for subscriber in subscribers[start : start + SLICE]:
@@ -90,7 +91,7 @@ class Round:
                         subscriber.write(framed)
                         served += 1
                 self.events += served * events
-                self.bytes += served * size
+                self.bytes += served * len(data)
                 written += min(SLICE, len(subscribers) - start)
                 if written >= SLICE:
                     written = 0

@@ -5,11 +5,15 @@ from __future__ import annotations
 import pytest
 
 from broadcaster.core import writes
-from broadcaster.core.subscriber import State, Subscriber
+from broadcaster.core.subscriber import State, Subscriber, unframed
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.writes import Round
 
 TICK = 7
+
+
+def bracketed(data: bytes) -> bytes:
+    return b"<" + data + b">"
 
 
 def live(taken: list[bytes], tick: int = 0) -> Subscriber:
@@ -25,7 +29,7 @@ def test_each_live_subscriber_gets_the_bytes_once() -> None:
     subscribers = live(taken), live(taken), live(taken, TICK)
     subscribers[1].state = State.LAGGING
     round_ = Round(TICK)
-    assert list(round_.write([(subscribers, b"<data>", 4, 2, False)])) == []
+    assert list(round_.write([(subscribers, bracketed, b"data", 2, False)])) == []
     assert taken == [b"<data>"]
     assert (round_.events, round_.bytes, round_.over) == (2, 4, [])
 
@@ -35,10 +39,10 @@ def test_a_round_names_the_subscribers_that_got_the_last_event() -> None:
     reached, lagging = live(taken), live(taken)
     lagging.state = State.LAGGING
     round_ = Round(TICK)
-    list(round_.write([((reached, lagging), b"end", 3, 1, True)]))
+    list(round_.write([((reached, lagging), unframed, b"end", 1, True)]))
     assert round_.over == [reached]
     another = live(taken)
-    list(round_.write([((another,), b"end", 3, 1, True)]))
+    list(round_.write([((another,), unframed, b"end", 1, True)]))
     assert round_.over == [reached, another]
     assert reached.state is State.LIVE  # to end it is the hub's
 
@@ -47,7 +51,7 @@ def test_others_get_a_turn_after_each_slice(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(writes, "SLICE", 2)
     taken: list[bytes] = []
     many, few = tuple(live(taken) for _ in range(4)), tuple(live(taken) for _ in range(1))
-    round_ = Round(TICK).write([(many, b"x", 1, 1, False), (few, b"y", 1, 1, False)])
+    round_ = Round(TICK).write([(many, unframed, b"x", 1, False), (few, unframed, b"y", 1, False)])
     assert [len(taken) for _ in round_] == [2, 4]
     assert len(taken) == 5
 
@@ -55,6 +59,6 @@ def test_others_get_a_turn_after_each_slice(monkeypatch: pytest.MonkeyPatch) -> 
 def test_small_audiences_share_a_slice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writes, "SLICE", 3)
     taken: list[bytes] = []
-    audiences = [((live(taken),), b"x", 1, 1, False) for _ in range(5)]
+    audiences = [((live(taken),), unframed, b"x", 1, False) for _ in range(5)]
     assert [len(taken) for _ in Round(TICK).write(audiences)] == [3]
     assert len(taken) == 5

@@ -262,8 +262,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "hub: a batch is framed once per subscriber",
         "broadcaster/core/writes.py",
-        "tuple(audience.pushing), audience.framing(data)",
-        "tuple(audience.pushing), [s.framing(data) for s in audience.pushing][0]",
+        "subscriber.write(framed)",
+        "subscriber.write(subscriber.framing(data))",
         (_HUB + "test_a_batch_is_framed_once_for_all_clients_of_a_framing",),
     ),
     Mutant(
