@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,9 +11,10 @@ from redis.exceptions import ConnectionError as NoConnection
 from broadcaster import EmbeddedRedis, connect, connect_sync
 from broadcaster.backend.driver.pools import OpenFirst, SyncOpenFirst
 from broadcaster.backend.driver.sentinel import SentinelPool, SyncSentinelPool
+from tests.wait import until, until_sync
 
 COMMANDS = 8
-"""That run at the same time. Redis accepts connections for some of them."""
+"""The connections of a pool, of which Redis accepts some, and the commands after that."""
 
 pytestmark = pytest.mark.server
 
@@ -22,10 +24,17 @@ def test_clients_that_follow_sentinels_have_such_pools() -> None:
     assert issubclass(SyncSentinelPool, SyncOpenFirst)
 
 
+async def _is_alone(client: Any) -> bool:
+    """Return True if the connection by which the server was started is gone."""
+    return len(await client.client_list()) == 1
+
+
 @pytest.mark.parametrize("accepted", [1, 2, 3])
 async def test_what_could_not_be_opened_is_given_out_last(accepted: int) -> None:
-    with EmbeddedRedis("--maxclients", str(accepted)) as server:
+    with EmbeddedRedis() as server:
         client: Any = connect(server.url)
+        await until(partial(_is_alone, client))
+        await client.config_set("maxclients", accepted)
         pool = client.connection_pool
         taken = [pool.get_available_connection() for _ in range(COMMANDS)]
         for connection in taken[:accepted]:
@@ -42,8 +51,10 @@ async def test_what_could_not_be_opened_is_given_out_last(accepted: int) -> None
 
 @pytest.mark.parametrize("accepted", [1, 2, 3])
 def test_what_could_not_be_opened_is_given_out_last_to_blocking_code(accepted: int) -> None:
-    with EmbeddedRedis("--maxclients", str(accepted)) as server:
+    with EmbeddedRedis() as server:
         client: Any = connect_sync(server.url)
+        until_sync(lambda: len(client.client_list()) == 1)
+        client.config_set("maxclients", accepted)
         pool = client.connection_pool
         opened = [pool.get_connection() for _ in range(accepted)]
         closed = pool.make_connection()  # Redis would refuse it
