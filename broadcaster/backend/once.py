@@ -101,7 +101,7 @@ class Submission:
             return
         if not self._marker:
             for place, entry in enumerate(self.entries):
-                yield _Step(entry.xadd(), partial(self._take, [place]))
+                yield _Step(entry.xadd(), partial(self._take, place))
             return
         by_stream = defaultdict[str, list[int]](list)
         for place, entry in enumerate(self.entries):
@@ -129,10 +129,10 @@ class Submission:
         found = self._known(reply)
         if not self.refused:
             for place, one in zip(places, found, strict=True):
-                self._take([place], one)
+                self._take(place, one)
 
-    def _take(self, places: Sequence[int], reply: bytes) -> None:
-        self.ids[places[0]] = event_id(reply)
+    def _take(self, place: int, reply: bytes) -> None:
+        self.ids[place] = event_id(reply)
 
 
 class Sender:
