@@ -52,10 +52,8 @@ class Publishing:
         if self._sender is None:
             settings = self._settings
             self._client = connect(settings.require_redis_url(), client_name="broadcaster")
-            commands, places = (
-                Commands(settings.channels, "channel"),
-                asyncio.Semaphore(_CONCURRENT),
-            )
+            commands = Commands(settings.channels, "channel")
+            places = asyncio.Semaphore(_CONCURRENT)
             self._sender = Sender(self._client, commands, places, settings.idempotency_s)
         channel = publications[0].channel
         try:

@@ -234,8 +234,8 @@ async def _batches(
         for start in range(0, len(lines), _BATCH):
             yield lines[start : start + _BATCH]
         answer.line = number + 1
-        if len(rest) > node.settings.max_publish_bytes:
-            raise ProblemError(413, f"a line has more than {len(rest)} bytes")
+        if len(rest) > (most_bytes := node.settings.max_publish_bytes):
+            raise ProblemError(413, f"a line has more than {most_bytes} bytes")
 
 
 async def _next(node: ServedNode, receive: Receive) -> Any:
