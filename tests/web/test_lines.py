@@ -149,6 +149,7 @@ async def test_a_line_that_is_too_long_is_refused(hub: Hub) -> None:
     body = body_of({"data": 1}) + '{"data":"' + "x" * 3_000_000
     answer = await hub.post(body, bearing("pets") | NDJSON)
     assert answer.status_code == 413
+    assert "a line has more than 2097152 bytes" in answer.text
     assert said(answer.text)[-1]["line"] == 2
 
 
