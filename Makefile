@@ -4,6 +4,7 @@ PYTHON ?= python3
 PORT ?= 8000
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
+FAILED = $(if $(AGAIN),|| $(PYTEST) -rA --last-failed --last-failed-no-failures none)
 COVERED := $(BIN)/coverage run -m pytest
 COMPILE := $(BIN)/pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-trusted-host \
 	--no-emit-find-links --no-emit-options --no-header --generate-hashes --allow-unsafe
@@ -37,10 +38,11 @@ quick: install
 	$(PYTEST) -m quick -n 2 --hypothesis-profile=brief $(ARGS)
 
 # All tests: first those that may run in parallel, then those that must run alone. PATIENCE=3 triples
-# all waits, for a very slow machine.
+# all waits, for a very slow machine. AGAIN=1 runs the tests that failed again, one at a time, and takes
+# the second result; both summaries are printed.
 test: install
-	$(PYTEST) -m "not alone and not foreign" -n 4 --dist loadscope $(ARGS)
-	$(PYTEST) -m alone $(ARGS)
+	$(PYTEST) -m "not alone and not foreign" -n 4 --dist loadscope $(ARGS) $(FAILED)
+	$(PYTEST) -m alone $(ARGS) $(FAILED)
 
 # Branch coverage of core, by the tests that need nothing but Python. Fails below 100 %.
 coverage: install
