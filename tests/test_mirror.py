@@ -18,6 +18,7 @@ ELSEWHERE = {
     "broadcaster/node/node.py": "tests/test_app.py",  # a node without sockets
     "broadcaster/web/writing.py": "tests/web/test_publishing.py",  # what is said of what is written
     "broadcaster/web/answers.py": "tests/web/test_endpoint.py",  # what can be asked, and how
+    "broadcaster/web/table.py": "tests/web/test_routes.py",  # what the applications are made of
     "broadcaster/web/serving.py": "tests/web/test_endpoint.py",  # types alone
     "broadcaster/web/sink.py": "tests/web/test_connection.py",  # sinks are what connections use
     "broadcaster/web/uvicorn/offer.py": "tests/web/uvicorn/test_rehearsal.py",  # types alone

@@ -1,16 +1,11 @@
-"""The one table of routes, and the two applications that are made from it.
-
-The clients' application has the event streams. The operators' application reports on the node. If
-`metrics_port` is set, each has a port of its own. Otherwise the clients' application has the
-operators' routes too, but without details: no addresses, host names, versions or error texts.
-"""
+"""The two applications that are made of the table of routes, for clients and for operators."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from functools import partial
 from hmac import compare_digest
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -37,57 +32,10 @@ from broadcaster.web.hosts import LOOPBACK, Hosts
 from broadcaster.web.paths import Paths
 from broadcaster.web.problem import SafeResponse, problem
 from broadcaster.web.serving import ServedNode
-
-CLIENTS, OPERATORS, APART = "clients", "operators", "apart"
-_BOTH = frozenset((CLIENTS, OPERATORS))
+from broadcaster.web.table import APART, CLIENTS, OPERATORS, TABLE
 
 # A balancer or a kubelet asks these by the address of the node. They have no secrets.
 _PROBES = ("/healthz", "/readyz")
-
-Handler: TypeAlias = Callable[[Answers, Request], Awaitable[Response]]
-
-
-class TableRow(NamedTuple):
-    """One route.
-
-    Attributes:
-        path: the path, with `{name}` for a variable segment.
-        applications: `CLIENTS`, `OPERATORS`, or both. `APART` is for operators, too, but it is on
-            clients' port only if it needs `operators_token`, since it changes something.
-        methods: the methods that are allowed.
-        answer: the method that answers; None for an event stream.
-    """
-
-    path: str
-    applications: frozenset[str]
-    methods: tuple[str, ...]
-    answer: Handler | None
-
-
-def _row(
-    path: str,
-    applications: Iterable[str],
-    answer: Handler | None,
-    methods: tuple[str, ...] = ("GET", "HEAD"),
-) -> TableRow:
-    return TableRow(path, frozenset(applications), methods, answer)
-
-
-TABLE = (
-    _row("/", [CLIENTS], Answers.page),
-    _row("/v1/events", [CLIENTS], None),
-    _row("/v1/channels", [CLIENTS], Answers.channels),
-    _row("/v1/channels/{channel}", [CLIENTS], Answers.channel),
-    _row("/v1/channels/{channel}/events", [CLIENTS], Answers.publish, ("POST",)),
-    _row("/v1/tickets", [CLIENTS], Answers.ticket, ("POST",)),
-    _row("/healthz", _BOTH, Answers.healthz),
-    _row("/readyz", _BOTH, Answers.readyz),
-    _row("/metrics", [OPERATORS], Answers.metrics),
-    _row("/v1/nodes", [OPERATORS], Answers.nodes),
-    _row("/v1/health", [OPERATORS], Answers.health),
-    _row("/v1/revocations", [APART], Answers.revoke, ("POST",)),
-)
-"""All routes except the channels' own paths, which are event streams for clients."""
 
 
 class ClientsApplication(Starlette):

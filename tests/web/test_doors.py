@@ -18,7 +18,7 @@ import pytest
 from broadcaster.backend.memory import MemoryLog
 from broadcaster.core.event import EventId
 from broadcaster.core.run import key_of
-from broadcaster.web.routes import TABLE
+from broadcaster.web.table import TABLE
 from tests.nodes import Raw, Running, running, told
 from tests.wait import http_client
 from tests.web.tokens.issuers import SECRET, token

@@ -10,7 +10,7 @@ import pytest
 from broadcaster.app import create_app
 from broadcaster.core.catalogue import OUR_PATHS
 from broadcaster.settings import load_settings
-from broadcaster.web.routes import APART, CLIENTS, OPERATORS, TABLE, TableRow
+from broadcaster.web.table import APART, CLIENTS, OPERATORS, TABLE, TableRow
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 HAPROXY = (DEPLOY / "haproxy.cfg").read_text("utf-8")
