@@ -56,7 +56,17 @@ class InvalidCursorError(BroadcasterError, ValueError):
 
 
 class InvalidEventError(BroadcasterError, ValueError):
-    """An event could not be delivered to clients, because of its type, key or data."""
+    """An event could not be delivered to clients, because of its type, key or data.
+
+    Attributes:
+        pointer: a JSON Pointer (RFC 6901) to the part of the data that does not fit its channel's
+            JSON Schema; None if the reason is another one.
+    """
+
+    def __init__(self, text: str, pointer: str | None = None) -> None:
+        """Store the arguments."""
+        self.pointer = pointer
+        super().__init__(text)
 
 
 class KeyReusedError(BroadcasterError, ValueError):

@@ -55,6 +55,13 @@ def _denied(path: Path) -> None:
     path.chmod(0)
 
 
+def swap(path: Path, text: str) -> None:
+    """Replace a file as a secret of Kubernetes is: by another one, with a new name."""
+    new = path.with_suffix(".new")
+    new.write_text(text)
+    os.replace(new, path)
+
+
 _KINDS = {
     "pipe": Unusable(os.mkfifo, "it is not a file"),
     "directory": Unusable(Path.mkdir, "[Ii]s a directory"),

@@ -14,7 +14,7 @@ from broadcaster.backend.driver.errors import NotSentError, translated
 from broadcaster.backend.driver.exchange import Command
 from broadcaster.core.catalogue import Catalogue
 from broadcaster.core.channel import Channel
-from broadcaster.core.entry import encode
+from broadcaster.core.entry import encode, text_of
 from broadcaster.core.event import EventId
 from broadcaster.errors import (
     BroadcasterError,
@@ -23,6 +23,7 @@ from broadcaster.errors import (
     UnknownChannelError,
 )
 from broadcaster.settings import load_settings
+from broadcaster.settings.schemas import Schemas
 
 BATCH = 1_000
 """The default number of events in one write of `publish_many`."""
@@ -79,19 +80,21 @@ class Commands:
         channels: the channels that can be published to.
     """
 
-    def __init__(self, channels: Channels | None, maxlen: Maxlen) -> None:
+    def __init__(self, channels: Channels | None, maxlen: Maxlen, *, checked: bool = False) -> None:
         """Keep the channels and the bound.
 
         Args:
             channels: None means those of the environment's settings.
             maxlen: see `Maxlen`.
+            checked: the caller has checked that the data of its events fits the schemas.
 
         Raises:
-            ConfigurationError: the channels, or the settings, can't work.
+            ConfigurationError: the channels, the settings or the files of schemas can't work.
         """
         given = load_settings().channels if channels is None else channels
         self.channels = Catalogue.of(given)
         self._maxlen = maxlen
+        self._schemas = Schemas({} if checked else self.channels)
 
     def xadd(self, event: tuple[str, str, str, Any]) -> Command:
         """Return the command for `(channel, type, key, data)`; errors as for `entry`."""
@@ -102,10 +105,13 @@ class Commands:
 
         Raises:
             UnknownChannelError: there is no such channel.
-            InvalidEventError: no node could deliver it.
+            InvalidEventError: no node could deliver it, or its data does not fit its schema.
         """
         channel, type_, key, data = event
         to = self.channels.resolve(channel, key)
+        if self._schemas:
+            data = text_of(data)
+            self._schemas.check(channel, type_, data)
         packed = encode(type_, key, data)[b"m"]
         maxlen = to.maxlen if self._maxlen == "channel" else self._maxlen
         return NewEntry(to.redis_key, maxlen, packed)

@@ -90,7 +90,7 @@ class Publisher(Addressed):
             idempotency_s: seconds for which an idempotency key is remembered.
 
         Raises:
-            ConfigurationError: the url, the channels or the settings can't be used.
+            ConfigurationError: the url, the channels, their schemas or the settings can't be used.
         """
         super().__init__(channels, maxlen, idempotency_s)
         given = redis_url_or_client
@@ -131,7 +131,8 @@ class Publisher(Addressed):
         Raises:
             UnknownChannelError: there is no such channel; nothing was sent.
             KeyReusedError: the idempotency key was used for another event; nothing was sent.
-            InvalidEventError: no node could deliver it; nothing was sent.
+            InvalidEventError: no node could deliver it, or its data does not fit the channel's
+                JSON Schema for its type; nothing was sent.
             BackendUnavailableError: Redis is away, or refuses for now (it is busy or full, or a
                 right is missing). The event may be stored if the answer was lost.
             ConfigurationError: Redis refuses for good (a key that is no stream).

@@ -19,6 +19,7 @@ from broadcaster.commands.logs import printable
 from broadcaster.core.revocations import Revocations
 from broadcaster.errors import BackendUnavailableError, ConfigurationError
 from broadcaster.settings import PREFIX, Settings, unknown_variables
+from broadcaster.settings.schemas import Schemas
 
 Level = Literal["ok", "warning", "problem"]
 
@@ -52,6 +53,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
     yield Finding("ok", "settings", f"{len(settings.channels)} channels: {_names(settings)}")
     yield from _variables()
     yield from _ids(settings)
+    yield from _schemas(settings)
     yield from _tokens(settings)
     yield _files(settings)
     yield from _redis(settings)
@@ -95,6 +97,19 @@ def _ids(settings: Settings) -> Iterator[Finding]:
                 "use fewer shards, or raise the proxies' limits: deploy/nginx.conf and "
                 f"deploy/haproxy.cfg take 32 KB, and max_head_bytes is {settings.max_head_bytes}",
             )
+
+
+def _schemas(settings: Settings) -> Iterator[Finding]:
+    """Read the files of schemas as a node does at its start."""
+    for name, channel in settings.channels.items():
+        if channel.schemas:
+            try:
+                Schemas({name: channel})
+            except ConfigurationError as error:
+                yield Finding("problem", "schemas", str(error), "a node does not start with it")
+            else:
+                text = f"{len(channel.schemas)} JSON Schemas of event types"
+                yield Finding("ok", f"channel {name}", text)
 
 
 def _tokens(settings: Settings) -> Iterator[Finding]:

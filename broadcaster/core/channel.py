@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 from zlib import crc32
 
@@ -87,6 +87,8 @@ class Channel:
         requests: the Redis key of a stream of requests. If it is set, opening the channel without a
             cursor adds the key to that stream. The id of the new entry names the run, and the
             client gets only the events of `<key>#<run>`.
+        schemas: a file with a JSON Schema for each event type; `*` is for all other types.
+            Publishers and the hub refuse data that does not fit.
         maxlen: about how many entries publishers retain in the stream.
         window_events: the most events that a node keeps in memory.
         window_bytes: the most bytes of frames that a node keeps in memory.
@@ -106,6 +108,7 @@ class Channel:
     key_claim: str = ""
     terminal: frozenset[str] = frozenset()
     requests: str = ""
+    schemas: Mapping[str, str] = field(default_factory=dict, hash=False)
     maxlen: int = MAXLEN
     window_events: int = WINDOW_EVENTS
     window_bytes: int = WINDOW_BYTES

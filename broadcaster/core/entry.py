@@ -210,13 +210,23 @@ def encode(type_: str, key: str, data: Any) -> dict[bytes, bytes]:
             f"type {type_[:64]!r}: no control characters, and not beginning with 'stream.'"
         )
     try:
-        if isinstance(data, bytes):
-            data = data.decode()
-        elif not isinstance(data, str):
-            data = jsontext.encode(data).decode()
-        packed: bytes = msgpack.packb([type_, key, data])
+        packed: bytes = msgpack.packb([type_, key, text_of(data)])
+    except UnicodeError as error:
+        raise InvalidEventError(f"type, key and data must be UTF-8: {error}") from error
+    return {b"m": packed}
+
+
+def text_of(data: Any) -> str:
+    """Return the data of an event as clients get it: a str or bytes as it is, else compact JSON.
+
+    Raises:
+        InvalidEventError: it is not UTF-8, or has no JSON form.
+    """
+    if isinstance(data, str):
+        return data
+    try:
+        return data.decode() if isinstance(data, bytes) else jsontext.encode(data).decode()
     except jsontext.NotJsonError as error:
         raise InvalidEventError(f"data has no JSON form: {error}") from error
     except UnicodeError as error:
         raise InvalidEventError(f"type, key and data must be UTF-8: {error}") from error
-    return {b"m": packed}

@@ -38,6 +38,7 @@ from broadcaster.node.requests import PendingRequests
 from broadcaster.node.revoking import Revoking
 from broadcaster.node.shutdown import Shutdown
 from broadcaster.settings import Settings
+from broadcaster.settings.schemas import Schemas
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ class Node:
         revoking: knows which tokens were revoked.
         publishing: publishes for clients.
         publishes: the number of requests that publish now.
+        schemas: what is published must be like.
     """
 
     def __init__(
@@ -92,7 +94,7 @@ class Node:
             verifier: reads the tokens of callers.
 
         Raises:
-            ConfigurationError: neither a log nor a url of Redis is given.
+            ConfigurationError: neither a log nor a url of Redis is given, or a schema is no good.
         """
         self.settings = settings
         self.policy = policy
@@ -113,6 +115,7 @@ class Node:
         self.revoking = Revoking(settings, self.hub.subscribers, self.end)
         self.publishing = Publishing(settings)
         self.publishes = 0
+        self.schemas = Schemas(settings.channels)
         self._shutdown = Shutdown(self)
         own: object = log
         self.requests = PendingRequests(self.hub, settings, partial(self.end, ending=Ending.GONE))

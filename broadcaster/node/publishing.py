@@ -37,7 +37,7 @@ class Publishing:
     async def publish(
         self, publications: Sequence[Publication], subject: str = ""
     ) -> Sequence[Published]:
-        """Publish, in order; errors as for `Sender.send`.
+        """Publish, in order; errors as for `Sender.send`. The caller has checked the events.
 
         Args:
             publications: to one channel.
@@ -52,7 +52,7 @@ class Publishing:
         if self._sender is None:
             settings = self._settings
             self._client = connect(settings.require_redis_url(), client_name="broadcaster")
-            commands = Commands(settings.channels, "channel")
+            commands = Commands(settings.channels, "channel", checked=True)
             places = asyncio.Semaphore(_CONCURRENT)
             self._sender = Sender(self._client, commands, places, settings.idempotency_s)
         channel = publications[0].channel

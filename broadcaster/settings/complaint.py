@@ -7,7 +7,7 @@ variables.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from broadcaster.core.nearest import did_you_mean
@@ -20,7 +20,7 @@ _EXPECTED = {
     "secret": "a text",
     "tuple": 'a list of texts, such as ["a", "b"]',
     "frozen_set": 'a list of texts, such as ["a", "b"]',
-    "dict": "a table for each channel: [channels.NAME]",
+    "dict": "a table",
     "dataclass": 'a table with at least a path: path = "/v1/…"',
 }
 _LISTS = ("tuple", "frozen_set")
@@ -55,8 +55,17 @@ def complaint(error: Mapping[str, Any], known: Iterable[str]) -> str:
         if kind.startswith(f"{name}_"):
             if name in _LISTS and isinstance(given, str):
                 expected = f"a list, {as_list(given)}"
+            if name == "dict":
+                expected = _table(error["loc"])
             return f"expected {expected}, not {shown(given)}"
     return str(error["msg"]).removeprefix("Value error, ")
+
+
+def _table(loc: Sequence[int | str]) -> str:
+    name = ".".join(map(str, loc))
+    return (
+        f"a table for each channel: [{name}.NAME]" if name == "channels" else f"a table: [{name}]"
+    )
 
 
 def as_list(text: str) -> str:

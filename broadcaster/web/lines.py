@@ -23,10 +23,11 @@ from starlette.types import Receive, Scope, Send
 from broadcaster.core.incoming import Incoming, Publication, parse
 from broadcaster.errors import InvalidEventError
 from broadcaster.web.access import PolicyFailedError, UndecidedError, failed, undecided
+from broadcaster.web.checking import Checker, unfit
 from broadcaster.web.permit import Permit
 from broadcaster.web.problem import SAFE, ProblemError, RefusalError
 from broadcaster.web.serving import ServedNode
-from broadcaster.web.writing import SOON, check, publications, write
+from broadcaster.web.writing import SOON, publications, write
 
 MEDIA_TYPE = "application/x-ndjson"
 
@@ -57,17 +58,19 @@ class Lines:
     permit: Permit
     key: str
 
-    def events(self, lines: Sequence[_Numbered]) -> tuple[list[Incoming], RefusalError | None]:
+    async def events(
+        self, lines: Sequence[_Numbered]
+    ) -> tuple[list[Incoming], RefusalError | None]:
         """Return the events of the lines before the first one that is none, and what is wrong."""
-        found = list[Incoming]()
+        found, checker = list[Incoming](), Checker(self.node, self.channel)
         for line in lines:
             try:
                 event = parse(line.text)
-                check(event, self.node.settings.max_event_bytes)
+                await checker.check(event)
             except json.JSONDecodeError as error:
                 return found, ProblemError(400, f"the line is not JSON: {error}")
             except InvalidEventError as error:
-                return found, ProblemError(422, str(error))
+                return found, unfit(error)
             except ProblemError as problem:
                 return found, problem
             found.append(event)
@@ -107,7 +110,7 @@ class Lines:
         if self.node.draining:
             answer.line = lines[0].number
             raise ProblemError(503, "this node is shutting down", SOON)
-        events, problem = self.events(lines)
+        events, problem = await self.events(lines)
         count, refusal = await self.permitted(events)
         sent = list(self.publications(lines, events[:count]))
         written = await write(self.node.publishing, sent, self.permit.subject)
@@ -159,8 +162,9 @@ class LinesAnswer:
         headers = list[tuple[bytes, bytes]]()
         if response is not None:
             problem = json.loads(bytes(response.body))
-            kept = ("detail", "status", "title")
-            self._append({"line": self.line, **{name: problem[name] for name in kept}})
+            kept = ("detail", "status", "title", "pointer")
+            said = {name: problem[name] for name in kept if name in problem}
+            self._append({"line": self.line, **said})
             keep = (b"retry-after", b"www-authenticate")
             headers = [pair for pair in response.raw_headers if pair[0] in keep]
             headers.append((b"connection", b"close"))  # the rest of the body is not read

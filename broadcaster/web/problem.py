@@ -38,14 +38,17 @@ class SafeResponse(Response):
         self.raw_headers += SAFE
 
 
-def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+def problem(
+    status: int, detail: str, headers: dict[str, str] | None = None, **members: object
+) -> Response:
     """Return a problem document (RFC 9457) for a request that would fail again.
 
-    Use it only for such requests: any status but 200 ends an `EventSource` for good.
+    Use it only for such requests: any status but 200 ends an `EventSource` for good. `members` are
+    further ones of the document.
     """
     body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
     return SafeResponse(
-        orjson.dumps({**body, "detail": detail}),
+        orjson.dumps({**body, "detail": detail, **members}),
         status,
         headers={"cache-control": "no-store", **(headers or {})},
         media_type="application/problem+json",
@@ -68,9 +71,11 @@ class RefusalError(Exception):
 class ProblemError(RefusalError):
     """Ends the work on a request. Its answer is a problem document; see `problem`."""
 
-    def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, status: int, detail: str, headers: dict[str, str] | None = None, **members: object
+    ) -> None:
         """Make the answer."""
-        super().__init__(problem(status, detail, headers))
+        super().__init__(problem(status, detail, headers, **members))
 
 
 def as_json(content: object, status: int = 200) -> Response:

@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 
@@ -20,11 +18,12 @@ from broadcaster.core.places import Owners
 from broadcaster.core.turns import network
 from broadcaster.errors import InvalidEventError, UnknownChannelError
 from broadcaster.web.body import whole
+from broadcaster.web.checking import Checker, unfit
 from broadcaster.web.lines import MEDIA_TYPE, Lines, LinesResponse
 from broadcaster.web.permit import Permit, permit
 from broadcaster.web.problem import ProblemError, RefusalError, as_json, unknown_channel
 from broadcaster.web.serving import ServedNode
-from broadcaster.web.writing import SOON, check, publications, write
+from broadcaster.web.writing import SOON, publications, write
 
 MOST_EVENTS = 1000
 """The most events of one array. They are written at once, and the answer has all of their ids."""
@@ -39,7 +38,6 @@ _FORMATS: Mapping[str, Callable[[Fields], Incoming]] = {
 }
 _LINES = frozenset({MEDIA_TYPE, "application/ndjson", "application/jsonl"})
 _ACCEPT = {"accept": ", ".join([*_FORMATS, MEDIA_TYPE])}
-_SLICE_S = 0.005
 
 
 async def publish(node: ServedNode, request: Request) -> Response:
@@ -95,7 +93,7 @@ async def _published(
     if media_type in _LINES:
         return LinesResponse(Lines(node, channel, may, key), held.pop_all())
     body = await whole(request, node.settings.max_publish_bytes)
-    events = await _events(body, _FORMATS[media_type], node.settings.max_event_bytes)
+    events = await _events(body, _FORMATS[media_type], Checker(node, channel))
     await may.require({event.key for event in events})
     sent = list(publications(channel, events))
     if key:
@@ -118,25 +116,27 @@ def _media_type(request: Request) -> str:
 
 
 async def _events(
-    body: bytes, read: Callable[[Fields], Incoming], most_bytes: int
+    body: bytes, read: Callable[[Fields], Incoming], checker: Checker
 ) -> list[Incoming]:
-    """Return the events of a body. Other clients are served between two of them.
+    """Return the events of a body.
 
     Raises:
         ProblemError: 400, 413 or 422.
     """
-    found, began_s = list[Incoming](), time.monotonic()
+    found = list[Incoming]()
     try:
         for event in parse_each(body, read):
+            try:
+                await checker.check(event)
+            except InvalidEventError as error:
+                if body.lstrip().startswith(b"["):
+                    error = InvalidEventError(f"event {len(found) + 1}: {error}", error.pointer)
+                raise error from error
             found.append(event)
-            check(event, most_bytes)
             if len(found) > MOST_EVENTS:
                 raise ProblemError(413, f"an array has at most {MOST_EVENTS} events")
-            if time.monotonic() - began_s > _SLICE_S:
-                await asyncio.sleep(0)
-                began_s = time.monotonic()
     except json.JSONDecodeError as error:
         raise ProblemError(400, f"the body is not JSON: {error}") from error
     except InvalidEventError as error:
-        raise ProblemError(422, str(error)) from error
+        raise unfit(error, event=len(found) + 1) from error
     return found

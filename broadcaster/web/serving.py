@@ -13,6 +13,7 @@ from broadcaster.core.hub import Hub
 from broadcaster.core.places import UNKNOWN, Owners
 from broadcaster.core.wire import Shed
 from broadcaster.settings import Settings
+from broadcaster.settings.schemas import Schemas
 from broadcaster.web.connection import Asker, Pacing
 from broadcaster.web.writing import EventWriter
 
@@ -120,6 +121,7 @@ class ServedNode(GuardedNode, Protocol):
     meters: Meters
     draining: bool
     publishes: int
+    schemas: Schemas
 
     @property
     def clock(self) -> Timekeeper:

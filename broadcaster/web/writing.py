@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from broadcaster.core.entry import encode
 from broadcaster.core.event import EventId
 from broadcaster.core.incoming import Incoming, Publication, Published
 from broadcaster.errors import (
@@ -47,20 +46,6 @@ class Written(NamedTuple):
 
     ids: Sequence[EventId | None]
     problem: ProblemError | None = None
-
-
-def check(event: Incoming, most_bytes: int) -> None:
-    """Refuse an event that nodes would leave out.
-
-    Raises:
-        ProblemError: 413.
-        InvalidEventError: no node could deliver it.
-    """
-    texts = event.type, event.key, event.data
-    encode(*texts)
-    size = sum(len(text.encode()) for text in texts)
-    if size > most_bytes:
-        raise ProblemError(413, f"an event has {size} bytes, which is more than {most_bytes}")
 
 
 def publications(channel: str, events: Sequence[Incoming]) -> Iterator[Publication]:

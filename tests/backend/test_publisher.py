@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,6 +48,34 @@ async def test_a_channel_may_have_a_stream_of_another_name(redis_url: str, clien
             transaction.publish("pets")
     assert publisher.stream_of("pets") == "shop:pets"
     assert await client.xlen("shop:pets") == 3
+
+
+async def test_data_that_does_not_fit_its_schema_is_refused(
+    redis_url: str, client: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "stock.json").write_text('{"properties":{"stock":{"multipleOf":0.1}}}')
+    channels = named("pets", schemas={"stock": str(tmp_path / "stock.json")})
+    wrong: dict[str, Any] = {"type": "stock", "data": {"stock": 0.15}}
+    async with Publisher(redis_url, channels=channels) as publisher:
+        for data in ({"stock": 0.3}, '{"stock":1.10}', b'{"stock":1e30}', None):
+            await publisher.publish("pets", type="stock", data=data)
+        await publisher.publish("pets", data=wrong["data"])
+        for options in (wrong, wrong | {"idempotency_key": "a"}, wrong | {"data": "no JSON"}):
+            with pytest.raises(InvalidEventError) as caught:
+                await publisher.publish("pets", **options)
+            assert caught.value.pointer == ("" if options["data"] == "no JSON" else "/stock")
+        with pytest.raises(InvalidEventError, match="at /stock: it does not fit"):
+            async with publisher.transaction() as transaction:
+                transaction.publish("pets", **wrong)
+        with pytest.raises(InvalidEventError):
+            await publisher.publish_many([("pets", "stock", "", 1), ("pets", "stock", "", "no")])
+    with SyncPublisher(redis_url, channels=channels) as sync:
+        for options in (wrong, wrong | {"idempotency_key": "a"}):
+            with pytest.raises(InvalidEventError, match="at /stock: it does not fit"):
+                sync.publish("pets", **options)
+    sent = [event.data for event in await events_of(client, "pets")]
+    assert sent == [b'{"stock":0.3}', b'{"stock":1.10}', b'{"stock":1e30}', b"null",
+                    b'{"stock":0.15}']  # fmt: skip
 
 
 async def test_streams_are_trimmed(redis_url: str, client: Any) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from broadcaster import EmbeddedRedis, Publisher, Settings
+from broadcaster import Channel, EmbeddedRedis, Publisher, Settings
 from broadcaster.commands.check import findings, of_server
 from tests.command_line import Start, finished
 
@@ -122,3 +123,24 @@ def test_check_says_nothing_of_tokens_where_there_are_none() -> None:
     assert "tokens" not in [
         one.subject for one in findings(Settings(redis_url="redis://127.0.0.1:1"))
     ]
+
+
+@pytest.mark.parametrize(
+    ("schema", "subject", "level", "text"),
+    [
+        ('{"type":"object"}', "channel pets", "ok", "1 JSON Schemas of event types"),
+        ('{"type":"objec"}', "schemas", "problem", "stock.json': /type: it does not fit"),
+        (None, "schemas", "problem", "stock.json': No such file"),
+    ],
+)
+def test_check_reads_the_schemas(
+    tmp_path: Path, schema: str | None, subject: str, level: str, text: str
+) -> None:
+    path = tmp_path / "stock.json"
+    if schema is not None:
+        path.write_text(schema)
+    pets = Channel(name="pets", path="/pets", schemas={"stock": str(path)})
+    settings = Settings(channels={"pets": pets}, redis_url="redis://127.0.0.1:1")
+    (found,) = [one for one in findings(settings) if one.subject == subject]
+    assert found.level == level
+    assert text in found.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from typing import Any
 
 import broadcaster
 from broadcaster import Channel, logs
@@ -62,4 +63,6 @@ def test_every_property_of_a_channel_is_documented() -> None:
     assert shown.keys() == fields.keys() - {"name"}
     for name, (default, _) in shown.items():
         if name != "path":
-            assert default == tables.shown(fields[name].default), name
+            made: Any = fields[name].default_factory
+            given = fields[name].default if made is dataclasses.MISSING else made()
+            assert default == tables.shown(given), name

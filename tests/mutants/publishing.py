@@ -8,6 +8,8 @@ _PERMIT = "broadcaster/web/permit.py"
 _PERMITS = "tests/web/test_permit.py::"
 _ONCE = "broadcaster/backend/once.py"
 _ONCES = "tests/backend/test_once.py::"
+_SCHEMA = "broadcaster/core/schema.py"
+_SCHEMAS = "tests/core/test_schema.py::"
 _HTTP = "tests/web/test_publishing.py::"
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -21,6 +23,48 @@ MUTANTS: tuple[Mutant, ...] = (
             pass
         super().on_body(body)""",
         (_HTTP + "test_a_large_body_comes_whole_however_it_is_sent",),
+    ),
+    Mutant(
+        "schema: whole numbers written with a point are none",
+        _SCHEMA,
+        "if isinstance(value, Decimal) and has_whole_floats:",
+        "if False:",
+        (_SCHEMAS + "test_values_are_compared_as_they_are_written",),
+    ),
+    Mutant(
+        "schema: numbers are floats",
+        _SCHEMA,
+        "parse_float=Decimal, parse_int=_whole,",
+        "",
+        (_SCHEMAS + "test_values_are_compared_as_they_are_written",),
+    ),
+    Mutant(
+        "schema: a reference is found out at the first event",
+        _SCHEMA,
+        "    _check_references(exact, named)\n",
+        "",
+        (_SCHEMAS + "test_a_schema_that_can_not_be_used_is_refused",),
+    ),
+    Mutant(
+        "schema: data is checked that a publisher has not made to text",
+        "broadcaster/backend/outgoing.py",
+        "            data = text_of(data)\n",
+        "            data = str(data)\n",
+        ("tests/backend/test_publisher.py::test_data_that_does_not_fit_its_schema_is_refused",),
+    ),
+    Mutant(
+        "schema: large data is checked in the event loop",
+        "broadcaster/web/checking.py",
+        "if len(event.data) > _LARGE:",
+        "if False:",
+        ("tests/web/test_checking.py::test_large_data_is_checked_while_others_are_served",),
+    ),
+    Mutant(
+        "kept: a broken file takes its value away",
+        "broadcaster/settings/kept.py",
+        "            trouble = _why(error)\n",
+        "            raise\n",
+        ("tests/settings/test_kept.py::test_a_file_that_breaks_keeps_its_value_until_it_is_whole",),
     ),
     Mutant(
         "permit: the policy sees cookies",
@@ -108,9 +152,16 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "publishing: an event that nodes leave out is published",
-        "broadcaster/web/publishing.py",
-        "            check(event, most_bytes)\n",
+        "broadcaster/web/checking.py",
+        "        encode(*texts)\n",
         "",
+        (_HTTP + "test_a_body_that_is_not_all_events_publishes_nothing",),
+    ),
+    Mutant(
+        "publishing: an event that is too large for nodes is published",
+        "broadcaster/web/checking.py",
+        "        if size > self._most_bytes:\n",
+        "        if False:\n",
         (_HTTP + "test_a_body_that_is_not_all_events_publishes_nothing",),
     ),
 )

@@ -31,8 +31,10 @@ def error(kind: str, given: Any, **ctx: Any) -> dict[str, Any]:
         (error("bool_parsing", "maybe"), 'expected true or false, not "maybe"'),
         (error("frozen_set_type", "complete"), 'expected a list, ["complete"], not "complete"'),
         (error("tuple_type", 5), 'expected a list of texts, such as ["a", "b"], not 5'),
-        (error("dict_type", ["a"]),
+        (error("dict_type", ["a"]) | {"loc": ("channels",)},
          'expected a table for each channel: [channels.NAME], not ["a"]'),
+        (error("dict_type", "a") | {"loc": ("channels", "pets", "schemas")},
+         'expected a table: [channels.pets.schemas], not "a"'),
         (error("value_error", 1), "no"),
     ],
 )  # fmt: skip

@@ -12,14 +12,12 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Protocol
 
-from broadcaster.errors import BackendUnavailableError, ConfigurationError
-from broadcaster.settings.files import Files
+from broadcaster.errors import BackendUnavailableError
+from broadcaster.settings.kept import Kept
 from broadcaster.web.tokens.signed import Key
 
 logger = logging.getLogger(__name__)
 
-LOOK_S = 1.0
-"""Seconds between two looks at a file."""
 FETCH_S = 10.0
 """Seconds between two fetches at the least."""
 FRESH_S = 300.0
@@ -82,36 +80,15 @@ class FileKeys:
         Raises:
             ConfigurationError: the file can't be read, or has no key.
         """
-        self.version = 0
-        self._path = path
-        self._parse = parse
-        self._files = Files(path)
-        self._trouble = ""
-        self._looked_s = time.monotonic()
-        try:
-            self.keys = parse(*self._files.read())
-        except (OSError, ValueError) as error:
-            raise ConfigurationError(f"no key in {path!r}: {_why(error)}") from error
+        self._file = Kept(path, parse, "key")
+        self.keys, self.version = self._file.value, self._file.version
 
     def look(self) -> None:
         """Read the file again if it has changed. If it can't be read, the keys stay."""
-        now_s = time.monotonic()
-        if now_s - self._looked_s < LOOK_S:
-            return
-        self._looked_s = now_s
-        if not self._files.changed():
-            return
-        trouble = ""
-        try:
-            self.keys = self._parse(*self._files.read())
-            self.version += 1
-        except (OSError, ValueError) as error:
-            trouble = _why(error)
-            if trouble != self._trouble:
-                logger.warning("the keys in %r stay as they were: %s", self._path, trouble)
-        self._trouble = trouble
+        self._file.look()
+        self.keys, self.version = self._file.value, self._file.version
 
-    def may_have(self, _: str) -> bool:
+    def may_have(self, algorithm: str) -> bool:
         """Return False: all keys of the file are known."""
         return False
 
@@ -184,7 +161,3 @@ class FetchedKeys:
             self.keys = keys
             self.version += 1
         return True
-
-
-def _why(error: Exception) -> str:
-    return getattr(error, "strerror", "") or str(error)

@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from broadcaster.errors import BackendUnavailableError, ConfigurationError
+from broadcaster.settings import kept
+from broadcaster.settings.kept import LOOK_S
 from broadcaster.web.tokens import keys as places
-from broadcaster.web.tokens.keys import FETCH_S, FRESH_S, LOOK_S, FetchedKeys, FileKeys, GivenKeys
+from broadcaster.web.tokens.keys import FETCH_S, FRESH_S, FetchedKeys, FileKeys, GivenKeys
 from broadcaster.web.tokens.signed import Key
-from tests.files import UNUSABLE, Unusable
+from tests.files import swap
+from tests.settings.test_kept import Clock
 
 A, B = Key("a", frozenset({"HS256"}), b"a"), Key("b", frozenset({"HS256"}), b"b")
-
-
-class Clock:
-    """The monotonic clock of the module."""
-
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now_s
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
     monkeypatch.setattr(places, "time", made)
+    monkeypatch.setattr(kept, "time", made)
     return made
 
 
@@ -39,13 +32,6 @@ def of_text(data: bytes) -> Sequence[Key]:
     if not data:
         raise ValueError("it is empty")
     return [Key(data.decode(), frozenset({"HS256"}), data)]
-
-
-def swap(path: Path, text: str) -> None:
-    """Replace a file as a secret of Kubernetes is: by another one, with a new name."""
-    new = path.with_suffix(".new")
-    new.write_text(text)
-    os.replace(new, path)
 
 
 def test_a_file_is_read_again_when_it_has_changed(tmp_path: Path, clock: Clock) -> None:
@@ -64,52 +50,9 @@ def test_a_file_is_read_again_when_it_has_changed(tmp_path: Path, clock: Clock) 
     assert source.version == 1
 
 
-@pytest.mark.parametrize("text", ["", None])
-def test_a_file_that_breaks_keeps_its_keys_until_it_is_whole(
-    tmp_path: Path, clock: Clock, text: str | None, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = tmp_path / "key"
-    path.write_text("one")
-    source = FileKeys(str(path), of_text)
-    path.unlink() if text is None else swap(path, text)
-    clock.now_s += LOOK_S
-    source.look()
-    assert [key.id for key in source.keys] == ["one"]
-    assert "stay as they were" in caplog.text
-    swap(path, "two")
-    clock.now_s += LOOK_S
-    source.look()
-    assert [key.id for key in source.keys] == ["two"]
-
-
-@UNUSABLE
-def test_what_is_no_file_keeps_the_keys_and_is_logged_once(
-    tmp_path: Path, clock: Clock, unusable: Unusable, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = tmp_path / "key"
-    path.write_text("one")
-    source = FileKeys(str(path), of_text)
-    unusable.replace(path)
-    for _ in range(3):
-        clock.now_s += LOOK_S
-        with unusable.met():
-            source.look()
-    assert [key.id for key in source.keys] == ["one"]
-    (record,) = caplog.records
-    assert unusable.is_why(record.getMessage())
-
-
-@UNUSABLE
-def test_what_is_no_file_at_the_start_is_an_error(tmp_path: Path, unusable: Unusable) -> None:
-    path = tmp_path / "key"
-    unusable.make(path)
-    with unusable.met(), pytest.raises(ConfigurationError, match=f"{path}.*{unusable.why}"):
-        FileKeys(str(path), of_text)
-
-
 def test_a_file_without_a_key_at_the_start_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
-    with pytest.raises(ConfigurationError, match="it is empty"):
+    with pytest.raises(ConfigurationError, match=r"no key in .*/empty': it is empty"):
         FileKeys(str(tmp_path / "empty"), of_text)
 
 
