@@ -101,6 +101,11 @@ mutants-core: install
 	PATIENCE=0.2 $(BIN)/mutmut run --max-children 2 $(if $(ONLY),"$(ONLY)")
 	$(BIN)/mutmut results
 
+# Builds clients/js into broadcaster/web/scripts, where nodes serve it from. A test compares the two.
+.PHONY: client
+client: install
+	$(BIN)/python -m tests.clients.package
+
 # Foreign clients in five languages, with real nodes. What they need is installed in ~/.cache, and they
 # are skipped where a toolchain or a registry is missing. ARGS=--write writes docs/results/clients.md.
 clients: install

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from broadcaster.core.access import Denied, public
 from broadcaster.errors import BroadcasterError, InvalidRequestError, UnknownChannelError
-from broadcaster.web import access, showcase
+from broadcaster.web import access, assets, showcase
 from broadcaster.web.problem import SafeResponse, as_json, problem, unknown_channel
 from broadcaster.web.publishing import publish
 from broadcaster.web.serving import ServedNode
@@ -38,6 +38,11 @@ class Answers:
         It names the Redis only where `app.state.shown_redis_url` is set, as in the demo.
         """
         return showcase.page(getattr(request.app.state, "shown_redis_url", ""))
+
+    async def script(self, request: Request) -> Response:
+        """Answer with the client for browsers, or with its hooks for React."""
+        name = request.scope["path"].rpartition("/")[2]
+        return assets.sent(assets.script(f"scripts/{name}"), request)
 
     async def healthz(self, _: Request) -> Response:
         """Answer 200, which shows that the process is alive."""

@@ -49,6 +49,8 @@ def _row(
 
 TABLE = (
     _row("/", [CLIENTS], Answers.page),
+    _row("/client.js", _BOTH, Answers.script),
+    _row("/react.js", _BOTH, Answers.script),
     _row("/v1/events", [CLIENTS], None),
     _row("/v1/channels", [CLIENTS], Answers.channels),
     _row("/v1/channels/{channel}", [CLIENTS], Answers.channel),

@@ -19,7 +19,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "broadcaster-clients"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "broadcaster-clients"
+"""Where all of it is kept. Nothing in it is in git."""
 _INSTALL_TIMEOUT_S = 900.0
 
 
@@ -40,9 +41,9 @@ def command(language: str) -> tuple[str, ...]:
     sources = sorted(path for path in (HERE / language).rglob("*") if path.is_file())
     sources = [path for path in sources if "__pycache__" not in path.parts]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
-    target = _CACHE / f"{language}-{digest}"
-    _CACHE.mkdir(parents=True, exist_ok=True)
-    with (_CACHE / f"{language}.lock").open("w") as lock:
+    target = CACHE / f"{language}-{digest}"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / f"{language}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # pytest's processes share the cache
         if not (target / ".installed").exists():
             shutil.rmtree(target, ignore_errors=True)
@@ -96,8 +97,8 @@ def _cargo(target: Path) -> None:
     source = re.search(r"^source = .*$", lock.read_text("utf-8"), re.MULTILINE)
     assert source
     lock.write_text(ours.replace("\nchecksum", f"\n{source[0]}\nchecksum"), "utf-8")
-    _call(target, "cargo", "build", "--locked", CARGO_TARGET_DIR=str(_CACHE / "rust-target"))
-    shutil.copy(_CACHE / "rust-target" / "debug" / "drivers", target / "drivers")
+    _call(target, "cargo", "build", "--locked", CARGO_TARGET_DIR=str(CACHE / "rust-target"))
+    shutil.copy(CACHE / "rust-target" / "debug" / "drivers", target / "drivers")
 
 
 _LANGUAGES: dict[str, tuple[str, Callable[[Path], None], Callable[[Path], tuple[str, ...]]]] = {

@@ -99,6 +99,8 @@ DOORS = {
     "POST /v1/revocations?name=ann": OPERATORS.replace("200", "503"),
     # The page, and the probes of balancers
     "GET /": ALWAYS[200],
+    "GET /client.js": ALWAYS[200],
+    "GET /react.js": ALWAYS[200],
     "GET /healthz": ALWAYS[200],
     "GET /readyz": ALWAYS[200],
 }  # fmt: skip
