@@ -2,7 +2,7 @@
 
 If a filter leaves out events, the client's position moves on without an event. Then it is sent
 `stream.at`, so that a reconnect does not go back to its last event, which Redis may have dropped by
-then. Otherwise a heartbeat is a comment.
+then. Otherwise a heartbeat is a comment. For a client that wants events, each is a `stream.at`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ def heartbeat(
         position: everything up to it was sent; None if no position is proven.
         windows: of its streams, and maybe others.
     """
+    if subscriber.subscription.beats:
+        return sse.at(_id(subscriber, position))
     at = _cursor(subscriber, position)
     if not at or at == subscriber.last_at:
         return sse.HEARTBEAT
@@ -52,9 +54,13 @@ def farewell(
     """
     if subscriber.resume:
         position = subscriber.resume.claimed()
-    at = subscriber.subscription.cursor(position) if position else b""
+    at = _id(subscriber, position)
     is_right_over = ending in (Ending.EXPIRED, Ending.REVOKED)
     return sse.expired(retry_ms, at) if is_right_over else sse.retry(retry_ms, at)
+
+
+def _id(subscriber: Subscriber, position: Positions | None) -> bytes:
+    return subscriber.subscription.cursor(position) if position else b""
 
 
 def _cursor(subscriber: Subscriber, position: Positions | None) -> bytes:

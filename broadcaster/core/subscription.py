@@ -30,6 +30,8 @@ class Subscription:
         run: the run that it follows, on a channel made on demand.
         sharded: one of its channels has shards, so that even a single position is named.
         untyped: the only types that keep their `event:` line; None if all types do.
+        beats: its heartbeats are events. A page can't see a comment, nor notice that none comes.
+            Subscribers to the same events share their bytes, whatever this is.
         on_demand: its only channel, if that is made on demand.
         apart: the only keys of each stream, in the order of `streams`, where they differ; none of
             a stream means any. It is empty if the keys of the filter hold for all streams.
@@ -47,6 +49,7 @@ class Subscription:
     run: EventId | None = None
     sharded: bool = False
     untyped: frozenset[str] | None = None
+    beats: bool = field(default=False, compare=False)
     on_demand: Channel | None = field(default=None, compare=False, repr=False)
     apart: tuple[frozenset[str], ...] = ()
     # Computed once from the fields above, because they are read for each batch.
@@ -74,6 +77,7 @@ class Subscription:
         filter: Filter | None = None,
         *,
         names: bool = True,
+        beats: bool = False,
         granted: Granted | None = (),
     ) -> Subscription:
         """Return the subscription to these channels.
@@ -87,6 +91,7 @@ class Subscription:
             filter: a user's own; it selects among the events that keys and types admit.
             names: False if events go without their `event:` line. Those of a terminal type of one
                 of the channels keep it.
+            beats: as the attribute.
             granted: of each channel whose grant says something about keys, if the client names no
                 key. None if the policy is still to be asked: then no key is missing yet.
 
@@ -118,6 +123,7 @@ class Subscription:
             terminal,
             sharded=any(channel.shards > 1 for channel in chosen.values()),
             untyped=None if names else NONE.union(*(c.terminal for c in chosen.values())),
+            beats=beats,
             on_demand=next((c for c in chosen.values() if c.requests), None),
             apart=tuple(keys_of.values()) if differ else (),
         )

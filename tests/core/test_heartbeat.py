@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from broadcaster.core import sse
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.filter import KeysAndTypes
@@ -65,6 +67,32 @@ def test_a_client_that_gets_all_events_gets_comments() -> None:
     fan_out(hub, "a", event(5))
     beat(hub)
     assert client.data == [event(5).wire, sse.HEARTBEAT]
+
+
+def test_a_heartbeat_is_an_event_for_those_that_want_one() -> None:
+    hub = make_hub()
+    wants = [replace(wanted, beats=True) for wanted in (Subscription(("a",)), KEYED, AB)]
+    clients = [Client(hub, wanted).live() for wanted in wants]
+    beat(hub)
+    assert [c.data for c in clients] == [[sse.at(at)] for at in (b"0-0", b"0-0", b"a=0-0,b=0-0")]
+    fan_out(hub, "a", event(5, "k"))
+    for _ in range(2):
+        beat(hub)
+    assert [c.data[2:] for c in clients] == [
+        [sse.at(at)] * 2 for at in (b"5-0", b"5-0", b"a=5-0,b=0-0")
+    ]
+
+
+def test_a_heartbeat_has_no_position_where_none_is_proven() -> None:
+    hub = make_hub()
+    lagging = Client(hub, replace(KEYED, beats=True), unreadable="rubbish")
+    beat(hub)
+    assert lagging.data == [sse.at(b"")]
+    hub.windows["a"].restart(EventId(7, 0).before())
+    start = {"a": EventId(7, 0).before()}
+    live = Client(hub, replace(KEYED, beats=True), positions=start).live()
+    beat(hub)
+    assert live.data == [sse.at(b"")]
 
 
 def test_a_position_that_no_single_id_can_restore_is_not_sent() -> None:

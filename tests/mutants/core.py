@@ -304,6 +304,13 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     # Heartbeats
     Mutant(
+        "hub: a heartbeat is a comment even for a page, which can't see it",
+        "broadcaster/core/heartbeat.py",
+        "if subscriber.subscription.beats:",
+        "if False:",
+        (_BEAT + "test_a_heartbeat_is_an_event_for_those_that_want_one",),
+    ),
+    Mutant(
         "hub: a heartbeat does not move the cursor of a filtered subscriber",
         "broadcaster/core/heartbeat.py",
         "if position is None or not subscription.filtered:",

@@ -27,7 +27,7 @@ Some clients send their cursor only there. An `EventSource` can't set headers, a
 another origin a header may need a preflight.
 """
 
-PARAMS = frozenset({"type", "from", "names", TICKET_PARAM, *CURSOR_PARAMS})
+PARAMS = frozenset({"type", "from", "names", "heartbeat", TICKET_PARAM, *CURSOR_PARAMS})
 """Query parameters of every event stream."""
 
 _OTHER_FIELDS = 20
@@ -95,7 +95,8 @@ def read(
     Raises:
         ExceededError: the query is too long, or has too many keys or channels.
         InvalidRequestError: a key or a channel is missing, there is one too many, a parameter is
-            misspelt, `names` is neither `on` nor `off`, or the query is not UTF-8.
+            misspelt, `names` or `heartbeat` has another value than its two, or the query is not
+            UTF-8.
         InvalidCursorError: `from` can't be read.
         UnknownChannelError: the query names a channel that does not exist.
     """
@@ -107,7 +108,14 @@ def read(
     if len(keys) > most.keys:
         raise ExceededError(Exceeded.KEYS, f"{len(keys)} keys; at most {most.keys} may be")
     types = tuple(query.get("type", ()))
-    subscription = _subscription(chosen, tuple(keys), types, names=_names(query), granted=granted)
+    subscription = _subscription(
+        chosen,
+        tuple(keys),
+        types,
+        names=_one_of(query, "names", "on", "off") == "on",
+        beats=_one_of(query, "heartbeat", "comment", "event") == "event",
+        granted=granted,
+    )
     if (text := _cursor(scope, query)) is not None:
         return at_cursor(text, chosen, subscription)
     if text := query.get("from", [""])[0]:
@@ -160,12 +168,12 @@ def _named(
     return [channels[name] for name in names]
 
 
-def _names(query: dict[str, list[str]]) -> bool:
-    """Return False if events are wanted without their `event:` line."""
-    for value in query.get("names", ()):
-        if value not in ("on", "off"):
-            raise InvalidRequestError(f"names is on or off, not {value[:64]!r}")
-    return query.get("names", ["on"])[-1] == "on"
+def _one_of(query: dict[str, list[str]], name: str, default: str, other: str) -> str:
+    """Return the value of a parameter that has two; raise an `InvalidRequestError` for a third."""
+    for value in query.get(name, ()):
+        if value not in (default, other):
+            raise InvalidRequestError(f"{name} is {default} or {other}, not {value[:64]!r}")
+    return query.get(name, [default])[-1]
 
 
 def _cursor(scope: Any, query: dict[str, list[str]]) -> str | None:

@@ -49,6 +49,17 @@ def test_names_may_be_off() -> None:
             asked(query)
 
 
+def test_heartbeats_may_be_events() -> None:
+    assert asked("heartbeat=event").subscription.beats
+    assert not asked("heartbeat=comment").subscription.beats
+    assert not asked("heartbeat=").subscription.beats
+    assert asked("heartbeat=event").subscription == asked().subscription  # one group in the hub
+    with pytest.raises(InvalidRequestError, match="heartbeat is comment or event, not 'often'"):
+        asked("heartbeat=often")
+    with pytest.raises(InvalidRequestError, match="did you mean 'heartbeat'"):
+        asked("heartbeats=event")
+
+
 @pytest.mark.parametrize("param", ["lastEventId", "lastEventID", "Last-Event-ID", "last_event_id"])
 def test_a_cursor_may_come_in_the_query(param: str) -> None:
     wanted = asked(f"{param}={ID}")
