@@ -18,6 +18,11 @@ ELSEWHERE = {
     "broadcaster/node/node.py": "tests/test_app.py",  # a node without sockets
     "broadcaster/web/writing.py": "tests/web/test_publishing.py",  # what is said of what is written
     "broadcaster/web/answers.py": "tests/web/test_endpoint.py",  # what can be asked, and how
+    "broadcaster/web/documents/operation.py": "tests/web/documents/test_openapi.py",  # data
+    "broadcaster/web/documents/operations.py": "tests/web/documents/test_openapi.py",  # data
+    "broadcaster/web/documents/parameters.py": "tests/web/documents/test_openapi.py",  # data
+    "broadcaster/web/documents/view.py": "tests/web/documents/test_openapi.py",  # what is in one
+    "broadcaster/web/visible.py": "tests/web/test_doors.py",  # what each caller may see
     "broadcaster/web/table.py": "tests/web/test_routes.py",  # what the applications are made of
     "broadcaster/web/serving.py": "tests/web/test_endpoint.py",  # types alone
     "broadcaster/web/sink.py": "tests/web/test_connection.py",  # sinks are what connections use

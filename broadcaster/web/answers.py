@@ -11,9 +11,11 @@ from starlette.responses import Response
 from broadcaster.core.access import Denied, public
 from broadcaster.errors import BroadcasterError, InvalidRequestError, UnknownChannelError
 from broadcaster.web import access, assets, showcase
+from broadcaster.web.documents.served import Documents
 from broadcaster.web.problem import SafeResponse, as_json, problem, unknown_channel
 from broadcaster.web.publishing import publish
 from broadcaster.web.serving import ServedNode
+from broadcaster.web.visible import visible
 
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -21,15 +23,17 @@ METRICS = "text/plain; version=0.0.4; charset=utf-8"
 class Answers:
     """The answers of one application."""
 
-    def __init__(self, node: ServedNode, *, details: bool) -> None:
+    def __init__(self, node: ServedNode, documents: Documents, *, details: bool) -> None:
         """Answer for a node.
 
         Args:
             node: the node to describe. The first answer that needs it starts it.
+            documents: of the application.
             details: True includes addresses, host names, versions and error texts, which are for
                 operators.
         """
         self._node = node
+        self._documents = documents
         self._details = details
 
     async def page(self, request: Request) -> Response:
@@ -43,6 +47,10 @@ class Answers:
         """Answer with the client for browsers, or with its hooks for React."""
         name = request.scope["path"].rpartition("/")[2]
         return assets.sent(assets.script(f"scripts/{name}"), request)
+
+    async def openapi(self, request: Request) -> Response:
+        """Answer with the OpenAPI document."""
+        return await self._documents.openapi(request)
 
     async def healthz(self, _: Request) -> Response:
         """Answer 200, which shows that the process is alive."""
@@ -105,12 +113,9 @@ class Answers:
 
     async def channels(self, request: Request) -> Response:
         """Answer with a description of every channel that the caller may see."""
-        names = [name for name, channel in self._node.settings.channels.items() if channel.listed]
-        if self._node.policy is not public:
-            refusals = await access.described(self._node, request.scope, names)
-            if isinstance(refusals, Denied):
-                return access.refused(refusals)
-            names = [name for name in names if refusals[name] is None]
+        names = await visible(self._node, request.scope)
+        if isinstance(names, Denied):
+            return access.refused(names)
         return as_json({"channels": [await self._node.describe(name) for name in names]})
 
     async def channel(self, request: Request) -> Response:

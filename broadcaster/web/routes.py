@@ -28,11 +28,12 @@ from broadcaster.web.access import (
     undecided,
 )
 from broadcaster.web.answers import Answers
+from broadcaster.web.documents.served import Documents
 from broadcaster.web.hosts import LOOPBACK, Hosts
 from broadcaster.web.paths import Paths
 from broadcaster.web.problem import SafeResponse, problem
 from broadcaster.web.serving import ServedNode
-from broadcaster.web.table import APART, CLIENTS, OPERATORS, TABLE
+from broadcaster.web.table import APART, CLIENTS, OPERATORS, TABLE, operations_of
 
 # A balancer or a kubelet asks these by the address of the node. They have no secrets.
 _PROBES = ("/healthz", "/readyz")
@@ -61,9 +62,11 @@ class ClientsApplication(Starlette):
         shown = {CLIENTS} if node.settings.metrics_port else {CLIENTS, OPERATORS}
         if node.settings.operators_token and OPERATORS in shown:
             shown.add(APART)
+        documents = Documents(node, operations_of(CLIENTS))
+        # What needs the operators' token may have details here, too.
+        answers = Answers(node, documents, details=bool(token))
         super().__init__(
-            # What needs the operators' token may have details here, too.
-            routes=list(_routes(Answers(node, details=bool(token)), shown, token)),
+            routes=list(_routes(answers, shown, token)),
             exception_handlers={
                 404: _not_found,
                 405: _not_allowed,
@@ -146,8 +149,10 @@ class _OperatorsApplication(Starlette):
 def operators(node: ServedNode) -> Starlette:
     """Make the operators' application, with all details. It must not be public."""
     token = node.settings.operators_token
+    documents = Documents(node, operations_of(OPERATORS, APART), channels=False)
+    answers = Answers(node, documents, details=True)
     app = _OperatorsApplication(
-        routes=list(_routes(Answers(node, details=True), {OPERATORS, APART}, token)),
+        routes=list(_routes(answers, {OPERATORS, APART}, token)),
         exception_handlers={404: _not_of_operators, 405: _not_allowed},
     )
     app.router.redirect_slashes = False

@@ -14,6 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from broadcaster.web.answers import Answers
+from broadcaster.web.documents import operations as of
+from broadcaster.web.documents.operation import Operation, Operations
 
 CLIENTS, OPERATORS, APART = "clients", "operators", "apart"
 _BOTH = frozenset((CLIENTS, OPERATORS))
@@ -30,37 +32,50 @@ class TableRow(NamedTuple):
             clients' port only if it needs `operators_token`, since it changes something.
         methods: the methods that are allowed.
         answer: the method that answers; None for an event stream.
+        operation: what the documents say of it.
     """
 
     path: str
     applications: frozenset[str]
     methods: tuple[str, ...]
     answer: Handler | None
+    operation: Operation
 
 
 def _row(
     path: str,
     applications: Iterable[str],
     answer: Handler | None,
+    operation: Operation,
     methods: tuple[str, ...] = ("GET", "HEAD"),
 ) -> TableRow:
-    return TableRow(path, frozenset(applications), methods, answer)
+    return TableRow(path, frozenset(applications), methods, answer, operation)
 
 
 TABLE = (
-    _row("/", [CLIENTS], Answers.page),
-    _row("/client.js", _BOTH, Answers.script),
-    _row("/react.js", _BOTH, Answers.script),
-    _row("/v1/events", [CLIENTS], None),
-    _row("/v1/channels", [CLIENTS], Answers.channels),
-    _row("/v1/channels/{channel}", [CLIENTS], Answers.channel),
-    _row("/v1/channels/{channel}/events", [CLIENTS], Answers.publish, ("POST",)),
-    _row("/v1/tickets", [CLIENTS], Answers.ticket, ("POST",)),
-    _row("/healthz", _BOTH, Answers.healthz),
-    _row("/readyz", _BOTH, Answers.readyz),
-    _row("/metrics", [OPERATORS], Answers.metrics),
-    _row("/v1/nodes", [OPERATORS], Answers.nodes),
-    _row("/v1/health", [OPERATORS], Answers.health),
-    _row("/v1/revocations", [APART], Answers.revoke, ("POST",)),
+    _row("/", [CLIENTS], Answers.page, of.PAGE),
+    _row("/client.js", _BOTH, Answers.script, of.CLIENT_JS),
+    _row("/react.js", _BOTH, Answers.script, of.REACT_JS),
+    _row("/openapi.json", _BOTH, Answers.openapi, of.OPENAPI),
+    _row("/v1/events", [CLIENTS], None, of.EVENTS),
+    _row("/v1/channels", [CLIENTS], Answers.channels, of.CHANNELS),
+    _row("/v1/channels/{channel}", [CLIENTS], Answers.channel, of.CHANNEL),
+    _row("/v1/channels/{channel}/events", [CLIENTS], Answers.publish, of.PUBLISH, ("POST",)),
+    _row("/v1/tickets", [CLIENTS], Answers.ticket, of.TICKET, ("POST",)),
+    _row("/healthz", _BOTH, Answers.healthz, of.HEALTHZ),
+    _row("/readyz", _BOTH, Answers.readyz, of.READYZ),
+    _row("/metrics", [OPERATORS], Answers.metrics, of.METRICS),
+    _row("/v1/nodes", [OPERATORS], Answers.nodes, of.NODES),
+    _row("/v1/health", [OPERATORS], Answers.health, of.HEALTH),
+    _row("/v1/revocations", [APART], Answers.revoke, of.REVOKE, ("POST",)),
 )
 """All routes except the channels' own paths, which are event streams for clients."""
+
+
+def operations_of(*applications: str) -> Operations:
+    """Return what the documents say of the routes that are in one of these applications."""
+    found: dict[str, dict[str, Operation]] = {}
+    for row in TABLE:
+        if row.applications & set(applications):
+            found.setdefault(row.path, {})[row.methods[0].lower()] = row.operation
+    return found

@@ -30,9 +30,35 @@ _PATHS = "tests/web/test_paths.py::"
 _CORS = "tests/web/test_cors.py::"
 _RETRY = "tests/web/test_retry.py::"
 _NODES = "tests/e2e/test_nodes.py::"
+_ROUTES = "broadcaster/web/routes.py"
+_DOCUMENTS = "tests/web/documents/"
 _OPERATORS = "tests/web/test_operators.py::"
 
 MUTANTS: tuple[Mutant, ...] = (
+    Mutant(
+        "documents: they name channels that the caller may not see",
+        "broadcaster/web/visible.py",
+        "[name for name in names if refusals[name] is None]",
+        "names",
+        (_DOCUMENTS + "test_openapi.py::test_it_names_no_channel_that_the_caller_may_not_see",),
+    ),
+    Mutant(
+        "documents: what was made for one caller is sent to all",
+        "broadcaster/web/documents/served.py",
+        "key = make, tuple(names), prefix",
+        "key = make, prefix",
+        (
+            _DOCUMENTS
+            + "test_served.py::test_each_caller_gets_a_document_of_its_own[/openapi.json]",
+        ),
+    ),
+    Mutant(
+        "documents: operators' routes are shown to clients",
+        _ROUTES,
+        "documents = Documents(node, operations_of(CLIENTS))",
+        "documents = Documents(node, operations_of(CLIENTS, OPERATORS))",
+        (_DOCUMENTS + "test_openapi.py::test_operators_routes_are_not_on_the_clients_document[]",),
+    ),
     Mutant(
         "listener: a cancelled wait leaves a subscriber behind",
         "broadcaster/node/listener.py",
@@ -757,8 +783,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "answers: operators' routes show all details on the clients' port",
         "broadcaster/web/routes.py",
-        "Answers(node, details=bool(token))",
-        "Answers(node, details=True)",
+        "Answers(node, documents, details=bool(token))",
+        "Answers(node, documents, details=True)",
         (_OPERATORS + "test_on_one_port_nothing_names_hosts_addresses_versions_or_errors",),
     ),
     Mutant(

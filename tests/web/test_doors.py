@@ -45,6 +45,7 @@ CALLERS = (
 NEVER = "401   401   401   401   401   401   "
 ALWAYS = {status: f"{status} " * 14 for status in (200, 400, 404)}
 OPERATORS = "401   401   401   401   401   200   401   401   401   401   401   401   401   401"
+DOCUMENTS = "200   401   401   401   401   401   200   200   200   200   200   401   200   403"
 KEY_7 = NEVER + "403   403   {0}    {0}    {0}    401   {0}    403"
 NO_KEY = NEVER + "403   {0}8    {0}7    {0}*    {0}7    401   {0}7    403"
 DOORS = {
@@ -85,6 +86,8 @@ DOORS = {
         "n     401   401   401   401   401   n     n+o+c+m n+o+c+m n+o+c+m n+o+c+m 401 n+o+c+m 403",
     "GET /v1/channels/orders": NEVER + "403   200   200   200   200   401   200   403",
     "GET /v1/channels/news": ALWAYS[200],
+    # Documents show what the caller may see.
+    "GET /openapi.json": DOCUMENTS,
     # A ticket is for the bearer of a token in the header alone.
     "POST /v1/tickets": NEVER + "200   200   200   200   401   401   401   401",
     # Publishing. None of these tokens has the right to.

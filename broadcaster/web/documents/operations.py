@@ -1,0 +1,208 @@
+"""What the documents say of each route of the table. Data only.
+
+A new row of `web.table.TABLE` needs an `Operation` here. Components that it refers to are in
+`schemas`, and parameters of event streams in `parameters`.
+"""
+
+from __future__ import annotations
+
+from broadcaster.web.documents.operation import (
+    COUNT,
+    STRING,
+    Json,
+    Operation,
+    answer,
+    array,
+    described,
+    parameter,
+    record,
+    ref,
+)
+from broadcaster.web.documents.parameters import STREAM
+
+_NUMBER: Json = {"type": "number"}
+_TEXTS = array(STRING)
+_HTML = "text/html"
+_LINES = "application/x-ndjson"
+_CHANNEL = parameter("path", "channel", ref("ChannelName"), "The name of a channel.", required=True)
+
+_AS_BEFORE: Json = {"description": "It has not changed since the `ETag` of `If-None-Match`."}
+
+PAGE = Operation(
+    "page", "hub", "A page that shows the event streams live",
+    {200: answer("The page.", STRING, _HTML)},
+)  # fmt: skip
+
+_SCRIPT = {200: answer("A module.", STRING, "text/javascript"), 304: _AS_BEFORE}
+CLIENT_JS = Operation("clientScript", "hub", "The client for browsers", _SCRIPT)
+REACT_JS = Operation("reactScript", "hub", "Its hooks for React", _SCRIPT)
+
+OPENAPI = Operation(
+    "openapi", "hub", "This document",
+    {200: answer("An OpenAPI document.", {"type": "object"}), 304: _AS_BEFORE},
+    (401, 403),
+    "It names the channels that the caller may see, and no others.",
+    needs="some",
+)  # fmt: skip
+
+EVENTS = Operation(
+    "readEvents", "streams", "Several channels in one event stream",
+    {},
+    text="Events of a key are in order. Events of several channels come as they happen.",
+    parameters=(
+        parameter(
+            "query", "channel", array(ref("ChannelName"), minItems=1),
+            "A channel; repeat it for more.", required=True,
+        ),
+        parameter(
+            "query", "key", array(STRING),
+            "Only events about this key; repeat it for more. A channel may require one.",
+        ),
+        *STREAM,
+    ),
+    needs="rights",
+)  # fmt: skip
+
+CHANNELS = Operation(
+    "listChannels", "channels", "All channels that the caller may see",
+    {200: answer("The channels.", record({"channels": array(ref("ChannelDescription"))}))},
+    (401, 403),
+    needs="some",
+)  # fmt: skip
+
+CHANNEL = Operation(
+    "describeChannel", "channels", "One channel: its path, its length, its oldest and newest id",
+    {200: answer("The channel.", ref("ChannelDescription"))},
+    (401, 403, 404),
+    "To show a state and then follow it: read `newest`, load the state, and open the event stream "
+    "with `from` and that id.",
+    (_CHANNEL,),
+    needs="rights",
+)  # fmt: skip
+
+PUBLISH = Operation(
+    "publish", "channels", "Publish events",
+    {
+        200: {
+            "description": "All events are published. `ids` are theirs, in order. A body of lines "
+            "is answered with a line for each.",
+            "content": {
+                "application/json": {"schema": record({"ids": array(ref("EventId"))})},
+                _LINES: {"itemSchema": ref("PublishedLine")},
+            },
+        }
+    },
+    (400, 401, 403, 404, 408, 413, 415, 422, 429, 503),
+    "The body is one event, an array of at most 1,000, or a line for each event. It needs a token "
+    "in the header `Authorization`; cookies and tickets don't count.",
+    (
+        _CHANNEL,
+        parameter(
+            "header", "Idempotency-Key", {"type": "string", "maxLength": 256},
+            "With it, the request is safe to be sent again: what was published is not published "
+            "twice.",
+        ),
+    ),
+    {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"anyOf": [ref("NewEvent"), array(ref("NewEvent"), maxItems=1000)]}
+            },
+            "application/cloudevents+json": {"schema": ref("CloudEvent")},
+            "application/cloudevents-batch+json": {"schema": array(ref("CloudEvent"))},
+            _LINES: {"itemSchema": ref("NewEvent")},
+        },
+    },
+    "bearer",
+)  # fmt: skip
+
+TICKET = Operation(
+    "issueTicket", "channels", "A ticket for the url of an `EventSource`",
+    {
+        200: answer(
+            "The ticket.",
+            record({
+                "ticket": STRING,
+                "expires_in_s": described({"type": "integer"}, "the seconds until it expires"),
+            }),
+        )
+    },
+    (401, 403),
+    "It has the rights of the token to read, and is good for the origin that asked.",
+    (
+        parameter("query", "channel", array(ref("ChannelName")), "Only for this channel."),
+        parameter("query", "key", _TEXTS, "Only for this key."),
+    ),
+    needs="bearer",
+)  # fmt: skip
+
+HEALTHZ = Operation(
+    "healthz", "hub", "200 while the process lives",
+    {200: answer("It lives.", record({"status": STRING}))},
+)  # fmt: skip
+
+_READY = record({"status": STRING, "reasons": _TEXTS}, "reasons")
+READYZ = Operation(
+    "readyz", "hub", "Whether newcomers should come to this node",
+    {200: answer("They should.", _READY), 503: answer("They should not, for the reasons.", _READY)},
+)  # fmt: skip
+
+METRICS = Operation(
+    "metrics", "operators", "Figures for Prometheus",
+    {200: answer("The figures, in Prometheus's text format.", STRING, "text/plain")},
+    (401,), needs="operators",
+)  # fmt: skip
+
+_NODE = record(
+    {"clients": COUNT, "lag_s": _NUMBER, "problems": _TEXTS, "version": STRING}, "version"
+)
+NODES = Operation(
+    "listNodes", "operators", "All nodes that use the same Redis",
+    {
+        200: answer(
+            "The nodes, by name. If others may be missing, `incomplete` says why.",
+            record({
+                "nodes": {"type": "object", "additionalProperties": _NODE}, "incomplete": STRING,
+            }, "incomplete"),
+        )
+    },
+    (401,), needs="operators",
+)  # fmt: skip
+
+_HEALTH = {
+    **record({
+        "status": {"enum": ["ready", "not ready"]},
+        "reasons": _TEXTS,
+        "clients": COUNT,
+        "write_lag_ms": _NUMBER,
+        "loop_lag_ms": _NUMBER,
+        "streams": {"type": "object", "additionalProperties": {"type": "object"}},
+    })
+}  # fmt: skip
+HEALTH = Operation(
+    "health", "operators", "The state of the node and of each stream",
+    {
+        200: answer("Nothing is wrong.", _HEALTH),
+        503: answer("Something is wrong: see `reasons`.", _HEALTH),
+    },
+    (401,), "It is stricter than `/readyz`.", needs="operators",
+)  # fmt: skip
+
+REVOKE = Operation(
+    "revoke", "operators", "Revoke the tokens of a subject, or one by its id",
+    {
+        200: answer(
+            "They are revoked.",
+            record({
+                "revoked": STRING,
+                "id": ref("EventId"),
+                "replicas": described({"type": ["integer", "null"]}, "how many replicas have it"),
+            }),
+        )
+    },
+    (400, 401, 403, 503), parameters=(
+        parameter("query", "name", STRING, "The subject, or the id of a token.", required=True),
+    ),
+    needs="operators",
+)  # fmt: skip

@@ -1,0 +1,84 @@
+"""Answers with documents: each caller sees the channels that it may see, and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from broadcaster.core.access import Denied, public
+from broadcaster.core.by_access import is_public
+from broadcaster.web.access import TicketIssuer, refused
+from broadcaster.web.assets import Asset, asset_of, sent
+from broadcaster.web.documents.openapi import openapi
+from broadcaster.web.documents.operation import Operations
+from broadcaster.web.documents.view import View
+from broadcaster.web.serving import ServedNode
+from broadcaster.web.visible import visible
+
+_MOST_KEPT = 64
+
+
+class Documents:
+    """The documents of one application. What was made for one caller serves others who see it."""
+
+    def __init__(self, node: ServedNode, operations: Operations, *, channels: bool = True) -> None:
+        """Store the arguments.
+
+        Args:
+            node: that is described.
+            operations: of the application.
+            channels: the application serves channels.
+        """
+        self._node = node
+        self._operations = operations
+        self._channels = channels
+        self._kept: dict[tuple[object, ...], Asset] = {}
+
+    async def openapi(self, request: Request) -> Response:
+        """Answer with the OpenAPI document."""
+        return await self._answer(request, _openapi, "application/json")
+
+    async def _answer(
+        self, request: Request, make: Callable[[View], bytes], media_type: str
+    ) -> Response:
+        names = await visible(self._node, request.scope) if self._channels else []
+        if isinstance(names, Denied):
+            return refused(names)
+        asset = self._made(make, media_type, names, request.scope.get("root_path", ""))
+        headers = {}
+        if self._node.policy is not public:
+            headers["cache-control"] = "private, no-cache"
+            headers["vary"] = "Accept-Encoding, Authorization, Cookie"
+        return sent(asset, request, headers)
+
+    def _made(
+        self, make: Callable[[View], bytes], media_type: str, names: Collection[str], prefix: str
+    ) -> Asset:
+        """Return a document. It is made once for all callers who see the same channels."""
+        key = make, tuple(names), prefix
+        if key not in self._kept:
+            if len(self._kept) >= _MOST_KEPT:
+                self._kept.clear()
+            self._kept[key] = asset_of(make(self._view(names, prefix)), media_type)
+        return self._kept[key]
+
+    def _view(self, names: Collection[str], prefix: str) -> View:
+        settings, policy = self._node.settings, self._node.policy
+        return View(
+            self._operations,
+            tuple(settings.channels[name] for name in names),
+            prefix,
+            frozenset(name for name in names if is_public(policy, name)),
+            tokens=self._node.verifier is not None,
+            tickets=isinstance(self._node.verifier, TicketIssuer),
+            cookie=settings.token_cookie,
+            operators_token=bool(settings.operators_token),
+            guarded=policy is not public,
+        )
+
+
+def _openapi(view: View) -> bytes:
+    return orjson.dumps(openapi(view))
