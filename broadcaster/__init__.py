@@ -33,6 +33,7 @@ from broadcaster.errors import (
     KeyReusedError,
     PartialPublishError,
     RunLostError,
+    RunStoppedError,
     StreamRefusedError,
     UnknownChannelError,
 )
@@ -97,6 +98,7 @@ __all__ = [
     "Run",
     "RunLostError",
     "RunQueue",
+    "RunStoppedError",
     "Settings",
     "StreamEvent",
     "StreamRefusedError",

@@ -95,7 +95,11 @@ class ConflictError(BroadcasterError):
 
 
 class RunLostError(BroadcasterError):
-    """Another worker has taken the run over. This worker must not go on with it."""
+    """Another worker has taken the run over, or it is over. This worker must not go on with it."""
+
+
+class RunStoppedError(RunLostError):
+    """A client has stopped the run. Nothing of it is published any more."""
 
 
 class StreamRefusedError(BroadcasterError):

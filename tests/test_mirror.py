@@ -14,6 +14,7 @@ ELSEWHERE = {
     "broadcaster/core/steps.py": "tests/core/test_resume.py",  # values that the machines give
     "broadcaster/backend/sync_publisher.py": "tests/backend/test_publisher.py",  # both are alike
     "broadcaster/backend/run.py": "tests/backend/test_runs.py",  # a run is what its queue gives
+    "broadcaster/backend/run_scripts.py": "tests/backend/test_records.py",  # which calls them
     "broadcaster/settings/node.py": "tests/test_settings.py",  # what an operator sets and reads
     "broadcaster/node/node.py": "tests/test_app.py",  # a node without sockets
     "broadcaster/web/writing.py": "tests/web/test_publishing.py",  # what is said of what is written

@@ -1,7 +1,8 @@
 """The recommendations worker: answers each request with several pets, the best one first.
 
-`broadcaster.RunQueue` takes requests, takes over the runs of dead workers, and publishes each piece
-once. This module makes the pieces, and limits how many runs are answered at a time.
+`broadcaster.RunQueue` takes requests and takes over the runs of dead workers, and each `Run`
+publishes a piece once. This module makes the pieces, and limits how many runs are answered at a
+time.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import hashlib
 import logging
 from contextlib import suppress
 from typing import Any, NamedTuple
+
+import orjson
 
 from broadcaster import BroadcasterError, Publisher, Run, RunLostError, RunQueue
 
@@ -108,7 +111,8 @@ class Recommendations:
         pets = await life.patiently(self._store.pets)
         if pets is None:
             return
-        left = [pet for pet in pets if pet.id not in run.pieces]
+        done = {_pet_of(type_, data) for type_, data in run.pieces}
+        left = [pet for pet in pets if pet.id not in done]
         best = max((recommendation(run.key, pet) for pet in left), key=lambda one: one.score)
         data: dict[str, Any] = {
             "petId": best.pet.id,
@@ -116,8 +120,14 @@ class Recommendations:
             "score": best.score,
             "reason": best.reason,
         }
-        if await life.patiently(lambda: run.publish(best.pet.id, type="recommendation", data=data)):
-            life.announced += 1
+        before = len(run.pieces)
+        await life.patiently(lambda: run.publish(type="recommendation", data=data))
+        life.announced += len(run.pieces) - before
+
+
+def _pet_of(type_: str, data: bytes) -> str:
+    """Return the pet of a piece. Workers of an earlier version kept only its name, as the data."""
+    return str(orjson.loads(data)["petId"]) if type_ else data.decode()
 
 
 def recommendation(user_id: str, pet: Pet) -> Recommendation:

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from broadcaster.backend.driver.errors import NotSentError, translated
 from broadcaster.backend.driver.exchange import Command
-from broadcaster.core.catalogue import Catalogue
+from broadcaster.core.catalogue import Catalogue, Destination
 from broadcaster.core.channel import Channel
 from broadcaster.core.entry import encode, text_of
 from broadcaster.core.event import EventId
@@ -113,8 +113,11 @@ class Commands:
             data = text_of(data)
             self._schemas.check(channel, type_, data)
         packed = encode(type_, key, data)[b"m"]
-        maxlen = to.maxlen if self._maxlen == "channel" else self._maxlen
-        return NewEntry(to.redis_key, maxlen, packed)
+        return NewEntry(to.redis_key, self.bound(to), packed)
+
+    def bound(self, to: Destination) -> int | None:
+        """Return about how many entries a stream retains; None is no bound."""
+        return to.maxlen if self._maxlen == "channel" else self._maxlen
 
     def batches(
         self,

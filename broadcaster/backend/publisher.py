@@ -57,6 +57,11 @@ class Addressed:
         """
         return self.channels.resolve(channel, key).redis_key
 
+    @property
+    def outgoing(self) -> Commands:
+        """Return what makes the entries of these channels, for other parts of `backend`."""
+        return self._commands
+
 
 class Publisher(Addressed):
     """Publishes events from asynchronous code.

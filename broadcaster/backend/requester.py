@@ -11,10 +11,13 @@ from broadcaster.backend.driver.errors import TROUBLE, translated
 from broadcaster.backend.sharing import Sending, SharedReads
 from broadcaster.core.event import EventId
 from broadcaster.core.log import Known
-from broadcaster.core.run import Standing, state_key_of
+from broadcaster.core.record import RunKeys
+from broadcaster.core.run import Standing
 
 TTL = b"ttl_ms"
 """The field of a request that says for how many milliseconds workers may begin its run."""
+RUN_FIELD = b"run"
+"""The field of a request that names its run. Without it, the id of the entry does."""
 
 _CONCURRENT = 4  # a bound, because each has a connection and thousands of clients may ask at once
 
@@ -118,7 +121,8 @@ class Requester:
                 # In this order: a worker begins a run before it removes the request.
                 for _, fields in await self._client.xrange(run.requests, id_, id_):
                     return bool(fields.get(b"key") == run.key.encode())
-                return bool(await self._client.exists(state_key_of(self._keys[run.stream], id_)))
+                record = RunKeys.of(self._keys[run.stream], id_).record
+                return bool(await self._client.exists(record))
         except TROUBLE as error:
             raise translated(error, f"look for a request in {run.requests}") from error
 

@@ -1,165 +1,187 @@
-"""A run for the worker that answers it: its pieces are published once each. Part of `backend`.
+"""A run for the worker that answers it: its events are published once each. Part of `backend`.
 
-The progress of a run is kept in a key beside the stream: the names of its published pieces, and its
-owner. Each piece and the new progress are written in one `MULTI`. So a worker that takes over goes
-on exactly where the dead one stopped, and a stalled worker that wakes up can't publish.
+Each batch of events is written by a script that compares the attempt and the number of the batch
+with the run's record. So a worker that takes over goes on exactly where the last one stopped, and a
+stalled worker that wakes up can't publish.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
-import orjson
+import msgpack
 
-from broadcaster.backend.publisher import Publisher
-from broadcaster.core.run import key_of, state_key_of
-from broadcaster.errors import BackendUnavailableError, ConflictError, RunLostError
+from broadcaster.backend.outgoing import NewEntry
+from broadcaster.backend.records import Begun, Piece, Records
+from broadcaster.core.record import RunState
+from broadcaster.errors import BackendUnavailableError, RunLostError, RunStoppedError
 
-KEPT_S = 3_600
-"""Seconds that the progress of a run is remembered after its last piece."""
-DONE_S = 300
-"""The same once the run is complete and its request is gone. Then only a worker that was stopped in
-the middle could look for it. Shorter, because any client may ask for runs."""
+Encoder: TypeAlias = Callable[[str, str, Any], NewEntry]
+"""Makes the entry of an event from its type, key and data. Raises an `InvalidEventError`."""
+
+_WRITTEN, _ENDED = "written", "ended"
 
 
 class Run:
     """A request that this worker has taken. `RunQueue.take` makes it.
 
-    Only one task at a time may use it. After a `BackendUnavailableError` a method may be called
-    again, even if Redis has executed the first call.
+    Only one task at a time may use it. After a `BackendUnavailableError` call the same method again
+    with the same arguments: it is not executed twice, even if Redis has executed the first call.
 
     Attributes:
-        id: the name of the run, which is the id of its request.
+        id: the name of the run.
         key: the key of the request, such as a user id.
-        pieces: the names of the published pieces, of this worker and earlier ones.
+        body: the body of the request; empty if it had none.
+        attempt: 1 for the first worker that has begun it, 2 for the next one.
+        pieces: everything that was published so far, by this worker and earlier ones.
         finished: True if the last event is published.
     """
 
     def __init__(
         self,
         id: str,
-        key: str,
+        begun: Begun,
+        records: Records,
         *,
-        publisher: Publisher,
-        channel: str,
-        worker: str,
-        drop: Callable[[Run], Awaitable[None]],
+        encode: Encoder,
+        release: Callable[[Run], object],
+        lease_s: float,
         now_ms: Callable[[], int],
     ) -> None:
-        """Describe a run; nothing is sent before `begin`.
+        """Describe a run that was begun.
 
         Args:
-            id: the id of its request.
-            key: the key of the request.
-            publisher: publishes the pieces.
-            channel: the channel of the pieces.
-            worker: the name of this worker.
-            drop: removes the request from the queue.
+            id: its name.
+            begun: what Redis knows of it.
+            records: of its channel.
+            encode: makes the entries of its channel.
+            release: called when it is over.
+            lease_s: seconds without a sign of life after which another worker takes it.
             now_ms: returns milliseconds since 1970, by a clock that all workers share.
         """
         self.id = id
-        self.key = key
-        self.pieces: list[str] = []
+        self.key = begun.key
+        self.body = begun.body
+        self.attempt = begun.attempt
+        self.pieces = begun.pieces
         self.finished = False
-        self._publisher = publisher
-        self._channel = channel
-        self._worker = worker
-        self._drop = drop
-        self._owner = ""
+        self._event_key = begun.event_key
+        self._batch = begun.batch
+        self._began_ms = begun.began_ms
+        self._records = records
+        self._encode = encode
+        self._release = release
+        self._lease_s = lease_s
         self._now_ms = now_ms
-        self._since_s = now_ms() / 1000
-        stream = publisher.stream_of(channel)
-        # Events and progress are written in one MULTI, so on Cluster they must share a slot.
-        self._state_key = state_key_of(stream, id)
+        # A batch of which it is not known whether it was written.
+        self._unsure: tuple[bytes, bool] | None = None
 
     @property
     def age_s(self) -> float:
-        """Return the seconds since a worker first took it, by Redis's clock."""
-        return max(0.0, self._now_ms() / 1000 - self._since_s)
+        """Return the seconds since a worker first began it, by Redis's clock."""
+        return max(0.0, (self._now_ms() - self._began_ms) / 1_000)
 
-    async def has_begun(self) -> bool:
-        """Return True if a worker has begun the run.
+    @property
+    def text(self) -> str:
+        """Return the data of all pieces, joined: the answer so far, if they are parts of a text."""
+        return b"".join(piece.data for piece in self.pieces).decode()
 
-        Raises:
-            BackendUnavailableError: Redis is away.
-        """
-        with self._publisher.commands() as redis:
-            return bool(await redis.exists(self._state_key))
-
-    async def begin(self) -> None:
-        """Become the owner, and read the names of the pieces that are published already.
-
-        Raises:
-            BackendUnavailableError: Redis is away.
-        """
-        while True:
-            try:
-                async with self._publisher.transaction(self._state_key) as transaction:
-                    self._learn(await transaction.redis.get(self._state_key))
-                    transaction.multi()
-                    self._store(transaction.redis, self.pieces, finished=self.finished)
-                return
-            except ConflictError:
-                continue  # the former owner has just published a piece: read again
-
-    async def publish(self, piece: str, *, type: str, data: Any) -> bool:
-        """Publish a piece. Return False, without an effect, if it was published before.
+    async def publish(self, *, type: str = "message", data: Any = None) -> None:
+        """Publish a piece.
 
         Args:
-            piece: a name that is unique in the run.
             type: the SSE event name.
             data: as for `Publisher.publish`.
 
         Raises:
-            RunLostError: another worker owns the run now; nothing was published.
-            BackendUnavailableError: Redis is away; call again.
+            RunStoppedError: a client has stopped the run; nothing was published.
+            RunLostError: another worker has the run now, or it is over; nothing was published.
+            InvalidEventError: no node could deliver the piece.
+            BackendUnavailableError: Redis is away; call again with the same arguments.
+            ConfigurationError: Redis refuses for good.
         """
-        return await self._write(piece, type, data)
+        entry = self._encode(type, self._event_key, data)
+        *_, text = msgpack.unpackb(entry.packed)
+        piece = Piece(type, text.encode())
+        await self._write([(entry, piece)], entry.packed)
+        self.pieces.append(piece)
 
-    async def complete(self, *, type: str = "complete", data: Any) -> bool:
-        """Publish the last event, and remove the request from the queue.
-
-        Return False if the event was published before. The request is removed in any case.
+    async def restart(self) -> None:
+        """Begin the answer anew. Clients are told to forget what they have, and so is this object.
 
         Raises:
-            RunLostError, BackendUnavailableError: as for `publish`.
+            RunStoppedError, RunLostError, BackendUnavailableError, ConfigurationError: as for
+                `publish`.
         """
-        published = await self._write(None, type, data)
-        await self._drop(self)
-        with suppress(BackendUnavailableError), self._publisher.commands() as redis:
-            state = self._state(self.pieces, finished=True)
-            await redis.set(self._state_key, state, ex=DONE_S)
-        return published
+        await self._write([], b"", restart=True)
+        self.pieces = []
 
-    async def _write(self, piece: str | None, type_: str, data: Any) -> bool:
-        """Publish a piece, or the last event if `piece` is None."""
-        key = key_of(self.key, self.id)
-        while True:
-            try:
-                async with self._publisher.transaction(self._state_key) as transaction:
-                    self._learn(await transaction.redis.get(self._state_key))
-                    if self._owner != self._worker:
-                        raise RunLostError(f"run {self.id} is now worked on by {self._owner!r}")
-                    if self.finished or piece in self.pieces:
-                        return False
-                    done = self.pieces if piece is None else [*self.pieces, piece]
-                    transaction.publish(self._channel, type=type_, key=key, data=data)
-                    self._store(transaction.redis, done, finished=piece is None)
-                self.pieces, self.finished = done, piece is None
-                return True
-            except ConflictError:
-                continue  # another worker has just become the owner: read again, and raise
+    async def complete(self, *, type: str = "complete", data: Any = None) -> bool:
+        """Publish the last event, which ends the run.
 
-    def _learn(self, state: bytes | None) -> None:
-        if state is None:  # a new run, or one whose progress has expired; it has no owner
-            self._owner, self.pieces, self.finished = "", [], False
-        else:
-            self._owner, self.pieces, self.finished, self._since_s = orjson.loads(state)
+        Returns:
+            False if this worker had ended it before.
 
-    def _store(self, redis: Any, pieces: list[str], *, finished: bool) -> None:
-        redis.set(self._state_key, self._state(pieces, finished=finished), ex=KEPT_S)
+        Raises:
+            RunStoppedError, RunLostError, InvalidEventError, BackendUnavailableError,
+                ConfigurationError: as for `publish`.
+        """
+        entry = self._encode(type, self._event_key, data)
+        self._check_sure(None)
+        *_, text = msgpack.unpackb(entry.packed)
+        said = await self._records.complete(self.id, self.attempt, type, text.encode())
+        return self._end(*said, RunState.COMPLETE)
 
-    def _state(self, pieces: list[str], *, finished: bool) -> bytes:
-        return orjson.dumps([self._worker, pieces, finished, self._since_s])
+    async def fail(self, reason: str) -> bool:
+        """End the run, which can't be finished: clients get `failed` with this reason.
+
+        Returns:
+            False if this worker had ended it before.
+
+        Raises:
+            RunStoppedError, RunLostError, BackendUnavailableError, ConfigurationError: as for
+                `publish`.
+        """
+        said = await self._records.fail(self.id, self.attempt, reason)
+        return self._end(*said, RunState.FAILED)
+
+    def _end(self, said: str, attempt: int, state: RunState) -> bool:
+        if said != _ENDED and (said, attempt) != (state, self.attempt):
+            raise self._lost(said)
+        self.finished = True
+        self._release(self)
+        return said == _ENDED
+
+    async def _write(
+        self, entries: list[tuple[NewEntry, Piece]], packed: bytes, *, restart: bool = False
+    ) -> None:
+        self._check_sure((packed, restart))
+        self._unsure = packed, restart
+        number = self._batch + 1
+        try:
+            said = await self._records.write(
+                self.id, self.attempt, number, entries, self._lease_s, restart=restart
+            )
+        except BackendUnavailableError:
+            raise
+        except Exception:
+            self._unsure = None
+            raise
+        self._unsure = None
+        if said != _WRITTEN:
+            raise self._lost(said)
+        self._batch = number
+
+    def _check_sure(self, wanted: tuple[bytes, bool] | None) -> None:
+        if self._unsure is not None and wanted != self._unsure:
+            raise RuntimeError(
+                "it is not known whether the last piece was published: publish it again first"
+            )
+
+    def _lost(self, said: str) -> RunLostError:
+        self._release(self)
+        if said == RunState.STOPPED:
+            return RunStoppedError(f"run {self.id} was stopped")
+        why = {"lost": "another worker has it now", "absent": "Redis does not know it any more"}
+        return RunLostError(f"run {self.id} is lost: {why.get(said, f'it is {said}')}")

@@ -1,8 +1,9 @@
 """The queue of requests for runs: answers that workers produce on demand.
 
-A request names a key; the id of its entry names the run. Workers of one consumer group take each
-request once, and publish its pieces through a `Run`. Part of `backend`; workers use it through
-`broadcaster`.
+A request names a key, and a run or none: then the id of its entry names the run. Workers of one
+consumer group take each request once, and publish its pieces through a `Run`. A request is gone
+once its run has begun. From then on, the lease in the run's record says who works on it. Part of
+`backend`; workers use it through `broadcaster`.
 """
 
 from __future__ import annotations
@@ -18,13 +19,19 @@ from redis.exceptions import ResponseError
 
 from broadcaster.backend.clock import Clock, redis_time_ms
 from broadcaster.backend.driver.errors import TROUBLE, translated
+from broadcaster.backend.outgoing import NewEntry
 from broadcaster.backend.publisher import Publisher
-from broadcaster.backend.requester import TTL
+from broadcaster.backend.records import Asked, Records
+from broadcaster.backend.requester import RUN_FIELD, TTL
 from broadcaster.backend.run import Run
 from broadcaster.core.event import EventId
+from broadcaster.core.run import key_of
 
-_PENDING = 1_000  # above the number of requests that one worker has at a time
+_RUNNING = "running"
+_PENDING = 1_000  # above the number of requests that one worker takes at a time
 _T = TypeVar("_T")
+TAKEOVER_S = 15.0
+"""The default of the seconds after which a run whose worker is silent goes to another one."""
 # Longer than any `takeover_s`, so that the next worker that looks for abandoned requests takes it.
 _GIVEN_BACK_MS = 7 * 24 * 3_600 * 1_000
 
@@ -46,7 +53,7 @@ class RunQueue:
         channel: str,
         *,
         group: str = "workers",
-        takeover_s: float = 15.0,
+        takeover_s: float = TAKEOVER_S,
     ) -> None:
         """Join the workers of a channel; nothing is sent to Redis yet.
 
@@ -54,7 +61,7 @@ class RunQueue:
             publisher: publishes the pieces.
             channel: the channel of the pieces. Its `requests` are taken.
             group: the consumer group; workers of one group share the requests.
-            takeover_s: seconds after which a request whose worker is silent goes to another one.
+            takeover_s: seconds after which a run whose worker is silent goes to another one.
 
         Raises:
             UnknownChannelError: the publisher has no such channel.
@@ -67,6 +74,8 @@ class RunQueue:
         self._group = group
         self._takeover_s = takeover_s
         self._active: dict[str, Run] = {}
+        to = publisher.channels.resolve(channel)
+        self._records = Records(publisher.redis, to.redis_key, publisher.outgoing.bound(to))
         self._scan: bytes = b"0-0"
         self._redis: Any = publisher.redis
         self._clock = Clock(lambda: redis_time_ms(publisher.redis))
@@ -74,10 +83,9 @@ class RunQueue:
         self._redis.set_response_callback("XAUTOCLAIM", lambda response, **_: response)
 
     async def take(self, limit: int, *, wait_s: float = 0.0) -> list[Run]:
-        """Take requests. Requests that another worker has abandoned come first, then new ones.
+        """Take runs. Those whose worker is silent come first, then new requests.
 
-        If this is cancelled or raises, the requests that it had taken become abandoned, and are
-        found again after `takeover_s`.
+        If this is cancelled or raises, what it had taken is found again after `takeover_s`.
 
         Args:
             limit: the most to take, at least 1.
@@ -91,94 +99,101 @@ class RunQueue:
             ConfigurationError: Redis refuses for good.
         """
         await self._clock.look()
-        entries = await self._asking(lambda: self._abandoned(limit))
-        if not entries:
-            entries = await self._asking(lambda: self._fresh(limit, wait_s))
         runs: list[Run] = []
         try:
-            for id, fields in entries:
-                if run := await self._begun(id, fields):
-                    runs.append(run)
+            for id_ in await self._records.due(self._clock.now_ms(), limit):
+                runs += await self._begun(id_, None)
+            if not runs:
+                entries = await self._asking(lambda: self._abandoned(limit))
+                if not entries:
+                    entries = await self._asking(lambda: self._fresh(limit, wait_s))
+                for id_, fields in entries:
+                    runs += await self._requested(id_.decode(), fields)
         except BaseException:
             for run in runs:  # otherwise `keep` would hold runs that this worker does not answer
                 self.release(run)
             raise
         return runs
 
-    async def keep(self) -> None:
-        """Keep this worker's requests from being taken over. Call it three times in `takeover_s`.
+    async def keep(self) -> list[Run]:
+        """Say that this worker lives. Call it three times in `takeover_s`.
 
-        It claims only requests that this worker still has. A run that was taken over stays with its
-        new worker.
+        Returns:
+            The runs that it does not have any more: they were stopped, or another worker has them.
+            End the work on them.
 
         Raises:
             BackendUnavailableError, ConfigurationError: as for `take`.
         """
-        mine = await self._asking(self._pending)
-        ids = [id for id in mine if id.decode() in self._active]
-        if ids:
-            await self._asking(lambda: self._claim(ids))
+        runs = list(self._active.values())
+        said = await self._keep(runs, self._takeover_s)
+        lost = [run for run, standing in zip(runs, said, strict=True) if standing != _RUNNING]
+        for run in lost:
+            self.release(run)
+        return lost
 
-    async def drop(self, run: Run) -> None:
-        """Remove the request of a run from the queue.
-
-        Raises:
-            BackendUnavailableError, ConfigurationError: as for `take`; call again.
-        """
-        await self._asking(lambda: self._delete(run.id))
-        self.release(run)
+    async def _keep(self, runs: Sequence[Run], lease_s: float) -> list[str]:
+        if not runs:
+            return []
+        return await self._records.keep([(run.id, run.attempt) for run in runs], lease_s)
 
     def release(self, run: Run) -> None:
-        """Stop working on a run that was lost or can't be finished. Another worker may take it."""
+        """Stop working on a run that can't be finished. Another worker takes it in `takeover_s`."""
         self._active.pop(run.id, None)
 
     async def aclose(self) -> None:
-        """Give unfinished requests back, so that other workers take them at once.
+        """Give unfinished runs back, so that other workers take them at once.
 
         Raises:
             BackendUnavailableError, ConfigurationError: as for `take`. The other workers take the
-                requests after `takeover_s` then.
+                runs after `takeover_s` then.
         """
+        runs = list(self._active.values())
         self._active.clear()
+        await self._keep(runs, 0.0)
         mine = await self._asking(self._pending)
         if mine:
-            await self._asking(lambda: self._claim(mine, idle=_GIVEN_BACK_MS))
+            await self._asking(lambda: self._give_back(mine))
         else:
             await self._asking(
                 lambda: self._redis.xgroup_delconsumer(self._requests, self._group, self.consumer)
             )
 
-    async def _begun(self, id: bytes, fields: Sequence[bytes] | None) -> Run | None:
+    async def _requested(self, entry: str, fields: Sequence[bytes] | None) -> list[Run]:
+        """Begin the run of a request, and remove the request."""
         named = dict(zip(fields[::2], fields[1::2], strict=True)) if fields else {}
-        run = Run(
-            id.decode(),
-            named.get(b"key", b"").decode(errors="replace"),
-            publisher=self.publisher,
-            channel=self.channel,
-            worker=self.consumer,
-            drop=self.drop,
+        key = named.get(b"key", b"").decode(errors="replace")
+        id_ = named.get(RUN_FIELD, b"").decode(errors="replace")
+        run = id_ or entry
+        asked = Asked(key, id_ or key_of(key, entry))
+        late = await self._is_late(entry, named.get(TTL)) and not await self._records.known(run)
+        begun = await self._begun(run, asked) if key and not late else []
+        await self._asking(lambda: self._delete(entry))
+        return begun
+
+    async def _begun(self, id_: str, asked: Asked | None) -> list[Run]:
+        begun = await self._records.begin(id_, asked, self._takeover_s)
+        if begun is None:
+            return []
+        self._active[id_] = run = Run(
+            id_,
+            begun,
+            self._records,
+            encode=self._entry,
+            release=self.release,
+            lease_s=self._takeover_s,
             now_ms=self._clock.now_ms,
         )
-        if run.id in self._active:  # we were silent for too long and found our own request
-            return None
-        if not run.key:
-            await self.drop(run)
-            return None
-        if await self._is_late(run, named.get(TTL)) and not await run.has_begun():
-            await self.drop(run)
-            return None
-        await run.begin()
-        if run.finished:  # its worker died just before it could say so
-            await self.drop(run)
-            return None
-        self._active[run.id] = run
-        return run
+        return [run]
 
-    async def _is_late(self, run: Run, ttl_ms: bytes | None) -> bool:
+    def _entry(self, type_: str, key: str, data: Any) -> NewEntry:
+        return self.publisher.outgoing.entry((self.channel, type_, key, data))
+
+    async def _is_late(self, entry: str, ttl_ms: bytes | None) -> bool:
         """Return True if the request is too old to begin its run."""
         if ttl_ms is None or not ttl_ms.isdigit():
             return False
-        last_ms = EventId.of_entry(run.id.encode()).ms + int(ttl_ms)
+        last_ms = EventId.of_entry(entry.encode()).ms + int(ttl_ms)
         if time.time() * 1_000 <= last_ms:
             return False
         # Ids have the time of Redis, and only its clock can say that one is too old.
@@ -209,7 +224,8 @@ class RunQueue:
         )
         return [row["message_id"] for row in rows]
 
-    async def _claim(self, ids: list[bytes], idle: int | None = None) -> None:
+    async def _give_back(self, ids: list[bytes]) -> None:
+        idle = _GIVEN_BACK_MS
         await self._redis.xclaim(
             self._requests, self._group, self.consumer, 0, ids, idle=idle, justid=True
         )
@@ -217,7 +233,7 @@ class RunQueue:
     async def _delete(self, id: str) -> None:
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.xack(self._requests, self._group, id)
-            # A finished request is not read again, so it is deleted to keep the stream short.
+            # It is not read again, since the run's record has all of it.
             pipe.xdel(self._requests, id)
             await pipe.execute()
 

@@ -9,7 +9,7 @@ from typing import Literal
 from zlib import crc32
 
 from broadcaster.core.cursor import Start, parse_start
-from broadcaster.core.run import RUN
+from broadcaster.core.run import ENDS, RUN
 from broadcaster.errors import ConfigurationError, InvalidCursorError
 
 MAXLEN = 100_000
@@ -83,7 +83,8 @@ class Channel:
         key_required: refuse clients that name no key, unless their grant has one. If it is not set,
             a channel with `{key}` in its path requires one.
         key_claim: a claim of tokens, such as `sub`: its value is a key that its bearer may read.
-        terminal: event types that end the response of a client that follows one key.
+        terminal: event types that end the response of a client that follows one key. A channel
+            with `requests` has `failed` and `stopped` as well.
         requests: the Redis key of a stream of requests. If it is set, opening the channel without a
             cursor adds the key to that stream. The id of the new entry names the run, and the
             client gets only the events of `<key>#<run>`.
@@ -120,6 +121,7 @@ class Channel:
             ConfigurationError: a value can't work. The text names the channel and the value, and
                 says what is expected.
         """
+        object.__setattr__(self, "terminal", self.terminal | (ENDS if self.requests else set()))
         if not _NAME.fullmatch(self.name) or self.name == RUN:
             raise self._error(f"the name must be letters, digits, '_', '.', '-', and not {RUN!r}")
         if _SHARD.fullmatch(self.name):

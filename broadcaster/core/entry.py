@@ -23,7 +23,7 @@ import msgpack
 from broadcaster.core import jsontext, sse
 from broadcaster.core.event import DEFAULT_TYPE, Event, EventId
 from broadcaster.core.sse import Frame
-from broadcaster.core.wire import RESERVED_PREFIX
+from broadcaster.core.wire import RESERVED_PREFIX, RESTART
 from broadcaster.errors import BroadcasterError, InvalidEventError
 
 Row: TypeAlias = Sequence[Any]
@@ -121,7 +121,8 @@ def decode(entry_id: EventId, fields: Sequence[bytes], max_event_bytes: int) -> 
         named = dict(zip(fields[::2], fields[1::2], strict=True))
         packed = named.get(b"m")
         type_, key, data = _plain(named) if packed is None else _unpack(packed, max_event_bytes)
-    check_type(type_)
+    if type_ != RESTART.type:  # of a worker that begins the answer of a run anew
+        check_type(type_)
     if len(data) + len(key) + len(type_) > max_event_bytes:
         raise MalformedEntryError(f"larger than max_event_bytes ({max_event_bytes})")
     return Event(entry_id, type_ or DEFAULT_TYPE, key, data)

@@ -1,6 +1,7 @@
 """A run: one answer to a request, and how cursors and the keys of events name it. Pure.
 
-The id of a request's entry names the run. All events of the run have the key `<key>#<run>`, so that
+If a GET begins a run, the id of the request's entry names it, and its events have the key
+`<key>#<run>`. If a POST begins it, it has an id of its own, which is the key of its events, too. So
 a client follows its own run alone. A cursor carries the run as `run=<id>`, so that a reconnect goes
 on with it instead of asking again.
 """
@@ -11,6 +12,9 @@ from enum import Enum
 
 from broadcaster.core.event import EventId
 
+STOPPED, FAILED = "stopped", "failed"
+"""Types of the terminal events that every channel with runs has."""
+ENDS = frozenset({STOPPED, FAILED})
 RUN = "run"
 """The name under which a cursor carries its run; no stream may be called so."""
 
@@ -29,20 +33,10 @@ class Standing(Enum):
 
 
 def key_of(key: str, run: EventId | str) -> str:
-    """Return the key of a run's events: `<key>#<run>`.
+    """Return the key of a run's events: `<key>#<run>`, or the run itself if that is the key.
 
     Args:
         key: what was asked for, such as a user id.
         run: the id of the request.
     """
-    return f"{key}#{run}"
-
-
-def state_key_of(stream: str, run: EventId | str) -> str:
-    """Return the Redis key of a run's progress. On a Cluster it lies in the slot of the stream.
-
-    Args:
-        stream: the Redis key of the stream that has the run's events.
-        run: the id of the request.
-    """
-    return f"{{{stream}}}:run:{run}"
+    return key if key == str(run) else f"{key}#{run}"

@@ -12,10 +12,13 @@ from broadcaster.core.cursor import Positions
 from broadcaster.core.event import Boundary, EventId
 from broadcaster.core.filter import ALL, NONE, Filter, KeysAndTypes, Restricted
 from broadcaster.core.sse import Frame
+from broadcaster.core.wire import RESTART
 from broadcaster.errors import InvalidRequestError
 
 Granted: TypeAlias = tuple[tuple[str, frozenset[str]], ...]
 """The names of channels, and the only keys of each that are granted; none means every key."""
+
+_RESTARTS = frozenset({RESTART.type})
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,8 @@ class Subscription:
     ) -> Subscription:
         """Return the subscription to these channels.
 
-        Filters always admit terminal events. Without them, a client would reconnect for ever.
+        Filters always admit terminal events, without which a client would reconnect for ever, and
+        restarts of runs.
 
         Args:
             channels: one or more.
@@ -90,7 +94,7 @@ class Subscription:
             types: only events of these types; none means all.
             filter: a user's own; it selects among the events that keys and types admit.
             names: False if events go without their `event:` line. Those of a terminal type of one
-                of the channels keep it.
+                of the channels keep it, and so do restarts.
             beats: as the attribute.
             granted: of each channel whose grant says something about keys, if the client names no
                 key. None if the policy is still to be asked: then no key is missing yet.
@@ -115,14 +119,15 @@ class Subscription:
         common = NONE if differ else next(iter(by_channel.values()))
         alone = len(chosen) == 1 and len(common) == 1
         terminal = next(iter(chosen.values())).terminal if alone else NONE
-        within = KeysAndTypes.of(common, types | terminal if types else NONE)
+        always = terminal | _RESTARTS
+        within = KeysAndTypes.of(common, types | always if types else NONE)
         keys_of = dict(sorted(_keys_of_streams(chosen, by_channel)))
         return cls(
             tuple(keys_of),
-            Restricted(filter, within, terminal) if filter else within,
+            Restricted(filter, within, always) if filter else within,
             terminal,
             sharded=any(channel.shards > 1 for channel in chosen.values()),
-            untyped=None if names else NONE.union(*(c.terminal for c in chosen.values())),
+            untyped=None if names else _RESTARTS.union(*(c.terminal for c in chosen.values())),
             beats=beats,
             on_demand=next((c for c in chosen.values() if c.requests), None),
             apart=tuple(keys_of.values()) if differ else (),

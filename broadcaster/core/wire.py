@@ -188,5 +188,10 @@ RESET = HubEvent(
         Field("resumed", "string", "the position that it goes on after"),
     ),
 )
-EVENTS = (AT, EXPIRED, LIVE, RESET)
+RESTART = HubEvent(
+    RESERVED_PREFIX + "restart",
+    "the answer begins anew, by another worker: forget the events of this run that came before",
+    (),
+)
+EVENTS = (AT, EXPIRED, LIVE, RESET, RESTART)
 """All events of the hub's own."""

@@ -107,9 +107,8 @@ async def test_only_what_no_worker_has_taken_is_struck_out(redis: Any) -> None:
     lost = EventId(waiting.ms + 60_000, 7)
     look = await made.review(REQUESTS, [taken, waiting, struck, lost], strike=False)
     assert look == [Standing.WAITING] * 3 + [Standing.ABSENT]
-    queue = RunQueue(_publisher(redis), "answers")
-    (run,) = await queue.take(1)
-    assert run.id == str(taken)
+    await redis.xgroup_create(REQUESTS, "workers", id="0")
+    await redis.xreadgroup("workers", "in any language", {REQUESTS: ">"}, count=1)
     assert await made.review(REQUESTS, [taken, struck], strike=True) == [
         Standing.TAKEN,
         Standing.STRUCK,
@@ -150,7 +149,7 @@ async def test_a_run_is_known_while_it_is_asked_for_and_when_it_has_begun(redis:
     queue = RunQueue(_publisher(redis), "answers")
     (taken,) = await queue.take(1)
     assert await made.known(run)
-    await taken.publish("1", type="t", data=1)
+    await taken.publish(type="t", data=1)
     await taken.complete(data="end")
     assert await redis.xlen(REQUESTS) == 0
     assert await made.known(run)

@@ -275,3 +275,11 @@ def test_a_frame_without_an_entry_is_that_of_the_same_entry() -> None:
     assert frame_of(AT, type="t", key="k", data={"n": 1}) == sse.encode(read(b"m", entry))
     with pytest.raises(InvalidEventError):
         frame_of(AT, type="two\nlines")
+
+
+def test_a_restart_is_the_only_event_of_the_hub_that_an_entry_may_be() -> None:
+    plain = [b"type", b"stream.restart", b"key", b"k", b"data", b"{}"]
+    assert decode(EventId(1, 0), plain, 100).type == "stream.restart"
+    plain[1] = b"stream.live"
+    with pytest.raises(MalformedEntryError):
+        decode(EventId(1, 0), plain, 100)

@@ -1,6 +1,6 @@
 from broadcaster.core import cursor
 from broadcaster.core.event import EventId
-from broadcaster.core.run import key_of, state_key_of
+from broadcaster.core.run import key_of
 
 RUN = EventId(7, 1)
 
@@ -14,5 +14,5 @@ def test_a_cursor_carries_its_run() -> None:
     assert text == b"answers=8-0,run=7-1"
 
 
-def test_the_progress_of_a_run_is_in_the_slot_of_its_stream() -> None:
-    assert state_key_of("answers", RUN) == "{answers}:run:7-1"
+def test_a_run_with_an_id_of_its_own_is_its_own_key() -> None:
+    assert key_of("7-1", RUN) == key_of("7-1", "7-1") == "7-1"

@@ -129,5 +129,6 @@ def test_a_single_position_that_is_a_boundary_is_not_sent() -> None:
 def test_a_run_is_followed_without_types_too() -> None:
     subscription = Subscription.to([RECOMMENDATIONS], ["you"], names=False)
     run = subscription.narrowed_to("you#1-0", EventId(1, 0))
-    assert run.untyped == frozenset({"complete"})
+    ends = {"complete", "failed", "stopped", "stream.restart"}
+    assert run.untyped == frozenset(ends)
     assert run.run == EventId(1, 0)

@@ -465,8 +465,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "publisher: a channel's maxlen is ignored",
         "broadcaster/backend/outgoing.py",
-        'maxlen = to.maxlen if self._maxlen == "channel" else self._maxlen',
-        'maxlen = 100_000 if self._maxlen == "channel" else self._maxlen',
+        'return to.maxlen if self._maxlen == "channel" else self._maxlen',
+        'return 100_000 if self._maxlen == "channel" else self._maxlen',
         (_PUBLISHER + "test_streams_are_trimmed",),
     ),
     Mutant(

@@ -439,7 +439,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "subscription: a type filter hides the terminal event",
         "broadcaster/core/subscription.py",
-        "types | terminal if types else NONE",
+        "types | always if types else NONE",
         "types",
         (_SUBSCRIPTION + "test_a_type_filter_never_hides_the_terminal_event",),
     ),

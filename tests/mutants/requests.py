@@ -7,6 +7,8 @@ from tests.mutants import Mutant
 _REQUESTER = "broadcaster/backend/requester.py"
 _NODE = "broadcaster/node/requests.py"
 _ASKING = "tests/backend/test_requester.py::"
+_SCRIPTS = "broadcaster/backend/run_scripts.py"
+_RECORDS = "tests/backend/test_records.py::"
 _PENDING = "tests/core/test_pending.py::"
 _NODES = "tests/node/test_requests.py::"
 
@@ -128,5 +130,64 @@ MUTANTS: tuple[Mutant, ...] = (
         "        return bool(now_s * 1_000 > last_ms)",
         "        return False",
         ("tests/backend/test_runs.py::test_a_request_that_is_too_old_is_not_begun",),
+    ),
+    Mutant(
+        "runs: a worker that was taken over goes on writing",
+        _SCRIPTS,
+        'if known[2] ~= ARGV[3] then return "lost" end\nif known[3] == ARGV[4]',
+        "if known[3] == ARGV[4]",
+        ("tests/backend/test_runs.py::test_a_dead_worker_s_run_goes_on_where_it_stopped[single]",),
+    ),
+    Mutant(
+        "runs: a batch is written again",
+        _SCRIPTS,
+        'if known[3] == ARGV[4] then return "written" end',
+        "",
+        (_RECORDS + "test_a_batch_is_written_once_and_only_in_its_turn[single]",),
+    ),
+    Mutant(
+        "runs: a run has several ends",
+        _SCRIPTS,
+        "if OVER[known[1]] then return {known[1], known[2]} end",
+        "",
+        (_RECORDS + "test_the_first_end_wins_and_there_is_one[single]",),
+    ),
+    Mutant(
+        "runs: a worker takes a run that another one has",
+        _SCRIPTS,
+        'if state == "running" and lease and tonumber(lease) > now then return {"taken"} end',
+        "",
+        (_RECORDS + "test_a_run_has_one_worker_until_its_lease_ends[single]",),
+    ),
+    Mutant(
+        "runs: a request kills workers for ever",
+        _SCRIPTS,
+        'if redis.call("HINCRBY", record, "deliveries", 1) > tonumber(ARGV[4]) then',
+        "if false then",
+        (_RECORDS + "test_a_request_that_keeps_killing_its_worker_fails[single]",),
+    ),
+    Mutant(
+        "runs: an end that is not due is written",
+        _SCRIPTS,
+        'if now < due then return {"alive"} end',
+        "",
+        (_RECORDS + "test_where_no_worker_lives_a_run_is_ended_by_the_clock_of_redis[single]",),
+    ),
+    Mutant(
+        "runs: another piece is published in the place of one that is unsure",
+        "broadcaster/backend/run.py",
+        "if self._unsure is not None and wanted != self._unsure:",
+        "if False:",
+        (
+            "tests/backend/test_runs.py::"
+            "test_a_piece_is_published_once_though_its_answer_was_lost[single]",
+        ),
+    ),
+    Mutant(
+        "subscription: a filter of types leaves out restarts",
+        "broadcaster/core/subscription.py",
+        "always = terminal | _RESTARTS",
+        "always = terminal",
+        (_NODES + "test_a_client_is_told_that_an_answer_begins_anew[&type=t]",),
     ),
 )

@@ -237,9 +237,30 @@ async def test_a_client_that_returns_at_another_node_after_all_gets_a_new_run(
         async with Publisher(redis_url) as publisher:
             (run,) = await RunQueue(publisher, "recommendations").take(1, wait_s=5)
             assert run.id not in last_id
-            await run.publish("1", type="t", data="first")
+            await run.publish(type="t", data="first")
             await run.complete(data="end")
         assert told(await stream.rest()) == ["first", "end"]
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("query", ["", "&type=t", "&names=off"])
+async def test_a_client_is_told_that_an_answer_begins_anew(
+    redis_url: str, publisher: Publisher, query: str
+) -> None:
+    async with running(redis_url) as hub:
+        stream = await Raw.get(hub.port, PATH + "u" + query)
+        (run,) = await RunQueue(publisher, "recommendations").take(1, wait_s=5)
+        await run.publish(type="t", data="half")
+        await run.restart()
+        await run.publish(type="t", data="whole")
+        await run.fail("trouble")
+        seen = events(await stream.rest())
+    kinds = ["message", "stream.restart", "message"] if "names" in query else [
+        "t", "stream.restart", "t"
+    ]  # fmt: skip
+    assert [e.event for e in seen if e.event != "stream.live"] == [*kinds, "failed"]
+    assert seen[-1].data == '{"reason":"trouble"}'
+    assert len({e.id for e in seen}) >= 4
 
 
 @pytest.mark.server

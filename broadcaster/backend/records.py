@@ -1,0 +1,270 @@
+"""Writes and reads the records of runs, for workers and for nodes. Part of `backend`.
+
+Every change of a run is one script in the slot of its stream. `core.record` has the keys, and
+`backend.run_scripts` the scripts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgpack
+
+from broadcaster.backend.driver.connect import AsyncClient
+from broadcaster.backend.driver.errors import NotSentError, translated, translating
+from broadcaster.backend.driver.exchange import Command, exchange
+from broadcaster.backend.outgoing import NewEntry
+from broadcaster.backend.run_scripts import BEGIN, CREATE, END, KEEP, WRITE
+from broadcaster.core.event import EventId
+from broadcaster.core.record import MAX_DELIVERIES, Record, RunKeys, RunState, leases_of
+from broadcaster.core.run import FAILED, STOPPED
+
+KEPT_S = 3_600.0
+"""Seconds that the record of a run is kept after its last piece, if it does not end."""
+DONE_S = 300.0
+"""Seconds that the record of a run is kept when it is over, if a GET has begun it. Shorter than for
+other runs, because any client may begin runs so."""
+_AT_ONCE = 50
+
+
+class Piece(NamedTuple):
+    """What a run has published: an event without its key.
+
+    Attributes:
+        type: the SSE event name.
+        data: its data.
+    """
+
+    type: str
+    data: bytes
+
+
+class Begun(NamedTuple):
+    """A run that a worker has begun.
+
+    Attributes:
+        attempt: the number of workers that have begun it.
+        key: what it is about.
+        event_key: the key of its events.
+        batch: the number of the last batch that was written.
+        began_ms: when the first worker began it, by Redis's clock.
+        body: the body of the request that asked for it.
+        pieces: everything that was published so far.
+    """
+
+    attempt: int
+    key: str
+    event_key: str
+    batch: int
+    began_ms: int
+    body: bytes
+    pieces: list[Piece]
+
+
+class Asked(NamedTuple):
+    """What is known of a run before it begins.
+
+    Attributes:
+        key: what it is about.
+        event_key: the key of its events.
+        owner: the subject that asks for it.
+        body: of the request.
+        wait_s: seconds in which a worker may begin it, or go on with it if its worker is silent.
+        ttl_s: seconds that its record is kept when it is over.
+    """
+
+    key: str
+    event_key: str
+    owner: str = ""
+    body: bytes = b""
+    wait_s: float = 0.0
+    ttl_s: float = DONE_S
+
+
+class Records:
+    """The records of the runs of one stream.
+
+    All methods raise `BackendUnavailableError` if Redis is away: the change may have been made.
+    They raise a `ConfigurationError` if Redis refuses for good.
+    """
+
+    def __init__(self, client: AsyncClient, stream: str, maxlen: int | None) -> None:
+        """Store the arguments.
+
+        Args:
+            client: has no retries.
+            stream: the Redis key of the stream that has the events.
+            maxlen: about how many entries the stream retains; None is no bound.
+        """
+        self._client: Any = client
+        self._stream = stream
+        self._maxlen = "" if maxlen is None else maxlen
+
+    async def create(self, run: EventId, asked: Asked) -> None:
+        """Make the record of a run that waits for a worker."""
+        kept_ms = _ms(asked.wait_s + max(asked.ttl_s, KEPT_S))
+        words = asked.key, asked.event_key, asked.owner, asked.body
+        times = _ms(asked.wait_s), _ms(asked.ttl_s), kept_ms
+        await self._call(CREATE, run, *words, *times)
+
+    async def begin(self, run: str, asked: Asked | None, lease_s: float) -> Begun | None:
+        """Become the worker of a run.
+
+        Args:
+            run: its id.
+            asked: what is known of it, if it may have no record yet.
+            lease_s: seconds after which another worker may take it, unless it is kept.
+
+        Returns:
+            The run; None if it is over, or another worker has it.
+        """
+        asked = asked or Asked("", "")
+        words = _ms(lease_s), MAX_DELIVERIES, asked.key, asked.event_key
+        times = _ms(asked.ttl_s), _ms(max(asked.ttl_s, KEPT_S))
+        state, *found = await self._call(BEGIN, run, *words, *times)
+        if state != b"running":
+            return None
+        attempt, key, event_key, batch, began_ms, body, pieces = found
+        return Begun(
+            attempt,
+            key.decode(errors="replace"),
+            event_key.decode(errors="replace"),
+            int(batch),
+            int(began_ms),
+            body,
+            [_piece(packed) for packed in pieces],
+        )
+
+    async def write(
+        self,
+        run: EventId | str,
+        attempt: int,
+        batch: int,
+        entries: Sequence[tuple[NewEntry, Piece]],
+        lease_s: float,
+        *,
+        restart: bool = False,
+    ) -> str:
+        """Write a batch of events, once, however often it is called with the same number.
+
+        Args:
+            run: its id.
+            attempt: of the worker.
+            batch: one above the last batch of the run.
+            entries: the events.
+            lease_s: as for `begin`.
+            restart: forget all pieces, and say so to the clients first.
+
+        Returns:
+            `written`, or why nothing was written: the state of the run, `lost` or `absent`.
+        """
+        words: list[Any] = [attempt, batch, _ms(lease_s), _ms(KEPT_S), "restart" if restart else ""]
+        for entry, piece in entries:
+            words += (entry.packed, msgpack.packb(piece))
+        said: bytes = await self._call(WRITE, run, *words)
+        return said.decode()
+
+    async def complete(
+        self, run: EventId | str, attempt: int, type_: str, data: bytes
+    ) -> tuple[str, int]:
+        """End a run as its worker.
+
+        Returns:
+            `ended`, and the attempt; or why it was not ended: its state and the attempt that it
+            ended in, `lost` or `absent`.
+        """
+        words = RunState.COMPLETE, "", type_, data, "attempt", attempt
+        return _ended(await self._call(END, run, *words))
+
+    async def fail(self, run: EventId | str, attempt: int, reason: str) -> tuple[str, int]:
+        """End a run as its worker that can't finish it; returns as `complete` does."""
+        words = RunState.FAILED, reason, FAILED, "", "attempt", attempt
+        return _ended(await self._call(END, run, *words))
+
+    async def stop(self, run: EventId | str) -> str:
+        """End a run, whatever its worker does. Return `ended`, its state, or `absent`."""
+        words = RunState.STOPPED, "stopped", STOPPED, b"{}", "", ""
+        return _ended(await self._call(END, run, *words))[0]
+
+    async def end_if_due(self, run: EventId | str) -> str:
+        """End a run that no worker has taken in time, or whose worker is gone, by Redis's clock.
+
+        Returns:
+            `ended`, `alive` if it is not due, its state if it is over, or `absent`.
+        """
+        words = RunState.FAILED, "worker", FAILED, "", "due", ""
+        said, _ = _ended(await self._call(END, run, *words))
+        if said == "absent":  # its record has expired, or was lost
+            with translating(f"look after the runs of {self._stream}"):
+                await self._client.zrem(leases_of(self._stream), str(run))
+        return said
+
+    async def keep(self, runs: Sequence[tuple[str, int]], lease_s: float) -> list[str]:
+        """Renew a worker's leases.
+
+        Args:
+            runs: the id and the attempt of each run.
+            lease_s: as for `begin`. 0 gives them back: another worker may take them at once, and
+                this delivery does not count.
+
+        Returns:
+            `running` for each run, or why the worker does not have it any more: as for `write`.
+        """
+        commands, replies = list[Command](), list[Any]()
+        for run, attempt in runs:
+            commands.append(("EVAL", *self._words(KEEP, run, attempt, _ms(lease_s))))
+        doing = f"keep runs of {self._stream}"
+        try:
+            with translating(doing):
+                await exchange(self._client, commands, replies)
+        except NotSentError as error:
+            raise translated(error.__cause__, doing) from error
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise translated(reply, doing) from reply
+        return [reply.decode() for reply in replies]
+
+    async def due(self, now_ms: int, limit: int = _AT_ONCE) -> list[str]:
+        """Return runs whose lease has ended, and runs that waited for too long.
+
+        Args:
+            now_ms: milliseconds since 1970, by about Redis's clock.
+            limit: the most to return.
+        """
+        with translating(f"look after the runs of {self._stream}"):
+            found = await self._client.zrangebyscore(
+                leases_of(self._stream), "-inf", now_ms, start=0, num=limit
+            )
+        return [run.decode() for run in found]
+
+    async def find(self, run: EventId | str) -> Record | None:
+        """Return the record of a run; None if it is unknown, or was over for too long."""
+        with translating(f"look for a run of {self._stream}"):
+            return Record.of(await self._client.hgetall(RunKeys.of(self._stream, run).record))
+
+    async def known(self, run: EventId | str) -> bool:
+        """Return True if a run has a record."""
+        with translating(f"look for a run of {self._stream}"):
+            return bool(await self._client.exists(RunKeys.of(self._stream, run).record))
+
+    async def _call(self, script: str, run: EventId | str, *words: Any) -> Any:
+        with translating(f"write to run {run} of {self._stream}"):
+            return await self._client.eval(*self._words(script, run, *words))
+
+    def _words(self, script: str, run: EventId | str, *words: Any) -> Command:
+        keys = RunKeys.of(self._stream, run)
+        return (script, len(keys), *keys, str(run), self._maxlen, *words)
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1_000)
+
+
+def _ended(reply: Sequence[bytes]) -> tuple[str, int]:
+    return reply[0].decode(), int(reply[1]) if len(reply) > 1 else 0
+
+
+def _piece(packed: bytes) -> Piece:
+    type_, data = msgpack.unpackb(packed, raw=True)
+    return Piece(type_.decode(), data)

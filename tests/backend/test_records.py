@@ -1,0 +1,261 @@
+"""The records of runs: fences, exactly one end, leases, and requests that keep killing workers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from secrets import token_bytes
+from typing import Any
+
+import orjson
+import pytest
+
+from broadcaster import BackendUnavailableError, ConfigurationError, EventId
+from broadcaster.backend.driver.connect import connect
+from broadcaster.backend.outgoing import Commands, NewEntry
+from broadcaster.backend.records import Asked, Begun, Piece, Records
+from broadcaster.core.record import MAX_DELIVERIES, RunKeys, RunState, new_run
+from tests.backend.conftest import NOBODY, events_of
+from tests.channels import named
+from tests.wait import until
+
+CHANNELS = named("answers", requests="answers.requests")
+LONG_S = 60.0
+ASKED = Asked("ann", "ann#7-1", "subject", b"\x00body", 0.0, 100.0)
+
+
+@pytest.fixture(params=["single", "cluster"])
+async def redis(
+    request: pytest.FixtureRequest, redis_url: str, cluster_url: str
+) -> AsyncIterator[Any]:
+    client: Any = connect(redis_url if request.param == "single" else cluster_url)
+    await client.flushall()
+    yield client
+    await client.aclose()
+
+
+def of(client: Any) -> Records:
+    return Records(client, "answers", 1_000)
+
+
+def drawn() -> EventId:
+    return new_run(token_bytes(16))
+
+
+def entry(text: str, key: str = "k") -> tuple[NewEntry, Piece]:
+    made = Commands(CHANNELS, "channel").entry(("answers", "piece", key, text))
+    return made, Piece("piece", text.encode())
+
+
+async def begun(records: Records, run: EventId | str, lease_s: float = LONG_S) -> Begun:
+    found = await records.begin(str(run), ASKED, lease_s)
+    assert found is not None
+    return found
+
+
+async def told(client: Any) -> list[tuple[str, str, str]]:
+    return [(e.type, e.key, e.data.decode()) for e in await events_of(client, "answers")]
+
+
+async def test_a_run_waits_runs_and_ends_and_its_body_is_stored_once(redis: Any) -> None:
+    records, run = of(redis), drawn()
+    asked = Asked("ann", str(run), "subject", b"\x00body", LONG_S, 100.0)
+    await records.create(run, asked)
+    waiting = await records.find(run)
+    assert waiting == (RunState.WAITING, "", "ann", str(run), "subject", 0, None)
+    assert await records.known(run)
+    made = await records.begin(str(run), None, LONG_S)
+    assert made
+    assert made[:4] == (1, "ann", str(run), 0)
+    assert (made.body, made.pieces) == (b"\x00body", [])
+    assert await records.write(run, 1, 1, [entry("a"), entry("b")], LONG_S) == "written"
+    assert await records.complete(run, 1, "complete", b"end") == ("ended", 0)
+    record = await records.find(run)
+    first = (await events_of(redis, "answers"))[0].id
+    assert record == (RunState.COMPLETE, "", "ann", str(run), "subject", 1, first)
+    assert await told(redis) == [
+        ("piece", "k", "a"),
+        ("piece", "k", "b"),
+        ("complete", str(run), "end"),
+    ]
+    keys = RunKeys.of("answers", run)
+    assert not await redis.exists(keys.pieces)
+    assert await redis.zcard(keys.leases) == 0
+    assert not await redis.hexists(keys.record, "body")
+    assert 0 < await redis.ttl(keys.record) <= 100
+
+
+async def test_a_batch_is_written_once_and_only_in_its_turn(redis: Any) -> None:
+    records, run = of(redis), drawn()
+    await begun(records, run)
+    for _ in range(2):  # the answer to the first was lost
+        assert await records.write(run, 1, 1, [entry("a")], LONG_S) == "written"
+    assert await records.write(run, 1, 3, [entry("c")], LONG_S) == "lost"
+    assert await records.write(run, 2, 2, [entry("x")], LONG_S) == "lost"
+    assert await records.write(drawn(), 1, 1, [entry("x")], LONG_S) == "absent"
+    assert await records.write(run, 1, 2, [entry("b")], LONG_S) == "written"
+    assert await records.write(run, 1, 1, [entry("a")], LONG_S) == "lost"
+    assert [data for _, _, data in await told(redis)] == ["a", "b"]
+
+
+async def test_a_run_has_one_worker_until_its_lease_ends(redis: Any) -> None:
+    records, run = of(redis), drawn()
+    await begun(records, run, 0.2)
+    assert await records.begin(str(run), ASKED, LONG_S) is None
+    assert await records.write(run, 1, 1, [entry("a")], 0.05) == "written"
+    second = await until(lambda: records.begin(str(run), ASKED, LONG_S))
+    assert second
+    assert (second.attempt, second.batch, second.pieces) == (2, 1, [Piece("piece", b"a")])
+    assert await records.write(run, 1, 2, [entry("from the first")], LONG_S) == "lost"
+    assert await records.keep([(str(run), 1), (str(run), 2)], LONG_S) == ["lost", "running"]
+    assert await records.complete(run, 1, "complete", b"") == ("lost", 0)
+    assert await records.write(run, 2, 2, [entry("b")], LONG_S) == "written"
+
+
+async def test_the_first_end_wins_and_there_is_one(redis: Any) -> None:
+    records = of(redis)
+    runs = [drawn() for _ in range(5)]
+    for run in runs:
+        await begun(records, run, 0.0)
+        ends = (
+            records.complete(run, 1, "complete", b""),
+            records.stop(run),
+            records.end_if_due(run),
+            records.fail(run, 1, "trouble"),
+        )
+        await asyncio.gather(*ends)
+        said = await records.write(run, 1, 1, [entry("late")], LONG_S)
+        assert RunState(said).over
+    found = await told(redis)
+    assert len(found) == len(runs)
+    states = [record.state for run in runs if (record := await records.find(run))]
+    types = {"complete": "complete", "stopped": "stopped", "failed": "failed"}
+    assert [types[state] for state in states] == [type_ for type_, *_ in found]
+
+
+async def test_a_run_that_a_client_stops(redis: Any) -> None:
+    records, run = of(redis), drawn()
+    await begun(records, run)
+    assert await records.stop(run) == "ended"
+    assert await records.stop(run) == "stopped"
+    assert await records.stop(drawn()) == "absent"
+    assert await records.keep([(str(run), 1)], LONG_S) == ["stopped"]
+    assert await records.write(run, 1, 1, [entry("late")], LONG_S) == "stopped"
+    assert await records.complete(run, 1, "complete", b"") == ("stopped", 1)
+    assert await records.begin(str(run), ASKED, LONG_S) is None
+    assert await told(redis) == [("stopped", "ann#7-1", "{}")]
+
+
+async def test_where_no_worker_lives_a_run_is_ended_by_the_clock_of_redis(redis: Any) -> None:
+    records, waits, runs = of(redis), drawn(), drawn()
+    await records.create(waits, ASKED._replace(wait_s=0.2))
+    await records.create(runs, ASKED._replace(wait_s=0.2))
+    await begun(records, runs, 0.2)
+    for run in (waits, runs):
+        assert await records.end_if_due(run) == "alive"
+    far_ms = 10**15
+    assert set(await records.due(far_ms)) == {str(waits), str(runs)}
+    assert len(await records.due(far_ms, limit=1)) == 1
+    assert await records.due(0) == []
+
+    async def ended() -> bool:
+        for run in await records.due(far_ms):
+            await records.end_if_due(run)
+        return not await records.due(far_ms)
+
+    await until(ended)
+    assert {(type_, data) for type_, _, data in await told(redis)} == {
+        ("failed", '{"reason":"waited"}'),
+        ("failed", '{"reason":"worker"}'),
+    }
+    found = [await records.find(run) for run in (waits, runs)]
+    assert [one.state for one in found if one] == [RunState.EXPIRED, RunState.FAILED]
+    gone = drawn()
+    await redis.zadd(RunKeys.of("answers", gone).leases, {str(gone): 1})
+    assert await records.begin(str(gone), None, LONG_S) is None
+    assert await records.end_if_due(gone) == "absent"
+    assert await records.due(far_ms) == []
+
+
+async def test_a_request_that_keeps_killing_its_worker_fails(redis: Any) -> None:
+    records, run = of(redis), drawn()
+    await records.create(run, ASKED)
+    given_back = await begun(records, run)
+    assert await records.keep([(str(run), given_back.attempt)], 0.0) == ["running"]
+    for number in range(MAX_DELIVERIES):
+        assert (await begun(records, run, 0.0)).attempt == number + 2
+    assert await records.begin(str(run), ASKED, 0.0) is None
+    record = await records.find(run)
+    assert record
+    assert (record.state, record.reason) == (RunState.FAILED, "deliveries")
+    assert await told(redis) == [("failed", "ann#7-1", '{"reason":"deliveries"}')]
+    ((_, dead),) = await redis.xrange(RunKeys.of("answers", run).dead)
+    assert dead == {b"run": str(run).encode(), b"key": b"ann", b"body": b"\x00body"}
+
+
+async def test_a_restart_is_said_and_forgets_the_pieces(redis: Any) -> None:
+    records, run = of(redis), drawn()
+    await begun(records, run, 0.0)
+    await records.write(run, 1, 1, [entry("a")], 0.0)
+    for _ in range(2):
+        assert await records.write(run, 1, 2, [], 0.0, restart=True) == "written"
+    await records.write(run, 1, 3, [entry("b")], 0.0)
+    assert (await begun(records, run)).pieces == [Piece("piece", b"b")]
+    entries = await redis.xrange("answers")
+    assert [fields.get(b"type") for _, fields in entries] == [None, b"stream.restart", None]
+    assert entries[1][1][b"key"] == b"ann#7-1"
+
+
+async def test_a_run_that_a_worker_of_an_earlier_version_began(redis: Any) -> None:
+    records, run, over = of(redis), drawn(), drawn()
+    keys = RunKeys.of("answers", run)
+    await redis.set(keys.record, orjson.dumps(["another", ["1", "2"], False, 0]))
+    await redis.set(RunKeys.of("answers", over).record, orjson.dumps(["another", [], True, 0]))
+    assert await records.begin(str(over), ASKED, LONG_S) is None
+    made = await begun(records, run)
+    assert made.pieces == [Piece("", b"1"), Piece("", b"2")]
+    assert await records.write(run, 1, 1, [entry("3")], LONG_S) == "written"
+
+
+async def test_a_worker_without_a_right_writes_nothing(redis_url: str, client: Any) -> None:
+    run = drawn()
+    await begun(of(client), run)
+    try:
+        for right in ("zadd", "pexpire", "hset", "rpush"):
+            await client.execute_command(
+                *["ACL", "SETUSER", "less", "on", ">x", "resetkeys", "~*", "+@all", f"-{right}"]
+            )
+            less: Any = connect(redis_url.replace("//", "//less:x@"))
+            with pytest.raises(ConfigurationError, match=r"(?i)permission|rights"):
+                await of(less).write(run, 1, 1, [entry("a")], LONG_S)
+            await less.aclose()
+            assert await told(client) == []
+    finally:
+        await client.execute_command("ACL", "DELUSER", "less")
+    assert await of(client).write(run, 1, 1, [entry("a")], LONG_S) == "written"
+
+
+async def test_trouble_is_named(client: Any) -> None:
+    run, nobody = drawn(), connect(NOBODY)
+    away = of(nobody)
+    for call in (
+        away.create(run, ASKED),
+        away.begin(str(run), ASKED, LONG_S),
+        away.write(run, 1, 1, [entry("a")], LONG_S),
+        away.complete(run, 1, "complete", b""),
+        away.keep([(str(run), 1)], LONG_S),
+        away.due(0),
+        away.find(run),
+        away.known(run),
+    ):
+        with pytest.raises(BackendUnavailableError):
+            await call
+    await nobody.aclose()
+    await client.set(RunKeys.of("answers", run).leases, "no set")
+    with pytest.raises(ConfigurationError):
+        await of(client).due(0)
+    with pytest.raises(ConfigurationError):
+        await of(client).create(run, ASKED)
+    await client.set(RunKeys.of("answers", run).record, "no hash")
+    with pytest.raises(ConfigurationError):
+        await of(client).keep([(str(run), 1), (str(run), 1)], LONG_S)

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import pytest
+
+from broadcaster.core.event import EventId
+from broadcaster.core.record import Record, RunKeys, RunState, leases_of, new_run
+
+RUN = EventId(7, 1)
+
+
+def test_an_id_has_all_random_bits_and_is_read_in_a_cursor_by_any_version() -> None:
+    run = new_run(bytes(range(16)))
+    assert run == EventId(0x0001020304050607, 0x08090A0B0C0D0E0F)
+    assert EventId.parse(str(run)) == run
+    assert new_run(b"\xff" * 16) == EventId(2**64 - 1, 2**64 - 1)
+
+
+def test_all_keys_of_a_run_are_in_the_slot_of_its_stream() -> None:
+    keys = RunKeys.of("answers", RUN)
+    assert keys == (
+        "answers",
+        "{answers}:run:7-1",
+        "{answers}:runs",
+        "{answers}:run:7-1:pieces",
+        "{answers}:runs:dead",
+    )
+    assert RunKeys.of("a{b}", RUN).record == "a{b}:run:7-1"
+    assert leases_of("answers") == keys.leases
+
+
+@pytest.mark.parametrize("state", RunState)
+def test_a_run_is_over_in_one_of_four_states(state: RunState) -> None:
+    assert state.over == (state in ("complete", "failed", "stopped", "expired"))
+
+
+def test_a_record_is_read_from_its_hash() -> None:
+    assert Record.of({}) is None
+    least = Record.of({b"state": b"waiting"})
+    assert least == Record(RunState.WAITING, "", "", "", "", 0, None)
+    fields = {
+        b"state": b"failed",
+        b"reason": b"worker",
+        b"key": b"ann",
+        b"event_key": b"ann#7-1",
+        b"owner": b"a",
+        b"attempt": b"2",
+        b"first": b"8-3",
+        b"body": b"\xff",
+    }
+    expected = RunState.FAILED, "worker", "ann", "ann#7-1", "a", 2, EventId(8, 3)
+    assert Record.of(fields) == expected
