@@ -11,6 +11,7 @@ ELSEWHERE = {
     "broadcaster/__main__.py": "tests/deploy/test_wheel.py",  # which runs the installed package
     "broadcaster/version.py": "tests/deploy/test_wheel.py",  # one literal
     "broadcaster/core/log.py": "tests/backend/test_log.py",  # values that any log gives
+    "broadcaster/core/state.py": "tests/core/test_fold.py",  # values that a fold has
     "broadcaster/core/steps.py": "tests/core/test_resume.py",  # values that the machines give
     "broadcaster/backend/sync_publisher.py": "tests/backend/test_publisher.py",  # both are alike
     "broadcaster/backend/run.py": "tests/backend/test_runs.py",  # a run is what its queue gives

@@ -206,8 +206,9 @@ PET_STORE = Catalogue(
             path="/v1/orders/{key}/status/stream",
             start="earliest",
             terminal=frozenset({"complete"}),
+            state="last",
         ),
-        Channel(name="inventory", path="/v1/inventory/stream", key_param="petId"),
+        Channel(name="inventory", path="/v1/inventory/stream", key_param="petId", state="last"),
         Channel(
             name="recommendations",
             path="/v1/pets/recommendations/stream",
@@ -215,6 +216,8 @@ PET_STORE = Catalogue(
             key_required=True,
             requests="recommendations.requests",
             terminal=frozenset({"complete"}),
+            state="append",
+            append="reason",
         ),
     )
 )

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 from zlib import crc32
 
-from broadcaster.core.cursor import Start, parse_start
+from broadcaster.core.cursor import Start, parse_duration, parse_start
 from broadcaster.core.run import ENDS, RUN
+from broadcaster.core.state import Rules
 from broadcaster.errors import ConfigurationError, InvalidCursorError
 
 MAXLEN = 100_000
@@ -18,6 +19,8 @@ WINDOW_EVENTS = 100_000
 """The most events of a stream that a node keeps in memory."""
 WINDOW_BYTES = 64 * 1024 * 1024
 """The most bytes of a stream's frames that a node keeps in memory."""
+STATE_BYTES = 64 * 1024 * 1024
+"""The most bytes of the state of a stream."""
 MAX_KEY_BYTES = 256
 """The most bytes of a key, in UTF-8, that a client may name. Redis holds the keys of requests."""
 _NAME = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
@@ -90,6 +93,14 @@ class Channel:
             client gets only the events of `<key>#<run>`.
         schemas: a file with a JSON Schema for each event type; `*` is for all other types.
             Publishers and the hub refuse data that does not fit.
+        state: how events add up to a state. `last` keeps the newest event per key and type,
+            `merge` patches JSON objects per key and type, and `append` keeps all events of a key
+            and joins the texts of one field. Empty means that the channel has no state.
+        removes: event types that take their key out of the state.
+        append: the field whose texts are joined, if the state is `append`.
+        state_bytes: the most bytes of a stream's state. Clients get no state beyond that.
+        state_ttl: a duration. For so long the state keeps keys after a terminal event, and knows
+            which keys were removed.
         maxlen: about how many entries publishers retain in the stream.
         window_events: the most events that a node keeps in memory.
         window_bytes: the most bytes of frames that a node keeps in memory.
@@ -110,6 +121,11 @@ class Channel:
     terminal: frozenset[str] = frozenset()
     requests: str = ""
     schemas: Mapping[str, str] = field(default_factory=dict, hash=False)
+    state: Literal["", "last", "merge", "append"] = ""
+    removes: frozenset[str] = frozenset()
+    append: str = ""
+    state_bytes: int = STATE_BYTES
+    state_ttl: str = "1d"
     maxlen: int = MAXLEN
     window_events: int = WINDOW_EVENTS
     window_bytes: int = WINDOW_BYTES
@@ -137,7 +153,8 @@ class Channel:
         if self.access not in ("", "public", "token"):
             raise self._error(f"access {self.access!r} must be 'public' or 'token'")
         self._check_start()
-        for bound in ("shards", "maxlen", "window_events", "window_bytes"):
+        self._check_state()
+        for bound in ("shards", "state_bytes", "maxlen", "window_events", "window_bytes"):
             if getattr(self, bound) < 1:
                 raise self._error(f"{bound} must be at least 1")
 
@@ -146,6 +163,23 @@ class Channel:
             parse_start(self.start, now_ms=0)
         except InvalidCursorError as error:
             raise self._error(f"start: {error}") from error
+
+    def _check_state(self) -> None:
+        if self.state not in ("", "last", "merge", "append"):
+            raise self._error(f"state {self.state!r} must be 'last', 'merge' or 'append'")
+        if self.removes and not self.state:
+            raise self._error("removes needs a state: 'last', 'merge' or 'append'")
+        if self.append and self.state != "append":
+            raise self._error("append names a field, which needs state = 'append'")
+        if self.state == "append" and not self.append:
+            raise self._error("state 'append' needs the field whose texts are joined: append = …")
+        if both := self.removes & self.terminal:
+            raise self._error(f"removes and terminal both have {min(both)!r}: one of them can")
+        try:
+            if parse_duration(self.state_ttl) < 1:
+                raise self._error("state_ttl must be at least 1ms")
+        except InvalidCursorError as error:
+            raise self._error(f"state_ttl: {error}") from error
 
     def _error(self, text: str) -> ConfigurationError:
         return ConfigurationError(f"channel {self.name!r}: {text}")
@@ -172,6 +206,20 @@ class Channel:
         by_path = KEY_IN_PATH in self.path
         required = by_path if self.key_required is None else self.key_required
         return required or bool(self.requests)
+
+    @property
+    def state_rules(self) -> Rules | None:
+        """Return how the events of each of its streams are folded; None if it has no state."""
+        if not self.state:
+            return None
+        return Rules(
+            self.state,
+            self.removes,
+            self.append,
+            self.terminal,
+            parse_duration(self.state_ttl),
+            self.state_bytes,
+        )
 
     def start_at(self, now_ms: int) -> Start:
         """Return where a client without a cursor begins at this time.

@@ -99,6 +99,17 @@ def parse_start(text: str, now_ms: int) -> Start:
     )
 
 
+def parse_duration(text: str) -> int:
+    """Return the milliseconds of a duration: a number with the unit `ms`, `s`, `m`, `h` or `d`.
+
+    Raises:
+        InvalidCursorError: the text is no duration.
+    """
+    if match := _DURATION.fullmatch(text):
+        return int(match[1]) * _UNIT_MS[match[2]]
+    raise InvalidCursorError(f"{text[:64]!r} is not a duration like 10m")
+
+
 def _milliseconds(text: str) -> int:
     try:
         return int(datetime.fromisoformat(text.upper()).timestamp() * 1000)

@@ -33,7 +33,7 @@ from broadcaster.errors import BackendUnavailableError, InvalidRequestError, Unk
 from broadcaster.node.node import Node
 
 T = TypeVar("T")
-Value: TypeAlias = Event | Reset | Live
+Yielded: TypeAlias = Event | Reset | Live
 
 
 class Listener:
@@ -62,7 +62,7 @@ class Listener:
         self._positions: Positions | None = None
         self._subscriber: Subscriber | None = None
         self._ending: Ending | None = None
-        self._ready: Iterator[Value] | None = None
+        self._ready: Iterator[Yielded] | None = None
         self._woken = asyncio.Event()
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._release: Callable[[], object] | None = None
@@ -113,7 +113,7 @@ class Listener:
     def __aiter__(self) -> Listener:
         return self
 
-    async def __anext__(self) -> Value:
+    async def __anext__(self) -> Yielded:
         """Wait for the next value.
 
         Raises:
@@ -131,7 +131,7 @@ class Listener:
             self._free()
             raise
 
-    async def _next(self) -> Value:
+    async def _next(self) -> Yielded:
         if self._subscriber is None and self._ending is None:
             await self._begin()
         while True:
@@ -247,7 +247,9 @@ def _several(given: str | Iterable[str]) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
 
 
-def _sent(send: Send, wanted: Wanted, positions: Positions, reached: Positions) -> Iterator[Value]:
+def _sent(
+    send: Send, wanted: Wanted, positions: Positions, reached: Positions
+) -> Iterator[Yielded]:
     """Yield what a step sends. The positions move along, and at the end to `reached`."""
     for part in send.parts:
         match part:

@@ -5,6 +5,7 @@ from redis.crc import key_slot
 
 from broadcaster.core.catalogue import DEMO, PET_STORE
 from broadcaster.core.channel import Channel, in_slot_of, shard_of, without_shard
+from broadcaster.core.state import Rules
 from broadcaster.errors import ConfigurationError
 
 
@@ -61,6 +62,14 @@ def test_a_start_may_be_a_duration_back() -> None:
         {"maxlen": 0},
         {"window_events": 0},
         {"window_bytes": -1},
+        {"state": "newest"},
+        {"removes": frozenset({"sold"})},
+        {"append": "text", "state": "last"},
+        {"state": "append"},
+        {"removes": frozenset({"a"}), "terminal": frozenset({"a"}), "state": "last"},
+        {"state_bytes": 0},
+        {"state_ttl": "1 day"},
+        {"state_ttl": "0s"},
     ],
 )
 def test_invalid_channels_are_refused_and_named(wrong: dict[str, Any]) -> None:
@@ -88,3 +97,14 @@ def test_a_key_can_lie_in_the_slot_of_a_stream(stream: str) -> None:
     key = in_slot_of(stream, "marker")
     assert key.endswith(":marker")
     assert key_slot(key.encode()) == key_slot(stream.encode())
+
+
+def test_a_channel_with_a_state_has_the_rules_of_its_fold() -> None:
+    assert Channel(name="a", path="/a").state_rules is None
+    sold, done = frozenset({"sold"}), frozenset({"done"})
+    channel = Channel(
+        name="a", path="/a", state="append", append="text", removes=sold, terminal=done,
+        state_ttl="2s", state_bytes=7,
+    )  # fmt: skip
+    assert channel.state_rules == Rules("append", sold, "text", done, 2000, 7)
+    assert [c.state for c in PET_STORE.values()] == ["last", "last", "append"]

@@ -24,7 +24,7 @@ from broadcaster.errors import (
     InvalidRequestError,
     UnknownChannelError,
 )
-from broadcaster.node.listener import Listener, Value
+from broadcaster.node.listener import Listener, Yielded
 from broadcaster.settings import Settings
 from tests.wait import PATIENCE_S, until
 
@@ -120,17 +120,17 @@ async def place(request: pytest.FixtureRequest) -> AsyncIterator[Place]:
     await app.state.node.aclose()
 
 
-async def take(listener: Listener, count: int) -> list[Value]:
+async def take(listener: Listener, count: int) -> list[Yielded]:
     async with asyncio.timeout(PATIENCE_S):
         return [await anext(listener) for _ in range(count)]
 
 
-async def rest(listener: Listener) -> list[Value]:
+async def rest(listener: Listener) -> list[Yielded]:
     async with asyncio.timeout(PATIENCE_S):
         return [value async for value in listener]
 
 
-def texts(values: list[Value]) -> list[str]:
+def texts(values: list[Yielded]) -> list[str]:
     return [value.data.decode() for value in values if isinstance(value, Event)]
 
 
