@@ -16,6 +16,9 @@ ELSEWHERE = {
     "broadcaster/backend/sync_publisher.py": "tests/backend/test_publisher.py",  # both are alike
     "broadcaster/backend/run.py": "tests/backend/test_runs.py",  # a run is what its queue gives
     "broadcaster/backend/run_scripts.py": "tests/backend/test_records.py",  # which calls them
+    "broadcaster/commands/finding.py": "tests/commands/test_check.py",  # values alone
+    "broadcaster/node/folding.py": "tests/node/test_folder.py",  # a folder has one per stream
+    "broadcaster/node/flushing.py": "tests/node/test_folder.py",
     "broadcaster/settings/node.py": "tests/test_settings.py",  # what an operator sets and reads
     "broadcaster/node/node.py": "tests/test_app.py",  # a node without sockets
     "broadcaster/web/writing.py": "tests/web/test_publishing.py",  # what is said of what is written

@@ -36,6 +36,8 @@ class Status(NamedTuple):
         reconnects: the number of times that reading succeeded again after a failure.
         frames: the events that were decoded, each counted once.
         malformed: the entries that can't be sent and were skipped.
+        added: the entries that were ever added to the stream, up to the newest that `changes` has
+            yielded; -1 if that is not known.
     """
 
     problem: str = ""
@@ -43,6 +45,7 @@ class Status(NamedTuple):
     reconnects: int = 0
     frames: int = 0
     malformed: int = 0
+    added: int = -1
 
 
 class Retained(NamedTuple):
@@ -221,7 +224,7 @@ class RedisLog:
         if tailer is None:
             return Status("not started")
         decoder = tailer.decoder
-        counts = tailer.reconnects, decoder.frames, decoder.malformed
+        counts = tailer.reconnects, decoder.frames, decoder.malformed, tailer.added
         return Status(tailer.problem, tailer.lag_s, *counts)
 
     async def retained(self, stream: str) -> Retained:

@@ -6,13 +6,17 @@ should not have.
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from redis.exceptions import ResponseError
 
 from broadcaster.backend.driver.connect import connect_sync
-from broadcaster.backend.driver.errors import TROUBLE, translated
+from broadcaster.backend.driver.errors import TROUBLE, translated, translating
 from broadcaster.backend.driver.urls import redacted
+from broadcaster.core.channel import in_slot_of
+from broadcaster.core.checkpoint import AT, Mark, mark_of
+from broadcaster.core.event import EventId
 
 _TIMEOUT_S = 3.0
 # Redis checks rights, memory, disk and replicas first, and the id after that. It "must be greater
@@ -78,6 +82,26 @@ class Probe:
             or self._refusal("XINFO", "GROUPS", redis_key)
             or self._refusal("EVAL", "return 0", 1, redis_key)
         )
+
+    def why_not_load(self, redis_key: str) -> str:
+        """Return why a node could not load the state of this stream; empty if it could."""
+        checkpoint = in_slot_of(redis_key, "state")
+        return (
+            self._refusal("HGET", checkpoint, AT)
+            or self._refusal("HMGET", checkpoint, AT)
+            or self._refusal("HSCAN", checkpoint, 0)
+        )
+
+    def mark(self, redis_key: str) -> Mark | None:
+        """Return the mark of a stream's checkpoint; None if there is none."""
+        with translating(f"reach {self._url}"):
+            return mark_of(self._redis.hget(in_slot_of(redis_key, "state"), AT))
+
+    def waiting_s(self, redis_key: str, position: EventId) -> float:
+        """Return for how many seconds the entry after a position is there; 0 if there is none."""
+        with translating(f"reach {self._url}"):
+            rows = self._redis.xrange(redis_key, str(position.after()), count=1)
+            return time.time() - EventId.of_entry(rows[0][0]).ms / 1000 if rows else 0.0
 
     def length(self, redis_key: str) -> int:
         """Return the number of entries of a stream; 0 if Redis does not say."""

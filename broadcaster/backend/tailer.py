@@ -43,6 +43,7 @@ class Tailer:
         problem: why it can't read now; empty if it can.
         reconnects: the number of times that reading succeeded again after a failure.
         decoder: decodes the entries, and counts them.
+        added: the entries ever added up to the head, as Redis counts them.
     """
 
     def __init__(self, stream: RedisStream, window: Window, *, max_event_bytes: int) -> None:
@@ -61,7 +62,7 @@ class Tailer:
         self.reconnects = 0
         self._portion = Portion(self._name, READ_COUNT)
         self._in_step = False  # the window joins what Redis has
-        self._added = 0  # entries ever added up to the head, as Redis counts them
+        self.added = 0
         self._proven_over = -1  # the number of the connection that the last proof was read from
         self._at_end_at = time.monotonic()
 
@@ -72,7 +73,7 @@ class Tailer:
 
     def unread(self, info: Info) -> int | None:
         """Return the number of entries added after the head; None if Redis does not count them."""
-        return max(0, info.added - self._added) if info.added >= 0 else None
+        return max(0, info.added - self.added) if info.added >= 0 else None
 
     async def changes(self) -> AsyncGenerator[Change, None]:
         """Follow the stream for ever. While Redis is away, wait and try again.
@@ -130,7 +131,7 @@ class Tailer:
         if self._made_anew(info, whole=whole):
             parted = floor if beginning else ZERO if whole else self._window.floor
         yield Restart(floor, frames, beginning, parted)
-        self._added, self._in_step = info.added, True
+        self.added, self._in_step = info.added, True
         self._proven_over = made
         self._at_end_at = time.monotonic()
 
@@ -142,7 +143,7 @@ class Tailer:
             whole: no entry was ever removed from what Redis has.
         """
         head, other = self._window.head, whole and len(self._window) > 0
-        return head > ZERO and (info.last < head or 0 <= info.added < self._added or other)
+        return head > ZERO and (info.last < head or 0 <= info.added < self.added or other)
 
     async def _read(self) -> AsyncGenerator[Change, None]:
         """Read one batch, or none if `BLOCK_S` passes."""
@@ -161,7 +162,7 @@ class Tailer:
             rows += more
         if self._stream.connections != self._proven_over:
             return  # the proof may be another server's than the rows: look first, and read again
-        self._added += len(rows)
+        self.added += len(rows)
         if len(rows) < self._portion.count:
             self._at_end_at = time.monotonic()
         if rows:
@@ -182,7 +183,7 @@ class Tailer:
             async for page in self._pages(last, info.last):
                 more += page
             last = id_of(more[-1]) if more else last
-        complete = info.last == last and info.added == self._added + len(rows) + len(more)
+        complete = info.last == last and info.added == self.added + len(rows) + len(more)
         return more if complete else None
 
     async def _reorient(self, head: EventId) -> AsyncGenerator[Change, None]:
@@ -199,7 +200,7 @@ class Tailer:
             newer = sum([len(page) async for page in self._pages(common, info.last)])
             if not await self._stream.from_on(common, common, 1):
                 return  # trimmed meanwhile, and perhaps some of the newer ones: look again
-            self._added, self._proven_over = info.added - newer, made
+            self.added, self._proven_over = info.added - newer, made
             if common != head:
                 logger.warning("stream %r: going back from %s to %s", self._name, head, common)
                 yield Rewind(common)

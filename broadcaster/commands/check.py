@@ -9,19 +9,20 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import click
 
 from broadcaster.backend.driver.urls import redacted
 from broadcaster.backend.probe import Probe
+from broadcaster.commands import checkpoints
+from broadcaster.commands.finding import Finding, Level
 from broadcaster.commands.logs import printable
+from broadcaster.core.checkpoint import named
 from broadcaster.core.revocations import Revocations
 from broadcaster.errors import BackendUnavailableError, ConfigurationError
 from broadcaster.settings import PREFIX, Settings, unknown_variables
 from broadcaster.settings.schemas import Schemas
-
-Level = Literal["ok", "warning", "problem"]
 
 _COLORS: dict[Level, str] = {"ok": "green", "warning": "yellow", "problem": "red"}
 _MIN_REDIS = (7, 0)
@@ -30,15 +31,6 @@ _OTHER_FILES = 100
 _MANY_SHARDS = 250
 _POSITION_BYTES = 17  # `=1795374291043-0,`
 _FULL = 0.9
-
-
-class Finding(NamedTuple):
-    """The result of one check. `advice` says what to do, and is empty if all is fine."""
-
-    level: Level
-    subject: str
-    text: str
-    advice: str = ""
 
 
 def findings(settings: Settings) -> Iterator[Finding]:
@@ -162,6 +154,8 @@ def _redis(settings: Settings) -> Iterator[Finding]:
             for channel in settings.channels.values():
                 for name, redis_key in channel.streams.items():
                     yield from _stream(probe, name, redis_key)
+                    if rules := channel.state_rules:
+                        yield checkpoints.found(probe, name, redis_key, named(rules))
                 if channel.requests:
                     yield _requests(probe, channel.name, channel.requests)
     except BackendUnavailableError as error:

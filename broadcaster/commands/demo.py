@@ -1,7 +1,7 @@
 """`broadcaster demo`: the whole hub on one machine, for trying it out.
 
-It runs a private Valkey, one node in this process, and each worker of the pet store in a process of
-its own. However it ends, it leaves no process running.
+It runs a private Valkey, a node and a folder in this process, and each worker of the pet store in a
+process of its own. However it ends, it leaves no process running.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from broadcaster.commands import processes
 from broadcaster.commands.logs import printable
 from broadcaster.commands.output import say
 from broadcaster.core.catalogue import DEMO
+from broadcaster.node.folder import Folder, folded
 from broadcaster.node.node import Node
 from broadcaster.settings import Settings, load_settings
 from broadcaster.web.hosts import with_default_hosts
@@ -95,7 +96,7 @@ class _Demo:
         self._url = machine.url_of(sock, secure=bool(settings.tls_certificate))
         self._redis_url = settings.redis_url
         self._workers: dict[str, Process] = {}
-        self._stopping = False
+        self._stopped = asyncio.Event()
         self._server = make_server(app, self._drain, settings, self._node.meters)
 
     def run(self) -> int:
@@ -105,6 +106,7 @@ class _Demo:
 
     async def _run(self) -> int:
         workers = [asyncio.create_task(self._work(name)) for name in RATES]
+        workers.append(asyncio.create_task(self._folder().run(self._stopped)))
         self._showing = asyncio.create_task(self._show())
         try:
             await self._server.serve(sockets=[self._sock])
@@ -113,6 +115,11 @@ class _Demo:
             await asyncio.gather(*workers, return_exceptions=True)
         return 0 if self._server.started else 1
 
+    def _folder(self) -> Folder:
+        settings = self._node.settings
+        streams = folded(settings.channels.values())
+        return Folder(self._redis_url, streams, max_event_bytes=settings.max_event_bytes)
+
     async def _drain(self) -> None:
         """Stop the workers, then end the responses. Both need Valkey, so it stops last."""
         await self._stop()
@@ -120,7 +127,7 @@ class _Demo:
 
     async def _stop(self) -> None:
         """Stop the statistics and the workers. May be called twice."""
-        self._stopping = True
+        self._stopped.set()
         self._showing.cancel()
         # `gather` returns an error instead of raising it, so the workers are stopped all the same.
         (failed,) = await asyncio.gather(self._showing, return_exceptions=True)
@@ -141,10 +148,10 @@ class _Demo:
         async for line in process.stdout:
             text = line.decode(errors="replace").rstrip()
             last.append(text)
-            if " WARNING " in text and not self._stopping:
+            if " WARNING " in text and not self._stopped.is_set():
                 logger.warning("worker %s: %s", name, text)
         status = await process.wait()
-        if not self._stopping:
+        if not self._stopped.is_set():
             logger.error("worker %s %s: %s", name, processes.how_it_ended(status), " / ".join(last))
 
     async def _show(self) -> None:

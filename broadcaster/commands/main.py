@@ -96,6 +96,29 @@ def serve(config: str | None, child: str | None, **flags: Any) -> None:
     sys.exit(serving.serve(settings, config, supervisor.Child.parse(child) if child else None))
 
 
+@main.command(short_help="Keep the state of channels in Redis.")
+@options.redis_url
+@options.config
+@options.setting("log_level", type=click.Choice(LEVELS, case_sensitive=False))
+def fold(config: str | None, **flags: Any) -> None:
+    """Keep the state of channels in Redis, until Ctrl-C, SIGTERM or SIGHUP.
+
+    It follows all channels with a state, and writes what has changed a few times a second. So the
+    state outlives the entries that Redis trims, and a node that starts has it at once. One such
+    process is enough for all nodes. A second one waits until the first is gone.
+
+    \b
+    broadcaster fold --redis-url redis://localhost:6379/0
+    broadcaster fold --config hub.toml
+    """
+    from broadcaster.commands import fold as folding
+    from broadcaster.commands import logs
+
+    settings = load_settings(config, **flags)
+    logs.set_up(settings.log_level)
+    asyncio.run(folding.fold(settings))
+
+
 @main.command(short_help="Run everything on this machine, for trying out.")
 @options.setting("host")
 @options.setting("port", type=click.IntRange(0, 65535))

@@ -131,7 +131,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "tailer: a proof does not compare the count of entries",
         _TAILER,
-        "info.last == last and info.added == self._added + len(rows) + len(more)",
+        "info.last == last and info.added == self.added + len(rows) + len(more)",
         "info.last == last",
         (_NODES + "test_a_burst_that_was_trimmed_before_it_was_read_is_a_reset",),
     ),
@@ -152,7 +152,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "tailer: entries that were read are not counted",
         _TAILER,
-        "        self._added += len(rows)\n",
+        "        self.added += len(rows)\n",
         "",
         (_NODES + "test_trimming_all_that_was_read_is_no_loss",),
     ),

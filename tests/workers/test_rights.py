@@ -7,13 +7,15 @@ import re
 from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from broadcaster import EmbeddedRedis, EventSource, Publisher, SyncPublisher, connect_sync
+from broadcaster.core.checkpoint import mark_of
 from tests.channels import demo_variable
 from tests.command_line import finished, ready, starting
-from tests.wait import PATIENCE_S, http_client
+from tests.wait import PATIENCE_S, http_client, until
 from tests.workers.conftest import StartWorker
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text("utf-8")
@@ -26,7 +28,13 @@ FOREIGN = {
     "node": (
         "XADD orders * a b", "XTRIM orders MAXLEN 0", "DEL orders", "XDEL orders 1-1",
         "XADD broadcaster.revocations * name ann", "DEL broadcaster.revocations", "GET cart:7",
+        "HSET {orders}:state a b", "HDEL {orders}:state a",
         "XREAD STREAMS others 0", "XREADGROUP GROUP a b STREAMS recommendations.requests >",
+    ),
+    "folder": (
+        "XADD orders * a b", "XTRIM orders MAXLEN 0", "DEL orders", "UNLINK orders", "SET orders a",
+        "EVAL return 1 orders", "HSET broadcaster.nodes a b", "GET broadcaster.ticket-secret",
+        "XREAD STREAMS others 0", "XREAD STREAMS broadcaster.revocations 0",
     ),
     "publisher": (
         "XRANGE orders - +", "XREAD STREAMS orders 0", "XINFO STREAM orders", "XLEN orders",
@@ -72,6 +80,14 @@ async def comes(url: str, type_: str) -> None:
 
 def as_user(server: EmbeddedRedis, user: str) -> str:
     return server.url.replace("//", f"//{user}:secret@")
+
+
+def all_folded(server: EmbeddedRedis) -> bool:
+    """Return True if each stream has a checkpoint."""
+    with connect_sync(server.url) as client:
+        found: list[Any] = [client.hget(f"{{{stream}}}:state", "at") for stream in WORKERS]
+    marks = [mark_of(at) for at in found]
+    return all(mark is not None and mark.position is not None for mark in marks)
 
 
 @pytest.mark.server
@@ -132,6 +148,7 @@ async def test_a_node_and_workers_need_no_more(
     workers = [start_worker(of_worker, name, "--rate", "50") for name in WORKERS]
     async with starting() as start, http_client() as http:
         env = {"BROADCASTER_REDIS_URL": of_node, "BROADCASTER_CHANNELS": demo_variable()}
+        folder = await start("fold", env=env | {"BROADCASTER_REDIS_URL": as_user(server, "folder")})
         node = await start("serve", "--port", "0", env=env)
         url = await node.url()
         await ready(url)
@@ -139,13 +156,16 @@ async def test_a_node_and_workers_need_no_more(
         await comes(f"{url}/v1/inventory/stream", "stock-change")
         await comes(f"{url}/v1/pets/recommendations/stream?userId=you", "complete")
         nodes = (await http.get(f"{url}/v1/nodes")).json()
+        await until(lambda: all_folded(server))
         status, found, _ = await finished(await start("check", env=env))
         assert await node.stop() == 0
+        assert await folder.stop() == 0
     ended = [await asyncio.to_thread(worker.stop) for worker in workers]
-    said = "".join(["\n".join(node.err), *(worker.said() for worker in workers)])
+    said = "".join(["\n".join([*node.err, *folder.err]), *(worker.said() for worker in workers)])
     assert len(nodes["nodes"]) == 1
     assert "incomplete" not in nodes
     assert status == 0
     assert not [line for line in found if line.startswith("problem")]
+    assert sum("its checkpoint ends at" in line for line in found) == len(WORKERS)
     assert ended == [0, 0, 0]
     assert "permission" not in said

@@ -1,0 +1,173 @@
+"""Reads a stream's checkpoint: the state that a folder has written to Redis. Part of `backend`.
+
+A checkpoint is a hash in the slot of its stream, so that a failover that loses the end of the log
+loses the checkpoint of it, too. Its mark is read before its values. A value may be newer than the
+mark, therefore, but never older: a reader folds the log after the mark, and skips the events up to
+a value's own id. `backend.flush` writes checkpoints, and `core.checkpoint` has their form.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from broadcaster.backend.driver.connect import AsyncClient
+from broadcaster.backend.driver.errors import translating
+from broadcaster.backend.stream import RedisStream, id_of
+from broadcaster.core.channel import in_slot_of
+from broadcaster.core.checkpoint import AT, Mark, field_of, key_of, mark_of, values_of
+from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.state import Value
+from broadcaster.errors import BackendUnavailableError
+
+_PAGE = 500
+_TRIES = 3
+
+
+class Found(NamedTuple):
+    """What was found of a checkpoint.
+
+    Attributes:
+        mark: says how far it goes. None if there is none that can be used: it is missing, begun,
+            of other rules, or the stream has lost entries since.
+        values: of all keys.
+        start: a position of the log after which all events after the mark are. It differs from the
+            mark's position if the entry there was trimmed.
+        at: the mark as it is in Redis, for those that write; empty if there is none.
+        other: the mark if it can't be used, for those that want to say why.
+    """
+
+    mark: Mark | None
+    values: list[Value]
+    start: EventId | None
+    at: bytes
+    other: Mark | None = None
+
+
+NOTHING = Found(None, [], None, b"")
+"""There is no checkpoint."""
+
+
+class OfKey(NamedTuple):
+    """The values of one key, and their position.
+
+    Attributes:
+        position: the values are those of the log up to here, or newer.
+        since: as in `Mark`.
+        values: of the key; empty if it has none.
+    """
+
+    position: EventId
+    since: EventId | None
+    values: list[Value]
+
+
+class Checkpoint:
+    """Reads the checkpoint of one stream.
+
+    Attributes:
+        redis_key: of the hash.
+    """
+
+    def __init__(self, client: AsyncClient, stream: str, rules: str, shards: int = 1) -> None:
+        """Name the stream. Nothing is sent yet.
+
+        Args:
+            client: is used by one task at a time. A second connection would look like a failover.
+            stream: the Redis key of the stream.
+            rules: those of the state now.
+            shards: those of the channel now.
+        """
+        self._client: Any = client
+        self._stream = RedisStream(client, stream)
+        self._rules = rules
+        self._shards = shards
+        self.redis_key = in_slot_of(stream, "state")
+
+    async def read(self) -> Found:
+        """Return the checkpoint with all of its values.
+
+        Raises:
+            BackendUnavailableError: Redis is away, or another folder begins again and again.
+            ConfigurationError: the key has a value of another type, or a right is missing.
+        """
+        with translating(f"read the checkpoint {self.redis_key!r}"):
+            for _ in range(_TRIES):
+                if (found := await self._read()) is not None:
+                    return found
+        raise BackendUnavailableError(f"the checkpoint {self.redis_key!r} changes its makers")
+
+    async def mark(self) -> Mark | None:
+        """Return the mark alone, of whatever rules; errors as for `read`."""
+        with translating(f"read the checkpoint {self.redis_key!r}"):
+            return mark_of(await self._client.hget(self.redis_key, AT))
+
+    async def of_key(self, key: str) -> OfKey | None:
+        """Return the values of one key and their position, which one command reads.
+
+        The log after the position may have been trimmed: the caller proves it.
+
+        Returns:
+            None if there is no checkpoint that can be used.
+
+        Raises:
+            BackendUnavailableError, ConfigurationError: as for `read`.
+        """
+        with translating(f"read the checkpoint {self.redis_key!r}"):
+            at, packed = await self._client.hmget(self.redis_key, AT, field_of(key))
+        mark = mark_of(at)
+        if mark is None or mark.position is None or not self._fits(mark):
+            return None
+        return OfKey(mark.position, mark.since, values_of(key, packed) if packed else [])
+
+    def _fits(self, mark: Mark) -> bool:
+        return (mark.rules, mark.shards) == (self._rules, self._shards)
+
+    async def _read(self) -> Found | None:
+        """Read mark, values, and the mark again. None if they do not belong together."""
+        at = await self._client.hget(self.redis_key, AT)
+        connections = self._stream.connections
+        mark = mark_of(at)
+        if mark is None or mark.position is None or not self._fits(mark):
+            return Found(None, [], None, at or b"", mark)
+        values = await self._values()
+        start = await self._start(mark.position, mark.added)
+        again = mark_of(await self._client.hget(self.redis_key, AT))
+        # A cursor of `HSCAN` means nothing to another server, which a new connection may lead to.
+        if again is None or again.maker != mark.maker or self._stream.connections != connections:
+            return None
+        return Found(None if start is None else mark, values, start, at, mark)
+
+    async def _values(self) -> list[Value]:
+        """Return the values of all keys.
+
+        "A full iteration always retrieves all the elements that were present in the collection from
+        the start to the end". An element may come twice, and the later one is as new or newer.
+        https://redis.io/docs/latest/commands/scan/#scan-guarantees
+        """
+        found: dict[str, list[Value]] = {}
+        cursor: Any = 0
+        while True:
+            cursor, page = await self._client.hscan(self.redis_key, cursor, count=_PAGE)
+            for field, packed in page.items():
+                if (key := key_of(field)) is not None:
+                    found[key] = values_of(key, packed)
+            if not int(cursor):
+                return [value for values in found.values() for value in values]
+
+    async def _start(self, position: EventId, added: int) -> EventId | None:
+        """Return a position that proves all of the log after another one; None if there is none.
+
+        Args:
+            position: up to which the log is folded.
+            added: the entries that Redis had ever added up to it.
+        """
+        if await self._stream.from_on(position, position, 1):
+            return position
+        info = await self._stream.info()
+        if info.last <= position:  # below it, the stream was made anew, without its checkpoint
+            return position if info.last == position else None
+        # Redis trims the oldest entries first, and that of the position is gone, so all up to it
+        # are gone. If no others were removed, all that came after it are there. If fewer were
+        # removed, the stream is another one.
+        rows = await self._stream.from_on(ZERO, count=1)
+        return id_of(rows[0]).before() if rows and info.added - info.length == added else None
