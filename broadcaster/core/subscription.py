@@ -209,7 +209,8 @@ def _check_keys(
         in_doubt = granted is not None and name not in granted
         if in_doubt and channel.needs_key and not any(keys[name]):
             raise InvalidRequestError(
-                f"channel {name!r} needs a key: ?{channel.key_param}=…, or ?key=… at /v1/events"
+                f"channel {name!r} needs a key: ?{channel.key_param}=…, or ?key=… at /v1/events "
+                f"and /v1/channels/{name}/events"
             )
     on_demand = [name for name, channel in channels.items() if channel.requests]
     at_least = 0 if granted is None else 1

@@ -9,23 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
-from broadcaster.core import cursor
 from broadcaster.core.beginning import begin_at
-from broadcaster.core.channel import without_shard
-from broadcaster.core.cursor import Positions
-from broadcaster.core.event import Event, EventId, Live, Reset
+from broadcaster.core.event import EventId
 from broadcaster.core.filter import Filter
-from broadcaster.core.hub import Hub
 from broadcaster.core.opening import Gone, NoContent, Opening, Refused, Serve, Verdict
-from broadcaster.core.page import Page
-from broadcaster.core.steps import UNREADABLE_CHARS, Ask, Greeting, Hello, LivePart, ResetPart, Send
-from broadcaster.core.subscriber import State, Subscriber
+from broadcaster.core.reading import Reading, Yielded
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.wanted import Wanted
 from broadcaster.core.wire import Ending, Shed
@@ -33,7 +27,6 @@ from broadcaster.errors import BackendUnavailableError, InvalidRequestError, Unk
 from broadcaster.node.node import Node
 
 T = TypeVar("T")
-Yielded: TypeAlias = Event | Reset | Live
 
 
 class Listener:
@@ -57,14 +50,10 @@ class Listener:
         """
         self._node = node
         self._wanted = wanted
-        self._subscription = wanted.subscription
         self._after = after
-        self._positions: Positions | None = None
-        self._subscriber: Subscriber | None = None
+        self._reading: Reading | None = None
         self._ending: Ending | None = None
-        self._ready: Iterator[Yielded] | None = None
         self._woken = asyncio.Event()
-        self._asking: dict[str, asyncio.Task[None]] = {}
         self._release: Callable[[], object] | None = None
 
     @property
@@ -82,17 +71,7 @@ class Listener:
 
         It can also be a client's `Last-Event-ID`, if that wants the same channels and keys.
         """
-        at = self._position()
-        if at is None:
-            return self._after
-        text = self._subscription.cursor(at) or cursor.render(at, self._subscription.run)
-        return text.decode()
-
-    def _position(self) -> Positions | None:
-        subscriber = self._subscriber
-        if self._ready is None and subscriber and subscriber.state is State.LIVE:
-            return self._node.hub.live_position(subscriber)
-        return self._positions
+        return self._reading.cursor.decode() if self._reading else self._after
 
     async def __aenter__(self) -> Listener:
         await self._freed_on_error(self._begin)
@@ -132,25 +111,24 @@ class Listener:
             raise
 
     async def _next(self) -> Yielded:
-        if self._subscriber is None and self._ending is None:
-            await self._begin()
-        while True:
-            if self._ready is not None:
-                for value in self._ready:
-                    return value
-                self._ready = None
-                await asyncio.sleep(0)  # a long replay must not hold up the others
-            subscriber = self._subscriber
-            if subscriber is None or subscriber.state is State.ENDED:
-                raise StopAsyncIteration  # which frees it
+        await self._begin()
+        while self._reading and not self._ending:
+            value = self._reading.take()
+            if value is not None:
+                return value
             self._woken.clear()
-            if not (subscriber.state is State.LAGGING and self._advance(subscriber)):
+            if self._reading.ended:
+                break
+            if self._reading.advance():
+                await asyncio.sleep(0)  # a long replay must not hold up the others
+            else:
                 await self._woken.wait()
+        raise StopAsyncIteration  # which frees it
 
     # Its beginning
 
     async def _begin(self) -> None:
-        if self._subscriber or self._ending:
+        if self._reading or self._ending:
             return
         found = await self._opened()
         if isinstance(found, Gone):
@@ -169,56 +147,31 @@ class Listener:
     async def _opened(self) -> Verdict:
         node, now_ms = self._node, self._node.clock.now_ms()
         opening = Opening(node.hub.context, node.why_shed, self._wanted, now_ms)
-        load = partial(node.loaded, self._subscription.streams)
+        load = partial(node.loaded, self._wanted.subscription.streams)
         return await node.questions.open(opening, opening.step(), load)
 
     def _serve(self, serve: Serve) -> None:
-        node, hub = self._node, self._node.hub
-        subscriber = Subscriber(
-            serve.subscription, write=_ignored, wake=self._woken.set, pushed=False
-        )
-        self._subscription, self._positions = serve.subscription, dict(serve.positions)
-        greeting = Greeting(node.settings.retry_min_ms, serve.unreadable, serve.reason)
-        hub.add(subscriber, serve.positions, greeting, resumed=serve.resumed)
-        self._subscriber = subscriber
+        node = self._node
+        reading = Reading(node.hub, node.questions, serve, self._woken.set)
+        self._reading = reading
         # The hub knows the subscriber, not the listener: one that is dropped without `aclose` is
         # freed, too. The collector runs at any moment, so `_abandon` waits for a turn of the loop.
-        loop, asking = asyncio.get_running_loop(), self._asking
-        release = weakref.finalize(self, _abandon, loop, hub, subscriber, asking)
+        release = weakref.finalize(self, _abandon, asyncio.get_running_loop(), reading)
         release.atexit = False
         self._release = release.detach
-
-    # Its steps
-
-    def _advance(self, subscriber: Subscriber) -> bool:
-        """Take a step. Return False if there is nothing to do until it is woken."""
-        resume = subscriber.resume
-        assert resume is not None
-        assert self._positions is not None
-        step = self._node.hub.advance(subscriber)
-        if isinstance(step, Ask):
-            asking = self._node.questions.ask(resume, step, self._woken.set)
-            self._asking[step.stream] = asking
-            return True
-        if isinstance(step, Send):
-            self._ready = _sent(step, self._wanted, self._positions, dict(resume.position))
-            return True
-        return False
 
     # Its end
 
     def _free(self) -> None:
-        subscriber, self._positions = self._subscriber, self._position()
-        self._ready = self._subscriber = None
-        if subscriber is None:
-            self._ending = self._ending or Ending.CLIENT
+        if self._ending:
             return
-        self._node.hub.remove(subscriber)
-        self._ending = subscriber.ending
+        if self._reading is None:
+            self._ending = Ending.CLIENT
+            return
+        self._reading.close()
+        self._ending = self._reading.subscriber.ending
         assert self._release is not None
         self._release()
-        for asking in self._asking.values():
-            asking.cancel()
 
 
 def subscribe(
@@ -247,46 +200,7 @@ def _several(given: str | Iterable[str]) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
 
 
-def _sent(
-    send: Send, wanted: Wanted, positions: Positions, reached: Positions
-) -> Iterator[Yielded]:
-    """Yield what a step sends. The positions move along, and at the end to `reached`."""
-    for part in send.parts:
-        match part:
-            case Page():
-                for stream, frame in part.placed:
-                    positions[stream] = frame.id
-                    channel, _ = without_shard(stream)
-                    yield Event(frame.id, frame.type, frame.key, frame.data, channel)
-            case ResetPart(_, stream, reason, requested, resumed, _):
-                positions[stream] = resumed
-                yield Reset(*without_shard(stream), reason, str(requested), str(resumed))
-            case LivePart(_, replayed, _):
-                positions.update(reached)
-                yield Live(replayed)
-            case Hello() if wanted.unreadable is not None:
-                text = wanted.unreadable[:UNREADABLE_CHARS]
-                for stream, at in positions.items():
-                    yield Reset(*without_shard(stream), wanted.reason, text, str(at))
-    positions.update(reached)
-
-
-def _abandon(
-    loop: asyncio.AbstractEventLoop,
-    hub: Hub,
-    subscriber: Subscriber,
-    asking: dict[str, asyncio.Task[None]],
-) -> None:
+def _abandon(loop: asyncio.AbstractEventLoop, reading: Reading) -> None:
     """Free a listener that was dropped."""
-
-    def free() -> None:
-        hub.remove(subscriber)
-        for task in asking.values():
-            task.cancel()
-
     with suppress(RuntimeError):  # the loop is closed
-        loop.call_soon_threadsafe(free)
-
-
-def _ignored(_: bytes) -> None:
-    """Heartbeats are for sockets."""
+        loop.call_soon_threadsafe(reading.close)

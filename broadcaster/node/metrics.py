@@ -119,6 +119,7 @@ def _connections(node: Watched) -> Iterator[Metric]:
     yield _counter("connections_refused", text, meters.refused, "reason")
     text = "Requests refused because they ask for too much."
     yield _counter("requests_exceeding", text, meters.exceeded, "limit")
+    yield _counter("pages", "Pages of the log that were answered.", meters.pages, "content")
     text = "How often a replay had to wait because of its limit."
     yield _counter("replays_slowed", text, node.limits.slowed)
     text = "Events published over HTTP."

@@ -12,6 +12,7 @@ from broadcaster.core.access import Denied, public
 from broadcaster.errors import BroadcasterError, InvalidRequestError, UnknownChannelError
 from broadcaster.web import access, assets, showcase
 from broadcaster.web.documents.served import Documents
+from broadcaster.web.logpages import LogPages
 from broadcaster.web.problem import SafeResponse, as_json, problem, unknown_channel
 from broadcaster.web.publishing import publish
 from broadcaster.web.serving import ServedNode
@@ -35,6 +36,7 @@ class Answers:
         self._node = node
         self._documents = documents
         self._details = details
+        self._pages = LogPages(node)
 
     async def page(self, request: Request) -> Response:
         """Answer with the page that shows the streams.
@@ -131,6 +133,10 @@ class Answers:
             if refusal is not None:
                 return access.refused(refusal)
         return as_json(await self._node.describe(name))
+
+    async def log_page(self, request: Request) -> Response:
+        """Answer with a page of the log of a channel."""
+        return await self._pages(request)
 
     async def publish(self, request: Request) -> Response:
         """Publish events, and answer with their ids."""

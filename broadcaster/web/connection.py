@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from broadcaster.core.hub import Hub
 from broadcaster.core.opening import Admission, Opening, Serve, Verdict
 from broadcaster.core.page import PAGE_BYTES, Page
-from broadcaster.core.resume import Resume
+from broadcaster.core.reading import Asking, AsksLog
 from broadcaster.core.steps import Ask, Greeting, Send
 from broadcaster.core.subscriber import State, Subscriber
 from broadcaster.core.turns import Reader, network
@@ -22,14 +22,7 @@ _SMALL_BYTES = 4096
 _FAREWELL_S = 2.0
 
 
-class Asking(Protocol):
-    """A question that is on its way."""
-
-    def cancel(self) -> object:
-        """Drop the question. Its answer is not needed any more."""
-
-
-class Asker(Protocol):
+class Asker(AsksLog, Protocol):
     """Asks the log for subscribers."""
 
     async def open(
@@ -43,9 +36,6 @@ class Asker(Protocol):
 
         Raises subclasses of `BroadcasterError`.
         """
-
-    def ask(self, resume: Resume, ask: Ask, wake: Callable[[], object], reader: Reader) -> Asking:
-        """Send a question. When the answer comes, `resume` gets it and `wake` is called."""
 
     def rest(self, reader: Reader, wake: Callable[[], object]) -> Asking:
         """Call `wake` when a client may have its next page of the windows."""

@@ -5,41 +5,23 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
+from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from broadcaster.core import access as policies
-from broadcaster.core.access import Denied
 from broadcaster.core.by_access import is_public
 from broadcaster.core.channel import Channel
-from broadcaster.core.opening import Gone, NoContent, Opening, Refused, Serve, Verdict, WhyShed
-from broadcaster.core.places import Owners
-from broadcaster.core.steps import Ask, Wait
-from broadcaster.core.subscription import Granted
-from broadcaster.core.turns import Reader, network
+from broadcaster.core.opening import Serve
 from broadcaster.core.wanted import Wanted
-from broadcaster.core.wire import Ending, Exceeded, Shed, SinkKind
-from broadcaster.errors import (
-    BroadcasterError,
-    ConfigurationError,
-    InvalidCursorError,
-    InvalidRequestError,
-    UnknownChannelError,
-)
-from broadcaster.web import access, head
+from broadcaster.core.wire import Ending, Shed, SinkKind
+from broadcaster.web import head
 from broadcaster.web.connection import Connection
 from broadcaster.web.dialects import native
-from broadcaster.web.problem import (
-    EVENT_STREAM,
-    SafeResponse,
-    come_back,
-    event_stream,
-    problem,
-    unknown_channel,
-)
+from broadcaster.web.door import Door, owners
+from broadcaster.web.problem import EVENT_STREAM, SafeResponse, come_back, event_stream, problem
 from broadcaster.web.serving import ServedNode
 from broadcaster.web.sink import AsgiSink, Sink, TransportSink
 from broadcaster.web.uvicorn.offer import EXTENSION, TransportRefusedError
@@ -47,19 +29,16 @@ from broadcaster.web.uvicorn.offer import EXTENSION, TransportRefusedError
 logger = logging.getLogger(__name__)
 
 
-class EventStream:
+class EventStream(Door):
     """The ASGI endpoint of one channel's path, or of `/v1/events` for several channels."""
 
     def __init__(self, node: ServedNode, channel: Channel | None = None) -> None:
-        self._node = node
+        super().__init__(node)
         self._channel = channel
         listed = {name: one for name, one in node.settings.channels.items() if one.listed}
         self._channels = node.settings.channels if channel else listed
         # A channel that is public beside others that are not costs no question.
-        is_open = channel is not None and is_public(node.policy, channel.name)
-        self._asks = node.policy is not policies.public and not is_open
-        settings = node.settings
-        self._most = native.Most(settings.max_keys, settings.max_channels, settings.max_query_bytes)
+        self._asks = not is_public(node.policy, channel.name if channel else "")
 
     async def __call__(
         self, scope: Scope, receive: Receive, send: Send, key: str | None = None
@@ -74,10 +53,6 @@ class EventStream:
         """
         attachable = _is_attachable(scope)
         answer = await self._answer(scope, key)
-        if isinstance(answer, Serve) and self._node.revoking.concerns(answer.holder):
-            # It was revoked after the policy was asked. No await follows before the hub has the
-            # subscriber, and of those that it has, a later revocation ends the streams.
-            answer = access.refused(Denied("the token was revoked", 401))
         if isinstance(answer, Response):
             answer.raw_headers += head.cors_headers(self._node.settings, scope)
             if "connection" not in answer.headers:
@@ -89,96 +64,29 @@ class EventStream:
                 await self._serve(answer, scope, receive, send)
                 return
             # There is no `await` since `why_shed` was asked, so the place is still there.
-            limits.take(_owners(scope, answer))
+            limits.take(owners(scope, answer))
             try:
                 await self._serve(answer, scope, receive, send)
             finally:
-                limits.free(_owners(scope, answer))  # made again, so that no stream keeps them
+                limits.free(owners(scope, answer))  # made again, so that no stream keeps them
 
     async def _answer(self, scope: Scope, key: str | None) -> Serve | Response:
         """Return where a client begins, or the response that it gets instead of a stream."""
         if scope["method"] not in ("GET", "HEAD"):
             return problem(405, "an event stream is read with GET", {"allow": "GET, HEAD"})
-        node, now_ms = self._node, self._node.clock.now_ms()
+        now_ms = self._node.clock.now_ms()
         at = scope, self._channels, self._channel, key or "", now_ms
         read = partial(native.read, *at, most=self._most)
-        try:
-            if self._asks:
-                return await self._permitted(scope, now_ms, read(None), read)
-            return await self._admitted(scope, now_ms, read())
-        except native.ExceededError as error:
-            node.meters.exceeded[error.limit] += 1
-            return problem(414 if error.limit is Exceeded.QUERY else 400, str(error))
-        except (InvalidRequestError, InvalidCursorError) as error:
-            return problem(400, str(error))
-        except UnknownChannelError as error:
-            return unknown_channel(error, node.policy)
+        return await self._admitted(scope, now_ms, read, asks=self._asks)
 
-    async def _permitted(
-        self, scope: Scope, now_ms: int, wanted: Wanted, read: Callable[[Granted], Wanted]
-    ) -> Serve | Response:
-        """Ask the policy, and then decide whether a client is served."""
-        found = await access.permitted(self._node, scope, wanted, read)
-        if isinstance(found, Shed):
-            return self._refusal(found, wanted, scope)
-        if isinstance(found, Response):
-            return found
-        anew = partial(self._permitted, scope, now_ms, read=read)
-        return await self._admitted(scope, now_ms, found, anew)
+    def _head(self) -> Response:
+        return event_stream(b"")
 
-    async def _admitted(
-        self,
-        scope: Scope,
-        now_ms: int,
-        wanted: Wanted,
-        anew: Callable[[Wanted], Awaitable[Serve | Response]] | None = None,
-    ) -> Serve | Response:
-        """Decide whether a client is served. A new run is another request, so `anew` is called."""
-        if scope["method"] == "HEAD":  # opens no stream, and starts no run
-            return event_stream(b"")
-        answer = await self._admit(scope, now_ms, wanted)
-        if isinstance(answer, Gone):
-            renewed = wanted.anew()
-            return await (anew(renewed) if anew else self._admitted(scope, now_ms, renewed))
-        return answer if isinstance(answer, Serve) else self._refusal(answer, wanted, scope)
+    def _sent_away(self, reason: Shed, retry_ms: int, wanted: Wanted, scope: Any) -> Response:
+        return come_back(retry_ms, reason, wanted.cursor, close=scope["http_version"] < "2")
 
-    async def _admit(self, scope: Scope, now_ms: int, wanted: Wanted) -> Verdict:
-        """Decide whether a client is served.
-
-        Awaits only if the windows do not hold the answer.
-        """
-        node = self._node
-        why_shed: WhyShed = node.why_shed
-        if node.limits.counts:
-            why_shed = partial(node.why_shed, owners=_owners(scope, wanted))
-        opening = Opening(node.hub.context, why_shed, wanted, now_ms)
-        step = opening.step()
-        if not isinstance(step, Ask | Wait):
-            return step
-        load = partial(node.loaded, wanted.subscription.streams)
-        reader = Reader(network(scope.get("client")))
-        try:
-            return await node.questions.open(opening, step, load, reader)
-        except ConfigurationError as error:
-            # It stays until an operator acts, but the client could not help it: no 5xx, which would
-            # end an EventSource for good.
-            logger.error("a newcomer is shed, and all others will be: %s", error)
-            return Shed.REFUSED
-        except BroadcasterError as error:
-            logger.warning("a newcomer is shed: %s", error)
-            return Shed.REDIS
-
-    def _refusal(
-        self, admitted: Refused | Shed | NoContent, wanted: Wanted, scope: Scope
-    ) -> Response:
-        if isinstance(admitted, Refused):
-            return problem(400, admitted.detail)
-        if isinstance(admitted, NoContent):
-            return SafeResponse(status_code=204)
-        self._node.meters.shed[admitted] += 1
-        mean_ms = self._node.settings.shed_retry_ms
-        retry_ms = random.randint(mean_ms // 2, mean_ms * 3 // 2)
-        return come_back(retry_ms, admitted, wanted.cursor, close=scope["http_version"] < "2")
+    def _over(self, _: Wanted) -> Response:
+        return SafeResponse(status_code=204)
 
     async def _serve(self, serve: Serve, scope: Scope, receive: Receive, send: Send) -> None:
         # There is no `await` before the hub knows the client, so no drain can begin meanwhile.
@@ -233,10 +141,6 @@ class EventStream:
                 return sink
         opened[SinkKind.ASGI] += 1
         return AsgiSink(receive, send, headers, settings.send_timeout_s)
-
-
-def _owners(scope: Scope, of: Wanted | Serve) -> Owners:
-    return Owners(network(scope.get("client")), of.holder.subject if of.holder else "")
 
 
 def _is_attachable(scope: Scope) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from functools import partial
 from hmac import compare_digest
-from typing import Any
+from typing import Any, TypeAlias
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -37,6 +37,8 @@ from broadcaster.web.table import APART, CLIENTS, OPERATORS, TABLE, operations_o
 
 # A balancer or a kubelet asks these by the address of the node. They have no secrets.
 _PROBES = ("/healthz", "/readyz")
+
+Responder: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
 class ClientsApplication(Starlette):
@@ -163,17 +165,23 @@ def operators(node: ServedNode) -> Starlette:
 
 
 def _routes(answers: Answers, applications: set[str], token: str) -> Iterator[Route]:
+    ways: dict[str, dict[str, Responder]] = {}
     for row in TABLE:
         if row.answer and row.applications & applications:
-            answer: Callable[[Request], Awaitable[Response]] = partial(row.answer, answers)
+            answer: Responder = partial(row.answer, answers)
             if token and row.applications <= {OPERATORS, APART}:
                 answer = partial(_with_token, answer, token.encode())
-            yield Route(row.path, answer, methods=list(row.methods))
+            ways.setdefault(row.path, {}).update(dict.fromkeys(row.methods, answer))
+    for path, by_method in ways.items():
+        # One route for a path, so that a refusal of other methods names all of them.
+        yield Route(path, partial(_by_method, by_method), methods=list(by_method))
 
 
-async def _with_token(
-    answer: Callable[[Request], Awaitable[Response]], token: bytes, request: Request
-) -> Response:
+async def _by_method(answers: Mapping[str, Responder], request: Request) -> Response:
+    return await answers[request.method](request)
+
+
+async def _with_token(answer: Responder, token: bytes, request: Request) -> Response:
     given = bearer(caller_of(request.scope)).encode(errors="replace")
     if compare_digest(given, token):
         return await answer(request)

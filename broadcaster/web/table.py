@@ -60,6 +60,7 @@ TABLE = (
     _row("/v1/events", [CLIENTS], None, of.EVENTS),
     _row("/v1/channels", [CLIENTS], Answers.channels, of.CHANNELS),
     _row("/v1/channels/{channel}", [CLIENTS], Answers.channel, of.CHANNEL),
+    _row("/v1/channels/{channel}/events", [CLIENTS], Answers.log_page, of.LOG_PAGE),
     _row("/v1/channels/{channel}/events", [CLIENTS], Answers.publish, of.PUBLISH, ("POST",)),
     _row("/v1/tickets", [CLIENTS], Answers.ticket, of.TICKET, ("POST",)),
     _row("/healthz", _BOTH, Answers.healthz, of.HEALTHZ),
@@ -69,7 +70,9 @@ TABLE = (
     _row("/v1/health", [OPERATORS], Answers.health, of.HEALTH),
     _row("/v1/revocations", [APART], Answers.revoke, of.REVOKE, ("POST",)),
 )
-"""All routes except the channels' own paths, which are event streams for clients."""
+"""All routes except the channels' own paths, which are event streams for clients.
+
+A path may have several rows, for different methods, in the same applications."""
 
 
 def operations_of(*applications: str) -> Operations:

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import pytest
 
-from broadcaster.core.jsontext import NotJsonError, encode
+from broadcaster.core.jsontext import NotJsonError, encode, is_json
 
 NAN, INF = math.nan, math.inf
 
@@ -95,3 +95,25 @@ def test_what_json_has_not_is_refused_and_its_place_is_named(value: Any, said: s
 def test_everything_else_is_compact_json(value: Any, text: str) -> None:
     assert encode(value).decode() == text
     json.loads(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(b"1e400", b'"\\ud800"', b"1.10", b"1" * 5000, b' {"a":[1,\n2]} ', b"null", b'""'),
+        *(b'{"a":1,"a":2}', b"-0", b"[" * 100 + b"]" * 100),
+    ],
+)
+def test_a_text_is_json(text: bytes) -> None:
+    assert is_json(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(b"", b"NaN", b"-Infinity", b"01", b"1 2", b"{", b'{"a":}', b"hello", b'"\xff"'),
+        *(b"[" * 100_000, b"\xef\xbb\xbf1", b'"a\x01"', b"'a'"),
+    ],
+)
+def test_a_text_is_no_json(text: bytes) -> None:
+    assert not is_json(text)

@@ -34,6 +34,7 @@ from tests.mutants import (
     history,
     limits,
     outside,
+    pages,
     publishing,
     requests,
     resume,
@@ -53,6 +54,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *tokens.MUTANTS,
     *publishing.MUTANTS,
     *outside.MUTANTS,
+    *pages.MUTANTS,
     *chaos.MUTANTS,
 )
 

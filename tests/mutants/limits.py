@@ -92,7 +92,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "limits: a stream that has ended keeps its place",
         "broadcaster/web/endpoint.py",
-        "                limits.free(_owners(scope, answer))",
+        "                limits.free(owners(scope, answer))",
         "                    pass",
         (
             "tests/node/test_ends.py::"

@@ -64,9 +64,9 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "endpoint: whoever may subscribe gets a new run for one that is gone",
-        "broadcaster/web/endpoint.py",
-        "return await (anew(renewed) if anew else self._admitted(scope, now_ms, renewed))",
-        "return await self._admitted(scope, now_ms, renewed)",
+        "broadcaster/web/door.py",
+        "return await (anew(renewed) if anew else self._opened(scope, now_ms, renewed))",
+        "return await self._opened(scope, now_ms, renewed)",
         ("tests/web/test_access.py::test_a_made_up_run_is_no_way_to_a_request",),
     ),
     Mutant(

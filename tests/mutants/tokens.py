@@ -194,8 +194,8 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "endpoint: a stream is registered after its revocation",
-        "broadcaster/web/endpoint.py",
-        "if isinstance(answer, Serve) and self._node.revoking.concerns(answer.holder):",
+        "broadcaster/web/door.py",
+        "if isinstance(found, Serve) and self._node.revoking.concerns(found.holder):",
         "if False:",
         ("tests/node/test_revoking.py::test_a_stream_is_not_registered_after_its_revocation",),
     ),

@@ -68,9 +68,9 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "listener: a closed one skips what it has not yielded",
-        "broadcaster/node/listener.py",
-        "if self._ready is None and subscriber and",
-        "if subscriber and",
+        "broadcaster/core/reading.py",
+        "        if self._ready is None and self.subscriber",
+        "        if self.subscriber",
         (
             "tests/node/test_listener.py::"
             "test_a_cursor_goes_on_after_the_last_value_that_was_yielded[memory]",
@@ -160,8 +160,8 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "access: a caller is made though everything is public",
-        "broadcaster/web/endpoint.py",
-        "            if self._asks:",
+        "broadcaster/web/door.py",
+        "            if asks:",
         "            if True:",
         ("tests/web/test_access.py::test_without_a_policy_no_caller_is_made",),
     ),
@@ -515,7 +515,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "endpoint: all clients that are shed get the same retry time",
-        _STREAM_PY,
+        "broadcaster/web/door.py",
         "retry_ms = random.randint(mean_ms // 2, mean_ms * 3 // 2)",
         "retry_ms = mean_ms",
         (_RETRY + "test_each_client_comes_back_at_a_time_of_its_own",),
@@ -523,8 +523,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "endpoint: a client that is shed is not sent its position back",
         _STREAM_PY,
-        "return come_back(retry_ms, admitted, wanted.cursor, close=",
-        "return come_back(retry_ms, admitted, close=",
+        "return come_back(retry_ms, reason, wanted.cursor, close=",
+        "return come_back(retry_ms, reason, close=",
         ("tests/web/test_endpoint.py::test_a_client_that_is_shed_keeps_its_position",),
     ),
     # Never ending an EventSource for trouble that passes

@@ -16,6 +16,7 @@ from broadcaster.backend.memory import MemoryLog
 from broadcaster.core.channel import Channel
 from broadcaster.core.event import Event, EventId, Live, Reset
 from broadcaster.core.filter import Filter
+from broadcaster.core.reading import Yielded
 from broadcaster.core.run import key_of
 from broadcaster.core.sse import Frame
 from broadcaster.errors import (
@@ -24,7 +25,7 @@ from broadcaster.errors import (
     InvalidRequestError,
     UnknownChannelError,
 )
-from broadcaster.node.listener import Listener, Yielded
+from broadcaster.node.listener import Listener
 from broadcaster.settings import Settings
 from tests.wait import PATIENCE_S, until
 

@@ -31,7 +31,7 @@ def example(path: str) -> str:
 
 
 def test_the_paths_that_no_channel_may_have_are_those_of_the_table() -> None:
-    assert sorted(OUR_PATHS) == sorted(row.path for row in TABLE)
+    assert sorted(OUR_PATHS) == sorted({row.path for row in TABLE})
 
 
 @pytest.mark.parametrize("metrics_port", [0, 9000])

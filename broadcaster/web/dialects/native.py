@@ -6,7 +6,7 @@ where a client without a position begins.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set, Sized
 from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
@@ -64,7 +64,7 @@ class ExceededError(InvalidRequestError):
 
 
 # Clients of a channel ask for few different things. Equal requests share one subscription.
-_subscription = lru_cache(maxsize=1024)(Subscription.to)
+subscribed = lru_cache(maxsize=1024)(Subscription.to)
 
 
 def read(
@@ -100,15 +100,15 @@ def read(
         InvalidCursorError: `from` can't be read.
         UnknownChannelError: the query names a channel that does not exist.
     """
-    query = _query(scope, most)
+    query = query_of(scope, most)
     if not query.keys() <= PARAMS:
-        _check_names(query, channels, channel, key)
+        own = {"channel", "key"} if channel is None else set() if key else {channel.key_param}
+        check_names(query, PARAMS | own, channels)
     chosen = (channel,) if channel else tuple(_named(query, channels, most))
     keys = [key] if key else query.get(channel.key_param if channel else "key", [])
-    if len(keys) > most.keys:
-        raise ExceededError(Exceeded.KEYS, f"{len(keys)} keys; at most {most.keys} may be")
+    check_count(keys, most)
     types = tuple(query.get("type", ()))
-    subscription = _subscription(
+    subscription = subscribed(
         chosen,
         tuple(keys),
         types,
@@ -116,15 +116,26 @@ def read(
         beats=_one_of(query, "heartbeat", "comment", "event") == "event",
         granted=granted,
     )
-    if (text := _cursor(scope, query)) is not None:
+    if (text := cursor_of(scope, query)) is not None:
         return at_cursor(text, chosen, subscription)
     if text := query.get("from", [""])[0]:
         return begin_at(text, chosen, subscription, now_ms)
     return Wanted(chosen, subscription)
 
 
-def _query(scope: Any, most: Most) -> dict[str, list[str]]:
-    """Return the query's parameters, without those that have no value."""
+def check_count(keys: Sized, most: Most) -> None:
+    """Raise an `ExceededError` if a request names too many keys."""
+    if len(keys) > most.keys:
+        raise ExceededError(Exceeded.KEYS, f"{len(keys)} keys; at most {most.keys} may be")
+
+
+def query_of(scope: Any, most: Most) -> dict[str, list[str]]:
+    """Return the query's parameters, without those that have no value.
+
+    Raises:
+        ExceededError: the query is too long.
+        InvalidRequestError: it is not UTF-8, or has too many fields.
+    """
     if not (sent := scope["query_string"]):
         return {}
     if len(sent) > most.query_bytes:
@@ -138,15 +149,19 @@ def _query(scope: Any, most: Most) -> dict[str, list[str]]:
         ) from error
 
 
-def _check_names(
-    query: Iterable[str], channels: Mapping[str, Channel], channel: Channel | None, key: str
-) -> None:
+def check_names(query: Iterable[str], ours: Set[str], channels: Mapping[str, Channel]) -> None:
     """Refuse a misspelt parameter: the client would silently get other events than it wants.
 
     Other unknown names are ignored. They may be those of a tracker, of a proxy, or of newer nodes.
+
+    Args:
+        query: the names of the parameters.
+        ours: the names that mean something here.
+        channels: all channels, by name.
+
+    Raises:
+        InvalidRequestError: a name is nearly one of ours.
     """
-    own = {"channel", "key"} if channel is None else set() if key else {channel.key_param}
-    ours = PARAMS | own
     for name in query:
         if name in ours or name in ("channel", "key"):
             continue
@@ -176,19 +191,26 @@ def _one_of(query: dict[str, list[str]], name: str, default: str, other: str) ->
     return query.get(name, [default])[-1]
 
 
-def _cursor(scope: Any, query: dict[str, list[str]]) -> str | None:
+def cursor_of(
+    scope: Any, query: Mapping[str, list[str]], params: Iterable[str] = CURSOR_PARAMS
+) -> str | None:
     """Return the text of the client's cursor; None if the request has none.
 
     Some clients send an empty header when they come back before their first event. The query
     decides then. If it does not say where to begin either, the header is a cursor that can't be
     read: perhaps the client has lost one.
+
+    Args:
+        scope: the request's ASGI scope.
+        query: its parameters.
+        params: those that carry a cursor, in order of precedence.
     """
     headers = [value for name, value in scope["headers"] if name == b"last-event-id"]
     # "A field value does not include leading or trailing whitespace."
     # https://www.rfc-editor.org/rfc/rfc9110#section-5.5
     if headers and (value := headers[0].strip(b" \t")):
         return str(value, "utf-8", "replace")  # as browsers send it
-    for param in CURSOR_PARAMS:
+    for param in params:
         if param in query:
             return query[param][-1]  # some clients append one per reconnect: the last is the newest
     return "" if headers and "from" not in query else None

@@ -123,5 +123,6 @@ def array(items: Json, **more: Any) -> Json:
 
 
 STRING: Json = {"type": "string"}
+BOOLEAN: Json = {"type": "boolean"}
 INTEGER: Json = {"type": "integer"}
 COUNT: Json = {"type": "integer", "minimum": 0}

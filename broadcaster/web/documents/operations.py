@@ -6,6 +6,7 @@ A new row of `web.table.TABLE` needs an `Operation` here. Components that it ref
 
 from __future__ import annotations
 
+from broadcaster.web.dialects.paged import MOST_EVENTS, MOST_WAIT_S, USUAL_EVENTS
 from broadcaster.web.documents.operation import (
     COUNT,
     STRING,
@@ -77,6 +78,38 @@ CHANNEL = Operation(
     "To show a state and then follow it: read `newest`, load the state, and open the event stream "
     "with `from` and that id.",
     (_CHANNEL,),
+    needs="rights",
+)  # fmt: skip
+
+LOG_PAGE = Operation(
+    "readLogPage", "channels", "A page of the log: events as JSON",
+    {200: answer("The events after a position, and where to go on.", ref("LogPage"))},
+    (400, 401, 403, 404, 414, 429, 503),
+    "For programs that can't hold a connection. Give `next` as `after` to the next request.",
+    (
+        _CHANNEL,
+        parameter(
+            "query", "after", STRING,
+            "A cursor: a `next`, or an id of an event. Without it, the page begins at `from`, and "
+            "without that where a new event stream would.",
+        ),
+        parameter(
+            "query", "limit",
+            {"type": "integer", "minimum": 1, "maximum": MOST_EVENTS, "default": USUAL_EVENTS},
+            "The most events.",
+        ),
+        parameter(
+            "query", "wait",
+            {"type": "integer", "minimum": 0, "maximum": MOST_WAIT_S, "default": 0},
+            "Seconds to wait for an event if there is none.",
+        ),
+        parameter(
+            "query", "key", array(STRING),
+            "Only events about this key; repeat it for more. A channel may require one.",
+        ),
+        ref("type", "parameters"),
+        ref("from", "parameters"),
+    ),
     needs="rights",
 )  # fmt: skip
 

@@ -14,7 +14,16 @@ from typing import Any
 from broadcaster.core import wire
 from broadcaster.core.channel import Channel
 from broadcaster.core.event import DEFAULT_TYPE
-from broadcaster.web.documents.operation import COUNT, STRING, Json, described, record, ref
+from broadcaster.web.documents.operation import (
+    BOOLEAN,
+    COUNT,
+    STRING,
+    Json,
+    array,
+    described,
+    record,
+    ref,
+)
 
 _JSON = "application/json"
 _ID = r"^[0-9]+-[0-9]+$"
@@ -39,6 +48,24 @@ ANSWERS: dict[str, Json] = {
         "newest": described({"type": ["string", "null"]}, "a value of `from`; null without events"),
         "length": described(COUNT, "how many events are retained"),
     }),
+    "LogPage": record({
+        "events": array(ref("LogEvent")),
+        "next": described(STRING, "the position after these: give it as `after`"),
+        "reset": {
+            "type": ["object", "null"],
+            "description": "if something may be missing: load your state anew, then apply these",
+            "properties": {field.name: {"type": field.type} for field in wire.RESET.fields},
+        },
+        "more": described(BOOLEAN, "more events are there: ask again at once"),
+        "complete": described(BOOLEAN, "the terminal event was sent: don't ask again"),
+    }),
+    "LogEvent": record({
+        "id": described(STRING, "the position after this event"),
+        "type": STRING,
+        "key": described(STRING, "what it is about; empty if it has none"),
+        "data": {"description": "JSON, as it was sent"},
+        "text": described(STRING, "in the place of `data` if that is not JSON"),
+    }, "data", "text"),
     "NewEvent": record({
         "type": described(STRING, "the name of the event", default=DEFAULT_TYPE),
         "key": described(STRING, "what the event is about"),

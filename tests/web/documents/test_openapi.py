@@ -114,7 +114,7 @@ async def test_a_key_that_no_grant_names_is_required() -> None:
         path: (one["name"], one["in"], one["required"])
         for path, ways in found["paths"].items()
         for one in ways.get("get", {}).get("parameters", ())
-        if one.get("name") in ("key", "petId", "userId") and path != "/v1/events"
+        if one.get("name") in ("key", "petId", "userId") and not path.endswith("/events")
     }
     assert places == {
         "/v1/orders/{key}/status/stream": ("key", "path", True),
@@ -220,6 +220,24 @@ async def test_what_is_sent_is_what_the_document_says() -> None:
             schema_in(found, data).validate(json.loads(event["data"]))
     for wrong in ({}, {"data": 1}, {"event": "stream.none", "data": "x"}):
         assert not schema_in(found, schema).is_valid(wrong)
+
+
+async def test_a_page_of_the_log_is_what_the_document_says() -> None:
+    log = MemoryLog()
+    log.add("inventory", type="stock-change", key="7", data={"n": 1})
+    log.add("inventory", data="no JSON")
+    async with running("", log=log) as hub, http_client(base_url=hub.url) as http:
+        found = (await http.get("/openapi.json")).json()
+        ways = found["paths"]["/v1/channels/{channel}/events"]["get"]
+        schema = ways["responses"]["200"]["content"]["application/json"]["schema"]
+        path = "/v1/channels/inventory/events"
+        for query in ("from=earliest", "after=rubbish", ""):
+            page = (await http.get(f"{path}?{query}")).json()
+            schema_in(found, schema).validate(page)
+        given = [at(found, p["$ref"]) if "$ref" in p else p for p in ways["parameters"]]
+    own = {"after", "limit", "wait", "key", "channel", "type", "from"}
+    assert {one["name"] for one in given} == own
+    assert not schema_in(found, schema).is_valid({**page, "more": None})
 
 
 async def test_each_problem_has_a_description() -> None:

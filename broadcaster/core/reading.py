@@ -1,0 +1,205 @@
+"""A subscriber whose events are taken one by one, as values instead of bytes. Pure.
+
+Its owner calls `advance` and `take`, and waits when there is nothing to do until `wake` is called.
+It has no queue: what is not taken stays in the windows or the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, TypeAlias
+
+from broadcaster.core import cursor
+from broadcaster.core.channel import without_shard
+from broadcaster.core.cursor import Positions
+from broadcaster.core.event import Event, Live, Reset
+from broadcaster.core.hub import Hub
+from broadcaster.core.opening import Serve
+from broadcaster.core.page import PAGE_BYTES, Page
+from broadcaster.core.resume import Resume
+from broadcaster.core.steps import (
+    UNREADABLE_CHARS,
+    Ask,
+    For,
+    Greeting,
+    Hello,
+    LivePart,
+    ResetPart,
+    Send,
+)
+from broadcaster.core.subscriber import State, Subscriber
+from broadcaster.core.turns import Reader
+from broadcaster.core.wire import Ending
+
+Yielded: TypeAlias = Event | Reset | Live
+
+
+class Asking(Protocol):
+    """A question that is on its way."""
+
+    def cancel(self) -> object:
+        """Drop the question. Its answer is not needed any more."""
+
+
+class AsksLog(Protocol):
+    """Sends questions to the log."""
+
+    def ask(
+        self, resume: Resume, ask: Ask, wake: Callable[[], object], reader: Reader | None
+    ) -> Asking:
+        """Send a question. When the answer comes, `resume` gets it and `wake` is called."""
+
+
+class Reading:
+    """A subscriber that is read by its owner.
+
+    Attributes:
+        subscriber: as the hub knows it.
+        waits_for: what it waits for, if `advance` has returned False while it was lagging.
+        left_out: of the last step, the share of events that the filter left out, if more follow.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        questions: AsksLog,
+        serve: Serve,
+        wake: Callable[[], object],
+        reader: Reader | None = None,
+    ) -> None:
+        """Add a subscriber to the hub. `close` must follow.
+
+        Args:
+            hub: holds the windows of the streams.
+            questions: asks the log for what the windows do not hold.
+            serve: what it subscribes to, and where it begins.
+            wake: makes its owner go on. It must not keep the owner alive.
+            reader: the client, for the order of questions; None for one in this process.
+        """
+        self.waits_for: For | None = None
+        self.left_out = 0.0
+        self.subscriber = Subscriber(
+            serve.subscription, write=_ignored, wake=wake, pushed=False, holder=serve.holder
+        )
+        self._hub = hub
+        self._questions = questions
+        self._wake = wake
+        self._reader = reader
+        self._serve = serve
+        self._positions: Positions = dict(serve.positions)
+        self._ready: Iterator[Yielded] | None = None
+        self._page: Page | None = None
+        self._taken = 0
+        self._asking: dict[str, Asking] = {}
+        greeting = Greeting(0, serve.unreadable, serve.reason)
+        hub.add(self.subscriber, serve.positions, greeting, resumed=serve.resumed)
+
+    @property
+    def positions(self) -> Positions:
+        """Return the position after the last value that was taken."""
+        if self._ready is None and self.subscriber.state is State.LIVE:
+            return self._hub.live_position(self.subscriber)
+        return self._positions
+
+    @property
+    def cursor(self) -> bytes:
+        """Return the id that restores this position, which is never empty."""
+        subscription, at = self.subscriber.subscription, self.positions
+        return subscription.cursor(at) or cursor.render(at, subscription.run)
+
+    @property
+    def at_head(self) -> bool:
+        """Return True if everything was taken that the node has."""
+        if self._ready is not None:
+            return False
+        return self.subscriber.state is State.LIVE or self.waits_for is For.TAILER
+
+    @property
+    def ended(self) -> Ending | None:
+        """Return why nothing will follow; None if something may."""
+        over = self._ready is None and self.subscriber.state is State.ENDED
+        return self.subscriber.ending if over else None
+
+    @property
+    def untaken(self) -> bool:
+        """Return True if events of the last step were not taken yet."""
+        return self._page is not None and self._taken < len(self._page.placed)
+
+    def advance(self, max_bytes: int = PAGE_BYTES) -> bool:
+        """Take a step, after all values of the last one were taken.
+
+        Args:
+            max_bytes: about the most bytes of events.
+
+        Returns:
+            False if there is nothing to do until it is woken.
+        """
+        resume = self.subscriber.resume
+        self.waits_for, self.left_out = None, 0.0
+        if resume is None:
+            return False
+        step = self._hub.advance(self.subscriber, max_bytes)
+        if isinstance(step, Ask):
+            asking = self._questions.ask(resume, step, self._wake, self._reader)
+            self._asking[step.stream] = asking
+            return True
+        if isinstance(step, Send):
+            self.left_out = step.left_out
+            self._ready = self._sent(step, dict(resume.position))
+            return True
+        self.waits_for = step.reason
+        return False
+
+    def take(self) -> Yielded | None:
+        """Return the next value; None if the next step has to be taken."""
+        if self._ready is not None:
+            for value in self._ready:
+                return value
+            self._ready = None
+        return None
+
+    def _sent(self, send: Send, reached: Positions) -> Iterator[Yielded]:
+        """Yield what a step sends. The positions move along, and at the end to `reached`."""
+        serve, positions = self._serve, self._positions
+        for part in send.parts:
+            match part:
+                case Page():
+                    self._page = part
+                    for self._taken, (stream, frame) in enumerate(part.placed, 1):
+                        positions[stream] = frame.id
+                        channel, _ = without_shard(stream)
+                        yield Event(frame.id, frame.type, frame.key, frame.data, channel)
+                    self._page = None
+                case ResetPart(_, stream, reason, requested, resumed, _):
+                    positions[stream] = resumed
+                    yield Reset(*without_shard(stream), reason, str(requested), str(resumed))
+                case LivePart(_, replayed, _):
+                    positions.update(reached)
+                    yield Live(replayed)
+                case Hello() if serve.unreadable is not None:
+                    text = serve.unreadable[:UNREADABLE_CHARS]
+                    for stream, at in positions.items():
+                        yield Reset(*without_shard(stream), serve.reason, text, str(at))
+        positions.update(reached)
+
+    def give_back(self) -> None:
+        """Count no delivery of the events that were not taken.
+
+        Call it in the same turn of the event loop as `advance`, so that no count is seen to shrink.
+        """
+        if self._page is not None:
+            rest = self._page.placed[self._taken :]
+            self._hub.deliveries -= len(rest)
+            self._hub.delivered_bytes -= sum(len(frame.wire) for _, frame in rest)
+            self._page = None
+
+    def close(self) -> None:
+        """Remove it from the hub, and drop open questions. May be called twice."""
+        self._positions, self._ready = self.positions, None
+        self._hub.remove(self.subscriber)
+        for asking in self._asking.values():
+            asking.cancel()
+
+
+def _ignored(_: bytes) -> Any:
+    """Heartbeats are for sockets."""

@@ -1,0 +1,93 @@
+"""Reads a request for a page of the log. Pure.
+
+Its filters and its beginning are those of an event stream. `after` is one more name for the cursor.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from broadcaster.core.beginning import at_cursor, begin_at
+from broadcaster.core.channel import Channel
+from broadcaster.core.subscription import Granted
+from broadcaster.core.wanted import Wanted
+from broadcaster.errors import InvalidRequestError
+from broadcaster.web.dialects import native
+
+MOST_EVENTS = 1000
+"""The most events of a page."""
+MOST_WAIT_S = 60
+"""The longest wait for an event, in seconds."""
+
+USUAL_EVENTS = 100
+"""The most events of a page for which the request says nothing."""
+_CURSORS = ("after", *native.CURSOR_PARAMS)
+_PARAMS = (native.PARAMS - {"names", "heartbeat"}) | {"after", "key", "limit", "wait"}
+_NUMBER = re.compile(r"[0-9]{1,4}", re.ASCII)
+
+
+class PageWanted(NamedTuple):
+    """The content of a request for a page.
+
+    Attributes:
+        wanted: which events, and where to begin.
+        limit: the most events.
+        wait_s: how long to wait for an event if there is none, in seconds.
+    """
+
+    wanted: Wanted
+    limit: int
+    wait_s: int
+
+
+def read(
+    scope: Any,
+    channels: Mapping[str, Channel],
+    channel: Channel,
+    now_ms: int,
+    granted: Granted | None,
+    most: native.Most,
+) -> PageWanted:
+    """Read a request for a page of one channel.
+
+    Args:
+        scope: the request's ASGI scope.
+        channels: all channels, by name.
+        channel: the channel whose log it is.
+        now_ms: milliseconds since 1970. A duration in `from` counts back from it.
+        granted: as in `Subscription.to`.
+        most: that it may ask for.
+
+    Raises:
+        ExceededError: the query is too long, or has too many keys.
+        InvalidRequestError: a key is missing, or one too many; a parameter is misspelt; `limit` or
+            `wait` is no number in its range; the query is not UTF-8.
+        InvalidCursorError: `from` can't be read.
+    """
+    query = native.query_of(scope, most)
+    if channel.key_param in query and channel.key_param not in _PARAMS:
+        raise InvalidRequestError(f"here the key is given as key=…, not as {channel.key_param}=…")
+    native.check_names(query, _PARAMS, channels)
+    limit = _number(query, "limit", USUAL_EVENTS, 1, MOST_EVENTS)
+    wait_s = _number(query, "wait", 0, 0, MOST_WAIT_S)
+    keys, types = tuple(query.get("key", ())), tuple(query.get("type", ()))
+    native.check_count(keys, most)
+    chosen = (channel,)
+    subscription = native.subscribed(chosen, keys, types, granted=granted)
+    if (text := native.cursor_of(scope, query, _CURSORS)) is not None:
+        wanted = at_cursor(text, chosen, subscription)
+    elif text := query.get("from", [""])[0]:
+        wanted = begin_at(text, chosen, subscription, now_ms)
+    else:
+        wanted = Wanted(chosen, subscription)
+    return PageWanted(wanted, limit, wait_s)
+
+
+def _number(query: Mapping[str, list[str]], name: str, default: int, least: int, most: int) -> int:
+    text = query.get(name, [str(default)])[-1]
+    if not _NUMBER.fullmatch(text) or not least <= int(text) <= most:
+        said = f"{name} is a whole number from {least} to {most}, not {text[:64]!r}"
+        raise InvalidRequestError(said)
+    return int(text)

@@ -1,0 +1,170 @@
+"""Decides about a request that reads channels: the same for each way in which they can be read."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from starlette.responses import Response
+
+from broadcaster.core.access import Denied
+from broadcaster.core.opening import Gone, NoContent, Opening, Refused, Serve, Verdict, WhyShed
+from broadcaster.core.places import Owners
+from broadcaster.core.steps import Ask, Wait
+from broadcaster.core.turns import Reader, network
+from broadcaster.core.wanted import Wanted
+from broadcaster.core.wire import Exceeded, Shed
+from broadcaster.errors import (
+    BroadcasterError,
+    ConfigurationError,
+    InvalidCursorError,
+    InvalidRequestError,
+    UnknownChannelError,
+)
+from broadcaster.web import access
+from broadcaster.web.dialects import native
+from broadcaster.web.problem import problem, unknown_channel
+from broadcaster.web.serving import ServedNode
+
+logger = logging.getLogger(__name__)
+
+
+class Door(ABC):
+    """Admits requests that read channels, or says why one is not admitted.
+
+    Subclasses give the answers that differ: to `HEAD`, to trouble that passes, and at the end of a
+    subscription.
+    """
+
+    def __init__(self, node: ServedNode) -> None:
+        """Decide with a node's policy, limits and log."""
+        self._node = node
+        settings = node.settings
+        self._most = native.Most(settings.max_keys, settings.max_channels, settings.max_query_bytes)
+
+    @abstractmethod
+    def _head(self) -> Response:
+        """Return the answer to a `HEAD` request that may be served. It opens nothing."""
+
+    @abstractmethod
+    def _sent_away(self, reason: Shed, retry_ms: int, wanted: Wanted, scope: Any) -> Response:
+        """Return the answer to a client that should come back in `retry_ms`."""
+
+    @abstractmethod
+    def _over(self, wanted: Wanted) -> Response:
+        """Return the answer to a client that has seen the end of what it subscribes to."""
+
+    async def _admitted(
+        self, scope: Any, now_ms: int, read: Callable[..., Wanted], *, asks: bool
+    ) -> Serve | Response:
+        """Return where a client begins, or the answer that it gets instead.
+
+        After a `Serve`, register the client before the next `await`: its place and its rights are
+        known for this turn of the event loop.
+
+        Args:
+            scope: the request's ASGI scope.
+            now_ms: milliseconds since 1970.
+            read: reads the request, with what is granted; see `Subscription.to`.
+            asks: True if the policy is to be asked.
+        """
+        try:
+            if asks:
+                found = await self._permitted(scope, now_ms, read(None), read)
+            else:
+                found = await self._opened(scope, now_ms, read())
+        except native.ExceededError as error:
+            self._node.meters.exceeded[error.limit] += 1
+            return problem(414 if error.limit is Exceeded.QUERY else 400, str(error))
+        except (InvalidRequestError, InvalidCursorError) as error:
+            return problem(400, str(error))
+        except UnknownChannelError as error:
+            return unknown_channel(error, self._node.policy)
+        if isinstance(found, Serve) and self._node.revoking.concerns(found.holder):
+            # It was revoked after the policy was asked. No await follows before the hub has the
+            # subscriber, and of those that it has, a later revocation ends the streams.
+            return access.refused(Denied("the token was revoked", 401))
+        return found
+
+    async def _permitted(
+        self, scope: Any, now_ms: int, wanted: Wanted, read: Callable[..., Wanted]
+    ) -> Serve | Response:
+        """Ask the policy, and then decide whether a client is served."""
+        found = await access.permitted(self._node, scope, wanted, read)
+        if isinstance(found, Shed):
+            return self._refusal(found, wanted, scope)
+        if isinstance(found, Response):
+            return found
+        anew = partial(self._permitted, scope, now_ms, read=read)
+        return await self._opened(scope, now_ms, found, anew)
+
+    async def _opened(
+        self,
+        scope: Any,
+        now_ms: int,
+        wanted: Wanted,
+        anew: Callable[[Wanted], Awaitable[Serve | Response]] | None = None,
+    ) -> Serve | Response:
+        """Decide whether a client is served. A new run is another request, so `anew` is called."""
+        if scope["method"] == "HEAD":  # opens nothing, and starts no run
+            return self._head()
+        answer = await self._verdict(scope, now_ms, wanted)
+        if isinstance(answer, Gone):
+            renewed = wanted.anew()
+            return await (anew(renewed) if anew else self._opened(scope, now_ms, renewed))
+        return answer if isinstance(answer, Serve) else self._refusal(answer, wanted, scope)
+
+    async def _verdict(self, scope: Any, now_ms: int, wanted: Wanted) -> Verdict:
+        """Decide whether a client is served.
+
+        Awaits only if the windows do not hold the answer.
+        """
+        node = self._node
+        why_shed: WhyShed = node.why_shed
+        if node.limits.counts:
+            why_shed = partial(node.why_shed, owners=owners(scope, wanted))
+        opening = Opening(node.hub.context, why_shed, wanted, now_ms)
+        step = opening.step()
+        if not isinstance(step, Ask | Wait):
+            return step
+        load = partial(node.loaded, wanted.subscription.streams)
+        reader = Reader(network(scope.get("client")))
+        try:
+            return await node.questions.open(opening, step, load, reader)
+        except ConfigurationError as error:
+            # It stays until an operator acts, but the client could not help it: no 5xx, which would
+            # end an EventSource for good.
+            logger.error("a newcomer is shed, and all others will be: %s", error)
+            return Shed.REFUSED
+        except BroadcasterError as error:
+            logger.warning("a newcomer is shed: %s", error)
+            return Shed.REDIS
+
+    def _refusal(self, found: Refused | Shed | NoContent, wanted: Wanted, scope: Any) -> Response:
+        if isinstance(found, Refused):
+            return problem(400, found.detail)
+        if isinstance(found, NoContent):
+            return self._over(wanted)
+        return self._shed(found, wanted, scope)
+
+    def _shed(self, reason: Shed, wanted: Wanted, scope: Any) -> Response:
+        """Count a client that is sent away for now, and return its answer."""
+        self._node.meters.shed[reason] += 1
+        mean_ms = self._node.settings.shed_retry_ms
+        retry_ms = random.randint(mean_ms // 2, mean_ms * 3 // 2)
+        return self._sent_away(reason, retry_ms, wanted, scope)
+
+
+def owners(scope: Any, of: Wanted | Serve) -> Owners:
+    """Return the owners of what a request opens."""
+    return Owners(network(scope.get("client")), of.holder.subject if of.holder else "")
+
+
+def retry_after(retry_ms: int) -> dict[str, str]:
+    """Return the header with the time after which a client should ask again, in whole seconds."""
+    return {"retry-after": str(math.ceil(retry_ms / 1000))}

@@ -1,0 +1,78 @@
+"""Mutants of pages of the log: nothing is left out, and nothing stays taken."""
+
+from __future__ import annotations
+
+from tests.mutants import Mutant
+
+_READING = "broadcaster/core/reading.py"
+_LOGPAGE = "broadcaster/core/logpage.py"
+_LOGPAGES = "broadcaster/web/logpages.py"
+_READ = "tests/core/test_reading.py::"
+_PAGES = "tests/web/test_logpages.py::"
+
+MUTANTS: tuple[Mutant, ...] = (
+    Mutant(
+        "reading: what is not taken counts as delivered",
+        _READING,
+        "            self._hub.deliveries -= len(rest)\n",
+        "",
+        (_READ + "test_what_is_not_taken_is_not_delivered",),
+    ),
+    Mutant(
+        "reading: the position does not move past what is left out",
+        _READING,
+        "                    yield Reset(*without_shard(stream), serve.reason, text, str(at))\n"
+        "        positions.update(reached)",
+        "                    yield Reset(*without_shard(stream), serve.reason, text, str(at))\n",
+        (_READ + "test_pages_of_any_size_with_any_filter_are_the_log",),
+    ),
+    Mutant(
+        "reading: it outlives its grant",
+        _READING,
+        "pushed=False, holder=serve.holder",
+        "pushed=False",
+        (_READ + "test_it_is_ended_with_its_grant_and_keeps_its_position",),
+    ),
+    Mutant(
+        "logpage: JSON is encoded anew",
+        _LOGPAGE,
+        'name, data = b"data", event.data',
+        'name, data = b"data", orjson.dumps(orjson.loads(event.data))',
+        (_PAGES + "test_json_stays_as_it_was_sent",),
+    ),
+    Mutant(
+        "logpages: a client that leaves keeps its place until the wait is over",
+        _LOGPAGES,
+        "        self._left = True\n",
+        "",
+        (_PAGES + "test_a_wait_takes_a_place_and_frees_it[it leaves-transport]",),
+    ),
+    Mutant(
+        "logpages: a page takes no place",
+        _LOGPAGES,
+        "        node.limits.take(of)\n",
+        "        node.limits.take(of._replace(address='elsewhere'))\n",
+        (_PAGES + "test_a_wait_takes_a_place_and_frees_it",),
+    ),
+    Mutant(
+        "logpages: a channel that is not listed is read by its name",
+        _LOGPAGES,
+        "node.settings.channels.items() if channel.listed}",
+        "node.settings.channels.items()}",
+        (_PAGES + "test_a_request_that_is_wrong_is_told_what_is_right",),
+    ),
+    Mutant(
+        "logpages: an empty page where the log has not answered",
+        _LOGPAGES,
+        "            return None\n",
+        "            pass\n",
+        (_PAGES + "test_a_log_that_does_not_answer_is_503",),
+    ),
+    Mutant(
+        "logpages: nothing more, where a page is full",
+        _LOGPAGES,
+        "more=not (reading.at_head or reading.ended)",
+        "more=False",
+        (_PAGES + "test_pages_go_through_the_log_behind_the_window",),
+    ),
+)
