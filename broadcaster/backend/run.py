@@ -84,7 +84,7 @@ class Run:
 
     @property
     def text(self) -> str:
-        """Return the data of all pieces, joined: the answer so far, if they are parts of a text."""
+        """Return the joined data of all pieces, which is the answer so far if they are texts."""
         return b"".join(piece.data for piece in self.pieces).decode()
 
     async def publish(self, *, type: str = "message", data: Any = None) -> None:
