@@ -27,6 +27,7 @@ ELSEWHERE = {
     "broadcaster/web/documents/operation.py": "tests/web/documents/test_openapi.py",  # data
     "broadcaster/web/documents/operations.py": "tests/web/documents/test_openapi.py",  # data
     "broadcaster/web/documents/parameters.py": "tests/web/documents/test_openapi.py",  # data
+    "broadcaster/web/documents/schemas.py": "tests/web/documents/test_openapi.py",  # data
     "broadcaster/web/documents/view.py": "tests/web/documents/test_openapi.py",  # what is in one
     "broadcaster/web/visible.py": "tests/web/test_doors.py",  # what each caller may see
     "broadcaster/web/table.py": "tests/web/test_routes.py",  # what the applications are made of

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from broadcaster.core.wire import VERSION
+from broadcaster.web.documents.components import Components, used
 from broadcaster.web.documents.operation import OTHER, PROBLEMS, TAGS, Json, Operation, ref
 from broadcaster.web.documents.parameters import COMPONENTS
-from broadcaster.web.documents.schemas import Components, used
 from broadcaster.web.documents.view import LICENSE, TITLE, View
 
 _REFUSALS = (401, 403, 500)
@@ -29,7 +29,7 @@ _TEXT = (
 
 def openapi(view: View) -> Json:
     """Return the OpenAPI document of what a view shows."""
-    schemas = Components(view.channels)
+    schemas = Components(view.channels, view.data)
     paths: dict[str, Json] = {}
     for path, ways in view.shown().items():
         paths[path] = {m: _operation(view, path, one, schemas) for m, one in ways.items()}
@@ -83,7 +83,7 @@ def _operation(view: View, path: str, operation: Operation, schemas: Components)
 def _of_stream(view: View, path: str, schemas: Components) -> dict[int, Json]:
     """Return the responses of an event stream: of a channel's own path, or of several channels."""
     own = [channel for channel in view.channels if channel.path == path]
-    events = [ref(schemas.events[channel.name]) for channel in own or view.channels]
+    events = [ref(schemas.channels[channel.name].event) for channel in own or view.channels]
     item = events[0] if len(events) == 1 else {"anyOf": events or [{"type": "object"}]}
     stream = {
         "description": "An event stream.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 import orjson
 from starlette.requests import Request
@@ -12,6 +12,7 @@ from broadcaster.core.access import Denied, public
 from broadcaster.core.by_access import is_public
 from broadcaster.web.access import TicketIssuer, refused
 from broadcaster.web.assets import Asset, asset_of, sent
+from broadcaster.web.documents.components import Known
 from broadcaster.web.documents.openapi import openapi
 from broadcaster.web.documents.operation import Operations
 from broadcaster.web.documents.view import View
@@ -58,18 +59,21 @@ class Documents:
         self, make: Callable[[View], bytes], media_type: str, names: Collection[str], prefix: str
     ) -> Asset:
         """Return a document. It is made once for all callers who see the same channels."""
-        key = make, tuple(names), prefix
+        schemas = self._node.schemas
+        data = {name: schemas.documents(name) for name in names} if schemas else {}
+        key = make, tuple(names), prefix, orjson.dumps(data)
         if key not in self._kept:
             if len(self._kept) >= _MOST_KEPT:
                 self._kept.clear()
-            self._kept[key] = asset_of(make(self._view(names, prefix)), media_type)
+            self._kept[key] = asset_of(make(self._view(names, data, prefix)), media_type)
         return self._kept[key]
 
-    def _view(self, names: Collection[str], prefix: str) -> View:
+    def _view(self, names: Collection[str], data: Mapping[str, Known], prefix: str) -> View:
         settings, policy = self._node.settings, self._node.policy
         return View(
             self._operations,
             tuple(settings.channels[name] for name in names),
+            data,
             prefix,
             frozenset(name for name in names if is_public(policy, name)),
             tokens=self._node.verifier is not None,

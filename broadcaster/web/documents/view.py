@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from broadcaster.core.channel import Channel
 from broadcaster.core.presented import TICKET_PARAM
+from broadcaster.web.documents.components import Known
 from broadcaster.web.documents.operation import Json, Needs, Operation, Operations
 from broadcaster.web.documents.parameters import STREAM, key_of
 
@@ -25,6 +27,7 @@ class View:
     Attributes:
         operations: of the application, without the channels' own paths.
         channels: that the caller may see.
+        data: the JSON Schemas of the data of their events, by channel and type.
         prefix: the path that the hub is mounted under; empty if it is not.
         open: the names of channels that every caller may read.
         tokens: the hub reads tokens.
@@ -36,6 +39,7 @@ class View:
 
     operations: Operations
     channels: tuple[Channel, ...] = ()
+    data: Mapping[str, Known] = field(default_factory=dict)
     prefix: str = ""
     open: frozenset[str] = frozenset()
     tokens: bool = False

@@ -22,6 +22,8 @@ from tests.web.tokens.issuers import SECRET
 
 _OFFICIAL = Path(__file__).parent / "official"
 
+_STOCK = str(Path(__file__).parent / "stock.json")
+
 #: Settings of hubs that differ in what their documents have.
 HUBS: dict[str, dict[str, Any]] = {
     "pet store": {},
@@ -43,6 +45,12 @@ HUBS: dict[str, dict[str, Any]] = {
             "a": {"path": "/a", "terminal": ["b-c"], "shards": 3},
             "stream": {"path": "/stream", "terminal": ["reset"]},
             "Problem": {"path": "/problem"},
+        }
+    },
+    "schemas": {
+        "channels": {
+            "inventory": {"path": "/stock", "schemas": {"stock-change": _STOCK, "a b": _STOCK}},
+            "orders": {"path": "/orders", "schemas": {"*": _STOCK}, "terminal": ["complete"]},
         }
     },
     "nothing to see": {"channels": {"hidden": {"path": "/hidden", "listed": False}}},

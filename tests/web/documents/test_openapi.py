@@ -186,6 +186,18 @@ async def test_the_hubs_own_events_are_those_of_the_wire() -> None:
         assert {"$ref": f"#/components/schemas/{name}"} in schemas["InventoryEvent"]["anyOf"]
 
 
+async def test_the_data_of_an_event_has_the_schema_of_its_type() -> None:
+    found = await document("schemas")
+    item = found["paths"]["/stock"]["get"]["responses"]["200"]["content"]["text/event-stream"]
+    kinds = [at(found, one["$ref"]) for one in at(found, item["itemSchema"]["$ref"])["anyOf"][:2]]
+    assert [kind["properties"]["event"]["const"] for kind in kinds] == ["a b", "stock-change"]
+    for kind in kinds:
+        checked = schema_in(found, kind["properties"]["data"]["contentSchema"])
+        assert checked.is_valid({"petId": "7", "newStock": 4})
+        assert not checked.is_valid({"petId": "", "newStock": 4})
+        assert not checked.is_valid({"petId": "7", "newStock": -1})
+
+
 def blocks(body: bytes) -> Iterator[dict[str, Any]]:
     """The events of a body, as the standard's parser gives them."""
     headers = {"content-type": "text/event-stream"}
