@@ -15,7 +15,8 @@ from broadcaster.core.channel import Channel, shard_of
 from broadcaster.errors import ConfigurationError, UnknownChannelError
 
 OUR_PATHS = (
-    "/", "/client.js", "/react.js", "/openapi.json", "/healthz", "/readyz", "/metrics",
+    "/", "/client.js", "/react.js", "/openapi.json", "/asyncapi.json", "/docs",
+    "/healthz", "/readyz", "/metrics",
     "/v1/events", "/v1/nodes", "/v1/health", "/v1/channels", "/v1/channels/{channel}",
     "/v1/channels/{channel}/events", "/v1/tickets", "/v1/revocations",
 )  # fmt: skip

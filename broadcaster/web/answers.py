@@ -54,6 +54,14 @@ class Answers:
         """Answer with the OpenAPI document."""
         return await self._documents.openapi(request)
 
+    async def asyncapi(self, request: Request) -> Response:
+        """Answer with the AsyncAPI document."""
+        return await self._documents.asyncapi(request)
+
+    async def docs(self, request: Request) -> Response:
+        """Answer with the page that shows the OpenAPI document."""
+        return await self._documents.page(request)
+
     async def healthz(self, _: Request) -> Response:
         """Answer 200, which shows that the process is alive."""
         return as_json({"status": "alive"})

@@ -57,6 +57,8 @@ TABLE = (
     _row("/client.js", _BOTH, Answers.script, of.CLIENT_JS),
     _row("/react.js", _BOTH, Answers.script, of.REACT_JS),
     _row("/openapi.json", _BOTH, Answers.openapi, of.OPENAPI),
+    _row("/asyncapi.json", [CLIENTS], Answers.asyncapi, of.ASYNCAPI),
+    _row("/docs", _BOTH, Answers.docs, of.DOCS),
     _row("/v1/events", [CLIENTS], None, of.EVENTS),
     _row("/v1/channels", [CLIENTS], Answers.channels, of.CHANNELS),
     _row("/v1/channels/{channel}", [CLIENTS], Answers.channel, of.CHANNEL),

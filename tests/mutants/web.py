@@ -45,8 +45,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "documents: what was made for one caller is sent to all",
         "broadcaster/web/documents/served.py",
-        "key = make, tuple(names), prefix, orjson.dumps(data)",
-        "key = make, prefix, orjson.dumps(data)",
+        "key = make, tuple(names), prefix, origin, orjson.dumps(data)",
+        "key = make, prefix, origin, orjson.dumps(data)",
         (
             _DOCUMENTS
             + "test_served.py::test_each_caller_gets_a_document_of_its_own[/openapi.json]",

@@ -95,6 +95,8 @@ DOORS = {
     "GET /v1/channels/news": ALWAYS[200],
     # Documents show what the caller may see.
     "GET /openapi.json": DOCUMENTS,
+    "GET /asyncapi.json": DOCUMENTS,
+    "GET /docs": DOCUMENTS,
     # A ticket is for the bearer of a token in the header alone.
     "POST /v1/tickets": NEVER + "200   200   200   200   401   401   401   401",
     # Publishing. None of these tokens has the right to.

@@ -13,10 +13,10 @@ from broadcaster.web.documents.moved import moved
 from broadcaster.web.documents.operation import STRING, Json, described, record, ref
 from broadcaster.web.documents.schemas import ANSWERS, event_of, own_event
 
-Known: TypeAlias = Mapping[str, Any]
+DataSchemas: TypeAlias = Mapping[str, Any]
 """JSON Schemas of data, by the types of events. `OTHERS` stands for all other types."""
 
-_NONE: Mapping[str, Known] = {}
+_NONE: Mapping[str, DataSchemas] = {}
 _OWN = "^" + re.escape(wire.RESERVED_PREFIX)
 
 
@@ -46,7 +46,9 @@ class Components:
         channels: those for the events of channels, by the channels' names.
     """
 
-    def __init__(self, channels: Iterable[Channel], data: Mapping[str, Known] = _NONE) -> None:
+    def __init__(
+        self, channels: Iterable[Channel], data: Mapping[str, DataSchemas] = _NONE
+    ) -> None:
         """Make the schemas.
 
         Args:
@@ -74,7 +76,7 @@ class Components:
         self.found[unique] = schema
         return unique
 
-    def _of_channel(self, channel: Channel, known: Known) -> ChannelSchemas:
+    def _of_channel(self, channel: Channel, known: DataSchemas) -> ChannelSchemas:
         begin, data = _named(channel.name), dict[str, str]()
         for type_, schema in known.items():
             name = self._add(begin + ("Other" if type_ == OTHERS else _named(type_)), {})

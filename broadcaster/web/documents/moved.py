@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"  # which OpenAPI takes for granted
 _REFERENCES = ("$ref", "$dynamicRef")
 # The names in these objects are not keywords.
 _NAMED = ("properties", "patternProperties", "dependentSchemas", "$defs", "definitions")
@@ -28,7 +29,9 @@ def moved(schema: Any, place: str) -> Any:
     """
     if not isinstance(schema, dict):
         return schema
-    whole = {name: value for name, value in schema.items() if name not in ("$schema", "$id")}
+    whole = {name: value for name, value in schema.items() if name != "$id"}
+    if whole.get("$schema") == _DIALECT:
+        del whole["$schema"]
     return schema if _has_id(whole) else _moved(whole, place, keywords=True)
 
 

@@ -46,6 +46,18 @@ OPENAPI = Operation(
     needs="some",
 )  # fmt: skip
 
+ASYNCAPI = OPENAPI._replace(
+    name="asyncapi",
+    summary="The event streams, in AsyncAPI",
+    responses={200: answer("An AsyncAPI document.", {"type": "object"}), 304: _AS_BEFORE},
+)
+
+DOCS = OPENAPI._replace(
+    name="docs",
+    summary="A page that shows this document",
+    responses={200: answer("The page.", STRING, _HTML), 304: _AS_BEFORE},
+)
+
 EVENTS = Operation(
     "readEvents", "streams", "Several channels in one event stream",
     {},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 
 import orjson
 from starlette.requests import Request
@@ -12,9 +13,11 @@ from broadcaster.core.access import Denied, public
 from broadcaster.core.by_access import is_public
 from broadcaster.web.access import TicketIssuer, refused
 from broadcaster.web.assets import Asset, asset_of, sent
-from broadcaster.web.documents.components import Known
+from broadcaster.web.documents.asyncapi import asyncapi
+from broadcaster.web.documents.components import DataSchemas
 from broadcaster.web.documents.openapi import openapi
 from broadcaster.web.documents.operation import Operations
+from broadcaster.web.documents.page import POLICY, page
 from broadcaster.web.documents.view import View
 from broadcaster.web.serving import ServedNode
 from broadcaster.web.visible import visible
@@ -42,13 +45,25 @@ class Documents:
         """Answer with the OpenAPI document."""
         return await self._answer(request, _openapi, "application/json")
 
+    async def asyncapi(self, request: Request) -> Response:
+        """Answer with the AsyncAPI document."""
+        return await self._answer(request, _asyncapi, "application/json")
+
+    async def page(self, request: Request) -> Response:
+        """Answer with the page that shows the OpenAPI document."""
+        origin = f"{request.url.scheme}://{request.url.netloc}"  # for the examples
+        answer = await self._answer(request, _page, "text/html", origin)
+        answer.headers["content-security-policy"] = POLICY
+        return answer
+
     async def _answer(
-        self, request: Request, make: Callable[[View], bytes], media_type: str
+        self, request: Request, make: Callable[[View], bytes], media_type: str, origin: str = ""
     ) -> Response:
         names = await visible(self._node, request.scope) if self._channels else []
         if isinstance(names, Denied):
             return refused(names)
-        asset = self._made(make, media_type, names, request.scope.get("root_path", ""))
+        prefix = request.scope.get("root_path", "")
+        asset = self._made(make, media_type, names, prefix, origin)
         headers = {}
         if self._node.policy is not public:
             headers["cache-control"] = "private, no-cache"
@@ -56,32 +71,45 @@ class Documents:
         return sent(asset, request, headers)
 
     def _made(
-        self, make: Callable[[View], bytes], media_type: str, names: Collection[str], prefix: str
+        self,
+        make: Callable[[View], bytes],
+        media_type: str,
+        names: Collection[str],
+        prefix: str,
+        origin: str,
     ) -> Asset:
         """Return a document. It is made once for all callers who see the same channels."""
         schemas = self._node.schemas
         data = {name: schemas.documents(name) for name in names} if schemas else {}
-        key = make, tuple(names), prefix, orjson.dumps(data)
+        key = make, tuple(names), prefix, origin, orjson.dumps(data)
         if key not in self._kept:
             if len(self._kept) >= _MOST_KEPT:
                 self._kept.clear()
-            self._kept[key] = asset_of(make(self._view(names, data, prefix)), media_type)
+            view = replace(self._view(names, data), prefix=prefix, origin=origin)
+            self._kept[key] = asset_of(make(view), media_type)
         return self._kept[key]
 
-    def _view(self, names: Collection[str], data: Mapping[str, Known], prefix: str) -> View:
+    def _view(self, names: Collection[str], data: Mapping[str, DataSchemas]) -> View:
         settings, policy = self._node.settings, self._node.policy
         return View(
             self._operations,
             tuple(settings.channels[name] for name in names),
             data,
-            prefix,
-            frozenset(name for name in names if is_public(policy, name)),
+            open=frozenset(name for name in names if is_public(policy, name)),
             tokens=self._node.verifier is not None,
             tickets=isinstance(self._node.verifier, TicketIssuer),
             cookie=settings.token_cookie,
             operators_token=bool(settings.operators_token),
             guarded=policy is not public,
         )
+
+
+def _asyncapi(view: View) -> bytes:
+    return orjson.dumps(asyncapi(view))
+
+
+def _page(view: View) -> bytes:
+    return page(openapi(view), view.origin + view.prefix).encode()
 
 
 def _openapi(view: View) -> bytes:

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from broadcaster.core.channel import Channel
 from broadcaster.core.presented import TICKET_PARAM
-from broadcaster.web.documents.components import Known
+from broadcaster.web.documents.components import DataSchemas
 from broadcaster.web.documents.operation import Json, Needs, Operation, Operations
 from broadcaster.web.documents.parameters import STREAM, key_of
 
@@ -29,6 +29,7 @@ class View:
         channels: that the caller may see.
         data: the JSON Schemas of the data of their events, by channel and type.
         prefix: the path that the hub is mounted under; empty if it is not.
+        origin: the scheme and the host that the caller has used; empty if it does not matter.
         open: the names of channels that every caller may read.
         tokens: the hub reads tokens.
         tickets: it issues tickets.
@@ -39,8 +40,9 @@ class View:
 
     operations: Operations
     channels: tuple[Channel, ...] = ()
-    data: Mapping[str, Known] = field(default_factory=dict)
+    data: Mapping[str, DataSchemas] = field(default_factory=dict)
     prefix: str = ""
+    origin: str = ""
     open: frozenset[str] = frozenset()
     tokens: bool = False
     tickets: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
@@ -20,7 +20,7 @@ from broadcaster.core.access import Policy
 from tests.wait import http_client
 from tests.web.tokens.issuers import SECRET
 
-_OFFICIAL = Path(__file__).parent / "official"
+OFFICIAL = Path(__file__).parent / "official"
 
 _STOCK = str(Path(__file__).parent / "stock.json")
 
@@ -81,7 +81,7 @@ async def document(hub: str = "pet store", path: str = "/openapi.json", **more: 
 def openapi_validator() -> Validator:
     """Checks OpenAPI documents by the official schema, and the schemas in them too."""
     names = ("schema", "schema-base", "dialect", "meta")
-    read = [json.loads((_OFFICIAL / f"openapi-3.2-{name}.json").read_text()) for name in names]
+    read = [json.loads((OFFICIAL / f"openapi-3.2-{name}.json").read_text()) for name in names]
     resources = [(one["$id"], Resource.from_contents(one)) for one in read]
     registry: Registry[Any] = Registry().with_resources(resources)
     # The document's own dialect is the default one, which `schema-base` names.
@@ -95,3 +95,22 @@ def schema_in(whole: Any, schema: Any) -> Validator:
     registry: Registry[Any] = Registry().with_resource("urn:document", resource)
     rebased = json.loads(json.dumps(schema).replace('"#/', '"urn:document#/'))
     return Draft202012Validator(rebased, registry=registry)
+
+
+def parts(document: Any, key: str) -> Iterator[Any]:
+    """Everything in a document that has this name."""
+    if isinstance(document, dict):
+        for name, value in document.items():
+            if name == key:
+                yield value
+            yield from parts(value, key)
+    elif isinstance(document, list):
+        for one in document:
+            yield from parts(one, key)
+
+
+def at(document: Any, pointer: str) -> Any:
+    """What a reference in a document refers to."""
+    for name in pointer.removeprefix("#/").split("/"):
+        document = document[name.replace("~1", "/").replace("~0", "~")]
+    return document

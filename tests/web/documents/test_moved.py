@@ -15,7 +15,9 @@ PLACE = "#/components/schemas/Order"
     ("schema", "there"),
     [
         (True, True),
-        ({"$schema": "x", "$id": "https://a.example/x", "type": "array"}, {"type": "array"}),
+        ({"$schema": "https://json-schema.org/draft/2020-12/schema"}, {}),
+        ({"$schema": "http://json-schema.org/draft-07/schema#", "$id": "https://a.example/x"},
+         {"$schema": "http://json-schema.org/draft-07/schema#"}),
         ({"items": {"$ref": "#"}}, {"items": {"$ref": PLACE}}),
         ({"anyOf": [{"$ref": "#/$defs/a"}]}, {"anyOf": [{"$ref": PLACE + "/$defs/a"}]}),
         ({"$defs": {"a": {"$ref": "#/x"}}}, {"$defs": {"a": {"$ref": PLACE + "/x"}}}),

@@ -21,26 +21,7 @@ from broadcaster.web.documents.operation import PROBLEMS
 from broadcaster.web.table import APART, CLIENTS, OPERATORS, TABLE
 from tests.nodes import Raw, running
 from tests.wait import http_client
-from tests.web.documents.hubs import HUBS, document, openapi_validator, schema_in
-
-
-def parts(document: Any, key: str) -> Iterator[Any]:
-    """Everything in a document that has this name."""
-    if isinstance(document, dict):
-        for name, value in document.items():
-            if name == key:
-                yield value
-            yield from parts(value, key)
-    elif isinstance(document, list):
-        for one in document:
-            yield from parts(one, key)
-
-
-def at(document: Any, pointer: str) -> Any:
-    """What a reference in a document refers to."""
-    for name in pointer.removeprefix("#/").split("/"):
-        document = document[name.replace("~1", "/").replace("~0", "~")]
-    return document
+from tests.web.documents.hubs import HUBS, at, document, openapi_validator, parts, schema_in
 
 
 def operations(document: Any) -> dict[tuple[str, str], Any]:

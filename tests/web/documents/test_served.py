@@ -10,7 +10,7 @@ import pytest
 from tests.web.documents.hubs import asked
 from tests.web.tokens.issuers import token
 
-DOCUMENTS = ("/openapi.json",)
+DOCUMENTS = ("/openapi.json", "/asyncapi.json", "/docs")
 
 
 def bearing(**claims: Any) -> dict[str, str]:
