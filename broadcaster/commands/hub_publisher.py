@@ -1,4 +1,4 @@
-"""Publishes through a hub, over HTTP, with the interface of `SyncPublisher`.
+"""Publishes through a hub, over HTTP, with the interface of `DirectPublisher`.
 
 Each write has an idempotency key. So it is sent again where an answer is lost or the hub is away
 for a moment, and no event is published twice.
@@ -7,15 +7,16 @@ for a moment, and no event is published twice.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import orjson
 
-from broadcaster.backend.outgoing import Outgoing
+from broadcaster.core.entry import encode
 from broadcaster.core.event import EventId
+from broadcaster.core.incoming import Incoming
 from broadcaster.errors import (
     BackendUnavailableError,
     BroadcasterError,
@@ -54,14 +55,16 @@ class HubPublisher:
         headers = {"authorization": f"Bearer {token}"} if token else {}
         self._http = httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT_S)
 
-    def publish(
-        self, channel: str, *, type: str = "message", key: str = "", data: Any = None
-    ) -> EventId:
-        """Publish one event and return its id; errors as for `publish_many`."""
-        return self.publish_many([Outgoing(channel, type, key, data)])[0]
+    def check(self, channel: str, event: Incoming) -> None:
+        """Return if an event may be published, as far as that can be said without the hub.
 
-    def publish_many(self, events: Iterable[Outgoing]) -> list[EventId]:
-        """Publish events of one channel, in order, and return their ids.
+        Raises:
+            InvalidEventError: no node could deliver it.
+        """
+        encode(*event[:3])
+
+    def publish_many(self, channel: str, events: Sequence[Incoming]) -> list[EventId]:
+        """Publish events, in order, and return their ids.
 
         Raises:
             InvalidEventError: the hub refuses one of them.
@@ -69,14 +72,10 @@ class HubPublisher:
             BackendUnavailableError: the hub is away. Events may be published.
             PartialPublishError: one of these, after some events were published.
         """
-        events = list(events)
         if not events:
             return []
-        lines = b"".join(
-            orjson.dumps({"type": type_, "key": key, "data": data}) + b"\n"
-            for _, type_, key, data in events
-        )
-        answer = self._answer(events[0].channel, lines)
+        lines = b"".join(orjson.dumps(event._asdict()) + b"\n" for event in events)
+        answer = self._answer(channel, lines)
         said = [orjson.loads(line) for line in answer.content.splitlines()]
         ids: list[EventId | None] = [EventId.parse(one["id"]) for one in said if "id" in one]
         if answer.is_success and len(ids) == len(events):

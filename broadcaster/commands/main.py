@@ -173,7 +173,8 @@ def publish(
     """Publish to CHANNEL, and print the id of each event.
 
     Without --data, each line of stdin is an event: {"type": …, "key": …, "data": …}. Only data is
-    required. The lines that `broadcaster tail` writes into a pipe can be read here.
+    required. The lines that `broadcaster tail` writes into a pipe can be read here. An event with
+    an "id" is stored once, however often it is published within idempotency_s.
 
     \b
     broadcaster publish inventory --type stock-change --key 7 --data '{"petId":"7","newStock":4}'
@@ -181,6 +182,7 @@ def publish(
     broadcaster publish inventory --url https://hub.example < events.ndjson
     """
     from broadcaster.commands import publish as publishing
+    from broadcaster.core.incoming import Incoming
 
     options.require_stdout()
     if data is None and (type_ != "message" or key):
@@ -192,7 +194,7 @@ def publish(
         opened = publishing.opened(load_settings(config, redis_url=redis_url), channel)
     with opened as publisher:
         if data is not None:
-            publishing.print_ids([publisher.publish(channel, type=type_, key=key, data=data)])
+            publishing.publish_one(publisher, channel, Incoming(type_, key, data))
         else:
             publishing.publish_stdin(publisher, channel)
 

@@ -1,8 +1,9 @@
 """`broadcaster publish`: publishes lines of JSON from a pipe.
 
-Each line is an object with `data` and optionally `type` and `key`. `data` goes out as it is
-written. An `id`, as `broadcaster tail` writes it, is ignored. Lines that have arrived are published
-before more are read. So events of a slow source are not delayed to fill a batch.
+Each line is an object with `data` and optionally `type`, `key` and `id`. `data` goes out as it is
+written. An event with an `id`, as `broadcaster tail` writes it, is stored once. Lines that have
+arrived are published before more are read. So events of a slow source are not delayed to fill a
+batch.
 """
 
 from __future__ import annotations
@@ -11,22 +12,21 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from itertools import islice
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from broadcaster.backend.outgoing import BATCH, Outgoing
-from broadcaster.backend.sync_publisher import SyncPublisher
+from broadcaster.backend.outgoing import BATCH
+from broadcaster.commands.direct_publisher import DirectPublisher
 from broadcaster.commands.hub_publisher import HubPublisher
 from broadcaster.commands.output import give_up, say
-from broadcaster.core.entry import encode
 from broadcaster.core.event import EventId
-from broadcaster.core.incoming import parse
+from broadcaster.core.incoming import Incoming, parse
 from broadcaster.errors import BroadcasterError, InvalidEventError, PartialPublishError
 from broadcaster.settings import Settings
 
@@ -37,15 +37,13 @@ Advance = Callable[[int, int], object]
 
 
 class EventPublisher(Protocol):
-    """`SyncPublisher`, or what publishes elsewhere."""
+    """Publishes to Redis, or through a hub. An event with an id is stored once."""
 
-    def publish(
-        self, channel: str, *, type: str = "message", key: str = "", data: Any = None
-    ) -> EventId:
-        """Publish one event and return its id."""
+    def check(self, channel: str, event: Incoming) -> None:
+        """Return if an event may be published. Raises subclasses of `BroadcasterError`."""
 
-    def publish_many(self, events: Iterable[Outgoing]) -> list[EventId]:
-        """Publish events in order, and return their ids."""
+    def publish_many(self, channel: str, events: Sequence[Incoming]) -> list[EventId]:
+        """Publish events in order, and return their ids. Raises the same."""
 
 
 class InputError(BroadcasterError):
@@ -93,7 +91,7 @@ class LinePublisher:
                 it are not, unless the message says that this is uncertain.
         """
         for size, lines in _available(source):
-            before, batch, failure = self.sent, list[tuple[int, Outgoing]](), ""
+            before, batch, failure = self.sent, list[tuple[int, Incoming]](), ""
             for number, text in lines:
                 try:
                     batch.append((number, self._event(text)))
@@ -108,15 +106,15 @@ class LinePublisher:
             if failure:
                 raise InputError(f"{failure}. {self._so_far()}")
 
-    def _event(self, line: bytes) -> Outgoing:
-        type_, key, data, _ = parse(line)
-        encode(type_, key, data)  # raises now, while the line's number is known
-        return Outgoing(self._channel, type_, key, data)
+    def _event(self, line: bytes) -> Incoming:
+        event = parse(line)
+        self._publisher.check(self._channel, event)  # now, while the line's number is known
+        return event
 
-    def _send(self, batch: list[tuple[int, Outgoing]]) -> None:
+    def _send(self, batch: list[tuple[int, Incoming]]) -> None:
         ids: list[EventId | None] = []
         try:
-            ids += self._publisher.publish_many(event for _, event in batch)
+            ids += self._publisher.publish_many(self._channel, [event for _, event in batch])
         except PartialPublishError as error:
             ids += error.ids
             number = batch[ids.index(None)][0]
@@ -161,15 +159,15 @@ def _available(source: BinaryIO) -> Iterator[tuple[int, list[_Line]]]:
 
 
 @contextmanager
-def opened(settings: Settings, channel: str) -> Iterator[SyncPublisher]:
+def opened(settings: Settings, channel: str) -> Iterator[DirectPublisher]:
     """Yield a publisher for a channel of these settings, and close it at the end.
 
     Raises:
         UnknownChannelError: the settings have no such channel.
-        ConfigurationError: the settings have no url of Redis.
+        ConfigurationError: the settings have no url of Redis, or a schema can't be read.
     """
     settings.channels.channel(channel)  # raises before the first line is read
-    with SyncPublisher.of(settings) as publisher:
+    with closing(DirectPublisher(settings)) as publisher:
         yield publisher
 
 
@@ -180,11 +178,8 @@ def through(url: str, token: str) -> Iterator[HubPublisher]:
     Raises:
         ConfigurationError: the url can't be used.
     """
-    publisher = HubPublisher(url, token)
-    try:
+    with closing(HubPublisher(url, token)) as publisher:
         yield publisher
-    finally:
-        publisher.close()
 
 
 def publish_stdin(publisher: EventPublisher, channel: str) -> None:
@@ -205,6 +200,12 @@ def publish_stdin(publisher: EventPublisher, channel: str) -> None:
                 f"interrupted. {lines.sent} events were published, and perhaps the next "
                 f"{BATCH} at most"
             ) from None
+
+
+def publish_one(publisher: EventPublisher, channel: str, event: Incoming) -> None:
+    """Publish an event, and print its id. Raises subclasses of `BroadcasterError`."""
+    publisher.check(channel, event)
+    print_ids(publisher.publish_many(channel, [event]))
 
 
 def print_ids(ids: list[EventId]) -> None:

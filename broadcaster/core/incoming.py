@@ -52,6 +52,21 @@ class Publication(NamedTuple):
     key: str = ""
 
 
+def publications(channel: str, events: Sequence[Incoming]) -> Iterator[Publication]:
+    """Yield events as publications: those with an id one by one, as it is their key."""
+    without = list[Incoming]()
+    for event in events:
+        if not event.id:
+            without.append(event)
+            continue
+        if without:
+            yield Publication(channel, [one[:3] for one in without])
+            without = []
+        yield Publication(channel, [event[:3]], f"id:{event.id}")
+    if without:
+        yield Publication(channel, [one[:3] for one in without])
+
+
 class Published(Protocol):
     """What became of a publication."""
 

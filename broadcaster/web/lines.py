@@ -20,14 +20,14 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from broadcaster.core.incoming import Incoming, Publication, parse
+from broadcaster.core.incoming import Incoming, Publication, parse, publications
 from broadcaster.errors import InvalidEventError
 from broadcaster.web.access import PolicyFailedError, UndecidedError, failed, undecided
 from broadcaster.web.checking import Checker, unfit
 from broadcaster.web.permit import Permit
 from broadcaster.web.problem import SAFE, ProblemError, RefusalError
 from broadcaster.web.serving import ServedNode
-from broadcaster.web.writing import SOON, publications, write
+from broadcaster.web.writing import SOON, write
 
 MEDIA_TYPE = "application/x-ndjson"
 
@@ -93,11 +93,15 @@ class Lines:
     def publications(
         self, lines: Sequence[_Numbered], events: Sequence[Incoming]
     ) -> Iterator[Publication]:
-        """Return events with their keys."""
+        """Return events with their keys: the id of each, else the request's key and its line."""
         if not self.key:
             return publications(self.channel, events)
         return (
-            Publication(self.channel, [event[:3]], f"line:{self.key}\n{line.number}")
+            Publication(
+                self.channel,
+                [event[:3]],
+                f"id:{event.id}" if event.id else f"line:{self.key}\n{line.number}",
+            )
             for line, event in zip(lines, events, strict=False)  # there may be fewer events
         )
 

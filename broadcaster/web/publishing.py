@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from broadcaster.core.cloudevents import cloud_event
-from broadcaster.core.incoming import Fields, Incoming, Publication, parse_each, plain
+from broadcaster.core.incoming import Fields, Incoming, Publication, parse_each, plain, publications
 from broadcaster.core.places import Owners
 from broadcaster.core.turns import network
 from broadcaster.errors import InvalidEventError, UnknownChannelError
@@ -23,7 +23,7 @@ from broadcaster.web.lines import MEDIA_TYPE, Lines, LinesResponse
 from broadcaster.web.permit import Permit, permit
 from broadcaster.web.problem import ProblemError, RefusalError, as_json, unknown_channel
 from broadcaster.web.serving import ServedNode
-from broadcaster.web.writing import SOON, publications, write
+from broadcaster.web.writing import SOON, write
 
 MOST_EVENTS = 1000
 """The most events of one array. They are written at once, and the answer has all of their ids."""

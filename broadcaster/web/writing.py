@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from broadcaster.core.event import EventId
-from broadcaster.core.incoming import Incoming, Publication, Published
+from broadcaster.core.incoming import Publication, Published
 from broadcaster.errors import (
     BackendUnavailableError,
     BroadcasterError,
@@ -46,21 +46,6 @@ class Written(NamedTuple):
 
     ids: Sequence[EventId | None]
     problem: ProblemError | None = None
-
-
-def publications(channel: str, events: Sequence[Incoming]) -> Iterator[Publication]:
-    """Yield events as publications: those with an id one by one, as it is their key."""
-    without = list[Incoming]()
-    for event in events:
-        if not event.id:
-            without.append(event)
-            continue
-        if without:
-            yield Publication(channel, [one[:3] for one in without])
-            without = []
-        yield Publication(channel, [event[:3]], f"id:{event.id}")
-    if without:
-        yield Publication(channel, [one[:3] for one in without])
 
 
 async def write(writer: EventWriter, publications: Sequence[Publication], subject: str) -> Written:

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from broadcaster.backend.outgoing import Outgoing
 from broadcaster.commands.hub_publisher import HubPublisher
+from broadcaster.core.incoming import Incoming
 from broadcaster.errors import (
     BackendUnavailableError,
     ConfigurationError,
@@ -23,19 +23,21 @@ from tests.nodes import running
 from tests.web.tokens.issuers import SECRET, token
 
 CHANNELS = {"pets": {"path": "/pets"}}
-EVENTS = [Outgoing("pets", "t", "7", "1.10"), Outgoing("pets", "message", "", "two\nlines")]
+EVENTS = [Incoming("t", "7", "1.10"), Incoming("message", "", "two\nlines")]
 
 
 async def test_events_are_published_through_a_hub(redis_url: str, client: Any) -> None:
     mine = token(broadcaster={"publish": ["pets"]})
     async with running(redis_url, channels=CHANNELS, token_secrets=[SECRET]) as hub:
         publisher = HubPublisher(hub.url, mine)
-        ids = await asyncio.to_thread(publisher.publish_many, EVENTS)
-        ids.append(await asyncio.to_thread(publisher.publish, "pets", data="3"))
+        ids = await asyncio.to_thread(publisher.publish_many, "pets", EVENTS)
+        once = [Incoming("message", "", "3", "a")]
+        ids += await asyncio.to_thread(publisher.publish_many, "pets", once)
+        assert await asyncio.to_thread(publisher.publish_many, "pets", once) == ids[-1:]
         publisher.close()
         stranger = HubPublisher(hub.url, "")
         with pytest.raises(ConfigurationError, match="status 401"):
-            await asyncio.to_thread(stranger.publish_many, EVENTS)
+            await asyncio.to_thread(stranger.publish_many, "pets", EVENTS)
         stranger.close()
     assert [id_.decode() for id_, _ in await client.xrange("pets")] == list(map(str, ids))
 
@@ -75,7 +77,7 @@ STORED = status(200, {"line": 1, "id": "1-0"}, {"line": 2, "id": "2-0"})
 def test_a_lost_answer_and_a_hub_that_is_away_are_tried_again_with_the_same_key() -> None:
     busy = status(429, {"detail": "no"}, **{"retry-after": "7"})
     with answering(lost, busy, status(503, {"detail": "away"}), STORED) as (hub, asked, slept):
-        assert list(map(str, hub.publish_many(EVENTS))) == ["1-0", "2-0"]
+        assert list(map(str, hub.publish_many("pets", EVENTS))) == ["1-0", "2-0"]
     assert len({request.headers["idempotency-key"] for request in asked}) == 1
     assert len({request.content for request in asked}) == 1
     assert slept == [1.0, 7.0, 14.0]
@@ -83,8 +85,8 @@ def test_a_lost_answer_and_a_hub_that_is_away_are_tried_again_with_the_same_key(
 
 def test_other_events_have_another_key() -> None:
     with answering(STORED, STORED) as (hub, asked, _):
-        hub.publish_many(EVENTS)
-        hub.publish_many(EVENTS)
+        hub.publish_many("pets", EVENTS)
+        hub.publish_many("pets", EVENTS)
     assert asked[0].headers["idempotency-key"] != asked[1].headers["idempotency-key"]
 
 
@@ -94,7 +96,7 @@ def test_it_ends_some_time(answer: Handler) -> None:
         answering(*[answer] * 6) as (hub, asked, _),
         pytest.raises(BackendUnavailableError),
     ):
-        hub.publish_many(EVENTS)
+        hub.publish_many("pets", EVENTS)
     assert len(asked) == 6
 
 
@@ -110,7 +112,7 @@ def test_it_ends_some_time(answer: Handler) -> None:
 )
 def test_what_is_refused_is_not_tried_again(answer: Handler, error: type[Exception]) -> None:
     with answering(answer) as (hub, asked, slept), pytest.raises(error) as caught:
-        hub.publish_many(EVENTS)
+        hub.publish_many("pets", EVENTS)
     assert (len(asked), slept) == (1, [])
     if isinstance(caught.value, PartialPublishError):
         assert list(map(str, caught.value.ids)) == ["1-0", "None"]
@@ -120,4 +122,4 @@ def test_a_url_is_one_of_http() -> None:
     with pytest.raises(ConfigurationError, match="http://"):
         HubPublisher("hub.example", "")
     with answering() as (hub, _, __):
-        assert hub.publish_many([]) == []
+        assert hub.publish_many("pets", []) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -62,6 +63,35 @@ async def test_publish_names_the_line_that_is_no_event(start: Start, redis_url: 
         assert (status, len(ids)) == (1, 2)
         assert why in said
         assert "2 events were published" in said
+
+
+async def test_publish_names_the_line_that_does_not_fit_its_schema(
+    start: Start, redis_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "t.json").write_text('{"minimum": 0}')
+    config = tmp_path / "hub.toml"
+    config.write_text(f'[channels.a]\npath="/a"\n[channels.a.schemas]\nt="{tmp_path}/t.json"\n')
+    publish = ("publish", "a", "--redis-url", redis_url, "--config", str(config))
+    given = '{"type":"t","data":1}\n{"type":"t","data":-1}\n'
+    status, ids, said = await finished(await start(*publish), given)
+    assert (status, len(ids)) == (1, 1)
+    assert 'line 2: the data: it does not fit "minimum": 0. 1 events were published' in said
+    one = (*publish, "--type", "t", "--data", "-1")
+    status, ids, said = await finished(await start(*one))
+    assert (status, ids, 'does not fit "minimum"' in said) == (1, [], True)
+
+
+async def test_publish_stores_an_event_with_an_id_once(
+    start: Start, redis_url: str, client: Any
+) -> None:
+    publish = ("publish", "inventory", "--redis-url", redis_url)
+    given = '{"data":1,"id":"a"}\n{"data":2}\n{"data":3,"id":"b"}\n'
+    (_, first, _), (_, again, _) = [await finished(await start(*publish), given) for _ in range(2)]
+    assert [one == other for one, other in zip(first, again, strict=True)] == [True, False, True]
+    assert await client.xlen("inventory") == 4
+    status, ids, said = await finished(await start(*publish), '{"data":2}\n{"data":9,"id":"a"}\n')
+    assert (status, len(ids)) == (1, 1)
+    assert "line 2: its id was used for another event" in said
 
 
 async def test_publish_does_not_wait_for_more(start: Start, redis_url: str) -> None:

@@ -144,6 +144,20 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     Mutant(
+        "lines: the id of an event is ignored beside the key of the request",
+        "broadcaster/web/lines.py",
+        'f"id:{event.id}" if event.id else f"line',
+        'f"line',
+        ("tests/web/test_lines.py::test_the_id_of_a_line_is_its_key_whatever_its_number",),
+    ),
+    Mutant(
+        "direct publisher: the id of an event is ignored",
+        "broadcaster/commands/direct_publisher.py",
+        "for one in publications(channel, events)",
+        'for one in publications(channel, [event._replace(id="") for event in events])',
+        ("tests/commands/test_direct_publisher.py::test_an_event_with_an_id_is_stored_once",),
+    ),
+    Mutant(
         "publishing: a place is never freed",
         "broadcaster/web/publishing.py",
         "    held.callback(free)",

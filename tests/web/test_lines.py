@@ -42,6 +42,17 @@ async def test_each_line_is_an_event_and_the_answer_has_its_id(hub: Hub) -> None
     assert (await hub.post("", bearing("pets") | NDJSON)).text == ""
 
 
+async def test_the_id_of_a_line_is_its_key_whatever_its_number(hub: Hub) -> None:
+    headers = bearing("pets") | NDJSON | {"idempotency-key": "k"}
+    one, two = {"data": 1, "id": "a"}, {"data": 2}
+    first = said((await hub.post(body_of(one, two), headers)).text)
+    again = said(
+        (await hub.post(body_of({"data": 3}, one), headers | {"idempotency-key": "l"})).text
+    )
+    assert again[1]["id"] == first[0]["id"]
+    assert [data for *_, data in await hub.stored()] == ["1", "2", "3"]
+
+
 @pytest.mark.parametrize(
     ("line", "status", "detail"),
     [

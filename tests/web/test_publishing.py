@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
@@ -244,6 +245,28 @@ async def test_a_request_with_a_key_is_published_once_through_any_node(
         '[ {"key":"7","data":1.1} , {"type":"message","data":2} ]', with_key("k")
     )
     assert spaced.text == answers[0].text
+
+
+async def test_a_request_that_comes_to_two_nodes_at_once_is_published_once(
+    redis_url: str, client: Any
+) -> None:
+    channels = {"pets": {"path": "/pets", "shards": 3}}
+    settings: dict[str, Any] = {"channels": channels, "token_secrets": [SECRET]}
+    body = [{"data": n, "key": f"{n}"} for n in range(9)]
+    async with (
+        running(redis_url, **settings) as one,
+        running(redis_url, **settings) as other,
+        http_client() as http,
+    ):
+        for number in range(5):
+            headers = with_key(f"k{number}")
+            posts = [
+                http.post(node.url + PETS, json=body, headers=headers) for node in (one, other) * 5
+            ]
+            answers = await asyncio.gather(*posts)
+            assert {answer.status_code for answer in answers} == {200}
+            assert len({answer.text for answer in answers}) == 1
+    assert sum([await client.xlen(f"pets.{shard}") for shard in range(3)]) == 5 * len(body)
 
 
 async def test_a_key_that_was_used_for_another_body_is_422(hub: Hub) -> None:
