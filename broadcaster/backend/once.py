@@ -16,6 +16,8 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 from zlib import crc32
 
+from redis.asyncio.cluster import RedisCluster
+
 from broadcaster.backend.driver.connect import AsyncClient, SyncClient
 from broadcaster.backend.driver.errors import TROUBLE, NotSentError, translated
 from broadcaster.backend.driver.exchange import Command, exchange, exchange_sync
@@ -139,7 +141,13 @@ class Sender:
     """Writes publications of asynchronous code."""
 
     def __init__(
-        self, client: AsyncClient, commands: Commands, places: Semaphore, idempotency_s: float
+        self,
+        client: AsyncClient,
+        commands: Commands,
+        places: Semaphore,
+        idempotency_s: float,
+        *,
+        foreign: bool = False,
     ) -> None:
         """Store the arguments.
 
@@ -148,8 +156,11 @@ class Sender:
             commands: has the channels.
             places: bounds the writes at a time, since each has a connection.
             idempotency_s: seconds for which keys are remembered.
+            foreign: `connect` has not made the client.
         """
         self._client = client
+        # On a Cluster a pipeline is slower than a command.
+        self._one_by_one = foreign or isinstance(client, RedisCluster)
         self._commands = commands
         self._places = places
         self._idempotency_s = idempotency_s
@@ -181,7 +192,7 @@ class Sender:
                 replies = list[Any]()
                 try:
                     async with self._places:
-                        await _exchanged(self._client, [step.command for step in steps], replies)
+                        await self._exchange([step.command for step in steps], replies)
                 except _FAILURES as error:
                     failure = error
                 _note(steps, replies, failure)
@@ -192,13 +203,11 @@ class Sender:
             raise
         return submissions
 
-
-async def _exchanged(client: AsyncClient, commands: list[Command], replies: list[Any]) -> None:
-    """As `exchange`. A single command can go through a client that `connect` has not made."""
-    if len(commands) == 1:
-        replies.append(await client.execute_command(*commands[0]))
-    else:
-        await exchange(client, commands, replies)
+    async def _exchange(self, commands: list[Command], replies: list[Any]) -> None:
+        if self._one_by_one and len(commands) == 1:
+            replies.append(await self._client.execute_command(*commands[0]))
+        else:
+            await exchange(self._client, commands, replies)
 
 
 def send_sync(client: SyncClient, submissions: Sequence[Submission]) -> None:

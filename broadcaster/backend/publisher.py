@@ -102,7 +102,10 @@ class Publisher(Addressed):
         self._owned = isinstance(given, str)
         self.redis: AsyncClient = connect(given) if isinstance(given, str) else given
         self._places = asyncio.Semaphore(_CONCURRENT)
-        self._sender = Sender(self.redis, self._commands, self._places, idempotency_s)
+        foreign = not self._owned
+        self._sender = Sender(
+            self.redis, self._commands, self._places, idempotency_s, foreign=foreign
+        )
 
     @classmethod
     def of(cls, settings: Settings, *, maxlen: Maxlen = "channel") -> Publisher:

@@ -18,7 +18,9 @@ Fields: TypeAlias = dict[str, tuple[Any, str]]
 """The fields of an object: each value parsed, and as it is written. Numbers stay text."""
 
 _FIELDS = ("type", "key", "data", "id")
-_SPACE = re.compile(r"[ \t\n\r]*")  # https://www.rfc-editor.org/rfc/rfc8259#section-2
+# https://www.rfc-editor.org/rfc/rfc8259#section-2
+_SPACE = re.compile(r"[ \t\n\r]*")
+_MARK = re.compile(r"[ \t\n\r]*([:,\]}])[ \t\n\r]*")
 _EXPECTED = 'expected an object like {"type": "stock-change", "key": "019b", "data": {"n": 1}}'
 
 
@@ -125,11 +127,11 @@ def parse_each(body: bytes, read: Callable[[Fields], Incoming]) -> Iterator[Inco
             except InvalidEventError as error:
                 raise InvalidEventError(f"event {number}: {error}") from error
             yield event
-            at = _after_space(text, at)
-            if text.startswith("]", at):
+            mark, at = _mark(",]", text, at)
+            if mark == "]":
                 break
-            at = _after(",", text, at)
-        at += 1
+        else:
+            at += 1
     _check_end(text, at)
 
 
@@ -169,27 +171,26 @@ def _decoded(body: bytes) -> str:
 
 
 def _object(text: str, at: int) -> tuple[Fields, int]:
-    """Return the fields of the object that begins here, and where it ends."""
+    """Return the fields of the object that begins here, and where what follows it begins."""
     if not text.startswith("{", at):
         _value(text, at)  # raises if it is not JSON at all
         raise InvalidEventError(_EXPECTED)
     found: Fields = {}
     at = _after_space(text, at + 1)
-    while not text.startswith("}", at) or found:
+    if text.startswith("}", at):
+        return found, at + 1
+    while True:
         name, at = _value(text, at)
         if not isinstance(name, str) or text[at - 1] != '"':
             raise json.JSONDecodeError("Expecting a name in double quotes", text, at)
-        at = _after(":", text, at)
-        start = at
+        _, start = _mark(":", text, at)
         value, at = _value(text, start)
         if name in found:
             raise InvalidEventError(f"{name!r} occurs twice")
         found[name] = value, text[start:at]
-        at = _after_space(text, at)
-        if text.startswith("}", at):
-            break
-        at = _after(",", text, at)
-    return found, at + 1
+        mark, at = _mark(",}", text, at)
+        if mark == "}":
+            return found, at
 
 
 def _check_end(text: str, at: int) -> None:
@@ -204,11 +205,13 @@ def _value(text: str, at: int) -> tuple[Any, int]:
         raise InvalidEventError("it is nested too deep") from error
 
 
-def _after(mark: str, text: str, at: int) -> int:
-    at = _after_space(text, at)
-    if not text.startswith(mark, at):
-        raise json.JSONDecodeError(f"Expecting {mark!r}", text, at)
-    return _after_space(text, at + 1)
+def _mark(expected: str, text: str, at: int) -> tuple[str, int]:
+    """Return the mark that comes next, one of these characters, and where what follows begins."""
+    match = _MARK.match(text, at)
+    if not match or match[1] not in expected:
+        named = " or ".join(map(repr, expected))
+        raise json.JSONDecodeError(f"Expecting {named}", text, _after_space(text, at))
+    return match[1], match.end()
 
 
 def _after_space(text: str, at: int) -> int:

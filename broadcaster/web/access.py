@@ -128,7 +128,16 @@ async def identified(
     """
     caller = caller_of(scope)
     is_open = channels is not None and all(is_public(node.policy, name) for name in channels)
-    if node.verifier is None or is_open:
+    return caller if is_open else await verified(node, caller)
+
+
+async def verified(node: GuardedNode, caller: Caller) -> Caller | Denied:
+    """Return a caller with the claims of its token; `Denied` if that is not valid.
+
+    Raises:
+        PolicyFailedError, UndecidedError: as for `identified`.
+    """
+    if node.verifier is None:
         return caller
     said = await _settled(partial(node.verifier, caller), (Mapping, Denied), "the verifier failed")
     return said if isinstance(said, Denied) else replace(caller, claims=said)
@@ -173,6 +182,8 @@ async def _settled(ask: Callable[[], Any], kinds: tuple[type, ...], failure: str
     for again in (True, False):
         try:
             found = ask()
+            if isinstance(found, kinds):
+                return found
             if inspect.isawaitable(found):
                 async with asyncio.timeout(_TIMEOUT_S):
                     found = await found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from broadcaster.web.problem import ProblemError
 
@@ -27,12 +27,16 @@ async def whole(request: Request, most_bytes: int, timeout_s: float = TIMEOUT_S)
     named = request.headers.get("content-length", "")
     if named.isdecimal() and int(named[:20]) > most_bytes:
         raise _too_large(most_bytes)
-    parts, size = list[bytes](), 0
+    parts, size, more = list[bytes](), 0, True
     try:
         async with asyncio.timeout(timeout_s):
-            async for part in request.stream():
-                parts.append(part)
-                size += len(part)
+            while more:
+                message = await request.receive()
+                if message["type"] != "http.request":
+                    raise ClientDisconnect
+                parts.append(message.get("body", b""))
+                more = message.get("more_body", False)
+                size += len(parts[-1])
                 if size > most_bytes:
                     raise _too_large(most_bytes)
     except TimeoutError as error:

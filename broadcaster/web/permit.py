@@ -14,8 +14,8 @@ from broadcaster.web.access import (
     PolicyFailedError,
     caller_of,
     decide,
-    identified,
     refused,
+    verified,
 )
 from broadcaster.web.problem import ProblemError, RefusalError
 from broadcaster.web.serving import GuardedNode
@@ -101,17 +101,19 @@ async def permit(node: GuardedNode, scope: Any, channel: str) -> Permit:
     Raises:
         ProblemError: nothing is published through this hub, or the sender presents no token.
         RefusalError: its token is not valid.
-        PolicyFailedError, UndecidedError: as for `access.identified`.
+        PolicyFailedError, UndecidedError: as for `access.verified`.
     """
     if node.policy is public:
         raise ProblemError(403, "nothing is published here: this hub has neither tokens nor policy")
     given = caller_of(scope)
+    if "cookie" in given.headers:
+        # A browser adds cookies to what any page sends, so they say nothing about the sender.
+        headers = {name: value for name, value in given.headers.items() if name != "cookie"}
+        given = replace(given, headers=headers)
     if node.verifier is not None and not bearer(given):
         detail = "publishing needs a token in the header Authorization"
         raise RefusalError(refused(Denied(detail, 401)))
-    caller = await identified(node, scope)
+    caller = await verified(node, given)
     if isinstance(caller, Denied):
         raise RefusalError(refused(caller))
-    # A browser adds cookies to what any page sends, so they say nothing about the sender.
-    headers = {name: value for name, value in caller.headers.items() if name != "cookie"}
-    return Permit(node, replace(caller, headers=headers), channel)
+    return Permit(node, caller, channel)

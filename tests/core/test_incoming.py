@@ -7,7 +7,7 @@ import json
 import pytest
 
 from broadcaster.core.entry import encode
-from broadcaster.core.incoming import Incoming, parse, parse_each, plain
+from broadcaster.core.incoming import Incoming, parse, parse_each, plain, publications
 from broadcaster.errors import InvalidEventError
 
 
@@ -102,3 +102,10 @@ def test_the_event_of_an_array_that_is_none_is_named() -> None:
         each("[1]")
     with pytest.raises(InvalidEventError, match="nested too deep"):
         each("[" * 100_000)
+
+
+def test_an_event_with_an_id_is_a_publication_of_its_own_and_the_order_stays() -> None:
+    events = [Incoming("t", "7", str(n), id_) for n, id_ in enumerate(["", "", "a", "b", ""])]
+    found = [(one.key, [data for *_, data in one.events]) for one in publications("pets", events)]
+    assert found == [("", ["0", "1"]), ("id:a", ["2"]), ("id:b", ["3"]), ("", ["4"])]
+    assert list(publications("pets", [])) == []

@@ -115,7 +115,9 @@ def answered(answers: dict[int, list[str]]) -> dict[str, str]:
 
 
 async def promoted(topology: Topology, stream: str, old: EmbeddedRedis) -> None:
+    """Wait for the new master. Until the old one is none, it goes on to serve, and to lose all."""
     await until(lambda: topology.owner(stream) not in (None, old))
+    await until(lambda: ha.role(old) != "master")
 
 
 @pytest.mark.parametrize("how", ["killed", "exchanged"])
