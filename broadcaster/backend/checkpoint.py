@@ -8,6 +8,7 @@ a value's own id. `backend.flush` writes checkpoints, and `core.checkpoint` has 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from broadcaster.backend.driver.connect import AsyncClient
@@ -68,7 +69,9 @@ class Checkpoint:
         redis_key: of the hash.
     """
 
-    def __init__(self, client: AsyncClient, stream: str, rules: str, shards: int = 1) -> None:
+    def __init__(
+        self, client: AsyncClient, stream: str, rules: str, shards: int = 1, *, max_bytes: int = 0
+    ) -> None:
         """Name the stream. Nothing is sent yet.
 
         Args:
@@ -76,11 +79,14 @@ class Checkpoint:
             stream: the Redis key of the stream.
             rules: those of the state now.
             shards: those of the channel now.
+            max_bytes: of the values, if they have a bound. Of more, only a part is read, which is
+                above the bound, too.
         """
         self._client: Any = client
         self._stream = RedisStream(client, stream)
         self._rules = rules
         self._shards = shards
+        self._max_bytes = max_bytes
         self.redis_key = in_slot_of(stream, "state")
 
     async def read(self) -> Found:
@@ -145,14 +151,16 @@ class Checkpoint:
         https://redis.io/docs/latest/commands/scan/#scan-guarantees
         """
         found: dict[str, list[Value]] = {}
-        cursor: Any = 0
-        while True:
-            cursor, page = await self._client.hscan(self.redis_key, cursor, count=_PAGE)
+        cursor, size = -1, 0
+        while cursor != 0 and (not self._max_bytes or size <= self._max_bytes):
+            reply, page = await self._client.hscan(self.redis_key, max(cursor, 0), count=_PAGE)
+            cursor = int(reply)
             for field, packed in page.items():
                 if (key := key_of(field)) is not None:
+                    size -= _size(found.get(key, ()))
                     found[key] = values_of(key, packed)
-            if not int(cursor):
-                return [value for values in found.values() for value in values]
+                    size += _size(found[key])
+        return [value for values in found.values() for value in values]
 
     async def _start(self, position: EventId, added: int) -> EventId | None:
         """Return a position that proves all of the log after another one; None if there is none.
@@ -171,3 +179,7 @@ class Checkpoint:
         # removed, the stream is another one.
         rows = await self._stream.from_on(ZERO, count=1)
         return id_of(rows[0]).before() if rows and info.added - info.length == added else None
+
+
+def _size(values: Sequence[Value]) -> int:
+    return sum(len(value.data) for value in values)

@@ -58,6 +58,16 @@ async def test_a_checkpoint_of_many_keys_is_read_with_its_position(used: Any) ->
     assert sorted(found.values) == sorted(values)
 
 
+async def test_of_more_bytes_than_a_bound_only_a_part_is_read(client: Any) -> None:
+    ids = await add(client, 1)
+    values = [value(str(n), ids[0]) for n in range(5_000)]
+    await put(client, Mark(b"m", ids[0], None, 1, "last"), *values)
+    for bound, count in ((0, 5_000), (5_000, 5_000), (1_000, 1_000)):
+        found = await Checkpoint(client, "pets", "last", max_bytes=bound).read()
+        assert (len(found.values) == count) == (bound != 1_000)
+        assert bound < len(found.values) or count == 5_000
+
+
 @pytest.mark.parametrize(
     "mark",
     [

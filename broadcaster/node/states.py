@@ -1,0 +1,90 @@
+"""Loads the states of a node's streams: at the start, and again after each break of their logs.
+
+Each state is loaded while the stream is tailed, one checkpoint at a time. Clients cause no reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+
+from broadcaster.backend.checkpoint import NOTHING, Checkpoint, Found
+from broadcaster.backend.driver.connect import AsyncClient
+from broadcaster.backend.log import Log
+from broadcaster.core.channel import Channel
+from broadcaster.core.checkpoint import named
+from broadcaster.core.fold import Fold
+from broadcaster.core.window import Window
+from broadcaster.node.folder import folded
+from broadcaster.node.pump import despite_errors
+from broadcaster.node.restoring import Restoring
+
+
+class States:
+    """Makes the folds of a node.
+
+    Attributes:
+        restoring: by the name of the stream, for those of channels with a state.
+    """
+
+    def __init__(
+        self,
+        channels: Iterable[Channel],
+        windows: Mapping[str, Window],
+        log: Log,
+        adopt: Callable[[str, Fold], object],
+    ) -> None:
+        """Name the streams. Nothing is read before `run`.
+
+        Args:
+            channels: of the node.
+            windows: of all streams.
+            log: has the streams.
+            adopt: gets the name of a stream and its new fold, which is that of the window's head.
+        """
+        self._checkpoints: dict[str, Checkpoint] = {}
+        self._turn = asyncio.Lock()
+        self._streams = folded(channels)
+        self.restoring = {
+            stream: Restoring(
+                stream,
+                rules,
+                log,
+                windows[stream],
+                partial(self._read, stream),
+                partial(_adopted, adopt, stream),
+            )
+            for stream, _, rules, _ in self._streams
+        }
+
+    def use(self, client: AsyncClient) -> None:
+        """Read checkpoints from now on. Without them, a state is that of what the log retains.
+
+        Args:
+            client: used for nothing else. The caller closes it.
+        """
+        for stream, redis_key, rules, shards in self._streams:
+            self._checkpoints[stream] = Checkpoint(
+                client, redis_key, named(rules), shards, max_bytes=rules.max_bytes
+            )
+
+    async def _read(self, stream: str) -> Found:
+        checkpoint = self._checkpoints.get(stream)
+        if checkpoint is None:
+            return NOTHING
+        async with self._turn:
+            return await checkpoint.read()
+
+    def broken(self, stream: str) -> None:
+        """Load the state of a stream, if it has one: its log has begun, or is another one."""
+        if stream in self.restoring:
+            self.restoring[stream].broken()
+
+    async def run(self) -> None:
+        """Load states when they are needed, until cancelled."""
+        await asyncio.gather(*(despite_errors(one.run) for one in self.restoring.values()))
+
+
+def _adopted(adopt: Callable[[str, Fold], object], stream: str, fold: Fold, _: Found) -> None:
+    adopt(stream, fold)
