@@ -34,7 +34,11 @@ class Found(NamedTuple):
         start: a position of the log after which all events after the mark are. It differs from the
             mark's position if the entry there was trimmed.
         at: the mark as it is in Redis, for those that write; empty if there is none.
-        other: the mark if it can't be used, for those that want to say why.
+        other: the mark in Redis, also if it can't be used.
+        moved: some of the values are from other streams, and not in this checkpoint yet.
+        newest: the newest entry of the stream that one of the values may have. Until a reader has
+            got there, the values are ahead of what it has read.
+        foreign: keys in Redis that belong to other streams, and are not among the values.
     """
 
     mark: Mark | None
@@ -42,6 +46,9 @@ class Found(NamedTuple):
     start: EventId | None
     at: bytes
     other: Mark | None = None
+    moved: bool = False
+    newest: EventId = ZERO
+    foreign: frozenset[str] = frozenset()
 
 
 NOTHING = Found(None, [], None, b"")
@@ -70,7 +77,13 @@ class Checkpoint:
     """
 
     def __init__(
-        self, client: AsyncClient, stream: str, rules: str, shards: int = 1, *, max_bytes: int = 0
+        self,
+        client: AsyncClient,
+        stream: str,
+        rules: str,
+        shards: int | None = 1,
+        *,
+        max_bytes: int = 0,
     ) -> None:
         """Name the stream. Nothing is sent yet.
 
@@ -78,7 +91,7 @@ class Checkpoint:
             client: is used by one task at a time. A second connection would look like a failover.
             stream: the Redis key of the stream.
             rules: those of the state now.
-            shards: those of the channel now.
+            shards: those of the channel now. None accepts any number.
             max_bytes: of the values, if they have a bound. Of more, only a part is read, which is
                 above the bound, too.
         """
@@ -126,7 +139,7 @@ class Checkpoint:
         return OfKey(mark.position, mark.since, values_of(key, packed) if packed else [])
 
     def _fits(self, mark: Mark) -> bool:
-        return (mark.rules, mark.shards) == (self._rules, self._shards)
+        return mark.rules == self._rules and self._shards in (None, mark.shards)
 
     async def _read(self) -> Found | None:
         """Read mark, values, and the mark again. None if they do not belong together."""
@@ -137,11 +150,14 @@ class Checkpoint:
             return Found(None, [], None, at or b"", mark)
         values = await self._values()
         start = await self._start(mark.position, mark.added)
+        # Values that have moved here from another shard may have ids that are still to come.
+        last = (await self._stream.info()).last
+        newest = min(max((value.id for value in values), default=ZERO), last)
         again = mark_of(await self._client.hget(self.redis_key, AT))
         # A cursor of `HSCAN` means nothing to another server, which a new connection may lead to.
         if again is None or again.maker != mark.maker or self._stream.connections != connections:
             return None
-        return Found(None if start is None else mark, values, start, at, mark)
+        return Found(None if start is None else mark, values, start, at, mark, newest=newest)
 
     async def _values(self) -> list[Value]:
         """Return the values of all keys.

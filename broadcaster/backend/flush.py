@@ -115,6 +115,11 @@ class Flush:
             said = await self._client.eval(_SCRIPT, 1, self._hash, *words)
         return Flushed(said.decode())
 
+    async def remove(self) -> None:
+        """Remove the checkpoint; errors as `write`."""
+        with translating(f"remove the checkpoint {self._hash!r}"):
+            await self._client.unlink(self._hash)
+
     async def hold(self, holder: str, ttl_s: float) -> bool:
         """Take the lock, or keep it. Return False if another folder has it; errors as `write`."""
         return await self._locked(holder, round(ttl_s * 1000))

@@ -50,9 +50,10 @@ class Flushing:
         self._flush = flush
         self._at = found.at
         self._mark = Mark(os.urandom(_MAKER_BYTES), None, None, -1, rules, shards)
-        self._begun = found.mark is not None
-        self._written = found.mark and found.mark.position
-        self._changed: set[str] = set()
+        void = found.other is not None and found.other.rules != rules
+        self._begun = found.mark is not None and not void
+        self._written = None if found.mark is None or found.moved else found.mark.position
+        self._changed: set[str] = set(found.foreign)
 
     async def flush(self, added: int) -> bool:
         """Write what has changed, and then the mark.

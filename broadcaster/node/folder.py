@@ -9,19 +9,22 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from broadcaster.backend.checkpoint import Checkpoint, Found
+from broadcaster.backend.checkpoint import Found
 from broadcaster.backend.driver.connect import connect
 from broadcaster.backend.flush import Flush
 from broadcaster.backend.log import RedisLog
+from broadcaster.backend.moving import Moving
 from broadcaster.core.channel import Channel
-from broadcaster.core.checkpoint import named
 from broadcaster.core.state import Rules
 from broadcaster.core.window import Window
+from broadcaster.errors import BroadcasterError
 from broadcaster.node.folding import Folding
 from broadcaster.node.pump import despite_errors
 
 logger = logging.getLogger(__name__)
 
+TIDY_S = 5.0
+"""Seconds between two looks whether keys have moved to other shards."""
 _TIMEOUT_S = 5.0
 _FINISH_S = 5.0
 # For the tailer, which compares what it has read with what Redis has after a reconnect.
@@ -78,15 +81,35 @@ class Folder:
         self._writing = connect(url, timeout_s=_TIMEOUT_S, client_name="broadcaster")
         self._reading = connect(url, timeout_s=_TIMEOUT_S, client_name="broadcaster")
         self._turn = asyncio.Lock()
+        self._max_event_bytes = max_event_bytes
+        self._moving: list[Moving] = []
         self.foldings = [self._folding(stream) for stream in streams]
 
     def _folding(self, stream: Folded) -> Folding:
         name, key, rules, shards = stream
         rules = rules._replace(max_bytes=0)  # nodes have the bound
-        checkpoint = Checkpoint(self._reading, key, named(rules), shards)
+        moving = Moving(self._reading, key, rules, shards, max_event_bytes=self._max_event_bytes)
+        self._moving.append(moving)
         window = Window(_WINDOW_EVENTS, _WINDOW_BYTES)
-        read = partial(self._in_turn, checkpoint.read)
+        read = partial(self._in_turn, moving.read)
         return Folding(name, rules, shards, self._log, window, read, Flush(self._writing, key))
+
+    async def _tidy(self, moving: Moving, folding: Folding) -> None:
+        """Remove what has moved to other shards, once all of it has arrived there."""
+        moved = False
+        while True:
+            with contextlib.suppress(BroadcasterError):
+                async with self._turn:
+                    obsolete = await moving.obsolete()
+                if obsolete is not None:
+                    break
+            moved = True
+            await asyncio.sleep(TIDY_S)
+        for stream in obsolete if moving.is_first else ():
+            await Flush(self._writing, stream).remove()
+            logger.info("the checkpoint of %r is removed: its keys have moved", stream)
+        if moved:
+            folding.begin_again()  # without the keys that have moved away
 
     async def _in_turn(self, read: Callable[[], Awaitable[Found]]) -> Found:
         async with self._turn:
@@ -99,6 +122,8 @@ class Folder:
             stop: the event.
         """
         tasks = [asyncio.create_task(despite_errors(one.run)) for one in self.foldings]
+        pairs = zip(self._moving, self.foldings, strict=True)
+        tasks += [asyncio.create_task(self._tidy(*pair)) for pair in pairs]
         try:
             await stop.wait()
         finally:

@@ -106,14 +106,15 @@ class Folding:
                     self._flushing.fold.apply(frames)
             case Rewind(position):
                 self._window.rewind(position)
-                self._begin_again()
+                self.begin_again()
             case Restart(floor, frames, complete, parted):
                 self._window.restart(floor, complete=complete, parted=parted)
                 self._window.append(frames)
                 self._loaded = True
-                self._begin_again()
+                self.begin_again()
 
-    def _begin_again(self) -> None:
+    def begin_again(self) -> None:
+        """Forget what is folded, and begin at the checkpoint in Redis."""
         self._forget()
         if self.holds and self._loaded:
             self._restoring.broken()
@@ -165,7 +166,7 @@ class Folding:
         if held != self.holds:
             logger.info("stream %r: %s", self._stream, "folds" if held else "another folder has it")
             self.holds = held
-            self._begin_again()
+            self.begin_again()
 
     async def _flush_now(self) -> None:
         """Write what has changed, if there is a fold."""
@@ -178,4 +179,4 @@ class Folding:
             # What is not proven may be by the next flush: the tailer finds out what has happened.
             if error.said is Flushed.OVERTAKEN and not flushing.over:
                 logger.warning("stream %r: the checkpoint was changed, loading it", self._stream)
-                self._begin_again()
+                self.begin_again()

@@ -121,13 +121,12 @@ class Restoring:
                 return await self._from(breaks, found), found
             except _HoleError:
                 pass  # the log after the checkpoint was trimmed while it was read
-        lost = found._replace(mark=None, values=[])
+        lost = found._replace(mark=None, values=[], newest=ZERO)
         return await self._from(breaks, lost), lost
 
     async def _from(self, breaks: int, found: Found) -> Fold:
         fold = Fold(self._rules)
         position = await self._begun(fold, found)
-        newest = max((value.id for value in found.values), default=ZERO)
         while True:
             self._check(breaks)
             match self._window.place(position):
@@ -137,7 +136,7 @@ class Restoring:
                     position = frames[-1].id if frames else position
                     # A value may be newer than the checkpoint's position. Until the window has its
                     # event, the fold is not that of the log up to the head.
-                    if is_all and self._window.head >= newest:
+                    if is_all and self._window.head >= found.newest:
                         return fold
                     await asyncio.sleep(_LATE_S if is_all else 0)
                 case Place.BEHIND:
@@ -159,7 +158,7 @@ class Restoring:
             fold.load(position, since, ())
             return position
         fold.load(mark.position, mark.since, found.values)
-        if self._notes:
+        if self._notes and not found.moved:
             fold.take_changed()  # from here on
         if mark.position <= self._window.floor <= start:  # there is nothing in between
             return self._window.floor

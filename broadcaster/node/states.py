@@ -9,11 +9,11 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
-from broadcaster.backend.checkpoint import NOTHING, Checkpoint, Found
+from broadcaster.backend.checkpoint import NOTHING, Found
 from broadcaster.backend.driver.connect import AsyncClient
 from broadcaster.backend.log import Log
+from broadcaster.backend.moving import Moving
 from broadcaster.core.channel import Channel
-from broadcaster.core.checkpoint import named
 from broadcaster.core.fold import Fold
 from broadcaster.core.window import Window
 from broadcaster.node.folder import folded
@@ -43,7 +43,7 @@ class States:
             log: has the streams.
             adopt: gets the name of a stream and its new fold, which is that of the window's head.
         """
-        self._checkpoints: dict[str, Checkpoint] = {}
+        self._checkpoints: dict[str, Moving] = {}
         self._turn = asyncio.Lock()
         self._streams = folded(channels)
         self.restoring = {
@@ -58,15 +58,16 @@ class States:
             for stream, _, rules, _ in self._streams
         }
 
-    def use(self, client: AsyncClient) -> None:
+    def use(self, client: AsyncClient, max_event_bytes: int) -> None:
         """Read checkpoints from now on. Without them, a state is that of what the log retains.
 
         Args:
             client: used for nothing else. The caller closes it.
+            max_event_bytes: larger events are skipped.
         """
         for stream, redis_key, rules, shards in self._streams:
-            self._checkpoints[stream] = Checkpoint(
-                client, redis_key, named(rules), shards, max_bytes=rules.max_bytes
+            self._checkpoints[stream] = Moving(
+                client, redis_key, rules, shards, max_event_bytes=max_event_bytes
             )
 
     async def _read(self, stream: str) -> Found:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from broadcaster import BackendUnavailableError, ConfigurationError, connect
-from broadcaster.backend.checkpoint import Checkpoint, OfKey
+from broadcaster.backend.checkpoint import NOTHING, Checkpoint, OfKey
 from broadcaster.core.checkpoint import Mark, field_of, packed_values
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.state import Value
@@ -43,7 +43,7 @@ async def put(client: Any, mark: Mark, *values: Value) -> None:
 
 
 async def test_without_a_checkpoint_there_is_none(used: Any) -> None:
-    assert await Checkpoint(used, "pets", "last").read() == (None, [], None, b"", None)
+    assert await Checkpoint(used, "pets", "last").read() == NOTHING
     assert await Checkpoint(used, "pets", "last").of_key("7") is None
     assert await Checkpoint(used, "pets", "last").mark() is None
 
@@ -79,7 +79,7 @@ async def test_of_more_bytes_than_a_bound_only_a_part_is_read(client: Any) -> No
 async def test_of_other_rules_or_only_begun_it_is_not_used(used: Any, mark: Mark) -> None:
     await put(used, mark, value("7", EventId(1, 1)))
     checkpoint = Checkpoint(used, "pets", "last")
-    assert await checkpoint.read() == (None, [], None, mark.packed(), mark)
+    assert await checkpoint.read() == NOTHING._replace(at=mark.packed(), other=mark)
     assert await checkpoint.of_key("7") is None
     assert await checkpoint.mark() == mark
 
@@ -140,6 +140,15 @@ async def test_a_key_is_read_with_its_position_by_one_command(used: Any) -> None
     checkpoint = Checkpoint(used, "pets", "last")
     assert await checkpoint.of_key("7") == OfKey(position, since, [value("7", position)])
     assert await checkpoint.of_key("8") == OfKey(position, since, [])
+
+
+async def test_it_says_how_far_the_values_may_be_ahead(used: Any) -> None:
+    ids = await add(used, 3)
+    await put(used, Mark(b"m", ids[0], None, 1, "last"), value("7", ids[0]), value("8", ids[1]))
+    assert (await Checkpoint(used, "pets", "last").read()).newest == ids[1]
+    moved = value("9", EventId(1 << 50, 0))  # from another shard
+    await put(used, Mark(b"m", ids[0], None, 1, "last"), moved)
+    assert (await Checkpoint(used, "pets", "last").read()).newest == ids[2]
 
 
 async def test_a_checkpoint_that_changes_its_maker_is_read_again(

@@ -8,7 +8,9 @@ _CHECKPOINT = "broadcaster/backend/checkpoint.py"
 _FLUSH = "broadcaster/backend/flush.py"
 _FLUSHING = "broadcaster/node/flushing.py"
 _FOLDING = "broadcaster/node/folding.py"
+_MOVING = "broadcaster/backend/moving.py"
 _RESTORING = "broadcaster/node/restoring.py"
+_MOVED = "tests/backend/test_moving.py::"
 _READ = "tests/backend/test_checkpoint.py::"
 _WRITTEN = "tests/backend/test_flush.py::"
 _FOLDER = "tests/node/test_folder.py::"
@@ -83,17 +85,39 @@ MUTANTS: tuple[Mutant, ...] = (
         "folding: what was folded of a lost history stays",
         _FOLDING,
         """                self._window.rewind(position)
-                self._begin_again()
+                self.begin_again()
 """,
         """                self._window.rewind(position)
 """,
         (_FOLDER + "test_after_a_failover_that_lost_the_tail_the_state_is_that_of_the_new_master",),
     ),
+    # Moving
+    Mutant(
+        "moving: the log of former shards is not read",
+        _MOVING,
+        "            while rows := await source",
+        "            while rows := [] and await source",
+        (_MOVED + "test_values_move_with_their_keys",),
+    ),
+    Mutant(
+        "moving: a key is folded onto what it had before",
+        _MOVING,
+        "if value.id > _newest(values)]",
+        "if value.id]",
+        (_MOVED + "test_values_move_with_their_keys",),
+    ),
+    Mutant(
+        "moving: what has moved away is forgotten before it has arrived",
+        _MOVING,
+        "if not foreign or not await self.is_over():",
+        "if not foreign:",
+        (_MOVED + "test_a_move_that_was_killed_begins_again",),
+    ),
     # Restoring
     Mutant(
         "restoring: a fold does not wait for the events of its values",
         _RESTORING,
-        "if is_all and self._window.head >= newest:",
+        "if is_all and self._window.head >= found.newest:",
         "if is_all:",
         (_RESTORED + "test_it_waits_for_the_window_to_have_what_a_value_has",),
     ),

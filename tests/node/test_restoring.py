@@ -145,6 +145,7 @@ async def test_it_waits_for_the_window_to_have_what_a_value_has() -> None:
     position, later = stream.add("a", 1), EventId(1 << 50, 0)
     stream.save(position, {"a": 1})
     stream.checkpoint.values.append(Value(later, "t", "b", b"2"))
+    stream.checkpoint = stream.checkpoint._replace(newest=later)
     async with stream.running(folds=0):
         await until(lambda: stream.reads)
         for _ in range(20):

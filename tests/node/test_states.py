@@ -12,6 +12,7 @@ import pytest
 from broadcaster import Channel, EventId, connect
 from broadcaster.backend.log import Log, RedisLog
 from broadcaster.backend.memory import MemoryLog
+from broadcaster.core.channel import shard_of
 from broadcaster.core.checkpoint import Mark, field_of, packed_values
 from broadcaster.core.entry import encode
 from broadcaster.core.fold import Fold
@@ -82,21 +83,22 @@ async def test_without_redis_the_state_is_that_of_the_log() -> None:
 async def test_checkpoints_of_all_streams_are_loaded(redis_url: str, client: Any) -> None:
     names = [f"pets.{n}" for n in range(6)]
     channels = [Channel(name="pets", path="/v1/pets", state="last", shards=6)]
+    keys = {f"pets.{shard_of(str(n), 6)}": str(n) for n in range(60)}
     for name in names:
         ids = [await client.xadd(name, encode("t", "k", n)) for n in range(3)]
         position = EventId.of_entry(ids[1])
         mark = Mark(b"m", position, None, 2, "last|", 6)
-        old = Value(position, "t", "old", name.encode())
-        fields = {b"at": mark.packed(), field_of("old"): packed_values([old])}
+        old = Value(position, "t", keys[name], name.encode())
+        fields = {b"at": mark.packed(), field_of(keys[name]): packed_values([old])}
         await client.hset(f"{{{name}}}:state", mapping=fields)
     reader: Any = connect(redis_url)
     tailed = Tailed(RedisLog(redis_url, dict(zip(names, names, strict=True)), max_event_bytes=999))
     tailed = Tailed(tailed.log, channels)
-    tailed.states.use(reader)
+    tailed.states.use(reader, 999)
     async with tailed.running():
         await until(lambda: len(tailed.folds) == 6)
         for name, fold in tailed.folds.items():
-            assert [value.data for value in fold.of_key("old")] == [name.encode()]
+            assert [value.data for value in fold.of_key(keys[name])] == [name.encode()]
             assert [value.data for value in fold.of_key("k")] == [b"2"]
             assert fold.since is None
     await reader.aclose()
@@ -110,7 +112,7 @@ async def test_a_node_that_follows_needs_no_commands_for_the_state(
     await client.xadd("pets", encode("t", "7", 1))
     keys = {"pets": "pets", "plain": "plain"}
     tailed = Tailed(RedisLog(redis_url, keys, max_event_bytes=999))
-    tailed.states.use(reader)
+    tailed.states.use(reader, 999)
     async with tailed.running():
         await until(lambda: "pets" in tailed.folds)
         await client.config_resetstat()
