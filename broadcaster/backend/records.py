@@ -17,7 +17,7 @@ from broadcaster.backend.driver.exchange import Command, exchange
 from broadcaster.backend.outgoing import NewEntry
 from broadcaster.backend.run_scripts import BEGIN, CREATE, END, KEEP, WRITE
 from broadcaster.core.event import EventId
-from broadcaster.core.record import MAX_DELIVERIES, Record, RunKeys, RunState, leases_of
+from broadcaster.core.record import MAX_DELIVERIES, Record, RunKeys, RunState, leases_of, owned_of
 from broadcaster.core.run import FAILED, STOPPED
 
 KEPT_S = 3_600.0
@@ -101,12 +101,22 @@ class Records:
         self._stream = stream
         self._maxlen = "" if maxlen is None else maxlen
 
-    async def create(self, run: EventId, asked: Asked) -> None:
-        """Make the record of a run that waits for a worker."""
+    async def create(self, run: EventId, asked: Asked, most: int = 0) -> bool:
+        """Make the record of a run that waits for a worker.
+
+        Args:
+            run: its id.
+            asked: what is known of it.
+            most: runs of its owner that may be not over; 0 is no limit.
+
+        Returns:
+            False if its owner has all the runs that it may have.
+        """
         kept_ms = _ms(asked.wait_s + max(asked.ttl_s, KEPT_S))
         words = asked.key, asked.event_key, asked.owner, asked.body
         times = _ms(asked.wait_s), _ms(asked.ttl_s), kept_ms
-        await self._call(CREATE, run, *words, *times)
+        owned = owned_of(self._stream, asked.owner)
+        return bool(await self._call(CREATE, run, *words, *times, most, owned) == b"created")
 
     async def begin(self, run: str, asked: Asked | None, lease_s: float) -> Begun | None:
         """Become the worker of a run.
@@ -121,7 +131,7 @@ class Records:
         """
         asked = asked or Asked("", "")
         words = _ms(lease_s), MAX_DELIVERIES, asked.key, asked.event_key
-        times = _ms(asked.ttl_s), _ms(max(asked.ttl_s, KEPT_S))
+        times = _ms(asked.ttl_s), _ms(max(asked.ttl_s, KEPT_S)), _ms(asked.wait_s)
         state, *found = await self._call(BEGIN, run, *words, *times)
         if state != b"running":
             return None

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from broadcaster.backend.driver.connect import AsyncClient
-from broadcaster.backend.driver.errors import TROUBLE, translated
+from broadcaster.backend.driver.errors import TROUBLE, translated, translating
 from broadcaster.backend.sharing import Sending, SharedReads
 from broadcaster.core.event import EventId
 from broadcaster.core.log import Known
@@ -80,8 +80,18 @@ class Requester:
         self._places = asyncio.Semaphore(_CONCURRENT)
         self._open = SharedReads()  # a request that was sent is not cut, or it costs a connection
 
-    async def request(self, requests: str, key: str) -> EventId | None:
-        """Add a request and return its id, which names the run.
+    async def is_full(self, requests: str) -> bool:
+        """Return True if a stream has all the requests that it may have.
+
+        Raises:
+            BackendUnavailableError: Redis is away.
+            ConfigurationError: Redis refuses for good (a key that is no stream).
+        """
+        with translating(f"count the requests in {requests}"):
+            return bool(await self._client.xlen(requests) >= self._limit)
+
+    async def request(self, requests: str, key: str, run: EventId | None = None) -> EventId | None:
+        """Add a request and return its id, which names the run, if the run has no id of its own.
 
         If it is cancelled, the request is added all the same, unless it still waits for its turn.
         At most `_CONCURRENT` requests of a node can exceed the limit: those that are on their way.
@@ -100,7 +110,9 @@ class Requester:
                 sending()
                 if await self._client.xlen(requests) >= self._limit:
                     return None
-                fields = {b"key": key, TTL: self._ttl_ms}
+                fields: dict[Any, Any] = {b"key": key, TTL: self._ttl_ms}
+                if run is not None:
+                    fields[RUN_FIELD] = str(run)
                 return EventId.of_entry(await self._client.xadd(requests, fields))
 
         try:

@@ -18,22 +18,32 @@ local function add(...)
   return redis.call("XADD", stream, "MAXLEN", "~", maxlen, "*", ...)
 end
 local function finish(state, reason, kind, data)
-  local known = redis.call("HMGET", record, "event_key", "ttl")
+  local known = redis.call("HMGET", record, "event_key", "ttl", "owned")
   redis.call("ZREM", leases, run)
+  if known[3] then redis.call("ZREM", known[3], run) end
   redis.call("LTRIM", pieces, 1, 0)
   redis.call("HDEL", record, "body")
   redis.call("PEXPIRE", record, known[2])
   redis.call("HSET", record, "state", state, "reason", reason)
   if state ~= "complete" and data == "" then data = cjson.encode({reason = reason}) end
-  add("type", kind, "key", known[1], "data", data)
+  local last = add("type", kind, "key", known[1], "data", data)
+  redis.call("HSET", record, "last", last)
 end
 """
 
 # ARGV: what a run is about, the key of its events, its owner, its body, for how many ms it may
-# wait, for how many ms its record is kept when it is over, for how many ms while it is not.
+# wait, for how many ms its record is kept when it is over, for how many ms while it is not; and the
+# most runs of its owner, 0 for no limit, with the set that has them, which is in the same slot.
 CREATE = (
     _SHARED
     + """
+if ARGV[10] ~= "0" then
+  redis.call("ZREMRANGEBYSCORE", ARGV[11], "-inf", now)
+  if redis.call("ZCARD", ARGV[11]) >= tonumber(ARGV[10]) then return "full" end
+  redis.call("ZADD", ARGV[11], now + ARGV[9], run)
+  redis.call("PEXPIRE", ARGV[11], ARGV[9])
+  redis.call("HSET", record, "owned", ARGV[11])
+end
 redis.call("HSET", record, "state", "waiting", "key", ARGV[3], "event_key", ARGV[4],
   "owner", ARGV[5], "body", ARGV[6], "wait", ARGV[7], "ttl", ARGV[8], "attempt", 0)
 redis.call("PEXPIRE", record, ARGV[9])
@@ -43,7 +53,8 @@ return "created"
 )
 
 # ARGV: the worker's lease in ms, the most deliveries, what the run is about, the key of its events,
-# for how many ms its record is kept when it is over, for how many ms while it is not.
+# for how many ms its record is kept when it is over, for how many ms while it is not, and for how
+# many ms another worker may go on with it.
 BEGIN = (
     _SHARED
     + """
@@ -63,7 +74,7 @@ if state == "running" and lease and tonumber(lease) > now then return {"taken"} 
 redis.call("HSETNX", record, "key", ARGV[5])
 redis.call("HSETNX", record, "event_key", ARGV[6])
 redis.call("HSETNX", record, "ttl", ARGV[7])
-redis.call("HSETNX", record, "wait", 0)
+redis.call("HSETNX", record, "wait", ARGV[9])
 redis.call("HSETNX", record, "batch", 0)
 redis.call("HSETNX", record, "began", now)
 redis.call("HSET", record, "state", "running")

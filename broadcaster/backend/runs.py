@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from redis.exceptions import ResponseError
 
 from broadcaster.backend.clock import Clock, redis_time_ms
+from broadcaster.backend.crew import CONCURRENCY, Crew
 from broadcaster.backend.driver.errors import TROUBLE, translated
 from broadcaster.backend.outgoing import NewEntry
 from broadcaster.backend.publisher import Publisher
@@ -28,6 +29,7 @@ from broadcaster.core.event import EventId
 from broadcaster.core.run import key_of
 
 _RUNNING = "running"
+_WAIT_TAKEOVERS = 4  # a run that a GET began ends if no worker goes on with it for so many
 _PENDING = 1_000  # above the number of requests that one worker takes at a time
 _T = TypeVar("_T")
 TAKEOVER_S = 15.0
@@ -137,6 +139,24 @@ class RunQueue:
             return []
         return await self._records.keep([(run.id, run.attempt) for run in runs], lease_s)
 
+    async def serve(
+        self, answer: Callable[[Run], Awaitable[object]], *, concurrency: int = CONCURRENCY
+    ) -> None:
+        """Answer requests until cancelled, several at once. While Redis is away, it waits.
+
+        A run that `answer` returns from without an end is completed. If `answer` raises, the run
+        goes to a worker again after `takeover_s`. If the run is stopped or lost, the task of
+        `answer` is cancelled within 1 s. At the end, unfinished runs are given back.
+
+        Args:
+            answer: publishes the pieces of a run.
+            concurrency: the most runs at a time.
+
+        Raises:
+            ConfigurationError: Redis refuses for good.
+        """
+        await Crew(self, answer, concurrency, self._takeover_s).work()
+
     def release(self, run: Run) -> None:
         """Stop working on a run that can't be finished. Another worker takes it in `takeover_s`."""
         self._active.pop(run.id, None)
@@ -165,7 +185,8 @@ class RunQueue:
         key = named.get(b"key", b"").decode(errors="replace")
         id_ = named.get(RUN_FIELD, b"").decode(errors="replace")
         run = id_ or entry
-        asked = Asked(key, id_ or key_of(key, entry))
+        wait_s = _WAIT_TAKEOVERS * self._takeover_s
+        asked = Asked(key, id_ or key_of(key, entry), wait_s=wait_s)
         late = await self._is_late(entry, named.get(TTL)) and not await self._records.known(run)
         begun = await self._begun(run, asked) if key and not late else []
         await self._asking(lambda: self._delete(entry))

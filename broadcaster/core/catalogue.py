@@ -18,7 +18,8 @@ OUR_PATHS = (
     "/", "/client.js", "/react.js", "/openapi.json", "/asyncapi.json", "/docs",
     "/healthz", "/readyz", "/metrics",
     "/v1/events", "/v1/nodes", "/v1/health", "/v1/channels", "/v1/channels/{channel}",
-    "/v1/channels/{channel}/events", "/v1/tickets", "/v1/revocations",
+    "/v1/channels/{channel}/events", "/v1/runs/{run}", "/v1/runs/{run}/stop",
+    "/v1/tickets", "/v1/revocations",
 )  # fmt: skip
 """The hub's own paths. No channel may have one of them."""
 BOUNDS = ("maxlen", "window_events", "window_bytes")

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from broadcaster.core.channel import in_slot_of
 from broadcaster.core.event import EventId
+from broadcaster.core.places import hashed
 
 MAX_DELIVERIES = 5
 """A request that was given to workers so often fails at the next time."""
@@ -79,6 +80,14 @@ def leases_of(stream: str) -> str:
     return in_slot_of(stream, "runs")
 
 
+def owned_of(stream: str, owner: str) -> str:
+    """Return the Redis key of the set of all runs of one owner that are not over.
+
+    The owner is known by a hash of 64 bits, so that no key shows the name of a user.
+    """
+    return in_slot_of(stream, f"runs:of:{hashed(owner):x}")
+
+
 def new_run(drawn: bytes) -> EventId:
     """Return the id of a new run.
 
@@ -102,6 +111,7 @@ class Record(NamedTuple):
         owner: the subject that began it; empty if that is not known.
         attempt: how many workers have begun it, one after the other.
         first: the id of its first event; None if it has none yet.
+        last: the id of the event that ended it; None while it is not over.
     """
 
     state: RunState
@@ -111,6 +121,7 @@ class Record(NamedTuple):
     owner: str
     attempt: int
     first: EventId | None
+    last: EventId | None
 
     @classmethod
     def of(cls, fields: Mapping[bytes, bytes]) -> Record | None:
@@ -118,7 +129,6 @@ class Record(NamedTuple):
         if b"state" not in fields:
             return None
         text = {name.decode(): value.decode() for name, value in fields.items() if name != b"body"}
-        first = text.get("first")
         return cls(
             RunState(text["state"]),
             text.get("reason", ""),
@@ -126,5 +136,5 @@ class Record(NamedTuple):
             text.get("event_key", ""),
             text.get("owner", ""),
             int(text.get("attempt", 0)),
-            EventId.parse(first) if first else None,
+            *(EventId.parse(text[name]) if name in text else None for name in ("first", "last")),
         )

@@ -119,7 +119,9 @@ class Subscription:
         common = NONE if differ else next(iter(by_channel.values()))
         alone = len(chosen) == 1 and len(common) == 1
         terminal = next(iter(chosen.values())).terminal if alone else NONE
-        always = terminal | _RESTARTS
+        made = next((c for c in chosen.values() if c.requests), None)
+        restarts = _RESTARTS if made else NONE
+        always = terminal | restarts
         within = KeysAndTypes.of(common, types | always if types else NONE)
         keys_of = dict(sorted(_keys_of_streams(chosen, by_channel)))
         return cls(
@@ -127,9 +129,9 @@ class Subscription:
             Restricted(filter, within, always) if filter else within,
             terminal,
             sharded=any(channel.shards > 1 for channel in chosen.values()),
-            untyped=None if names else _RESTARTS.union(*(c.terminal for c in chosen.values())),
+            untyped=None if names else restarts.union(*(c.terminal for c in chosen.values())),
             beats=beats,
-            on_demand=next((c for c in chosen.values() if c.requests), None),
+            on_demand=made,
             apart=tuple(keys_of.values()) if differ else (),
         )
 

@@ -36,6 +36,7 @@ from broadcaster.node.questions import Questions
 from broadcaster.node.registry import Registry, name_of
 from broadcaster.node.requests import PendingRequests
 from broadcaster.node.revoking import Revoking
+from broadcaster.node.runs import Runs
 from broadcaster.node.shutdown import Shutdown
 from broadcaster.settings import Settings
 from broadcaster.settings.schemas import Schemas
@@ -69,6 +70,7 @@ class Node:
         revoking: knows which tokens were revoked.
         publishing: publishes for clients.
         publishes: the number of requests that publish now.
+        runs: begins, finds and stops runs for clients.
         schemas: what is published must be like.
     """
 
@@ -115,6 +117,7 @@ class Node:
         self.revoking = Revoking(settings, self.hub.subscribers, self.end)
         self.publishing = Publishing(settings)
         self.publishes = 0
+        self.runs = Runs(settings, self.clock.now_ms)
         self.schemas = Schemas(settings.channels)
         self._shutdown = Shutdown(self)
         own: object = log
@@ -138,6 +141,8 @@ class Node:
             self._client = connect(url, timeout_s=_WRITE_TIMEOUT_S, client_name="broadcaster")
             self.requests.use(self._client)
             self.registry.use(self._client)
+            self.runs.use(self._client)
+            self._run(self.runs.watch)
         self._run(partial(self.pump.beat, self.settings.heartbeat_s))
         self._run(self.clock.follow)
         self._run(self.health.watch_loop)

@@ -29,6 +29,7 @@ from broadcaster.core.page import TERMINAL_RETRY_MS
 from broadcaster.errors import ConfigurationError
 from broadcaster.settings.admission import AdmissionSettings, Count, Positive
 from broadcaster.settings.complaint import as_list, complaint, shown
+from broadcaster.settings.runs import RunSettings
 from broadcaster.settings.tokens import SECRETS, TokenSettings
 
 PREFIX = "BROADCASTER_"
@@ -47,7 +48,7 @@ _Channels = Annotated[
 ]
 
 
-class Settings(AdmissionSettings, TokenSettings):
+class Settings(AdmissionSettings, TokenSettings, RunSettings):
     """The settings of a node. Each is also read from `BROADCASTER_<NAME>`."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")

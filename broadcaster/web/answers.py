@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from broadcaster.core.access import Denied, public
 from broadcaster.errors import BroadcasterError, InvalidRequestError, UnknownChannelError
-from broadcaster.web import access, assets, showcase
+from broadcaster.web import access, assets, runs, showcase
 from broadcaster.web.documents.served import Documents
 from broadcaster.web.logpages import LogPages
 from broadcaster.web.problem import SafeResponse, as_json, problem, unknown_channel
@@ -145,6 +145,14 @@ class Answers:
     async def log_page(self, request: Request) -> Response:
         """Answer with a page of the log of a channel."""
         return await self._pages(request)
+
+    async def run(self, request: Request) -> Response:
+        """Answer with the state of a run."""
+        return await runs.state(self._node, request)
+
+    async def stop(self, request: Request) -> Response:
+        """Stop a run, and answer with its state."""
+        return await runs.stop(self._node, request)
 
     async def publish(self, request: Request) -> Response:
         """Publish events, and answer with their ids."""

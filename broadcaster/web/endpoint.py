@@ -9,15 +9,18 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from broadcaster.core.access import Denied
 from broadcaster.core.by_access import is_public
 from broadcaster.core.channel import Channel
 from broadcaster.core.opening import Serve
 from broadcaster.core.wanted import Wanted
 from broadcaster.core.wire import Ending, Shed, SinkKind
-from broadcaster.web import head
+from broadcaster.errors import InvalidCursorError, InvalidRequestError
+from broadcaster.web import access, following, head, runs
 from broadcaster.web.connection import Connection
 from broadcaster.web.dialects import native
 from broadcaster.web.door import Door, owners
@@ -52,7 +55,11 @@ class EventStream(Door):
             key: the key in the path, if the channel's path has one.
         """
         attachable = _is_attachable(scope)
-        answer = await self._answer(scope, key)
+        answer: Serve | Response
+        if scope["method"] == "POST" and self._channel and self._channel.requests:
+            answer = await runs.begin(self._node, Request(scope, receive), self._channel, key or "")
+        else:
+            answer = await self._answer(scope, key)
         if isinstance(answer, Response):
             answer.raw_headers += head.cors_headers(self._node.settings, scope)
             if "connection" not in answer.headers:
@@ -77,7 +84,34 @@ class EventStream(Door):
         now_ms = self._node.clock.now_ms()
         at = scope, self._channels, self._channel, key or "", now_ms
         read = partial(native.read, *at, most=self._most)
+        if self._channel and self._channel.requests and b"run=" in scope["query_string"]:
+            followed = await self._followed(scope, now_ms, self._channel)
+            if followed is not None:
+                return followed
         return await self._admitted(scope, now_ms, read, asks=self._asks)
+
+    async def _followed(
+        self, scope: Scope, now_ms: int, channel: Channel
+    ) -> Serve | Response | None:
+        """Decide whether the follower of a run is served; None if the request names none."""
+        try:
+            run = native.run_of(scope)
+            if run is None:
+                return None
+            wanted = native.read(
+                scope, {channel.name: channel}, channel, str(run), now_ms, most=self._most
+            )
+        except (InvalidRequestError, InvalidCursorError) as error:
+            return problem(400, str(error))
+        found = await following.followed(self._node, scope, wanted, run, asks=self._asks)
+        if isinstance(found, Shed):
+            return self._shed(found, wanted, scope)
+        if isinstance(found, Response):
+            return found
+        served = await self._opened(scope, now_ms, found, _unknown)
+        if isinstance(served, Serve) and self._node.revoking.concerns(served.holder):
+            return access.refused(Denied("the token was revoked", 401))  # as in `Door._admitted`
+        return served
 
     def _head(self) -> Response:
         return event_stream(b"")
@@ -141,6 +175,10 @@ class EventStream(Door):
                 return sink
         opened[SinkKind.ASGI] += 1
         return AsgiSink(receive, send, headers, settings.send_timeout_s)
+
+
+async def _unknown(_: Wanted) -> Response:
+    return runs.unknown()  # a GET that names a run begins no other
 
 
 def _is_attachable(scope: Scope) -> bool:

@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from broadcaster.core.access import Policy, Verifier
+from broadcaster.core.channel import Channel
 from broadcaster.core.counters import Meters
 from broadcaster.core.event import EventId
 from broadcaster.core.grants import Holder
 from broadcaster.core.hub import Hub
+from broadcaster.core.log import Answer, AnyQuestion
 from broadcaster.core.places import UNKNOWN, Owners
+from broadcaster.core.record import Record
 from broadcaster.core.wire import Shed
 from broadcaster.settings import Settings
 from broadcaster.settings.schemas import Schemas
@@ -99,6 +102,22 @@ class Revoker(RevocationsKnown, Protocol):
         """
 
 
+class RunKeeper(Protocol):
+    """Begins, finds and stops runs. Its methods raise subclasses of `BroadcasterError`."""
+
+    async def begin(self, channel: Channel, key: str, owner: str, body: bytes) -> EventId | None:
+        """Ask workers for a run, and return its id; None if there are too many."""
+
+    async def record(self, channel: Channel, run: EventId) -> Record | None:
+        """Return the record of a channel's run; None if there is none."""
+
+    async def find(self, run: EventId) -> tuple[Channel, Record] | None:
+        """Return a run of any channel, and its channel; None if there is none."""
+
+    async def stop(self, channel: Channel, run: EventId) -> None:
+        """End a run, unless it is over."""
+
+
 class GuardedNode(Protocol):
     """The part of a node that decides about callers."""
 
@@ -154,6 +173,13 @@ class ServedNode(GuardedNode, Protocol):
     @property
     def metrics(self) -> Figures:
         """Renders the metrics."""
+
+    @property
+    def runs(self) -> RunKeeper:
+        """Begins, finds and stops runs for clients."""
+
+    async def ask(self, stream: str, question: AnyQuestion) -> Answer:
+        """Return the log's answer about a stream."""
 
     def start(self) -> None:
         """Start the node. May be called again."""

@@ -64,6 +64,8 @@ TABLE = (
     _row("/v1/channels/{channel}", [CLIENTS], Answers.channel, of.CHANNEL),
     _row("/v1/channels/{channel}/events", [CLIENTS], Answers.log_page, of.LOG_PAGE),
     _row("/v1/channels/{channel}/events", [CLIENTS], Answers.publish, of.PUBLISH, ("POST",)),
+    _row("/v1/runs/{run}", [CLIENTS], Answers.run, of.RUN),
+    _row("/v1/runs/{run}/stop", [CLIENTS], Answers.stop, of.STOP_RUN, ("POST",)),
     _row("/v1/tickets", [CLIENTS], Answers.ticket, of.TICKET, ("POST",)),
     _row("/healthz", _BOTH, Answers.healthz, of.HEALTHZ),
     _row("/readyz", _BOTH, Answers.readyz, of.READYZ),

@@ -14,7 +14,7 @@ from broadcaster import BackendUnavailableError, ConfigurationError, EventId
 from broadcaster.backend.driver.connect import connect
 from broadcaster.backend.outgoing import Commands, NewEntry
 from broadcaster.backend.records import Asked, Begun, Piece, Records
-from broadcaster.core.record import MAX_DELIVERIES, RunKeys, RunState, new_run
+from broadcaster.core.record import MAX_DELIVERIES, Record, RunKeys, RunState, new_run
 from tests.backend.conftest import NOBODY, events_of
 from tests.channels import named
 from tests.wait import until
@@ -62,7 +62,7 @@ async def test_a_run_waits_runs_and_ends_and_its_body_is_stored_once(redis: Any)
     asked = Asked("ann", str(run), "subject", b"\x00body", LONG_S, 100.0)
     await records.create(run, asked)
     waiting = await records.find(run)
-    assert waiting == (RunState.WAITING, "", "ann", str(run), "subject", 0, None)
+    assert waiting == Record(RunState.WAITING, "", "ann", str(run), "subject", 0, None, None)
     assert await records.known(run)
     made = await records.begin(str(run), None, LONG_S)
     assert made
@@ -71,8 +71,8 @@ async def test_a_run_waits_runs_and_ends_and_its_body_is_stored_once(redis: Any)
     assert await records.write(run, 1, 1, [entry("a"), entry("b")], LONG_S) == "written"
     assert await records.complete(run, 1, "complete", b"end") == ("ended", 0)
     record = await records.find(run)
-    first = (await events_of(redis, "answers"))[0].id
-    assert record == (RunState.COMPLETE, "", "ann", str(run), "subject", 1, first)
+    first, _, last = [event.id for event in await events_of(redis, "answers")]
+    assert record == Record(RunState.COMPLETE, "", "ann", str(run), "subject", 1, first, last)
     assert await told(redis) == [
         ("piece", "k", "a"),
         ("piece", "k", "b"),
@@ -259,3 +259,12 @@ async def test_trouble_is_named(client: Any) -> None:
     await client.set(RunKeys.of("answers", run).record, "no hash")
     with pytest.raises(ConfigurationError):
         await of(client).keep([(str(run), 1), (str(run), 1)], LONG_S)
+
+
+async def test_an_owner_has_so_many_runs_that_are_not_over(redis: Any) -> None:
+    records, runs = of(redis), [drawn() for _ in range(4)]
+    assert [await records.create(run, ASKED, 2) for run in runs[:3]] == [True, True, False]
+    assert await records.find(runs[2]) is None
+    assert await records.create(runs[2], ASKED._replace(owner="another"), 2)
+    await records.stop(runs[0])
+    assert await records.create(runs[3], ASKED, 2)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from broadcaster.core.event import EventId
-from broadcaster.core.record import Record, RunKeys, RunState, leases_of, new_run
+from broadcaster.core.record import Record, RunKeys, RunState, leases_of, new_run, owned_of
 
 RUN = EventId(7, 1)
 
@@ -26,6 +26,8 @@ def test_all_keys_of_a_run_are_in_the_slot_of_its_stream() -> None:
     )
     assert RunKeys.of("a{b}", RUN).record == "a{b}:run:7-1"
     assert leases_of("answers") == keys.leases
+    assert owned_of("answers", "ann").startswith("{answers}:runs:of:")
+    assert owned_of("answers", "ann") != owned_of("answers", "bob")
 
 
 @pytest.mark.parametrize("state", RunState)
@@ -36,7 +38,7 @@ def test_a_run_is_over_in_one_of_four_states(state: RunState) -> None:
 def test_a_record_is_read_from_its_hash() -> None:
     assert Record.of({}) is None
     least = Record.of({b"state": b"waiting"})
-    assert least == Record(RunState.WAITING, "", "", "", "", 0, None)
+    assert least == Record(RunState.WAITING, "", "", "", "", 0, None, None)
     fields = {
         b"state": b"failed",
         b"reason": b"worker",
@@ -45,7 +47,8 @@ def test_a_record_is_read_from_its_hash() -> None:
         b"owner": b"a",
         b"attempt": b"2",
         b"first": b"8-3",
+        b"last": b"9-0",
         b"body": b"\xff",
     }
-    expected = RunState.FAILED, "worker", "ann", "ann#7-1", "a", 2, EventId(8, 3)
-    assert Record.of(fields) == expected
+    expected = RunState.FAILED, "worker", "ann", "ann#7-1", "a", 2, EventId(8, 3), EventId(9, 0)
+    assert Record.of(fields) == Record(*expected)

@@ -10,6 +10,7 @@ _ASKING = "tests/backend/test_requester.py::"
 _SCRIPTS = "broadcaster/backend/run_scripts.py"
 _RECORDS = "tests/backend/test_records.py::"
 _PENDING = "tests/core/test_pending.py::"
+_WEB_RUNS = "tests/web/test_runs.py::"
 _NODES = "tests/node/test_requests.py::"
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -186,8 +187,50 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "subscription: a filter of types leaves out restarts",
         "broadcaster/core/subscription.py",
-        "always = terminal | _RESTARTS",
+        "always = terminal | restarts",
         "always = terminal",
         (_NODES + "test_a_client_is_told_that_an_answer_begins_anew[&type=t]",),
+    ),
+    Mutant(
+        "runs: another subject follows a run",
+        "broadcaster/web/runs.py",
+        "        if holder and holder.subject == record.owner:",
+        "        if holder:",
+        (_WEB_RUNS + "test_a_run_belongs_to_the_one_that_began_it",),
+    ),
+    Mutant(
+        "runs: a subject has any number of runs",
+        _SCRIPTS,
+        'if redis.call("ZCARD", ARGV[11]) >= tonumber(ARGV[10]) then return "full" end',
+        "",
+        (_RECORDS + "test_an_owner_has_so_many_runs_that_are_not_over[single]",),
+    ),
+    Mutant(
+        "following: each return asks for the record",
+        "broadcaster/web/following.py",
+        "if positions and not asks and window.has(str(run)):",
+        "if False:",
+        (_WEB_RUNS + "test_a_follower_that_comes_back_goes_on_and_costs_no_command",),
+    ),
+    Mutant(
+        "following: a follower begins at the newest event",
+        "broadcaster/web/following.py",
+        "record.first.before() if record.first else head",
+        "head",
+        (_WEB_RUNS + "test_a_run_from_its_beginning_to_its_end",),
+    ),
+    Mutant(
+        "crew: the work on a run that is stopped goes on",
+        "broadcaster/backend/crew.py",
+        "                if task := self._tasks.get(run):\n                    task.cancel()",
+        "                pass",
+        ("tests/backend/test_crew.py::test_the_work_on_a_run_that_is_stopped_ends",),
+    ),
+    Mutant(
+        "runs: no node ends what no worker ends",
+        "broadcaster/node/runs.py",
+        "                await records.end_if_due(run)",
+        "                pass",
+        ("tests/node/test_runs.py::test_a_node_ends_a_run_whose_worker_is_gone",),
     ),
 )

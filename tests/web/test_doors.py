@@ -104,6 +104,9 @@ DOORS = {
     "POST /v1/channels/news/events": NEVER + "403   403   403   403   401   401   401   401",
     "POST /v1/channels/hidden/events": NEVER + "403   403   403   403   401   401   401   401",
     "POST /v1/channels/none/events": ALWAYS[404],
+    # Runs. An id is looked for first, and the node is without Redis, which has them.
+    "GET /v1/runs/5-5": "503   " * 14,
+    "POST /v1/runs/5-5/stop": "503   " * 14,
     # Operators. The node is without Redis, so nothing can be revoked: 503.
     "GET /metrics": OPERATORS,
     "GET /v1/nodes": OPERATORS,

@@ -415,7 +415,8 @@ async def test_one_encoding_per_event_and_no_redis_connection_per_client(
         stream.close()
     assert hub.node.log.status("inventory").frames == 10
     assert hub.node.hub.deliveries == 500
-    assert len(await client.client_list()) <= before + 1  # the publisher's own
+    # The publisher's own, and those of what a node does by itself now and then.
+    assert len(await client.client_list()) <= before + 3
     assert hub.node.log.reads == 0
 
 

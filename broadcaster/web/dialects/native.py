@@ -13,12 +13,13 @@ from urllib.parse import parse_qs
 
 from broadcaster.core.beginning import at_cursor, begin_at
 from broadcaster.core.channel import Channel
+from broadcaster.core.event import EventId
 from broadcaster.core.nearest import slip
 from broadcaster.core.presented import TICKET_PARAM
 from broadcaster.core.subscription import Granted, Subscription
 from broadcaster.core.wanted import Wanted
 from broadcaster.core.wire import Exceeded
-from broadcaster.errors import InvalidRequestError, UnknownChannelError
+from broadcaster.errors import InvalidCursorError, InvalidRequestError, UnknownChannelError
 
 CURSOR_PARAMS = ("lastEventId", "lastEventID", "Last-Event-ID", "last_event_id")
 """Query parameters that mean the same as the header `Last-Event-ID`, in order of precedence.
@@ -27,7 +28,10 @@ Some clients send their cursor only there. An `EventSource` can't set headers, a
 another origin a header may need a preflight.
 """
 
-PARAMS = frozenset({"type", "from", "names", "heartbeat", TICKET_PARAM, *CURSOR_PARAMS})
+RUN_PARAM = "run"
+"""The query parameter that names a run to follow, on a channel that is made on demand."""
+
+PARAMS = frozenset({RUN_PARAM, "type", "from", "names", "heartbeat", TICKET_PARAM, *CURSOR_PARAMS})
 """Query parameters of every event stream."""
 
 _OTHER_FIELDS = 20
@@ -121,6 +125,21 @@ def read(
     if text := query.get("from", [""])[0]:
         return begin_at(text, chosen, subscription, now_ms)
     return Wanted(chosen, subscription)
+
+
+def run_of(scope: Any) -> EventId | None:
+    """Return the run that a request names; None if it names none.
+
+    Raises:
+        InvalidRequestError: it can't be read.
+    """
+    named = parse_qs(scope["query_string"].decode("latin-1")).get(RUN_PARAM)
+    if not named:
+        return None
+    try:
+        return EventId.parse(named[-1])
+    except InvalidCursorError as error:
+        raise InvalidRequestError(f"{named[-1][:64]!r} is no id of a run") from error
 
 
 def check_count(keys: Sized, most: Most) -> None:

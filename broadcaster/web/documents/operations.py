@@ -162,6 +162,35 @@ PUBLISH = Operation(
     "bearer",
 )  # fmt: skip
 
+_RUN = parameter("path", "run", STRING, "The id of a run.", required=True)
+_STATES = ["waiting", "running", "complete", "failed", "stopped", "expired"]
+_STATE = answer(
+    "Its state.",
+    record(
+        {
+            "run": STRING,
+            "channel": ref("ChannelName"),
+            "key": described(STRING, "what it is about"),
+            "state": {"enum": _STATES},
+            "attempt": described(COUNT, "how many workers have begun it"),
+            "url": described(STRING, "the path at which it is followed"),
+            "reason": described(STRING, "why it did not complete"),
+        },
+        "reason",
+    ),
+)
+RUN = Operation(
+    "run", "streams", "The state of a run, also for a while after its end",
+    {200: _STATE}, (401, 403, 404, 503), "Its owner may see it, and a caller with a grant.",
+    (_RUN,), needs="rights",
+)  # fmt: skip
+STOP_RUN = Operation(
+    "stopRun", "streams", "Stop a run",
+    {200: _STATE}, (401, 403, 404, 503),
+    "Its event stream ends with `stopped`, and its worker ends. A run that is over stays as it is.",
+    (_RUN,), needs="rights",
+)  # fmt: skip
+
 TICKET = Operation(
     "issueTicket", "channels", "A ticket for the url of an `EventSource`",
     {

@@ -31,6 +31,10 @@ QUERY: dict[str, Json] = {
         "query", "heartbeat", {"enum": ["comment", "event"], "default": "comment"},
         "`event` makes each heartbeat a `stream.at`, so that a page can notice a dead link.",
     ),
+    "run": parameter(
+        "query", "run", STRING,
+        "The id of a run to follow, on a channel that is made on demand. No run begins then.",
+    ),
     CURSOR_PARAMS[0]: parameter(
         "query", CURSOR_PARAMS[0], STRING,
         "The same as the header `Last-Event-ID`, for clients that can't send it. "

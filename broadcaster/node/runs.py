@@ -1,0 +1,130 @@
+"""The runs that clients of a node begin by a POST, follow by their ids, and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+
+from broadcaster.backend.driver.connect import AsyncClient
+from broadcaster.backend.records import Asked, Records
+from broadcaster.backend.requester import Requester
+from broadcaster.core.channel import Channel
+from broadcaster.core.event import EventId
+from broadcaster.core.record import Record, new_run
+from broadcaster.errors import BackendUnavailableError, BroadcasterError, ConfigurationError
+from broadcaster.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_WATCH_S = 1.0
+_ID_BYTES = 16
+
+
+class Runs:
+    """The runs of all channels that are made on demand."""
+
+    def __init__(self, settings: Settings, now_ms: Callable[[], int]) -> None:
+        """Store the arguments. Nothing is connected yet.
+
+        Args:
+            settings: of the node.
+            now_ms: returns milliseconds since 1970, by Redis's clock.
+        """
+        self._settings = settings
+        self._now_ms = now_ms
+        self._client: AsyncClient | None = None
+        self._channels = [c for c in settings.channels.values() if c.requests]
+
+    def use(self, client: AsyncClient) -> None:
+        """Keep the records in Redis, by a client that the caller closes."""
+        self._client = client
+
+    def _connected(self) -> AsyncClient:
+        if self._client is None:
+            raise ConfigurationError("runs need a Redis: set redis_url")
+        return self._client
+
+    def _records(self, channel: Channel) -> Records:
+        (stream,) = channel.streams.values()
+        return Records(self._connected(), stream, channel.maxlen)
+
+    async def begin(self, channel: Channel, key: str, owner: str, body: bytes) -> EventId | None:
+        """Ask the workers of a channel for a run, and return its id.
+
+        Args:
+            channel: that is made on demand.
+            key: what the run is about.
+            owner: the subject that asks; empty if that is not known.
+            body: for the worker.
+
+        Returns:
+            The id. None if the channel has all the requests, or its owner all the runs, that it may
+            have.
+
+        Raises:
+            BackendUnavailableError: Redis is away. Perhaps a run was begun, which no client knows.
+            ConfigurationError: Redis refuses for good, or there is none.
+        """
+        settings, client = self._settings, self._connected()
+        wait_s, most = settings.run_wait_s, settings.runs_per_subject
+        requester = Requester(client, {}, limit=settings.max_requests, ttl_s=wait_s)
+        if await requester.is_full(channel.requests):
+            return None
+        run = new_run(os.urandom(_ID_BYTES))
+        asked = Asked(key, str(run), owner, body, wait_s, settings.run_ttl_s)
+        if not await self._records(channel).create(run, asked, most if owner else 0):
+            return None
+        await requester.request(channel.requests, key, run)
+        return run
+
+    async def record(self, channel: Channel, run: EventId) -> Record | None:
+        """Return the record of a channel's run; None if there is none.
+
+        Raises:
+            BackendUnavailableError, ConfigurationError: as for `begin`.
+        """
+        return await self._records(channel).find(run)
+
+    async def find(self, run: EventId) -> tuple[Channel, Record] | None:
+        """Return a run of any channel, and its channel; None if there is none.
+
+        Raises:
+            BackendUnavailableError, ConfigurationError: as for `begin`.
+        """
+        for channel in self._channels:
+            if record := await self.record(channel, run):
+                return channel, record
+        return None
+
+    async def stop(self, channel: Channel, run: EventId) -> None:
+        """End a run, unless it is over: clients get `stopped`.
+
+        Raises:
+            BackendUnavailableError, ConfigurationError: as for `begin`.
+        """
+        await self._records(channel).stop(run)
+
+    async def watch(self) -> None:
+        """End the runs that no worker has taken in time, or whose worker is gone."""
+        while self._channels:
+            await asyncio.sleep(_WATCH_S)
+            try:
+                await self.sweep()
+            except BackendUnavailableError as error:
+                logger.debug("runs are looked after later: %s", error)
+            except BroadcasterError as error:
+                logger.warning("this node does not look after runs: %s", error)
+                return
+
+    async def sweep(self) -> None:
+        """Look after the runs once.
+
+        Raises:
+            BackendUnavailableError, ConfigurationError: as for `begin`.
+        """
+        for channel in self._channels:
+            records = self._records(channel)
+            for run in await records.due(self._now_ms()):
+                await records.end_if_due(run)

@@ -1,0 +1,87 @@
+"""Follows a run by its id: `GET {path}?run=…`, from any device, with or without a cursor."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from broadcaster.core.event import EventId
+from broadcaster.core.grants import Holder
+from broadcaster.core.log import Entry
+from broadcaster.core.record import Record
+from broadcaster.core.wanted import Wanted
+from broadcaster.core.wire import Shed
+from broadcaster.errors import BroadcasterError
+from broadcaster.web.access import PolicyFailedError, UndecidedError, failed
+from broadcaster.web.problem import RefusalError, SafeResponse
+from broadcaster.web.runs import may_follow, unknown
+from broadcaster.web.serving import ServedNode
+
+
+async def followed(
+    node: ServedNode, scope: Any, wanted: Wanted, run: EventId, *, asks: bool
+) -> Wanted | Response | Shed:
+    """Return what the follower of a run gets.
+
+    A follower that comes back with a cursor costs no question to Redis while the window has events
+    of its run, unless there is a policy.
+
+    Args:
+        node: that was asked.
+        scope: the request's ASGI scope.
+        wanted: by the request, with the run as the key.
+        run: its id.
+        asks: True if a policy decides.
+    """
+    (channel,) = wanted.channels
+    (stream,) = channel.streams
+    if not await node.loaded([stream]):
+        return Shed.LOADING
+    window, positions = node.hub.windows[stream], wanted.positions
+    if wanted.run != run:  # the cursor is of another run
+        positions = {}
+    if positions and not asks and window.has(str(run)):
+        return wanted
+    head = window.head  # before the question, so that no event lies between it and the answer
+    try:
+        found = await _looked_up(node, scope, wanted, run)
+    except RefusalError as refusal:
+        return refusal.response
+    except PolicyFailedError:
+        return failed()
+    except UndecidedError:
+        return Shed.ACCESS
+    except BroadcasterError:
+        return Shed.REDIS
+    record, holder = found
+    subscription = wanted.subscription
+    if record.event_key != str(run):  # a GET has begun it
+        subscription = replace(subscription, filter=subscription.filter.with_key(record.key))
+    positions = positions or {stream: record.first.before() if record.first else head}
+    return Wanted(wanted.channels, subscription, positions, run, holder=holder)
+
+
+async def _looked_up(
+    node: ServedNode, scope: Any, wanted: Wanted, run: EventId
+) -> tuple[Record, Holder | None]:
+    """Return the record of a run, and the holder of the right to it.
+
+    Raises:
+        RefusalError: there is no such run, or it may not be followed; or it is over, and nothing of
+            it is retained.
+        PolicyFailedError, UndecidedError: the policy can't decide.
+        BroadcasterError: Redis is away, or refuses.
+    """
+    (channel,) = wanted.channels
+    (stream,) = channel.streams
+    record = await node.runs.record(channel, run)
+    if record is None:
+        raise RefusalError(unknown())
+    holder = await may_follow(node, Request(scope), channel, record)
+    missing = record.last if not node.hub.windows[stream].has(record.event_key) else None
+    if missing and await node.ask(stream, Entry(missing)) is None:
+        raise RefusalError(SafeResponse(status_code=204))
+    return record, holder
