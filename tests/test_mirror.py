@@ -22,6 +22,7 @@ ELSEWHERE = {
     "broadcaster/settings/node.py": "tests/test_settings.py",  # what an operator sets and reads
     "broadcaster/node/node.py": "tests/test_app.py",  # a node without sockets
     "broadcaster/web/writing.py": "tests/web/test_publishing.py",  # what is said of what is written
+    "broadcaster/core/driver.py": "tests/core/test_reading.py",  # what drives, in its simplest form
     "broadcaster/web/door.py": "tests/web/test_endpoint.py",  # what is admitted, and how
     "broadcaster/web/answers.py": "tests/web/test_endpoint.py",  # what can be asked, and how
     "broadcaster/web/documents/operation.py": "tests/web/documents/test_openapi.py",  # data

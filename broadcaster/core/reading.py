@@ -7,19 +7,18 @@ It has no queue: what is not taken stays in the windows or the log.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from broadcaster.core import cursor
 from broadcaster.core.channel import without_shard
 from broadcaster.core.cursor import Positions
+from broadcaster.core.driver import AsksLog, Driver
 from broadcaster.core.event import Event, Live, Reset
 from broadcaster.core.hub import Hub
 from broadcaster.core.opening import Serve
 from broadcaster.core.page import PAGE_BYTES, Page
-from broadcaster.core.resume import Resume
 from broadcaster.core.steps import (
     UNREADABLE_CHARS,
-    Ask,
     For,
     Greeting,
     Hello,
@@ -34,29 +33,11 @@ from broadcaster.core.wire import Ending
 Yielded: TypeAlias = Event | Reset | Live
 
 
-class Asking(Protocol):
-    """A question that is on its way."""
-
-    def cancel(self) -> object:
-        """Drop the question. Its answer is not needed any more."""
-
-
-class AsksLog(Protocol):
-    """Sends questions to the log."""
-
-    def ask(
-        self, resume: Resume, ask: Ask, wake: Callable[[], object], reader: Reader | None
-    ) -> Asking:
-        """Send a question. When the answer comes, `resume` gets it and `wake` is called."""
-
-
-class Reading:
+class Reading(Driver):
     """A subscriber that is read by its owner.
 
     Attributes:
-        subscriber: as the hub knows it.
         waits_for: what it waits for, if `advance` has returned False while it was lagging.
-        left_out: of the last step, the share of events that the filter left out, if more follow.
     """
 
     def __init__(
@@ -76,21 +57,18 @@ class Reading:
             wake: makes its owner go on. It must not keep the owner alive.
             reader: the client, for the order of questions; None for one in this process.
         """
-        self.waits_for: For | None = None
-        self.left_out = 0.0
-        self.subscriber = Subscriber(
+        subscriber = Subscriber(
             serve.subscription, write=_ignored, wake=wake, pushed=False, holder=serve.holder
         )
-        self._hub = hub
-        self._questions = questions
-        self._wake = wake
+        super().__init__(hub, questions, subscriber)
         self._reader = reader
+        self.waits_for: For | None = None
         self._serve = serve
         self._positions: Positions = dict(serve.positions)
         self._ready: Iterator[Yielded] | None = None
+        self._left_out = 0.0
         self._page: Page | None = None
         self._taken = 0
-        self._asking: dict[str, Asking] = {}
         greeting = Greeting(0, serve.unreadable, serve.reason)
         hub.add(self.subscriber, serve.positions, greeting, resumed=serve.resumed)
 
@@ -135,16 +113,12 @@ class Reading:
             False if there is nothing to do until it is woken.
         """
         resume = self.subscriber.resume
-        self.waits_for, self.left_out = None, 0.0
-        if resume is None:
+        self.waits_for, self._left_out = None, 0.0
+        if resume is None or self._resting:
             return False
-        step = self._hub.advance(self.subscriber, max_bytes)
-        if isinstance(step, Ask):
-            asking = self._questions.ask(resume, step, self._wake, self._reader)
-            self._asking[step.stream] = asking
-            return True
+        step = self._step(max_bytes)
         if isinstance(step, Send):
-            self.left_out = step.left_out
+            self._left_out = step.left_out
             self._ready = self._sent(step, dict(resume.position))
             return True
         self.waits_for = step.reason
@@ -193,12 +167,20 @@ class Reading:
             self._hub.delivered_bytes -= sum(len(frame.wire) for _, frame in rest)
             self._page = None
 
+    def charge(self, cost_s: float) -> None:
+        """Let a client in another process rest if a filter left out much of the last step.
+
+        Args:
+            cost_s: seconds of the node's time that the step has cost.
+        """
+        if self._left_out:
+            self._rest(cost_s, self._left_out)
+
     def close(self) -> None:
         """Remove it from the hub, and drop open questions. May be called twice."""
         self._positions, self._ready = self.positions, None
         self._hub.remove(self.subscriber)
-        for asking in self._asking.values():
-            asking.cancel()
+        self._stop_asking()
 
 
 def _ignored(_: bytes) -> Any:

@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
+from broadcaster.core.driver import AsksLog, Driver
 from broadcaster.core.hub import Hub
 from broadcaster.core.opening import Admission, Opening, Serve, Verdict
 from broadcaster.core.page import PAGE_BYTES, Page
-from broadcaster.core.reading import Asking, AsksLog
-from broadcaster.core.steps import Ask, Greeting, Send
+from broadcaster.core.steps import Greeting, Send
 from broadcaster.core.subscriber import State, Subscriber
 from broadcaster.core.turns import Reader, network
 from broadcaster.core.wire import Ending
@@ -23,7 +23,7 @@ _FAREWELL_S = 2.0
 
 
 class Asker(AsksLog, Protocol):
-    """Asks the log for subscribers."""
+    """Asks the log for subscribers, also before these are served."""
 
     async def open(
         self,
@@ -37,9 +37,6 @@ class Asker(AsksLog, Protocol):
         Raises subclasses of `BroadcasterError`.
         """
 
-    def rest(self, reader: Reader, wake: Callable[[], object]) -> Asking:
-        """Call `wake` when a client may have its next page of the windows."""
-
 
 class Pacing(Protocol):
     """What one connection may be sent of the past in a minute."""
@@ -48,7 +45,7 @@ class Pacing(Protocol):
         """Note what was sent, and return the seconds to wait before more is."""
 
 
-class Connection:
+class Connection(Driver):
     """A subscriber, its sink, and its open questions to the log.
 
     `next` is called, not awaited. The driver of a connection sends what `next` returns, and calls
@@ -79,22 +76,7 @@ class Connection:
             client: its address and port; None if they are not known.
             pacing: returns the allowance of a client that is sent the past; None is no limit.
         """
-        self._hub = hub
-        self._questions = questions
-        self._sink = sink
-        self._begin: tuple[Serve, Greeting] | None = (
-            serve,
-            Greeting(retry_ms, serve.unreadable, serve.reason),
-        )
-        self._asking: dict[str, Asking] | None = None  # the newest question of each stream
-        self._reader: Reader | None = None  # made when it asks, as most clients never do
-        self._resting: Asking | None = None
-        self._page_bytes = page_bytes
-        self._client = client
-        self._pacing = pacing
-        self._pace: Pacing | None = None
-        self._owed_s = 0.0
-        self.subscriber = Subscriber(
+        subscriber = Subscriber(
             serve.subscription,
             write=sink.write,
             wake=sink.wake,
@@ -102,6 +84,17 @@ class Connection:
             framing=sink.framing,
             holder=serve.holder,
         )
+        super().__init__(hub, questions, subscriber)
+        self._sink = sink
+        self._begin: tuple[Serve, Greeting] | None = (
+            serve,
+            Greeting(retry_ms, serve.unreadable, serve.reason),
+        )
+        self._page_bytes = page_bytes
+        self._client = client
+        self._pacing = pacing
+        self._pace: Pacing | None = None
+        self._owed_s = 0.0
         sink.on_blocked = self._on_blocked
         sink.on_closed = self.close
 
@@ -131,22 +124,19 @@ class Connection:
         # Small pieces are sent together. One write costs as much as all other work for a newcomer.
         while self.subscriber.state is State.LAGGING and len(data) < _SMALL_BYTES:
             if self._resting:
-                return data or None
+                break
             began_s = time.thread_time()
-            step = self._hub.advance(self.subscriber, self._page_bytes)
-            if isinstance(step, Ask):
-                self._ask(step)
-            elif isinstance(step, Send):
-                for part in step.parts:
-                    data += part.data
-                    if isinstance(part, Page) and (self._reader or self._pacing):
-                        self._note(part)
-                if step.left_out:
-                    self._rest(time.thread_time() - began_s, step.left_out)
-                elif not step.parts and not step.joins:  # the filter left out every event of a page
-                    return data
-            else:
-                return data or None
+            step = self._step(self._page_bytes)
+            if not isinstance(step, Send):
+                break
+            for part in step.parts:
+                data += part.data
+                if isinstance(part, Page) and (self._reader or self._pacing):
+                    self._note(part)
+            if step.left_out:
+                self._rest(time.thread_time() - began_s, step.left_out)
+            elif not step.parts and not step.joins:  # the filter left out every event of a page
+                return data
         return data or None
 
     def _note(self, page: Page) -> None:
@@ -157,37 +147,8 @@ class Connection:
             self._pace = self._pace or self._pacing()
             self._owed_s = self._pace.wait_s(page.events, len(page.data))
 
-    def _ask(self, ask: Ask) -> None:
-        resume = self.subscriber.resume
-        assert resume is not None
-        if self._asking is None:
-            self._asking = {}
-        asking = self._questions.ask(resume, ask, self._sink.wake, self._made_reader())
-        self._asking[ask.stream] = asking
-
-    def _made_reader(self) -> Reader:
-        if self._reader is None:
-            self._reader = Reader(network(self._client))
-        return self._reader
-
-    def _rest(self, cost_s: float, left_out: float) -> None:
-        """Have the next page only after a rest, in proportion to what this one has cost in vain."""
-
-        def wake() -> None:
-            self._resting = None
-            self._sink.wake()
-
-        reader = self._made_reader()
-        reader.charge(cost_s)
-        reader.sent(1.0 - left_out)
-        self._resting = self._questions.rest(reader, wake)
-
-    def _stop_asking(self) -> None:
-        if self._resting is not None:
-            self._resting.cancel()
-        for asking in (self._asking or {}).values():
-            asking.cancel()
-        self._asking = None
+    def _new_reader(self) -> Reader:
+        return Reader(network(self._client))
 
     async def run(self, send_timeout_s: float) -> Ending:
         """Serve the client until it disconnects or its response is over.

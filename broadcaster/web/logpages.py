@@ -17,7 +17,7 @@ from starlette.responses import Response
 from broadcaster.core.by_access import is_public
 from broadcaster.core.logpage import LogPage
 from broadcaster.core.opening import Serve
-from broadcaster.core.reading import Asking, Reading
+from broadcaster.core.reading import Reading
 from broadcaster.core.subscription import Granted
 from broadcaster.core.turns import Reader, network
 from broadcaster.core.wanted import Wanted
@@ -84,10 +84,9 @@ class _Making:
         self._wait_s = asked.wait_s
         self._page = LogPage(asked.limit)
         self._woken = asyncio.Event()
-        self._reader = Reader(network(request.scope.get("client")))
-        self._reading = Reading(node.hub, node.questions, serve, self._woken.set, self._reader)
+        reader = Reader(network(request.scope.get("client")))
+        self._reading = Reading(node.hub, node.questions, serve, self._woken.set, reader)
         self._began_s = time.monotonic()
-        self._resting: Asking | None = None
         self._watching: asyncio.Task[None] | None = None
         self._left = False
 
@@ -98,8 +97,6 @@ class _Making:
             return self._answer()
         finally:
             self._reading.close()
-            if self._resting:
-                self._resting.cancel()
             if self._watching:
                 self._watching.cancel()
                 with suppress(asyncio.CancelledError):
@@ -110,7 +107,7 @@ class _Making:
         reading, page = self._reading, self._page
         while not self._left:
             self._woken.clear()
-            moved = self._resting is None and self._step()
+            moved = self._step()
             if page.full or reading.ended or (reading.at_head and not page.empty):
                 return
             patience_s = self._wait_s if reading.at_head else max(self._wait_s, _PATIENCE_S)
@@ -124,21 +121,14 @@ class _Making:
 
     def _step(self) -> bool:
         """Take a step, and its events. Return False if there is nothing to do until it wakes."""
-        reading, page, reader = self._reading, self._page, self._reader
+        reading, page = self._reading, self._page
         began_s = time.thread_time()
         moved = reading.advance(self._node.settings.high_water_bytes)
         while not (page.full and reading.untaken) and (value := reading.take()) is not None:
             page.add(value, reading.cursor)
         reading.give_back()
-        if reading.left_out:
-            reader.charge(time.thread_time() - began_s)
-            reader.sent(1.0 - reading.left_out)
-            self._resting = self._node.questions.rest(reader, self._rested)
+        reading.charge(time.thread_time() - began_s)
         return moved
-
-    def _rested(self) -> None:
-        self._resting = None
-        self._woken.set()
 
     async def _wait(self, seconds: float) -> None:
         """Wait until there is something to do, or the client is gone."""

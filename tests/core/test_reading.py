@@ -23,6 +23,7 @@ from broadcaster.core.resume import Resume
 from broadcaster.core.sse import Frame
 from broadcaster.core.steps import Ask, For
 from broadcaster.core.subscription import Subscription
+from broadcaster.core.turns import Reader
 from broadcaster.core.window import Window
 from broadcaster.core.wire import Ending, ResetReason
 
@@ -56,6 +57,7 @@ class Log:
         self.entries = entries
         self.open: list[Question] = []
         self.cancelled = 0
+        self.rests: list[tuple[float, Callable[[], object]]] = []
 
     def ask(self, resume: Resume, ask: Ask, wake: Callable[[], object], reader: Any) -> Log:
         if ask.stream in self.entries:
@@ -65,6 +67,10 @@ class Log:
             assert resume.answered(ask, Past(found, found[-1].id, proven=True))
         else:
             self.open.append(Question(resume, ask))
+        return self
+
+    def rest(self, reader: Reader, wake: Callable[[], object]) -> Log:
+        self.rests.append((reader.rest_s, wake))
         return self
 
     def cancel(self) -> None:
@@ -101,6 +107,7 @@ def test_values_come_in_order_and_the_position_with_them() -> None:
     add(hub, "a", frame(1), frame(2))
     reading = made(hub, Serve(A, {"a": ZERO}))
     assert (reading.cursor, reading.at_head) == (b"0-0", False)
+    assert reading.take() is None
     assert reading.advance()
     assert reading.take() == event(1)
     assert reading.cursor == b"1-0"
@@ -155,9 +162,8 @@ def test_the_log_is_asked_and_the_answer_taken() -> None:
     reading = made(hub, Serve(A, {"a": at(1)}, resumed=True), log)
     assert reading.advance()  # the first bytes
     assert reading.take() is None
-    assert reading.advance()
-    assert log.asked() == PageAfter(at(1))
     assert not reading.advance()
+    assert log.asked() == PageAfter(at(1))
     assert reading.waits_for is For.LOG
     assert not reading.at_head
     log.open[0].resume.answered(log.open[0].ask, Past([frame(4), frame(5)], at(5), proven=True))
@@ -246,16 +252,38 @@ def test_what_is_not_taken_is_not_delivered() -> None:
     reading.close()
 
 
-def test_a_page_that_leaves_much_out_says_so() -> None:
-    hub = hub_of(events=5000)
-    add(hub, "a", *[frame(ms) for ms in range(1, 3000)])
-    types = KeysAndTypes.of((), ["other"])
-    reading = made(hub, Serve(Subscription(("a",), types), {"a": ZERO}))
+@pytest.mark.parametrize("reader", [None, Reader("ann")])
+def test_a_client_rests_after_a_page_that_leaves_much_out(reader: Reader | None) -> None:
+    hub, log, wakes = hub_of(events=5000), Log(), list[int]()
+    add(hub, "a", *[frame(ms) for ms in range(1, 2500)])
+    subscription = Subscription(("a",), KeysAndTypes.of((), ["other"]))
+    serve = Serve(subscription, {"a": ZERO})
+    reading = Reading(hub, log, serve, lambda: wakes.append(1), reader)
     assert reading.advance()
     assert reading.take() is None
-    assert (reading.left_out, reading.cursor) == (1.0, b"1000-0")
-    taken(reading)
-    assert reading.left_out == 0.0
+    assert reading.cursor == b"1000-0"
+    reading.charge(1.0)
+    if reader:
+        assert not reading.advance()
+        ((rest_s, wake),) = log.rests
+        assert rest_s == 5.0
+        wake()
+        assert wakes == [1]
+    assert taken(reading) == [Live(0)]
+    reading.charge(1.0)  # it was the last page
+    assert len(log.rests) == bool(reader)
+    reading.close()
+
+
+def test_a_rest_ends_with_its_client() -> None:
+    hub, log = hub_of(events=5000), Log()
+    add(hub, "a", *[frame(ms) for ms in range(1, 2500)])
+    subscription = Subscription(("a",), KeysAndTypes.of((), ["other"]))
+    reading = Reading(hub, log, Serve(subscription, {"a": ZERO}), lambda: None, Reader("ann"))
+    reading.advance()
+    reading.charge(1.0)
+    reading.close()
+    assert log.cancelled == 1
 
 
 # All pages together are the log

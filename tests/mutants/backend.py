@@ -329,8 +329,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "connection: a page of the windows that a filter leaves out costs a client nothing",
         "broadcaster/web/connection.py",
-        "                if step.left_out:\n",
-        "                if False:\n",
+        "            if step.left_out:\n",
+        "            if False:\n",
         ("tests/web/test_connection.py",),
     ),
     Mutant(

@@ -580,8 +580,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "connection: bytes at hand wait for Redis",
         _CONNECTION,
-        "            else:\n                return data or None\n",
-        "            else:\n                self._unsent = data\n                return None\n",
+        "            if not isinstance(step, Send):\n                break\n",
+        "            if not isinstance(step, Send):\n                return None\n",
         (_CONNECTED + "test_bytes_at_hand_do_not_wait_for_redis",),
     ),
     Mutant(
