@@ -14,7 +14,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # then takes four times as long to start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install demo quick test compose-test rolling-update chaos chaos-quick mutants mutants-core clients coverage coverage-all check docs tables bench bench-quick instructions trips lock wheel release-check clean
+.PHONY: install demo quick test compose-test rolling-update chaos chaos-quick mutants mutants-core clients coverage coverage-all check docs tables bench bench-quick bench-posting instructions trips lock wheel release-check clean
 
 install: .venv/.installed
 
@@ -74,6 +74,10 @@ bench: install
 # Takes half a minute. Fails if a delivery costs more than 1.6 times the kernel's send.
 bench-quick: install
 	$(BIN)/python -m bench --quick
+
+# What publishing over HTTP costs its sender, and the clients beside it. Takes three minutes.
+bench-posting: install
+	$(BIN)/python -m bench.posting $(ARGS)
 
 # Instructions of a node, counted by valgrind, so that commits can be compared on a busy machine.
 # ARGS="--against ../older" counts those of another checkout beside them. Takes five minutes.

@@ -77,12 +77,14 @@ class HubPublisher:
         lines = b"".join(orjson.dumps(event._asdict()) + b"\n" for event in events)
         answer = self._answer(channel, lines)
         said = [orjson.loads(line) for line in answer.content.splitlines()]
-        ids: list[EventId | None] = [EventId.parse(one["id"]) for one in said if "id" in one]
-        if answer.is_success and len(ids) == len(events):
+        # Lines after one that can't be published may be published, since many are written at once.
+        by_line = {one["line"]: EventId.parse(one["id"]) for one in said if "id" in one}
+        ids = [by_line.get(number) for number in range(1, len(events) + 1)]
+        if answer.is_success and len(by_line) == len(events):
             return [id_ for id_ in ids if id_ is not None]
         error = _error(answer.status_code, said[-1] if said else {})
-        if ids:
-            raise PartialPublishError([*ids, *[None] * (len(events) - len(ids))], error) from error
+        if by_line:
+            raise PartialPublishError(ids, error) from error
         raise error
 
     def _answer(self, channel: str, body: bytes) -> httpx.Response:

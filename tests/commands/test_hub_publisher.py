@@ -118,6 +118,13 @@ def test_what_is_refused_is_not_tried_again(answer: Handler, error: type[Excepti
         assert list(map(str, caught.value.ids)) == ["1-0", "None"]
 
 
+def test_the_line_that_is_refused_has_no_id_though_later_ones_have() -> None:
+    said = status(422, {"line": 2, "id": "1-0"}, {"line": 1, "detail": "no"})
+    with answering(said) as (hub, _, __), pytest.raises(PartialPublishError) as caught:
+        hub.publish_many("pets", EVENTS)
+    assert list(map(str, caught.value.ids)) == ["None", "1-0"]
+
+
 def test_a_url_is_one_of_http() -> None:
     with pytest.raises(ConfigurationError, match="http://"):
         HubPublisher("hub.example", "")

@@ -158,6 +158,16 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/commands/test_direct_publisher.py::test_an_event_with_an_id_is_stored_once",),
     ),
     Mutant(
+        "hub publisher: the ids of lines after a refused one move up",
+        "broadcaster/commands/hub_publisher.py",
+        "ids = [by_line.get(number) for number in range(1, len(events) + 1)]",
+        "ids = [*by_line.values(), *[None] * (len(events) - len(by_line))]",
+        (
+            "tests/commands/test_hub_publisher.py::"
+            "test_the_line_that_is_refused_has_no_id_though_later_ones_have",
+        ),
+    ),
+    Mutant(
         "publishing: a place is never freed",
         "broadcaster/web/publishing.py",
         "    held.callback(free)",
