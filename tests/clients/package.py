@@ -26,8 +26,11 @@ NODE = str(_WHEEL / "bin" / "node")
 _NPM = str(_WHEEL / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")
 
 
-def run(place: Path, *command: str) -> str:
-    """Run a program of Node in a directory; return what it prints.
+def run(place: Path, *command: str, **variables: str) -> str:
+    """Run a program of Node in a directory, with more variables of the environment.
+
+    Returns:
+        What it prints.
 
     Raises:
         AssertionError: it fails. The text is what it has printed.
@@ -36,7 +39,7 @@ def run(place: Path, *command: str) -> str:
     done = subprocess.run(
         [NODE, *command],
         cwd=place,
-        env={**os.environ, "PATH": path},
+        env={**os.environ, "PATH": path, **variables},
         timeout=PATIENCE_S * 12,
         capture_output=True,
         text=True,

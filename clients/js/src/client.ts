@@ -128,15 +128,14 @@ export function subscribe<Events = AnyEvents>(
     const stop = new AbortController();
     const credentials = withCredentials ? "include" : "same-origin";
     if (position) target.searchParams.set("lastEventId", position);
+    const answered = (method: string) =>
+      fetch(target, { method, credentials, headers: { accept: "text/event-stream" }, signal: stop.signal });
     let code = 0;
     let said: { detail?: string } | undefined;
     try {
       // Without a position, GET could begin an answer that is made on demand. HEAD opens nothing.
-      const method = position ? "GET" : "HEAD";
-      const headers = { accept: "text/event-stream" };
-      const answer = await fetch(target, { method, headers, credentials, signal: stop.signal });
-      code = answer.status;
-      if (code >= 400) said = await answer.json();
+      code = (await answered(position ? "GET" : "HEAD")).status;
+      if (code >= 400) said = await (await answered("GET")).json();
     } catch {
       // no answer, or one without a text
     }
@@ -220,6 +219,12 @@ export function subscribe<Events = AnyEvents>(
 
   // Beginning and end
 
+  /** A browser may keep a page that is left, and show it again. It must not hold a connection. */
+  function leaveOrReturn({ type, persisted }: PageTransitionEvent) {
+    if (type === "pagehide") stop();
+    else if (persisted) start();
+  }
+
   function start() {
     if (options.share) {
       const name = `${kept} ${[...names].sort()}`;
@@ -244,12 +249,18 @@ export function subscribe<Events = AnyEvents>(
     tabs = undefined;
   }
 
+  function close() {
+    stop();
+    globalThis.removeEventListener?.("pagehide", leaveOrReturn);
+    globalThis.removeEventListener?.("pageshow", leaveOrReturn);
+    for (const listener of listeners) listener();
+  }
+
   function end(how: Status) {
     say(how);
-    stop();
+    close();
     if (error) options.onError?.(error);
     else options.onComplete?.();
-    for (const listener of listeners) listener();
   }
 
   function fail(code: number, detail = `the hub answers ${code}`) {
@@ -257,6 +268,8 @@ export function subscribe<Events = AnyEvents>(
     end("failed");
   }
 
+  globalThis.addEventListener?.("pagehide", leaveOrReturn);
+  globalThis.addEventListener?.("pageshow", leaveOrReturn);
   start();
   return {
     get status() {
@@ -265,10 +278,7 @@ export function subscribe<Events = AnyEvents>(
     get lastEventId() {
       return position;
     },
-    close() {
-      stop();
-      for (const listener of listeners) listener();
-    },
+    close,
     [Symbol.asyncIterator]() {
       // A reader that is slow closes the connection, and resumes: nothing is lost, and nothing grows.
       const queue: StreamEvent[] = [];
@@ -286,7 +296,7 @@ export function subscribe<Events = AnyEvents>(
       };
       const finish = () => {
         listeners.delete(listener);
-        stop();
+        close();
         return Promise.resolve({ done: true as const, value: undefined });
       };
       listeners.add(listener);
