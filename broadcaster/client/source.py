@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 
 import httpx
@@ -49,6 +49,7 @@ class EventSource:
         *,
         last_event_id: str = "",
         headers: Mapping[str, str] | Callable[[], Mapping[str, str]] | None = None,
+        ticket: Callable[[], Awaitable[str]] | None = None,
         silence_s: float = _SILENCE_S,
         on_change: Callable[[str, float], object] = lambda trouble, wait_s: None,
     ) -> None:
@@ -60,6 +61,9 @@ class EventSource:
                 begin.
             headers: more headers to send, for example `Authorization`. A function is called for
                 each connection, so that it can return a fresh token.
+            ticket: fetches a ticket for the url. Called for each connection, so that a fresh one is
+                there before the old one ends, and after `stream.expired`. Its httpx errors are
+                trouble that passes.
             silence_s: seconds without a byte after which a connection is given up. Must be above
                 the server's heartbeat.
             on_change: called when a connection fails or ends, with the reason and the seconds until
@@ -70,9 +74,14 @@ class EventSource:
         self.previous_event_id = last_event_id
         self.retry_s = _RETRY_S
         self._headers = headers or {}
+        self._ticket = ticket
         self._timeout = httpx.Timeout(_CONNECT_TIMEOUT_S, read=silence_s)
         self._on_change = on_change
         self._failures = 0
+
+    def __aiter__(self) -> AsyncGenerator[StreamEvent, None]:
+        """Return `events()`, so that `async for event in source` reads the stream."""
+        return self.events()
 
     async def events(self) -> AsyncGenerator[StreamEvent, None]:
         """Yield events until the server says that there are no more (204).
@@ -109,7 +118,10 @@ class EventSource:
         headers = httpx.Headers(sent, encoding="utf-8")  # the standard sends ids as UTF-8
         if self.last_event_id:
             headers["Last-Event-ID"] = self.last_event_id
-        async with client.stream("GET", self.url, headers=headers) as response:
+        url = httpx.URL(self.url)
+        if self._ticket:
+            url = url.copy_set_param("ticket", await self._ticket())
+        async with client.stream("GET", url, headers=headers) as response:
             await _check(response)
             self._failures = 0
             self._on_change("", 0)

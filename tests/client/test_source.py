@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 
+import httpx
 import pytest
 
 from broadcaster.client.source import EventSource
@@ -144,6 +145,36 @@ async def test_a_permanent_refusal_is_an_error(answer: bytes, status: int, detai
 async def test_a_url_that_can_not_be_read_is_an_error(url: str) -> None:
     with pytest.raises(StreamRefusedError):
         await read(url)
+
+
+async def test_it_is_an_async_iterator() -> None:
+    async with scripted(OK + b"retry: 10\nid: 1-0\ndata: a\n\n", GONE) as script:
+        assert [event.data async for event in EventSource(script.url)] == ["a"]
+
+
+async def test_each_connection_has_a_fresh_ticket_in_its_url() -> None:
+    tickets = iter(("first", "second"))
+    trouble = [httpx.ConnectError("the hub is away")]
+
+    async def ticket() -> str:
+        if trouble:
+            raise trouble.pop()
+        return next(tickets)
+
+    expired = b"retry: 1\nid: 5-0\nevent: stream.expired\ndata: {}\n\n"
+    said = list[str]()
+    async with scripted(OK + expired, GONE) as script:
+        source = EventSource(
+            script.url + "/x?key=7&key=8",
+            ticket=ticket,
+            on_change=lambda text, _: said.append(text),
+        )
+        source.retry_s = 0.01
+        assert [event.type async for event in source] == ["stream.expired"]
+    paths = [request.split()[1] for request in script.requests]
+    assert paths == [f"/x?key=7&key=8&ticket={text}" for text in ("first", "second")]
+    assert script.header(1, "last-event-id") == "5-0"
+    assert said[0] == "the hub is away"
 
 
 async def test_after_its_grant_has_ended_it_comes_back_with_a_fresh_token() -> None:
