@@ -10,6 +10,7 @@ users may have a package `workers` of their own. So its modules import each othe
 * `python -m workers inventory` changes stocks and prices (inventory.py);
 * `python -m workers orders` places orders and walks them to their end (orders.py);
 * `python -m workers recommendations` answers requests piece by piece (recommendations.py);
+* `python -m workers desk` does what the page of the demo asks for (desk.py);
 * store.py holds the pets;
 * runner.py holds what all workers share: pace, waiting for Redis, stopping.
 """

@@ -12,6 +12,7 @@ import click
 
 from broadcaster import BroadcasterError, Publisher, load_settings
 
+from .desk import Desk
 from .inventory import Inventory
 from .orders import Orders
 from .recommendations import Recommendations
@@ -115,6 +116,13 @@ def recommendations(
         Life(rate, count),
         lambda p: Recommendations(p, takeover_s=takeover_s),
     )
+
+
+@main.command()
+@_options(default_rate=20.0)
+def desk(rate: float, count: int | None, **place: str | None) -> None:
+    """Do what the page of the demo asks for; the rate is how often it looks."""
+    _run("inventory", place, Life(rate, count), Desk)
 
 
 def _run(

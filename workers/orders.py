@@ -77,7 +77,12 @@ class Orders:
         # A paced order takes its step in time, so it goes before a new order.
         may_place = self._random.random() < _PLACED_SHARE and not (due and any(self._order_s))
         if len(open_orders) < _MAX_OPEN and (may_place or not due):
-            await self._place()
+            # The id contains the time, so that a worker with the same seed does not repeat an id.
+            order_id = f"{time.time_ns() // 1_000_000:x}{self._random.getrandbits(16):04x}"
+            pet_id = self._random.choice(PETS).id
+            cancelled = self._random.random() < _CANCELLED_SHARE
+            fate = self._random.choice(STATUSES) if cancelled else None
+            await self.place(order_id, pet_id, fate)
             return True
         return bool(due) and await self._advance(self._random.choice(due).decode())
 
@@ -96,12 +101,17 @@ class Orders:
         takes_s = least_s + drawn * (most_s - least_s)
         return time.time() * 1000 >= placed_ms + takes_s * 1000 * share
 
-    async def _place(self) -> None:
-        # The id contains the time, so that a worker with the same seed does not repeat an id.
-        order_id = f"{time.time_ns() // 1_000_000:x}{self._random.getrandbits(16):04x}"
-        pet_id = self._random.choice(PETS).id
-        cancelled = self._random.random() < _CANCELLED_SHARE
-        fate = self._random.choice(STATUSES) if cancelled else None
+    async def place(self, order_id: str, pet_id: str, fate: str | None = None) -> None:
+        """Place an order that does not exist yet.
+
+        Args:
+            order_id: the time in milliseconds and 16 drawn bits, in hexadecimal digits.
+            pet_id: the pet that is ordered.
+            fate: the status in which it is cancelled; None if it is shipped.
+
+        Raises:
+            BackendUnavailableError: Redis is away. The order may be placed or not.
+        """
         async with self._publisher.transaction() as transaction:
             _go_to(transaction, order_id, STATUSES[0], pet_id, fate)
         await self._store.hold(order_id, pet_id)

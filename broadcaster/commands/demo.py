@@ -29,9 +29,9 @@ from broadcaster.backend.embedded import EmbeddedRedis
 from broadcaster.backend.log import Status
 from broadcaster.commands import host as machine
 from broadcaster.commands import processes
+from broadcaster.commands.demo_access import CHANNELS, access, page_token
 from broadcaster.commands.logs import printable
 from broadcaster.commands.output import say
-from broadcaster.core.catalogue import DEMO
 from broadcaster.node.folder import Folder, folded
 from broadcaster.node.node import Node
 from broadcaster.settings import Settings, load_settings
@@ -40,8 +40,9 @@ from broadcaster.web.uvicorn.server import make_server
 
 logger = logging.getLogger(__name__)
 
-RATES = {"inventory": 20, "orders": 5, "recommendations": 4}
-"""Events per second of each worker; for `recommendations`, of each request."""
+RATES = {"inventory": 20, "orders": 5, "recommendations": 4, "desk": 20}
+"""Events per second of each worker. For `recommendations` it is of each request, and for `desk` how
+often it looks for what the page asks."""
 
 # An order takes 5 to 15 s, so that a person can follow it. The worker may be a little late.
 _PACE = {"orders": ("--order-s", "6", "13")}
@@ -78,7 +79,8 @@ def run(host: str | None, port: int | None) -> int:
                 port=port,
                 drain_s=_DRAIN_S,
                 metrics_port=0,  # the demo has one socket
-                channels=DEMO,
+                channels=CHANNELS,
+                **access(settings.host),
             )
             return _Demo(with_default_hosts(settings), sock).run()
     except KeyboardInterrupt:
@@ -91,6 +93,8 @@ class _Demo:
     def __init__(self, settings: Settings, sock: socket.socket) -> None:
         app = create_app(settings)
         app.state.shown_redis_url = settings.redis_url
+        if make := page_token(settings):
+            app.state.page_token = make
         self._node: Node = app.state.node
         self._sock = sock
         self._url = machine.url_of(sock, secure=bool(settings.tls_certificate))

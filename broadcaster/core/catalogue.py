@@ -15,11 +15,13 @@ from broadcaster.core.channel import Channel, shard_of
 from broadcaster.errors import ConfigurationError, UnknownChannelError
 
 OUR_PATHS = (
-    "/", "/client.js", "/react.js", "/openapi.json", "/asyncapi.json", "/docs",
+    "/", "/page/{name}", "/page/token", "/client.js", "/react.js",
+    "/openapi.json", "/asyncapi.json", "/docs",
     "/healthz", "/readyz", "/metrics",
     "/v1/events", "/v1/nodes", "/v1/health", "/v1/channels", "/v1/channels/{channel}",
     "/v1/channels/{channel}/events", "/v1/runs/{run}", "/v1/runs/{run}/stop",
     "/v1/tickets", "/v1/revocations",
+    "/v1/operations/stream",
 )  # fmt: skip
 """The hub's own paths. No channel may have one of them."""
 BOUNDS = ("maxlen", "window_events", "window_bytes")

@@ -35,6 +35,9 @@ async def described(channel: Channel, windows: Mapping[str, Window], log: Log) -
     return {
         "channel": channel.name,
         "path": channel.path,
+        "key_param": channel.key_param,
+        "key_required": channel.needs_key,
+        "on_demand": bool(channel.requests),
         "oldest": _from(channel, oldest),
         "newest": _from(channel, newest),
         "length": length,

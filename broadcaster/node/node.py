@@ -29,6 +29,7 @@ from broadcaster.node.description import described
 from broadcaster.node.health import Health
 from broadcaster.node.limits import Limits
 from broadcaster.node.metrics import Metrics
+from broadcaster.node.operations import Lookout
 from broadcaster.node.peers import Peers
 from broadcaster.node.publishing import Publishing
 from broadcaster.node.pump import Pump, despite_errors
@@ -63,6 +64,7 @@ class Node:
         health: knows whether the node is ready.
         registry: knows the live nodes.
         metrics: renders the metrics.
+        operations: looks at the figures of all nodes, for the page.
         pump: moves changes from the log to the hub.
         questions: asks the log for subscribers.
         requests: makes their requests, for what is made on demand.
@@ -112,6 +114,7 @@ class Node:
         self.health = Health(self)
         self.registry = Registry(self, self._peers.process)
         self.metrics = Metrics(self, self._peers)
+        self.operations = Lookout(self.registry)
         self.pump = Pump(self.hub, self.log, self.health)
         self.questions = Questions(self.ask)
         self.revoking = Revoking(settings, self.hub.subscribers, self.end)
@@ -146,6 +149,7 @@ class Node:
         self._run(partial(self.pump.beat, self.settings.heartbeat_s))
         self._run(self.clock.follow)
         self._run(self.health.watch_loop)
+        self._run(self.operations.watch)
         self._run(self.requests.watch)
         self._run(partial(expiry.watch, self.hub.subscribers.expiries, self.end))
         self._run(self.registry.announce)
@@ -183,6 +187,7 @@ class Node:
     def fail_readiness(self) -> None:
         """Step of the shutdown: become unready, and shed newcomers."""
         self.draining = True
+        self.operations.wake()
 
     def subscribers(self) -> list[Subscriber]:
         """Return the connected clients."""

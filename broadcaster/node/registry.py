@@ -16,12 +16,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from hashlib import blake2b
 from socket import gethostname
+from time import monotonic
 from typing import Any
 
 from broadcaster.backend.driver.connect import AsyncClient
 from broadcaster.backend.nodes import ANNOUNCE_S, NodesHash
 from broadcaster.core.backoff import backoff_s
 from broadcaster.errors import BroadcasterError
+from broadcaster.node.figures import Rate, own_figures
 from broadcaster.node.health import Watched
 from broadcaster.settings import Settings
 from broadcaster.version import VERSION
@@ -32,7 +34,8 @@ _AGAIN_S = (0.5, 2.5)  # a node is listed again within 3 s
 _FORGOTTEN = 4  # failures after which other nodes' streams count no more, as their lines are old
 _COUNTS = "streams_of"
 _PUBLIC = ("clients", "lag_s")
-_OURS = ("public_name", "reasons", _COUNTS)
+_FIGURES = "figures"
+_OURS = ("public_name", "reasons", _COUNTS, _FIGURES)
 
 
 def name_of(settings: Settings, process: str) -> str:
@@ -60,6 +63,8 @@ class Registry:
         self._secret = secrets.token_bytes(16)
         drawn = f"node-{secrets.token_hex(4)}"
         self._public_name = f"{node.settings.node_name or drawn}/{process}"
+        self._others: Mapping[str, dict[str, Any]] = {}
+        self._rate = Rate()
 
     def use(self, client: AsyncClient) -> None:
         """Read and write the hash with this client. The caller closes the client."""
@@ -84,9 +89,10 @@ class Registry:
                 logger.log(level, "this node is not announced, only /v1/nodes misses it: %s", error)
                 failures += 1
                 if failures == _FORGOTTEN:
+                    self._others = {}
                     self._node.limits.learn([])
             else:
-                failures = 0
+                failures, self._others = 0, others
                 self._node.limits.learn(line.get(_COUNTS, {}) for line in others.values())
 
     async def leave(self) -> None:
@@ -116,6 +122,30 @@ class Registry:
         lines = {self._node.name: self._about()}
         return {"nodes": self._shown(lines, details), "incomplete": missing}
 
+    def own_name(self, *, details: bool) -> str:
+        """Return the name of this node, as `nodes` and `figures` have it."""
+        return self._node.name if details else self._public_name
+
+    def figures(self, *, details: bool) -> dict[str, dict[str, Any]]:
+        """Return the figures of all nodes, as they were known within the last seconds.
+
+        Args:
+            details: True includes host names and error texts.
+
+        Returns:
+            For each node by its name what `own_figures` has, and its `problems`.
+        """
+        lines = {**self._others, self._node.name: self._about()}
+        told = "problems" if details else "reasons"
+        return {
+            name if details else self._public(name, line): {
+                **line[_FIGURES],
+                "problems": line[told],
+            }
+            for name, line in lines.items()
+            if _FIGURES in line
+        }
+
     def _counts(self) -> dict[str, Any]:
         """Return the counts of event streams for the other nodes, if there is a limit for them."""
         counts = self._node.limits.told()
@@ -124,6 +154,7 @@ class Registry:
     def _about(self) -> dict[str, Any]:
         lags = (self._node.log.status(name).lag_s for name in self._node.hub.windows)
         problems = self._node.health.problems()
+        rate = self._rate.of(self._node.hub.deliveries, monotonic())
         return {
             "clients": len(self._node.hub.subscribers),
             "lag_s": round(max(lags, default=0.0), 3),
@@ -131,6 +162,7 @@ class Registry:
             "version": VERSION,
             "public_name": self._public_name,
             "reasons": [problem.public for problem in problems],
+            _FIGURES: own_figures(self._node, rate),
         }
 
     def _shown(self, lines: Mapping[str, dict[str, Any]], details: bool) -> dict[str, Any]:
@@ -140,15 +172,17 @@ class Registry:
                 for name, line in lines.items()
             }
         return {
-            str(line.get("public_name") or self._hidden(name)): {
+            self._public(name, line): {
                 **{field: line[field] for field in _PUBLIC if field in line},
                 "problems": _reasons(line),
             }
             for name, line in lines.items()
         }
 
-    def _hidden(self, name: str) -> str:
-        """Return a public name for a node of an older version, whose line has none."""
+    def _public(self, name: str, line: Mapping[str, Any]) -> str:
+        """Return the public name of a node. One of an older version has none in its line."""
+        if known := line.get("public_name"):
+            return str(known)
         return f"node-{blake2b(name.encode(), key=self._secret, digest_size=4).hexdigest()}"
 
 

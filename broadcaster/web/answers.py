@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,6 +15,7 @@ from broadcaster.errors import BroadcasterError, InvalidRequestError, UnknownCha
 from broadcaster.web import access, assets, runs, showcase
 from broadcaster.web.documents.served import Documents
 from broadcaster.web.logpages import LogPages
+from broadcaster.web.operations import watched
 from broadcaster.web.problem import SafeResponse, as_json, problem, unknown_channel
 from broadcaster.web.publishing import publish
 from broadcaster.web.serving import ServedNode
@@ -24,26 +27,51 @@ METRICS = "text/plain; version=0.0.4; charset=utf-8"
 class Answers:
     """The answers of one application."""
 
-    def __init__(self, node: ServedNode, documents: Documents, *, details: bool) -> None:
+    def __init__(
+        self, node: ServedNode, documents: Documents, about: showcase.About, *, details: bool
+    ) -> None:
         """Answer for a node.
 
         Args:
             node: the node to describe. The first answer that needs it starts it.
             documents: of the application.
+            about: what its page is told of it.
             details: True includes addresses, host names, versions and error texts, which are for
                 operators.
         """
         self._node = node
         self._documents = documents
+        self._about = about
         self._details = details
         self._pages = LogPages(node)
 
     async def page(self, request: Request) -> Response:
-        """Answer with the page that shows the streams.
+        """Answer with the page that shows the streams, and how the nodes are.
 
-        It names the Redis only where `app.state.shown_redis_url` is set, as in the demo.
+        It names the Redis and has a token only where `app.state` has them, as in the demo.
         """
-        return showcase.page(getattr(request.app.state, "shown_redis_url", ""))
+        state = request.app.state
+        about = self._about._replace(
+            token=hasattr(state, "page_token"), redis=getattr(state, "shown_redis_url", "")
+        )
+        return showcase.page(request, about)
+
+    async def module(self, request: Request) -> Response:
+        """Answer with a module of the page."""
+        return showcase.module(request, request.path_params["name"])
+
+    async def page_token(self, request: Request) -> Response:
+        """Answer with a token to publish with, for the page of the demo, or 404.
+
+        No other site may have it. A browser says itself which page asks, and no page can change
+        what it says. https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header
+        """
+        make: Callable[[], str] | None = getattr(request.app.state, "page_token", None)
+        if make is None:
+            return problem(404, "this hub makes no tokens for its page")
+        if request.headers.get("sec-fetch-site") != "same-origin":
+            return problem(403, "this token is for the page of this hub")
+        return as_json({"token": make()})
 
     async def script(self, request: Request) -> Response:
         """Answer with the client for browsers, or with its hooks for React."""
@@ -94,6 +122,11 @@ class Answers:
         headers = {"cache-control": "no-store", "content-type": METRICS}
         figures = await self._node.metrics.scrape(details=self._details)
         return SafeResponse(figures, headers=headers)
+
+    async def operations(self, request: Request) -> Response:
+        """Answer with the event stream of the nodes' figures."""
+        self._node.start()
+        return watched(self._node, request.method, details=self._details)
 
     async def revoke(self, request: Request) -> Response:
         """Revoke the tokens of a subject, or one by its id, and say how many replicas have it."""

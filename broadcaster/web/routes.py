@@ -18,7 +18,7 @@ from broadcaster.core.channel import KEY_IN_PATH
 from broadcaster.core.presented import bearer
 from broadcaster.errors import InvalidRequestError
 from broadcaster.settings import Settings
-from broadcaster.web import endpoint, head
+from broadcaster.web import endpoint, head, showcase
 from broadcaster.web.access import (
     PolicyFailedError,
     UndecidedError,
@@ -66,7 +66,8 @@ class ClientsApplication(Starlette):
             shown.add(APART)
         documents = Documents(node, operations_of(CLIENTS))
         # What needs the operators' token may have details here, too.
-        answers = Answers(node, documents, details=bool(token))
+        about = showcase.About(channels=True, operations=OPERATORS in shown)
+        answers = Answers(node, documents, about, details=bool(token))
         super().__init__(
             routes=list(_routes(answers, shown, token)),
             exception_handlers={
@@ -152,7 +153,8 @@ def operators(node: ServedNode) -> Starlette:
     """Make the operators' application, with all details. It must not be public."""
     token = node.settings.operators_token
     documents = Documents(node, operations_of(OPERATORS, APART), channels=False)
-    answers = Answers(node, documents, details=True)
+    about = showcase.About(channels=False, operations=True)
+    answers = Answers(node, documents, about, details=True)
     app = _OperatorsApplication(
         routes=list(_routes(answers, {OPERATORS, APART}, token)),
         exception_handlers={404: _not_of_operators, 405: _not_allowed},

@@ -85,6 +85,22 @@ class Revocation(Protocol):
         """Return the number of replicas that have it; None if that is not known."""
 
 
+class Looks(Protocol):
+    """Looks at the figures of all nodes each second.
+
+    Attributes:
+        viewers: the responses that are woken at each look.
+    """
+
+    viewers: set[Any]
+
+    def newest(self, *, details: bool) -> bytes:
+        """Return the newest look as an event; empty before the first one."""
+
+    def history(self, *, details: bool) -> bytes:
+        """Return what is kept of the last ten minutes, as one event."""
+
+
 class RevocationsKnown(Protocol):
     """Knows which tokens were revoked."""
 
@@ -177,6 +193,10 @@ class ServedNode(GuardedNode, Protocol):
     @property
     def runs(self) -> RunKeeper:
         """Begins, finds and stops runs for clients."""
+
+    @property
+    def operations(self) -> Looks:
+        """Looks at the figures of all nodes, for the page."""
 
     async def ask(self, stream: str, question: AnyQuestion) -> Answer:
         """Return the log's answer about a stream."""

@@ -53,7 +53,9 @@ def _row(
 
 
 TABLE = (
-    _row("/", [CLIENTS], Answers.page, of.PAGE),
+    _row("/", _BOTH, Answers.page, of.PAGE),
+    _row("/page/token", [CLIENTS], Answers.page_token, of.PAGE_TOKEN, ("POST",)),
+    _row("/page/{name}", _BOTH, Answers.module, of.PAGE_MODULE),
     _row("/client.js", _BOTH, Answers.script, of.CLIENT_JS),
     _row("/react.js", _BOTH, Answers.script, of.REACT_JS),
     _row("/openapi.json", _BOTH, Answers.openapi, of.OPENAPI),
@@ -72,6 +74,7 @@ TABLE = (
     _row("/metrics", [OPERATORS], Answers.metrics, of.METRICS),
     _row("/v1/nodes", [OPERATORS], Answers.nodes, of.NODES),
     _row("/v1/health", [OPERATORS], Answers.health, of.HEALTH),
+    _row("/v1/operations/stream", [OPERATORS], Answers.operations, of.OPERATIONS),
     _row("/v1/revocations", [APART], Answers.revoke, of.REVOKE, ("POST",)),
 )
 """All routes except the channels' own paths, which are event streams for clients.

@@ -41,7 +41,7 @@ async def test_the_demo_shows_events_and_leaves_nothing_behind(start: Start) -> 
     assert await ids_of(EventSource(curl), 1)
     await demo.line("clients 0  events/s ")
     members = family(demo.process.pid)
-    assert len(members) == 5  # itself, Valkey, three workers
+    assert len(members) == 6  # itself, Valkey, four workers
     (worker,) = [pid for pid, command in members.items() if "workers orders" in command]
     os.kill(worker, signal.SIGKILL)
     await demo.line("worker orders was ended by SIGKILL")
@@ -55,7 +55,7 @@ async def test_a_demo_that_is_killed_leaves_nothing_behind(start: Start) -> None
     demo = await start("demo", "--port", "0")
     await demo.line("The page")
     members = family(demo.process.pid)
-    assert len(members) == 5
+    assert len(members) == 6
     await demo.stop(signal.SIGKILL)
     await until(partial(none_alive, members))
 

@@ -12,7 +12,9 @@ from broadcaster.core import sse, wire
 ROOT = Path(__file__).parent.parent.parent
 WIRE = (ROOT / "docs" / "wire.md").read_text("utf-8")
 METRICS = (ROOT / "docs" / "metrics.md").read_text("utf-8")
-PAGE = (ROOT / "broadcaster" / "web" / "pages" / "index.html").read_text("utf-8")
+PAGE = "".join(
+    path.read_text("utf-8") for path in sorted((ROOT / "broadcaster/web/pages").glob("*.js"))
+)
 
 
 def rows(page: str, *header: str) -> list[tuple[str, ...]]:

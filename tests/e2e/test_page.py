@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import shlex
 import time
 import urllib.error
@@ -22,10 +23,12 @@ import pytest
 from broadcaster import Publisher, connect_sync
 from broadcaster.backend.embedded import free_port
 from broadcaster.backend.memory import MemoryLog
+from broadcaster.commands.token import make as make_token
 from broadcaster.core.access import Action, Caller, Grant
 from broadcaster.core.catalogue import PET_STORE
 from tests.clients.browsers import Browser, Tab
 from tests.clients.browsers.blank import answering
+from tests.clients.switch import Switch
 from tests.command_line import finished, starting
 from tests.e2e import browser_node
 from tests.nodes import running
@@ -102,19 +105,29 @@ class Watched:
         self.tab = tab
 
     async def open(self, url: str) -> None:
-        """Open the page, and wait until both of its streams are live."""
+        """Open the page, and wait until its line is live."""
         await self.tab.open(url)
-        for stream in ("inventory", "orders"):
-            await self.sees(f"hub.{stream}.state === 'open' && hub.{stream}.replayed !== null")
+        await self.sees("window.hub?.line.state === 'live'")
 
     async def sees(self, condition: str) -> None:
         """Wait until a JavaScript expression is true in the page."""
-        await self.tab.sees(condition, otherwise="hub")
+        await self.tab.sees(condition, otherwise="window.hub && {...hub}")
 
-    async def hub(self, stream: str) -> dict[str, Any]:
-        """The page's counts for a stream."""
-        counted: dict[str, Any] = await self.tab.value(f"hub.{stream}")
+    async def hub(self, part: str) -> dict[str, Any]:
+        """The counts of a part of the page."""
+        counted: dict[str, Any] = await self.tab.value(f"hub.{part}")
         return counted
+
+    async def proves(self, events: int, checked: int | None = None) -> None:
+        """Wait for this number of events, and see that none is missing or out of order."""
+        await self.sees(f"hub.shop.events === {events}")
+        shop = await self.hub("shop")
+        assert shop == {
+            **shop,
+            "missing": 0,
+            "checked": shop["checked"] if checked is None else checked,
+        }
+        assert (await self.hub("line"))["disorder"] == 0
 
 
 @pytest.fixture
@@ -186,14 +199,16 @@ async def test_it_shows_changes_and_checks_that_each_follows_from_the_one_before
     await until(lambda: node.newest() == shop.newest)
     await page.open(node.url)
     await shop.sell(480)
-    await page.sees("hub.inventory.events === 500")
-    inventory = await page.hub("inventory")
     # The first stock and the first price of each of the two pets follow from nothing.
-    assert inventory == {**inventory, "checked": 496, "broken": 0, "disorder": 0, "resets": 0}
-    assert inventory == {**inventory, "replayed": 20, "reconnects": 0}
-    await page.sees("document.getElementById('checked').textContent === '496'")
-    assert await page.tab.text("#inventory [data-is=lastId]") == inventory["lastId"]
-    assert "9,800" in await page.tab.text("#pets tr:first-child")
+    await page.proves(500, checked=496)
+    line = await page.hub("line")
+    assert line == {**line, "replayed": 20, "reconnects": 0, "resets": 0}
+    await page.sees("document.getElementById('events').textContent === '500'")
+    assert await page.tab.text("#missing") == "0"
+    await page.sees("document.getElementById('pets').innerText.includes('9,800')")
+    # Pets of the catalogue have names. These two have none, so they have their ids.
+    assert "Biscuit" in await page.tab.text("#pets")
+    assert "cat" in await page.tab.text("#pets article:nth-child(13)")
 
 
 async def test_it_flags_a_change_that_does_not_follow(
@@ -203,24 +218,41 @@ async def test_it_flags_a_change_that_does_not_follow(
     await page.open(node.url)
     wrong = {"petId": "cat", "oldStock": 1, "newStock": 0}
     await publisher.publish("inventory", type="stock-change", key="cat", data=wrong)
-    await page.sees("hub.inventory.broken === 1")
-    await page.sees("document.getElementById('broken').textContent === '1'")
-    assert "Pet cat: oldStock is 1" in await page.tab.text("#breaks")
-    assert await page.tab.count("#pets tr.broken") == 1
+    await page.sees("hub.shop.missing === 1")
+    await page.sees("document.getElementById('missing').textContent === '1'")
+    assert "cat: oldStock is 1 but was 99" in await page.tab.text("#breaks")
+    assert await page.tab.count(".pet.broken") == 1
 
 
-async def test_a_dropped_connection_misses_nothing(node: Node, page: Watched, shop: Shop) -> None:
+# Timers of ten seconds that are set from now on wait for `window.release()`.
+_HOLD = """() => {
+  const set = window.setTimeout, held = [];
+  window.setTimeout = (call, ms) => (ms === 10_000 ? held.push(call) : set(call, ms));
+  window.release = () => held.splice(0).forEach((call) => call());
+}"""
+
+
+async def test_a_line_that_is_cut_is_filled_in_afterwards(
+    node: Node, page: Watched, shop: Shop
+) -> None:
     await shop.sell(10)
     await page.open(node.url)
-    await page.tab.click("#inventory .drop")
-    await page.sees("hub.inventory.state === 'closed'")
+    await page.tab.run(_HOLD)
+    await page.tab.click("#cut")
+    await page.sees("hub.line.state === 'cut'")
     await shop.sell(50)
-    await page.sees("hub.inventory.reconnects === 1 && hub.inventory.replayed === 50")
+    # What is old is dimmed, with its time, and with the time of the next try.
+    await page.sees("document.documentElement.dataset.line === 'old'")
+    note = await page.tab.text("#line")
+    assert re.search(r"^cut by you back in \d+ s. What you see is of \d\d:\d\d:\d\d\.$", note)
+    await page.tab.run("() => release()")
+    await page.sees("hub.line.state === 'live' && hub.line.filled.events === 50")
     await shop.sell(10)
-    await page.sees(f"hub.inventory.events === {shop.published}")
-    inventory = await page.hub("inventory")
-    assert inventory == {**inventory, "broken": 0, "disorder": 0, "resets": 0}
-    assert "50 events replayed" in await page.tab.text("#inventory .note")
+    await page.proves(shop.published)
+    line = await page.hub("line")
+    assert line == {**line, "reconnects": 1, "resets": 0}
+    await page.sees("document.getElementById('line').innerText.includes('50 events of the ')")
+    await page.sees("document.documentElement.dataset.line === 'live'")
 
 
 @pytest.mark.parametrize("goodbye", [False, True], ids=["killed", "stopped"])
@@ -230,81 +262,87 @@ async def test_a_node_that_goes_and_comes_back_loses_nothing(
     await shop.sell(10)
     await page.open(node.url)
     node.stop() if goodbye else node.kill()
-    await page.sees("hub.inventory.state === 'connecting'")
+    await page.sees("hub.line.state === 'waiting' || hub.line.state === 'connecting'")
+    await page.sees("document.documentElement.dataset.line === 'old'")
     await shop.sell(50)
     node.start()
     await shop.sell(10)
-    await page.sees(f"hub.inventory.events >= {shop.published} && hub.orders.reconnects > 0")
-    inventory = await page.hub("inventory")
-    assert inventory == {**inventory, "events": shop.published, "broken": 0, "disorder": 0}
-    assert inventory["resets"] == 0 < inventory["reconnects"]
+    await page.sees("hub.line.reconnects > 0")
+    await page.proves(shop.published)
+    assert (await page.hub("line"))["resets"] == 0
 
 
-async def test_it_goes_on_after_the_browser_has_given_up(
+async def test_it_goes_on_after_a_proxy_without_a_node(
     node: Node, page: Watched, shop: Shop
 ) -> None:
     await shop.sell(10)
     await page.open(node.url)
     node.kill()
     async with answering(_BAD_GATEWAY, node.port):
-        await page.sees("hub.inventory.state === 'closed' && hub.orders.state === 'closed'")
+        note = "document.getElementById('line').innerText.replaceAll(/\\s+/g, ' ')"
+        said = (
+            "disconnected no node answers; tries again within seconds, by itself. What you see is"
+        )
+        await page.sees(f"{note}.includes('{said}')")
         await shop.sell(50)
     node.start()
     await shop.sell(10)
-    await page.sees(f"hub.inventory.events >= {shop.published} && hub.orders.state === 'open'")
-    inventory = await page.hub("inventory")
-    assert inventory == {**inventory, "events": shop.published, "broken": 0, "disorder": 0}
-    assert inventory["resets"] == 0 < inventory["reconnects"]
+    await page.sees("hub.line.state === 'live'")
+    await page.proves(shop.published)
+    line = await page.hub("line")
+    assert line["resets"] == 0 < line["reconnects"]
 
 
-async def test_after_a_reset_nothing_is_expected_of_the_chain(
+async def test_a_reset_speaks_in_words_and_nothing_is_expected_of_the_chain(
     node: Node, page: Watched, shop: Shop, publisher: Publisher, client: Any
 ) -> None:
     await shop.sell(10)
     await page.open(node.url)
     await client.delete("inventory")
     await Shop(publisher).sell(8)  # begins where the first one began
-    await page.sees("hub.inventory.resets === 1 && hub.inventory.events === 18")
-    assert (await page.hub("inventory"))["broken"] == 0
-    assert "Reset at" in await page.tab.text("#inventory [data-is=reset]")
+    await page.sees("hub.line.resets === 1")
+    await page.proves(18)
+    said = "Reset: Redis has lost its newest changes. What you see is the state from now on."
+    await page.sees(f"document.getElementById('reset').innerText.startsWith('{said}')")
 
 
 async def test_orders_are_listed_and_one_is_followed_until_it_is_over(
-    node: Node, page: Watched, shop: Shop, publisher: Publisher
+    node: Node, page: Watched, publisher: Publisher, shop: Shop
 ) -> None:
     await order_step(publisher, "o1", "payment_processing", timestamp="2026-01-31T12:00:00Z")
     await page.open(node.url)
     await order_step(publisher, "o2", "payment_processing", timestamp="2026-01-31T12:00:01Z")
     await page.sees("hub.orders.listed === 2")
-    await page.tab.click("#newest tr:last-child button")
-    await page.sees("hub.order.state === 'open' && hub.order.replayed === 1")
+    await page.tab.click("#newest li:last-child button")
+    await page.sees("hub.order.state === 'live' && hub.order.events === 1")
     old = {"orderId": "o1", "status": "payment_confirmed"}  # as workers of older versions do
     await publisher.publish("orders", type="status", key="o1", data=old)
     await order_step(publisher, "o1", "shipped", trackingNumber="PS1")
-    await page.sees("hub.order.state === 'finished'")
+    await page.sees("hub.order.state === 'over'")
     assert (await page.hub("order"))["steps"] == [
         "payment_processing",
         "payment_confirmed",
         "shipped",
     ]
     await page.sees("document.getElementById('steps').innerText.includes('PS1')")
-    await page.sees("document.querySelector('#order .state').textContent === 'finished'")
-    assert node.requests("/v1/orders/o1/status/stream") == 2  # the second was answered with 204
+    await page.sees("document.querySelector('#steps li:last-child').innerText === 'complete'")
+    await page.sees("document.getElementById('order-state').innerText === 'finished'")
     # It stays closed, whatever else happens.
+    requests = node.requests("/v1/orders/o1/status/stream")
     await order_step(publisher, "o1", "payment_processing", timestamp="2026-01-31T12:00:03Z")
     await shop.sell(5)
-    await page.sees("hub.inventory.events === 5 && hub.orders.events === 5")
+    await page.proves(10)
     assert (await page.hub("order"))["events"] == 3
-    assert node.requests("/v1/orders/o1/status/stream") == 2
+    assert node.requests("/v1/orders/o1/status/stream") == requests
 
 
-async def test_recommendations_come_piece_by_piece_also_over_a_drop(
+async def test_recommendations_come_piece_by_piece(
     node: Node, page: Watched, publisher: Publisher, client: Any
 ) -> None:
     await page.open(node.url)
     await page.tab.fill("#user-id", "ada")
     await page.tab.click("#ask button")
-    await page.sees("hub.recommendations.state === 'open'")
+    await page.sees("hub.recommendations.state === 'live'")
     requests = "recommendations.requests"
     assert await until(lambda: client.xlen(requests)) == 1
     ((run, _),) = await client.xrange(requests)
@@ -316,14 +354,11 @@ async def test_recommendations_come_piece_by_piece_also_over_a_drop(
     piece = {"petId": "cat", "name": "Tom", "score": 0.9, "reason": "you like cats"}
     await publish("recommendation", piece)
     await page.sees("hub.recommendations.pieces === 1")
-    await page.tab.click("#recommendations .drop")
-    await page.sees("hub.recommendations.state === 'closed'")
     await publish("recommendation", {**piece, "name": "Tim"})
-    await page.sees("hub.recommendations.pieces === 2")
     await publish("complete", {"total": 2, "processingTime": 12})
-    await page.sees("hub.recommendations.state === 'finished'")
+    await page.sees("hub.recommendations.state === 'over' && hub.recommendations.pieces === 2")
     await page.sees("document.getElementById('pieces').innerText.includes('12 ms')")
-    # The drop asked for no second answer. The request itself is struck out after a while.
+    # One answer was asked for. The request itself is struck out after a while.
     assert (await client.xinfo_stream(requests))["entries-added"] == 1
 
 
@@ -335,12 +370,19 @@ async def test_event_data_is_shown_as_text_and_never_as_markup(
     change = {"petId": markup, "oldStock": markup, "newStock": 1}
     for data in (change, change, "no JSON", "null", "[]", '{"petId":{"a":1}}'):
         await publisher.publish("inventory", type="stock-change", key="k", data=data)
+    await publisher.publish("inventory", data=markup)
     await order_step(publisher, markup, markup, timestamp=markup)
-    await page.sees("hub.inventory.events === 6 && hub.orders.listed === 1")
+    await page.sees("hub.shop.events === 8 && hub.orders.listed === 1")
     await page.sees("document.getElementById('breaks').textContent.includes('<img')")
+    await page.sees("document.getElementById('pets').textContent.includes('<img')")
     assert await page.tab.count("img") == 0
     await page.tab.click("#newest button")
     await page.sees("hub.order.steps.length === 1")
+    assert await page.tab.count("img") == 0
+    await page.tab.click("#to-channels")
+    await page.sees("hub.channels.events === 8")
+    await page.sees("document.getElementById('rows').textContent.includes('<img')")
+    await page.sees("document.getElementById('frames').textContent.includes('<img')")
     assert await page.tab.count("img") == 0
 
 
@@ -349,38 +391,24 @@ async def test_event_data_is_shown_as_text_and_never_as_markup(
 async def test_it_works_under_a_prefix(node: Node, page: Watched, shop: Shop, slash: str) -> None:
     await page.open(node.url + slash)
     await shop.sell(10)
-    await page.sees("hub.inventory.events === 10")
+    await page.proves(10)
     links = await page.tab.value("[...document.querySelectorAll('footer a')].map((a) => a.href)")
     assert links == [f"{node.url}/v1/channels", f"{node.url}/readyz"]
 
 
-async def test_a_paused_page_still_counts(node: Node, page: Watched, shop: Shop) -> None:
-    await shop.sell(10)
-    await page.open(node.url)
-    await page.sees("document.getElementById('checked').textContent === '6'")
-    await page.tab.click("#pause")
-    before = await page.tab.text("#pets")
-    await shop.sell(50)
-    await page.sees("document.getElementById('checked').textContent === '56'")
-    assert await page.tab.text("#pets") == before
-    await page.tab.click("#pause")
-    await page.sees("document.querySelector('#pets td:last-child').textContent === '30'")
-
-
-async def test_a_hidden_tab_gives_its_connections_back_and_misses_nothing(
+async def test_a_hidden_tab_gives_its_connection_back_and_misses_nothing(
     node: Node, page: Watched, shop: Shop
 ) -> None:
     await page.open(node.url)
     await shop.sell(10)
-    await page.sees("hub.inventory.events === 10")
+    await page.proves(10)
     await page.tab.run(_HURRY)
     await _hide(page, hidden=True)
-    await page.sees("hub.inventory.state === 'resting' && hub.orders.state === 'resting'")
+    await page.sees("hub.line.state === 'resting'")
     await shop.sell(50)
     await _hide(page, hidden=False)
-    await page.sees("hub.inventory.events === 60 && hub.orders.state === 'open'")
-    inventory = await page.hub("inventory")
-    assert inventory == {**inventory, "events": 60, "broken": 0, "disorder": 0, "resets": 0}
+    await page.proves(60)
+    assert (await page.hub("line"))["resets"] == 0
 
 
 # Timers of the page that are set from now on wait 50 ms at most.
@@ -401,6 +429,95 @@ async def _hide(page: Watched, *, hidden: bool) -> None:
     )
 
 
+OWN = {
+    "parcels": {"path": "/parcels", "access": "public"},
+    "vans": {"path": "/vans/{key}", "access": "public"},
+}
+SECRET = "a secret of the tests with 32 bytes or more"
+
+
+async def test_channels_of_ones_own_are_shown_with_keys_and_frames(
+    browser: Browser, redis_url: str
+) -> None:
+    async with (
+        running(redis_url, channels=OWN) as hub,
+        Publisher(redis_url, channels=hub.node.settings.channels) as publisher,
+    ):
+        page = Watched(await browser.tab())
+        await page.open(hub.url)
+        assert await page.tab.value("hub.view") == "channels"
+        # No type is known beforehand, and the key of an event is in its data.
+        for number, place in enumerate(("Bonn", "Köln", "Bonn")):
+            data = {"parcelId": f"p{number % 2}", "oldPlace": "x", "newPlace": place}
+            id_ = await publisher.publish("parcels", type=f"arrived-{number}", key="p", data=data)
+        await page.sees("hub.channels.events === 3 && hub.channels.keys === 2")
+        await page.sees("document.getElementById('rows').innerText.includes('arrived-2')")
+        assert "place Bonn" in await page.tab.text("#rows tr:first-child")
+        assert await page.tab.value("hub.channels.missing") == 1  # x does not follow from Bonn
+        frames = await page.tab.text("#frames")
+        assert "everything that was missed was sent" in frames
+        raw = await page.tab.text("#frames li:first-child")
+        assert raw.startswith(f"id: {id_}\nevent: arrived-2\ndata: {{")
+        # A channel that needs a key waits for one.
+        await page.tab.click("#chips button:last-child")
+        await page.sees(
+            "document.getElementById('channels-note').innerText === 'vans: name a key.'"
+        )
+        await page.tab.fill("#filter-key", "v7")
+        await publisher.publish("vans", type="moved", key="v7", data="north")
+        await publisher.publish("vans", type="moved", key="v8", data="south")
+        await page.sees("document.getElementById('rows').innerText.includes('north')")
+        assert "south" not in await page.tab.text("#frames")
+        curl = shlex.split((await page.tab.text("#curl")).splitlines()[0])
+        assert curl == [
+            "curl",
+            "-N",
+            f"{hub.url}/v1/events?channel=parcels&channel=vans&key=v7&from=1m",
+        ]
+        assert await browser.faults() == []
+
+
+async def test_the_form_publishes_with_a_token_that_is_pasted(
+    browser: Browser, redis_url: str
+) -> None:
+    async with running(redis_url, channels=OWN, token_secrets=(SECRET,)) as hub:
+        page = Watched(await browser.tab())
+        await page.open(hub.url)
+        await page.tab.fill("#publish [name=type]", "arrived")
+        await page.tab.fill("#publish [name=data]", '{"id": "p1", "weight": 1.10}')
+        await page.tab.click("#publish-send")
+        await page.sees(
+            "document.getElementById('publish-note').innerText.includes('needs a token')"
+        )
+        may = make_token(
+            hub.node.settings, subject="", subscribe=(), publish=("parcels",), expires="1m"
+        )
+        await page.tab.fill("#token", may)
+        await page.tab.click("#publish-send")
+        await page.sees("document.getElementById('publish-note').innerText.startsWith('Published')")
+        await page.sees("hub.channels.events === 1")
+        await page.sees("document.getElementById('rows').innerText.includes('weight 1.1')")
+        assert '"weight": 1.10' in await page.tab.text("#frames")  # digit by digit
+        await page.tab.run("() => { document.getElementById('publish-channel').value = 'vans'; }")
+        await page.tab.click("#publish-send")
+        await page.sees("document.getElementById('publish-note').innerText.startsWith('Not pub')")
+        assert await page.tab.value("[localStorage.length, sessionStorage.length]") == [0, 0]
+
+
+async def test_a_paused_view_still_counts(node: Node, page: Watched, shop: Shop) -> None:
+    await shop.sell(10)
+    await page.open(node.url + "/#channels")
+    await page.sees("document.getElementById('checked').textContent === '6'")
+    await page.sees("document.querySelectorAll('#rows tr').length === 2")
+    await page.tab.click("#pause")
+    before = await page.tab.text("#rows")
+    await shop.sell(50)
+    await page.sees("document.getElementById('checked').textContent === '56'")
+    assert await page.tab.text("#rows") == before
+    await page.tab.click("#pause")
+    await page.sees("document.querySelector('#rows td:nth-child(5)').textContent === '30'")
+
+
 async def test_it_shows_an_event_of_ones_own(
     node: Node, page: Watched, publisher: Publisher
 ) -> None:
@@ -408,36 +525,51 @@ async def test_it_shows_an_event_of_ones_own(
     id_ = await publisher.publish("inventory", data="hello")
     await page.sees("!document.getElementById('others').hidden")
     assert await page.tab.text("#others") == f"An event of your own, {id_}: hello"
-    # Without the demo, the page does not know where Redis is. It must not guess the usual port.
-    assert "redis-cli -u YOUR_REDIS_URL XADD inventory" in await page.tab.text("#curl")
+    # Without the demo, the page does not know where Redis is. It must not guess the usual port. It
+    # has no token either, so it offers nothing that needs one.
+    await page.tab.click("#to-channels")
+    assert "redis-cli -u YOUR_REDIS_URL XADD orders" in await page.tab.text("#curl")
+    assert await page.tab.count("#pets button") == 0
 
 
-async def test_the_commands_that_the_demo_and_its_page_offer_work_as_shown(page: Watched) -> None:
+async def test_the_demo_places_an_order_and_its_commands_work_as_shown(page: Watched) -> None:
     async with starting() as start:
         demo = await start("demo", "--port", "0")
         url = (await demo.line("The page")).split()[2]
         await page.open(url)
+        await page.sees("document.querySelectorAll('#pets footer button').length === 36")
+        await page.tab.click("#pets footer .main")
         offered = shlex.split((await demo.line("An event of your own")).partition("own")[2])
         status, _, said = await finished(await start(*offered[1:]))
         assert (status, said) == (0, "")
         await page.sees("document.getElementById('others').textContent.endsWith(': hello')")
+        # Its steps come at a pace that an eye can follow, until it is complete.
+        await page.sees("hub.order.steps.length === 4")
+        await page.sees("hub.order.state === 'over'")
+        steps = (await page.hub("order"))["steps"]
+        assert steps == ["payment_processing", "payment_confirmed", "preparing_shipment", "shipped"]
+        assert (await page.hub("shop"))["missing"] == 0
+        await page.tab.click("#pets footer button:nth-child(2)")  # one more in stock
+        await page.tab.click("#to-channels")
+        await page.tab.fill("#publish [name=key]", "019b4132")
+        await page.tab.fill("#publish [name=data]", '{"petId": "019b4132"}')
+        await page.tab.click("#publish-send")
+        await page.sees("document.getElementById('publish-note').innerText.startsWith('Published')")
         shown = (await page.tab.text("#curl")).splitlines()[-1]
         program, option, redis_url, *command = shlex.split(shown)
         assert (program, option) == ("redis-cli", "-u")
         with connect_sync(redis_url) as redis:
-            for _ in range(2):
-                redis.execute_command(*command)
-        await page.sees("hub.inventory.broken === 1")
+            assert redis.execute_command(*command)
+            until_sync(lambda: redis.xlen("desk") == 2)  # the order, and the stock
         assert await demo.stop() == 0
 
 
 async def test_the_page_says_if_a_hub_gives_out_orders_by_their_key_only(browser: Browser) -> None:
     async with running("", log=MemoryLog(), channels=PET_STORE) as hub:
-        tab = await browser.tab()
-        await tab.open(f"{hub.url}/")
-        await tab.sees("window.hub && hub.inventory.state === 'open'")
-        await tab.sees("document.body.innerText.includes('orders by their key only')")
-        assert await tab.value("hub.orders.state") == "idle"
+        page = Watched(await browser.tab())
+        await page.open(hub.url)
+        await page.sees("document.getElementById('orders').innerText.includes('by their key only')")
+        assert await page.tab.value("hub.line.lastId") == "0-0"  # of the inventory alone
 
 
 async def test_the_page_says_that_the_right_to_read_has_ended(browser: Browser) -> None:
@@ -451,6 +583,57 @@ async def test_the_page_says_that_the_right_to_read_has_ended(browser: Browser) 
     async with running("", log=MemoryLog(), authorize=policy) as hub:
         tab = await browser.tab()
         await tab.open(f"{hub.url}/")
-        await tab.sees("document.body.innerText.includes('The right to read this ended')")
-        assert await tab.value("hub.inventory.state") == "closed"
+        await tab.sees("document.body.innerText.includes('the right to read this has ended')")
+        assert await tab.value("hub.line.state") == "refused"
         assert hub.node.meters.closed["expired"] == 1
+
+
+@pytest.fixture
+def pair(redis_url: str, tmp_path: Path) -> Iterator[tuple[Node, Node]]:
+    """Two nodes at one Redis. The second one takes the place of the first one when it is killed."""
+    made = Node(redis_url, tmp_path / "first"), Node(redis_url, tmp_path / "second")
+    for node in made:
+        node.start()
+    yield made
+    for node in made:
+        node.kill()
+
+
+async def test_the_nodes_are_shown_and_a_tab_says_where_it_went_on(
+    pair: tuple[Node, Node], page: Watched
+) -> None:
+    async with Switch() as switch:
+        switch.target = pair[0].port
+        await page.open(f"http://127.0.0.1:{switch.port}/#operations")
+        await page.sees("hub.operations.nodes.length === 2")
+        first = (await page.hub("operations"))["serving"]
+        await page.sees("document.querySelectorAll('#chart-clients path').length === 2")
+        assert first in await page.tab.text("#nodes tr:has(.here)")
+        switch.target = pair[1].port
+        pair[0].kill()
+        await page.sees("document.documentElement.dataset.line === 'old'")
+        await page.sees(f"hub.operations.moved?.from === '{first}'")
+        second = (await page.hub("operations"))["serving"]
+        said = f"{first} went; this tab went on at {second} after "
+        await page.sees(f"document.getElementById('line').innerText.includes('{said}')")
+        # Its line goes: it is not there any more, and the chart goes on without it.
+        await page.sees(f"hub.operations.gone.join() === '{first}'")
+        await page.sees("document.querySelector('#nodes .gone').innerText.includes('gone since')")
+        assert (await page.hub("operations"))["nodes"] == [second]
+
+
+async def test_a_tab_whose_node_is_killed_goes_on_at_another_one(
+    pair: tuple[Node, Node], page: Watched, shop: Shop
+) -> None:
+    async with Switch() as switch:
+        switch.target = pair[0].port
+        await page.open(f"http://127.0.0.1:{switch.port}/")
+        await shop.sell(10)
+        await page.proves(10)
+        switch.target = pair[1].port
+        pair[0].kill()
+        await shop.sell(50)
+        await page.sees("hub.line.reconnects > 0")
+        await shop.sell(10)
+        await page.proves(70, checked=66)
+        assert (await page.hub("line"))["resets"] == 0

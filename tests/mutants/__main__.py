@@ -38,6 +38,7 @@ from tests.mutants import (
     publishing,
     requests,
     resume,
+    showcase,
     tokens,
     web,
 )
@@ -55,6 +56,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *publishing.MUTANTS,
     *outside.MUTANTS,
     *pages.MUTANTS,
+    *showcase.MUTANTS,
     *chaos.MUTANTS,
 )
 

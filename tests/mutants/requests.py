@@ -117,13 +117,10 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "answers: the page does not name the demo's Redis",
-        "broadcaster/web/showcase.py",
-        "    if redis_url:",
-        "    if not text:",
-        (
-            "tests/e2e/test_page.py::"
-            "test_the_commands_that_the_demo_and_its_page_offer_work_as_shown",
-        ),
+        "broadcaster/web/answers.py",
+        'redis=getattr(state, "shown_redis_url", "")',
+        'redis=""',
+        ("tests/e2e/test_page.py::test_the_demo_places_an_order_and_its_commands_work_as_shown",),
     ),
     Mutant(
         "runs: a worker begins a run that is too old",

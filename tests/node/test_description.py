@@ -12,7 +12,21 @@ from broadcaster.node.description import described
 async def test_a_channel_without_entries_has_no_ids() -> None:
     channel = Channel(name="a", path="/a")
     found = await described(channel, {"a": Window(10, 1000)}, MemoryLog())
-    assert found == {"channel": "a", "path": "/a", "oldest": None, "newest": None, "length": 0}
+    assert found == {
+        "channel": "a", "path": "/a", "key_param": "key", "key_required": False, "on_demand": False,
+        "oldest": None, "newest": None, "length": 0,
+    }  # fmt: skip
+
+
+async def test_it_says_what_a_client_has_to_name() -> None:
+    for channel in (
+        Channel(name="a", path="/a/{key}"),
+        Channel(name="a", path="/a", requests="a.asked", key_param="user"),
+    ):
+        found = await described(channel, {"a": Window(10, 1000)}, MemoryLog())
+        assert found["key_required"]
+        assert found["on_demand"] == bool(channel.requests)
+        assert found["key_param"] == channel.key_param
 
 
 async def test_what_the_window_does_not_have_is_asked_for() -> None:

@@ -111,11 +111,14 @@ DOORS = {
     "GET /metrics": OPERATORS,
     "GET /v1/nodes": OPERATORS,
     "GET /v1/health": OPERATORS,
+    "GET /v1/operations/stream": OPERATORS,
     "POST /v1/revocations?name=ann": OPERATORS.replace("200", "503"),
     # The page, and the probes of balancers
     "GET /": ALWAYS[200],
     "GET /client.js": ALWAYS[200],
     "GET /react.js": ALWAYS[200],
+    "GET /page/page.js": ALWAYS[200],
+    "POST /page/token": ALWAYS[404],
     "GET /healthz": ALWAYS[200],
     "GET /readyz": ALWAYS[200],
 }  # fmt: skip
@@ -290,9 +293,12 @@ async def answered(doors: Doors, method: str, path: str) -> list[str]:
         url = f"{path}{'&' if '?' in path else '?'}{sent.query}"
         publishes = method == "POST" and path.endswith("/events")
         body = {"key": "7", "data": 1} if publishes else None
-        answer = await doors.http.request(method, url, headers=sent.headers, json=body)
+        async with doors.http.stream(method, url, headers=sent.headers, json=body) as answer:
+            # The stream of operators never ends.
+            if not answer.headers.get("content-type", "").startswith("text/event-stream"):
+                await answer.aread()
         text = str(answer.status_code)
-        if answer.text and path == "/v1/channels" and answer.is_success:
+        if path == "/v1/channels" and answer.is_success and answer.text:
             text = "+".join(one["channel"][0] for one in answer.json()["channels"])
         found.append(text)
     return found

@@ -614,6 +614,9 @@ async def test_the_channels_are_listed_with_their_bounds(
         assert (await browser.get("/v1/channels/inventory")).json() == {
             "channel": "inventory",
             "path": "/v1/inventory/stream",
+            "key_param": "petId",
+            "key_required": False,
+            "on_demand": False,
             "oldest": ids[0],
             "newest": ids[2],
             "length": 3,
@@ -621,7 +624,7 @@ async def test_the_channels_are_listed_with_their_bounds(
         every = (await browser.get("/v1/channels")).json()["channels"]
         assert [c["channel"] for c in every] == ["orders", "inventory", "recommendations"]
         assert (await browser.get("/readyz")).json() == {"status": "ready"}
-        assert "EventSource" in (await browser.get("/")).text
+        assert "broadcaster" in (await browser.get("/")).text
 
 
 @pytest.mark.server

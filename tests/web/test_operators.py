@@ -20,8 +20,9 @@ from tests.wait import http_client, until
 
 STREAM = "/v1/inventory/stream"
 OPERATORS = ["/metrics", "/v1/nodes", "/v1/health"]
-CLIENTS = ["/", STREAM, "/v1/events?channel=inventory", "/v1/channels", "/v1/channels/inventory"]
+CLIENTS = [STREAM, "/v1/events?channel=inventory", "/v1/channels", "/v1/channels/inventory"]
 BOTH = ["/healthz", "/readyz"]
+PAGE = ["/", "/page/page.js"]
 
 
 async def status(url: str) -> int:
@@ -31,13 +32,15 @@ async def status(url: str) -> int:
 
 async def test_with_two_ports_each_has_its_own_routes(redis_url: str) -> None:
     async with running(redis_url, two_ports=True) as hub:
-        assert {path: await status(hub.url + path) for path in OPERATORS + CLIENTS + BOTH} == {
+        assert {
+            path: await status(hub.url + path) for path in OPERATORS + CLIENTS + BOTH + PAGE
+        } == {
             **dict.fromkeys(OPERATORS, 404),
-            **dict.fromkeys(CLIENTS + BOTH, 200),
+            **dict.fromkeys(CLIENTS + BOTH + PAGE, 200),
         }
         url = hub.operators_url
-        assert {path: await status(url + path) for path in OPERATORS + CLIENTS + BOTH} == {
-            **dict.fromkeys(OPERATORS + BOTH, 200),
+        assert {path: await status(url + path) for path in OPERATORS + CLIENTS + BOTH + PAGE} == {
+            **dict.fromkeys(OPERATORS + BOTH + PAGE, 200),
             **dict.fromkeys(CLIENTS, 404),
         }
 

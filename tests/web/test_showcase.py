@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
 from base64 import b64encode
 from hashlib import sha256
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import httpx
 
 from broadcaster import Publisher
+from broadcaster.app import create_app
+from broadcaster.backend.memory import MemoryLog
+from broadcaster.settings import load_settings
 from tests.nodes import Raw, events, running
 from tests.wait import http_client
 
+PAGES = Path(__file__).parents[2] / "broadcaster" / "web" / "pages"
 STREAM = "/v1/inventory/stream"
 ORDER = "/v1/orders/7/status/stream"
 
@@ -24,13 +34,70 @@ async def test_the_policy_allows_what_is_in_the_page_and_nothing_else(redis_url:
     assert [kind for kind, _ in inline] == ["style", "script"]
     for kind, text in inline:
         digest = b64encode(sha256(text.encode()).digest()).decode()
-        assert policy.pop(f"{kind}-src") == f"'sha256-{digest}'"
+        modules = "'self' " if kind == "script" else ""
+        assert policy.pop(f"{kind}-src") == f"{modules}'sha256-{digest}'"
     nothing = ("default-src", "base-uri", "form-action", "frame-ancestors")
     assert policy == {
-        **dict.fromkeys(nothing, "'none'"), "connect-src": "'self'", "img-src": "data:",
+        **dict.fromkeys(nothing, "'none'"),
+        **dict.fromkeys(("connect-src", "worker-src"), "'self'"), "img-src": "data:",
     }  # fmt: skip
     assert " style=" not in answer.text
     assert not re.search(r"\bon\w+=\"", answer.text)
+
+
+async def test_its_modules_are_served_and_nothing_beside_them() -> None:
+    async with running("", log=MemoryLog()) as hub, http_client(base_url=hub.url) as http:
+        for name in sorted(path.name for path in PAGES.glob("*.js")):
+            answer = await http.get(f"/page/{name}")
+            assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
+            assert answer.text == (PAGES / name).read_text("utf-8")
+            for other in re.findall(r'from "\./(.*?)"', answer.text):
+                assert (PAGES / other).exists()
+        for name in ("page.css", "index.html", "nothing.js", "..%2Fproblem.py", "%2e%2e"):
+            assert (await http.get(f"/page/{name}")).status_code == 404
+
+
+async def test_the_page_and_its_modules_have_60_kilobytes_at_most() -> None:
+    async with running("", log=MemoryLog()) as hub, http_client(base_url=hub.url) as http:
+        size = 0
+        for path in ("/", *(f"/page/{path.name}" for path in PAGES.glob("*.js"))):
+            async with http.stream("GET", path) as answer:
+                assert answer.headers["content-encoding"] == "gzip"
+                size += int(answer.headers["content-length"])
+    assert size <= 60_000, size
+
+
+async def test_the_page_is_told_what_there_is() -> None:
+    async def told(url: str) -> Any:
+        async with http_client() as http:
+            content = re.search(r'<meta name="hub" content="(.*?)">', (await http.get(url)).text)
+        assert content
+        return json.loads(unescape(content[1]))
+
+    nothing = {"token": False, "redis": ""}
+    async with running("", log=MemoryLog(), two_ports=True) as hub:
+        assert await told(hub.url) == {"channels": True, "operations": False, **nothing}
+        assert await told(hub.operators_url) == {"channels": False, "operations": True, **nothing}
+    async with running("", log=MemoryLog()) as hub:
+        assert await told(hub.url) == {"channels": True, "operations": True, **nothing}
+
+
+async def test_the_token_of_the_page_is_for_that_page_alone() -> None:
+    app = create_app(load_settings(redis_url="redis://unused", cors_origins=("*",)))
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+        own = {"sec-fetch-site": "same-origin"}
+        assert (await http.post("/page/token", headers=own)).status_code == 404
+        app.state.page_token = lambda: "a token"
+        answer = await http.post("/page/token", headers=own)
+        assert answer.json() == {"token": "a token"}
+        assert answer.headers["cache-control"] == "no-store"
+        for site in ("cross-site", "same-site", "none", ""):
+            other = {"sec-fetch-site": site, "origin": "https://evil.example"}
+            assert (await http.post("/page/token", headers=other)).status_code == 403
+        assert (await http.post("/page/token")).status_code == 403
+        assert (await http.get("/page/token", headers=own)).status_code == 404
+    await app.state.node.aclose()
 
 
 async def test_every_answer_has_the_headers_of_every_answer(

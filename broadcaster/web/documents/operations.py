@@ -35,6 +35,15 @@ PAGE = Operation(
 )  # fmt: skip
 
 _SCRIPT = {200: answer("A module.", STRING, "text/javascript"), 304: _AS_BEFORE}
+PAGE_MODULE = Operation(
+    "pageModule", "hub", "A module of the page", _SCRIPT, (404,),
+    parameters=(parameter("path", "name", STRING, "Its name.", required=True),),
+)  # fmt: skip
+PAGE_TOKEN = Operation(
+    "pageToken", "hub", "In the demo, a token for its page, to publish with",
+    {200: answer("The token.", record({"token": STRING}))},
+    (403, 404),
+)  # fmt: skip
 CLIENT_JS = Operation("clientScript", "hub", "The client for browsers", _SCRIPT)
 REACT_JS = Operation("reactScript", "hub", "Its hooks for React", _SCRIPT)
 
@@ -261,6 +270,12 @@ HEALTH = Operation(
         503: answer("Something is wrong: see `reasons`.", _HEALTH),
     },
     (401,), "It is stricter than `/readyz`.", needs="operators",
+)  # fmt: skip
+
+OPERATIONS = Operation(
+    "watchOperations", "operators", "The figures of all nodes, as an event stream",
+    {200: answer("A line each second.", STRING, "text/event-stream")},
+    (401,), "It is for the page. Its events may change with it.", needs="operators",
 )  # fmt: skip
 
 REVOKE = Operation(

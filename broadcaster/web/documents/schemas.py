@@ -40,6 +40,9 @@ ANSWERS: dict[str, Json] = {
     "ChannelDescription": record({
         "channel": ref("ChannelName"),
         "path": described(STRING, "the path of its event stream"),
+        "key_param": described(STRING, "the query parameter that narrows it to keys"),
+        "key_required": described({"type": "boolean"}, "a subscription must name a key"),
+        "on_demand": described({"type": "boolean"}, "opening it begins a run"),
         "oldest": described({"type": ["string", "null"]}, "a value of `from`; null without events"),
         "newest": described({"type": ["string", "null"]}, "a value of `from`; null without events"),
         "length": described(COUNT, "how many events are retained"),

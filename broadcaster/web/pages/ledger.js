@@ -1,0 +1,48 @@
+// The proof in view. A client can detect any loss by itself where values are chained: each `old…`
+// of an event must equal the `new…` of the event before it, for the same thing.
+
+const MAX_VALUES = 20_000;
+const MAX_BREAKS = 20;
+
+/** Counts events, and compares chained values. */
+export class Ledger {
+  events = 0;
+  checked = 0;           // values that were compared
+  missing = 0;           // values that do not follow from the one before
+  breaks = [];           // the newest of these, in words
+  #known = new Map();
+
+  /** Takes an event: `what` is the thing that it is about, with its channel. */
+  add(what, data, id) {
+    this.events += 1;
+    if (!data || typeof data !== "object") return [];
+    const changes = [];
+    for (const name of Object.keys(data)) {
+      const value = name.startsWith("old") && name.length > 3 ? name.slice(3) : "";
+      if (!value || !(`new${value}` in data)) continue;
+      changes.push({ name: value, from: data[name], to: data[`new${value}`], ok: this.#check(what, value, data, id) });
+    }
+    return changes;
+  }
+
+  #check(what, name, data, id) {
+    const place = `${what}\n${name}`, from = data[`old${name}`];
+    const known = this.#known.get(place);
+    this.#known.set(place, { value: data[`new${name}`] });
+    if (this.#known.size > MAX_VALUES) this.#known.delete(this.#known.keys().next().value);
+    if (!known) return true;
+    this.checked += 1;
+    if (same(known.value, from)) return true;
+    this.missing += 1;
+    this.breaks.unshift({ what, name: `old${name}`, is: from, was: known.value, id });
+    this.breaks.length = Math.min(this.breaks.length, MAX_BREAKS);
+    return false;
+  }
+
+  /** After a reset, events may be missing, so the next value of each thing is not compared. */
+  forget() {
+    this.#known.clear();
+  }
+}
+
+const same = (a, b) => a === b || JSON.stringify(a) === JSON.stringify(b);
