@@ -213,7 +213,7 @@ export function subscribe<Events = AnyEvents>(
     if (mirrors) position = id;
     else if (isNew) position = later(position, id);
     if (type === "stream.live") mirrors = false;
-    say(theirs);
+    say(theirs === "failed" ? "reconnecting" : theirs); // it was refused, and this tab asks for itself
     if (isNew) tell(type, text, state);
   }
 

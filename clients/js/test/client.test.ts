@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { type Options, StreamError, type Subscription, subscribe } from "../src/client.js";
-import { FakeSource } from "./fake.js";
+import { eventually, FakeSource } from "./fake.js";
 
 const URL_ = "http://hub.example/v1/inventory/stream";
 let streams: Subscription[];
@@ -244,6 +244,52 @@ test("a page that is left holds no connection, and goes on where it was when it 
   expect(FakeSource.last.query.get("lastEventId")).toBe("5-0");
   stream.close();
   expect(listeners.size).toBe(0);
+});
+
+async function twoTabs(options: Options) {
+  vi.useRealTimers();
+  const leader = follow({ share: true });
+  const first = FakeSource.last;
+  first.open();
+  first.send("stream.live", {}, "9-0");
+  await eventually(async () => {
+    const { held } = await navigator.locks.query();
+    expect(held?.some(({ name }) => name?.startsWith("broadcaster:"))).toBe(true);
+  });
+  const other = follow({ share: true, ...options });
+  const second = FakeSource.last;
+  second.open();
+  second.send("stream.live", {}, "9-0");
+  await eventually(() => expect(second.readyState).toBe(2));
+  return { leader, first, other };
+}
+
+test("a tab that follows another one takes over a reset, and what comes after it", async () => {
+  const seen: unknown[] = [];
+  const onReset = vi.fn();
+  const onEvent = ({ data, id }: { data: unknown; id: string }) => seen.push([data, id]);
+  const { first, other } = await twoTabs({ onReset, onEvent });
+  first.send("stream.reset", { reason: "rollback" }, "3-0");
+  first.send("stock-change", 1, "4-0");
+  first.send("stream.live", {}, "4-0");
+  first.send("stock-change", 2, "5-0");
+  await eventually(() => expect(other.lastEventId).toBe("5-0"));
+  expect(seen).toEqual([[1, "4-0"], [2, "5-0"]]);
+  expect(onReset).toHaveBeenCalledTimes(1);
+  expect(other.status).toBe("live");
+});
+
+test("where the tab that has the connection is refused, another one asks for itself", async () => {
+  const statuses: string[] = [];
+  const { leader, first, other } = await twoTabs({ onStatus: (status) => statuses.push(status) });
+  answers.push(403, 403);
+  first.end(2);
+  await eventually(() => expect(FakeSource.opened).toHaveLength(3));
+  expect(FakeSource.last.query.get("lastEventId")).toBe("9-0");
+  FakeSource.last.open();
+  FakeSource.last.send("stream.live", {}, "9-0");
+  expect([leader.status, other.status]).toEqual(["failed", "live"]);
+  expect(statuses).not.toContain("failed");
 });
 
 test("a slow reader of the iterator closes the connection, and loses nothing", async () => {

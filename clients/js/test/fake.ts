@@ -1,3 +1,8 @@
+import { vi } from "vitest";
+
+/** Wait until nothing is thrown. The limit is generous, because a busy machine is slow. */
+export const eventually = <T>(look: () => T | Promise<T>) => vi.waitFor(look, { timeout: 60_000 });
+
 /** A fake `EventSource`, for what a real server can't be made to do, or takes minutes to do. */
 
 export class FakeSource {

@@ -1,5 +1,6 @@
 import { afterEach, expect, test, vi } from "vitest";
 import { join, type Passed, type Tabs } from "../src/tabs.js";
+import { eventually } from "./fake.js";
 
 const joined: Tabs[] = [];
 let names = 0;
@@ -29,17 +30,17 @@ const fresh = () => `tabs ${++names}`;
 async function pair(theirs: string, mine: string, status: Passed["status"] = "live") {
   const name = fresh();
   const leader = tab(name, theirs);
-  await vi.waitFor(() => navigator.locks.query().then(({ held }) => expect(held?.some((l) => l.name === name)).toBe(true)));
+  await eventually(() => navigator.locks.query().then(({ held }) => expect(held?.some((l) => l.name === name)).toBe(true)));
   return [leader, tab(name, mine, status)] as const;
 }
 
 test("a tab that has all that the leader has follows it", async () => {
   const [leader, other] = await pair("5-0", "5-0");
   other.tabs.ask();
-  await vi.waitFor(() => expect(other.tabs.follows).toBe(true));
+  await eventually(() => expect(other.tabs.follows).toBe(true));
   expect(other.rest).toHaveBeenCalledTimes(1);
   leader.tabs.pass(leader.passed("6-0", "5-0"));
-  await vi.waitFor(() => expect(other.position()).toBe("6-0"));
+  await eventually(() => expect(other.position()).toBe("6-0"));
   expect(leader.tabs.follows).toBe(false);
   expect(leader.take).not.toHaveBeenCalled();
 });
@@ -63,10 +64,10 @@ test("a tab that is not live itself keeps its own connection", async () => {
 test("a tab that has missed something connects again, and does not take what follows", async () => {
   const [leader, other] = await pair("5-0", "5-0");
   other.tabs.ask();
-  await vi.waitFor(() => expect(other.tabs.follows).toBe(true));
+  await eventually(() => expect(other.tabs.follows).toBe(true));
   other.take.mockClear();
   leader.tabs.pass(leader.passed("8-0", "7-0"));
-  await vi.waitFor(() => expect(other.connect).toHaveBeenCalledTimes(1));
+  await eventually(() => expect(other.connect).toHaveBeenCalledTimes(1));
   expect(other.tabs.follows).toBe(false);
   expect(other.take).not.toHaveBeenCalled();
 });
@@ -74,9 +75,9 @@ test("a tab that has missed something connects again, and does not take what fol
 test("when the leader goes, the next tab connects where it is", async () => {
   const [leader, other] = await pair("5-0", "5-0");
   other.tabs.ask();
-  await vi.waitFor(() => expect(other.tabs.follows).toBe(true));
+  await eventually(() => expect(other.tabs.follows).toBe(true));
   leader.tabs.leave();
-  await vi.waitFor(() => expect(other.connect).toHaveBeenCalledTimes(1));
+  await eventually(() => expect(other.connect).toHaveBeenCalledTimes(1));
   expect(other.tabs.follows).toBe(false);
 });
 
