@@ -9,7 +9,8 @@ The layers, lowest first. Each one imports only layers below it:
   imports another one of them.
 * `node` runs the parts of one node.
 * `logs` has what a log of your own needs.
-* `app` joins all of them, and `commands` has the command line.
+* `app` joins all of them, `answers` brings the output of models into other applications, and
+  `commands` has the command line.
 
 To read the code, begin with core/event.py, core/window.py, core/resume.py and core/hub.py, then
 node/node.py and app.py. Only the names in `__all__` here, and in that of `logs`, are public. Each
@@ -40,6 +41,7 @@ from broadcaster.errors import (
 from broadcaster.version import VERSION as __version__
 
 if TYPE_CHECKING:
+    from broadcaster.answers.facade import Answers
     from broadcaster.app import Application, create_app
     from broadcaster.backend.driver.connect import connect, connect_sync
     from broadcaster.backend.embedded import EmbeddedRedis
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Action",
+    "Answers",
     "Application",
     "BackendUnavailableError",
     "BroadcasterError",
@@ -113,6 +116,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "broadcaster.answers.facade": ("Answers",),
     "broadcaster.app": ("Application", "create_app"),
     "broadcaster.backend.driver.connect": ("connect", "connect_sync"),
     "broadcaster.backend.embedded": ("EmbeddedRedis",),

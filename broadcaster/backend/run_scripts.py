@@ -71,6 +71,8 @@ if state and OVER[state] then return {state} end
 if not state and ARGV[6] == "" then return {"absent"} end
 local lease = redis.call("ZSCORE", leases, run)
 if state == "running" and lease and tonumber(lease) > now then return {"taken"} end
+-- A run that is produced where it was asked for is taken over by no worker.
+if state == "running" and redis.call("HGET", record, "wait") == "0" then return {"taken"} end
 redis.call("HSETNX", record, "key", ARGV[5])
 redis.call("HSETNX", record, "event_key", ARGV[6])
 redis.call("HSETNX", record, "ttl", ARGV[7])
@@ -109,7 +111,9 @@ redis.call("PEXPIRE", record, ARGV[6])
 redis.call("HSET", record, "state", "running")  -- a right that is missing shows here
 if ARGV[7] == "restart" then
   redis.call("LTRIM", pieces, 1, 0)
-  add("type", "stream.restart", "key", redis.call("HGET", record, "event_key"), "data", "{}")
+  local key = redis.call("HGET", record, "event_key")
+  known[4] = add("type", "stream.restart", "key", key, "data", "{}")
+  redis.call("HSET", record, "first", known[4])
 end
 for i = 8, #ARGV, 2 do
   redis.call("RPUSH", pieces, ARGV[i + 1])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from hashlib import blake2b
 from typing import NamedTuple
 
 from broadcaster.core.channel import in_slot_of
@@ -86,6 +87,15 @@ def owned_of(stream: str, owner: str) -> str:
     The owner is known by a hash of 64 bits, so that no key shows the name of a user.
     """
     return in_slot_of(stream, f"runs:of:{hashed(owner):x}")
+
+
+def newest_of(stream: str, key: str) -> str:
+    """Return the Redis key that has the id of the newest run of an application about a key.
+
+    It has a hash of 128 bits, since keys can be long, and two must never be the same.
+    """
+    digest = blake2b(key.encode(errors="surrogatepass"), digest_size=16).hexdigest()
+    return in_slot_of(stream, f"runs:newest:{digest}")
 
 
 def new_run(drawn: bytes) -> EventId:

@@ -24,7 +24,7 @@ from broadcaster.web.visible import visible
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class Answers:
+class Replies:
     """The answers of one application."""
 
     def __init__(

@@ -27,7 +27,7 @@ from broadcaster.web.access import (
     refused,
     undecided,
 )
-from broadcaster.web.answers import Answers
+from broadcaster.web.answers import Replies
 from broadcaster.web.documents.served import Documents
 from broadcaster.web.hosts import LOOPBACK, Hosts
 from broadcaster.web.paths import Paths
@@ -67,7 +67,7 @@ class ClientsApplication(Starlette):
         documents = Documents(node, operations_of(CLIENTS))
         # What needs the operators' token may have details here, too.
         about = showcase.About(channels=True, operations=OPERATORS in shown)
-        answers = Answers(node, documents, about, details=bool(token))
+        answers = Replies(node, documents, about, details=bool(token))
         super().__init__(
             routes=list(_routes(answers, shown, token)),
             exception_handlers={
@@ -154,7 +154,7 @@ def operators(node: ServedNode) -> Starlette:
     token = node.settings.operators_token
     documents = Documents(node, operations_of(OPERATORS, APART), channels=False)
     about = showcase.About(channels=False, operations=True)
-    answers = Answers(node, documents, about, details=True)
+    answers = Replies(node, documents, about, details=True)
     app = _OperatorsApplication(
         routes=list(_routes(answers, {OPERATORS, APART}, token)),
         exception_handlers={404: _not_of_operators, 405: _not_allowed},
@@ -166,7 +166,7 @@ def operators(node: ServedNode) -> Starlette:
     return app
 
 
-def _routes(answers: Answers, applications: set[str], token: str) -> Iterator[Route]:
+def _routes(answers: Replies, applications: set[str], token: str) -> Iterator[Route]:
     ways: dict[str, dict[str, Responder]] = {}
     for row in TABLE:
         if row.answer and row.applications & applications:

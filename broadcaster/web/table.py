@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 from starlette.requests import Request
 from starlette.responses import Response
 
-from broadcaster.web.answers import Answers
+from broadcaster.web.answers import Replies as Answers
 from broadcaster.web.documents import operations as of
 from broadcaster.web.documents.operation import Operation, Operations
 

@@ -21,7 +21,7 @@ from tests.wait import until
 
 CHANNELS = named("answers", requests="answers.requests")
 LONG_S = 60.0
-ASKED = Asked("ann", "ann#7-1", "subject", b"\x00body", 0.0, 100.0)
+ASKED = Asked("ann", "ann#7-1", "subject", b"\x00body", 1.0, 100.0)
 
 
 @pytest.fixture(params=["single", "cluster"])
@@ -116,7 +116,7 @@ async def test_the_first_end_wins_and_there_is_one(redis: Any) -> None:
     records = of(redis)
     runs = [drawn() for _ in range(5)]
     for run in runs:
-        await begun(records, run, 0.0)
+        assert await records.begin(str(run), ASKED._replace(wait_s=0.0), 0.0)
         ends = (
             records.complete(run, 1, "complete", b""),
             records.stop(run),
@@ -202,6 +202,9 @@ async def test_a_restart_is_said_and_forgets_the_pieces(redis: Any) -> None:
     await records.write(run, 1, 3, [entry("b")], 0.0)
     assert (await begun(records, run)).pieces == [Piece("piece", b"b")]
     entries = await redis.xrange("answers")
+    record = await records.find(run)
+    assert record
+    assert record.first == EventId.of_entry(entries[1][0])
     assert [fields.get(b"type") for _, fields in entries] == [None, b"stream.restart", None]
     assert entries[1][1][b"key"] == b"ann#7-1"
 
@@ -268,3 +271,13 @@ async def test_an_owner_has_so_many_runs_that_are_not_over(redis: Any) -> None:
     assert await records.create(runs[2], ASKED._replace(owner="another"), 2)
     await records.stop(runs[0])
     assert await records.create(runs[3], ASKED, 2)
+
+
+async def test_a_run_that_is_produced_where_it_was_asked_for_is_taken_over_by_no_worker(
+    redis: Any,
+) -> None:
+    records, run = of(redis), drawn()
+    alone = ASKED._replace(wait_s=0.0)
+    assert await records.begin(str(run), alone, 0.0)
+    assert await records.begin(str(run), alone, LONG_S) is None
+    assert await records.end_if_due(run) == "ended"

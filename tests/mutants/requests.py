@@ -230,4 +230,28 @@ MUTANTS: tuple[Mutant, ...] = (
         "                pass",
         ("tests/node/test_runs.py::test_a_node_ends_a_run_whose_worker_is_gone",),
     ),
+    Mutant(
+        "answers: half an answer ends cleanly",
+        "broadcaster/answers/facade.py",
+        "        if listener.ending is not Ending.COMPLETE:",
+        "        if False:",
+        ("tests/answers/test_facade.py::test_half_an_answer_never_ends_cleanly",),
+    ),
+    Mutant(
+        "answers: the work on an answer that is stopped goes on",
+        "broadcaster/answers/producing.py",
+        '                if standing != "running" and (task := self._tasks.get(run)):',
+        "                if False and (task := self._tasks.get(run)):",
+        ("tests/answers/test_facade.py::test_stop_works_from_any_pod_and_ends_the_model",),
+    ),
+    Mutant(
+        "runs: a worker takes over what is produced where it was asked for",
+        _SCRIPTS,
+        """redis.call("HGET", record, "wait") == "0" then""",
+        "false then",
+        (
+            _RECORDS + "test_a_run_that_is_produced_where_it_was_asked_for_is_taken_over"
+            "_by_no_worker[single]",
+        ),
+    ),
 )

@@ -783,8 +783,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "answers: operators' routes show all details on the clients' port",
         "broadcaster/web/routes.py",
-        "Answers(node, documents, about, details=bool(token))",
-        "Answers(node, documents, about, details=True)",
+        "Replies(node, documents, about, details=bool(token))",
+        "Replies(node, documents, about, details=True)",
         (_OPERATORS + "test_on_one_port_nothing_names_hosts_addresses_versions_or_errors",),
     ),
     Mutant(

@@ -1,0 +1,194 @@
+"""The answers of an application: three lines for FastAPI and Starlette."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
+
+from broadcaster.answers.batches import BATCH_S
+from broadcaster.answers.formats import COMPLETE, format_of
+from broadcaster.answers.producing import Producers
+from broadcaster.app import Application, create_app
+from broadcaster.backend.publisher import Publisher
+from broadcaster.backend.records import Asked, Records
+from broadcaster.backend.run import Run
+from broadcaster.backend.runs import TAKEOVER_S
+from broadcaster.core import cursor
+from broadcaster.core.channel import Channel
+from broadcaster.core.event import EventId, Live, Reset
+from broadcaster.core.record import new_run, newest_of
+from broadcaster.core.wire import RESTART, Ending
+from broadcaster.errors import BroadcasterError
+from broadcaster.node.listener import Listener
+from broadcaster.settings import Settings
+from broadcaster.web.formatted import CutError, FormattedResponse, Response, not_now, nothing
+
+_ID_BYTES = 16
+
+
+class Answers:
+    """Answers that are produced in this process, and read through the hub of any process.
+
+    It mounts a hub into the application, and adds its own life to that of the application.
+
+    Attributes:
+        hub: the application that is mounted.
+        channel: the channel of the answers.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        redis_url: str,
+        *,
+        channel: str = "answers",
+        mount: str = "/live",
+        takeover_s: float = TAKEOVER_S,
+        batch_s: float = BATCH_S,
+    ) -> None:
+        """Mount a hub into an application.
+
+        Args:
+            app: in FastAPI or Starlette. It may have a lifespan of its own.
+            redis_url: where Redis is.
+            channel: the name of the channel, which is the name of its stream in Redis, too.
+            mount: the path of the hub.
+            takeover_s: seconds after which an answer fails whose process is gone.
+            batch_s: seconds for which the tokens of an answer are gathered.
+
+        Raises:
+            ConfigurationError: the url or the name can't be used.
+        """
+        self.channel = Channel(
+            name=channel,
+            path=f"/v1/{channel}/stream",
+            requests=f"{channel}.requests",
+            terminal=frozenset({COMPLETE}),
+        )
+        settings = Settings(redis_url=redis_url, channels={channel: self.channel})
+        self.hub: Application = create_app(settings)
+        self._settings = settings
+        self._lease_s = takeover_s
+        self._publisher = Publisher(redis_url, channels=[self.channel])
+        self._records = Records(self._publisher.redis, channel, self.channel.maxlen)
+        self._producers = Producers(self._records, lease_s=takeover_s, batch_s=batch_s)
+        app.mount(mount, self.hub)
+        app.router.lifespan_context = partial(self._lifespan, app.router.lifespan_context)
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, inner: Any, app: Any) -> AsyncIterator[Any]:
+        async with self.hub.router.lifespan_context(self.hub), inner(app) as state:
+            try:
+                yield state
+            finally:
+                await self._producers.aclose()
+                await self._publisher.aclose()
+
+    async def start(self, chat_id: str, stream: Any, *, format: str = "ai-sdk") -> Response:
+        """Begin an answer, and return the response with it.
+
+        The answer goes on if its client leaves.
+
+        Args:
+            chat_id: what it is about: `resume` and `stop` find the newest answer by it.
+            stream: an async iterator of texts, a stream of `openai`, or what `run_stream` of
+                `pydantic-ai` returns.
+            format: the words that the client knows: `ai-sdk`.
+
+        Returns:
+            The response; 503 if Redis is away, so that no answer begins.
+
+        Raises:
+            ConfigurationError: there is no such format.
+        """
+        made, run = format_of(format), new_run(os.urandom(_ID_BYTES))
+        node = self.hub.state.node
+        if not await node.loaded([self.channel.name]):
+            return not_now("the hub is still loading")
+        head = node.hub.windows[self.channel.name].head
+        try:
+            asked = Asked(chat_id, str(run), ttl_s=self._settings.run_ttl_s)
+            begun = await self._records.begin(str(run), asked, self._lease_s)
+            with self._publisher.commands() as redis:
+                kept_ms = round(self._settings.run_ttl_s * 1_000)
+                await redis.set(newest_of(self.channel.name, chat_id), str(run), px=kept_ms)
+        except BroadcasterError as error:
+            return not_now(str(error))
+        assert begun is not None  # its id is new
+        working = Run(
+            str(run),
+            begun,
+            self._records,
+            encode=self._entry,
+            release=lambda _: None,
+            lease_s=self._lease_s,
+            now_ms=node.clock.now_ms,
+        )
+        self._producers.start(working, stream)
+        return FormattedResponse(made, str(run), self._follow(run, head))
+
+    async def resume(self, chat_id: str, *, format: str = "ai-sdk") -> Response:
+        """Return the response with the newest answer, from its beginning; 204 if that is over.
+
+        Args:
+            chat_id: as for `start`.
+            format: as for `start`.
+
+        Raises:
+            ConfigurationError: there is no such format.
+        """
+        made, node = format_of(format), self.hub.state.node
+        if not await node.loaded([self.channel.name]):
+            return not_now("the hub is still loading")
+        head = node.hub.windows[self.channel.name].head
+        try:
+            run = await self._newest(chat_id)
+            record = await self._records.find(run) if run else None
+        except BroadcasterError as error:
+            return not_now(str(error))
+        if run is None or record is None or record.state.over:
+            return nothing()
+        at = record.first.before() if record.first else head
+        return FormattedResponse(made, str(run), self._follow(run, at))
+
+    async def stop(self, chat_id: str) -> bool:
+        """Stop the newest answer, from any process. Return False if there is none, or it is over.
+
+        Raises:
+            BackendUnavailableError: Redis is away.
+        """
+        run = await self._newest(chat_id)
+        return run is not None and await self._records.stop(run) == "ended"
+
+    async def _newest(self, chat_id: str) -> EventId | None:
+        with self._publisher.commands() as redis:
+            found = await redis.get(newest_of(self.channel.name, chat_id))
+        return EventId.parse(found.decode()) if found else None
+
+    def _entry(self, type_: str, key: str, data: Any) -> Any:
+        return self._publisher.outgoing.entry((self.channel.name, type_, key, data))
+
+    async def _follow(self, run: EventId, at: EventId) -> AsyncIterator[tuple[str, str]]:
+        """Yield the type and the data of each event of a run.
+
+        Raises:
+            CutError: the whole answer can't be sent. Its client has to come back.
+        """
+        after = cursor.render({self.channel.name: at}, run).decode()
+        listener: Listener = self.hub.subscribe(self.channel.name, keys=str(run), after=after)
+        begun = False
+        async with listener:
+            yield "", ""  # it has begun, so that the head of the response leaves at once
+            async for value in listener:
+                if isinstance(value, Live):
+                    continue
+                if isinstance(value, Reset) or (value.type == RESTART.type and begun):
+                    raise CutError(f"the answer {run} does not go on where it was")
+                if value.type != RESTART.type:
+                    begun = True
+                    yield value.type, value.data.decode()
+        if listener.ending is not Ending.COMPLETE:
+            raise CutError(f"the answer {run} is not whole: {listener.ending}")

@@ -1,0 +1,41 @@
+"""The formats of answers, for clients that know one vocabulary. One module each, and pure.
+
+A format is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Protocol
+
+from broadcaster.errors import ConfigurationError
+
+_MODULES = {"ai-sdk": "ai_sdk"}
+
+TEXT, COMPLETE = "text", "complete"
+"""The types of the events of an answer: a part of its text, and its end."""
+
+
+class Format(Protocol):
+    """Turns the events of one run into the bytes of one response."""
+
+    headers: tuple[tuple[bytes, bytes], ...]
+
+    def begin(self, run: str) -> bytes:
+        """Return the first bytes of the response."""
+
+    def event(self, type_: str, data: str) -> bytes:
+        """Return the bytes of one event; after a terminal one, the last of the response."""
+
+
+def format_of(name: str) -> Format:
+    """Return a new format by its name.
+
+    Raises:
+        ConfigurationError: there is none of this name.
+    """
+    if name not in _MODULES:
+        raise ConfigurationError(f"there is no format {name!r}: {', '.join(sorted(_MODULES))}")
+    module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
+    made: Format = module.make()
+    return made

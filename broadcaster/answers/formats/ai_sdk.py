@@ -1,0 +1,56 @@
+"""The format of the AI SDK of Vercel, npm `ai`: UI message streams. Pure.
+
+https://ai-sdk.dev/docs/ai-sdk-ui/stream-protocol#data-stream-protocol
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from broadcaster.core.run import FAILED, STOPPED
+
+_TEXT_ID = "0"
+_DONE = b"data: [DONE]\n\n"
+
+
+class UiMessages:
+    """One message of an assistant, as the parts of a UI message stream."""
+
+    headers = (
+        (b"content-type", b"text/event-stream"),
+        (b"x-vercel-ai-ui-message-stream", b"v1"),
+    )
+
+    def __init__(self) -> None:
+        self._has_text = False
+
+    def begin(self, run: str) -> bytes:
+        """Return the start: a client that has half of this message replaces it."""
+        return _part({"type": "start", "messageId": run})
+
+    def event(self, type_: str, data: str) -> bytes:
+        """Return the parts of an event."""
+        if type_ == FAILED:
+            reason = orjson.loads(data)["reason"]
+            return _part({"type": "error", "errorText": reason}) + _DONE
+        if type_ == STOPPED:
+            return _part({"type": "abort"}) + _DONE
+        if type_ == "complete":
+            end = _part({"type": "text-end", "id": _TEXT_ID}) if self._has_text else b""
+            return end + _part({"type": "finish"}) + _DONE
+        if type_ != "text":
+            return b""
+        begin = b"" if self._has_text else _part({"type": "text-start", "id": _TEXT_ID})
+        self._has_text = True
+        return begin + _part({"type": "text-delta", "id": _TEXT_ID, "delta": data})
+
+
+def make() -> UiMessages:
+    """Return the format of one response."""
+    return UiMessages()
+
+
+def _part(part: dict[str, Any]) -> bytes:
+    return b"data: %b\n\n" % orjson.dumps(part)

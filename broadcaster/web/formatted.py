@@ -1,0 +1,155 @@
+"""Responses in the vocabulary of another protocol: whole, or cut, and never half with a clean end.
+
+Clients such as npm `ai` take a clean end for a whole answer. So trouble after the first byte cuts
+the connection: the server closes it without the last chunk of HTTP/1.1. Trouble before is 503.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing, suppress
+from typing import Any, Protocol
+
+from starlette.responses import Response as Response  # for those above, which need its name
+from starlette.types import Receive, Scope, Send
+
+from broadcaster.errors import BroadcasterError
+from broadcaster.web.problem import SAFE, SafeResponse, problem
+
+_COMMENT = b":\n\n"
+_QUIET_S = 15.0
+_HEADERS = (
+    *SAFE,
+    (b"cache-control", b"no-cache, no-store, no-transform"),
+    (b"x-accel-buffering", b"no"),
+)
+
+
+class CutError(Exception):
+    """Ends a response without its end, on purpose. The server's log has it as an error."""
+
+
+class Formatter(Protocol):
+    """Turns the events of one run into the bytes of one response."""
+
+    headers: tuple[tuple[bytes, bytes], ...]
+
+    def begin(self, run: str) -> bytes:
+        """Return the first bytes of the response."""
+
+    def event(self, type_: str, data: str) -> bytes:
+        """Return the bytes of one event."""
+
+
+class FormattedResponse(Response):
+    """A response with the events of a run, in one format."""
+
+    def __init__(
+        self,
+        formatter: Formatter | None,
+        run: str,
+        events: AsyncIterator[tuple[str, str]] | None,
+        instead: Response | None = None,
+    ) -> None:
+        """Store the arguments. Nothing is read before it is sent.
+
+        Args:
+            formatter: makes the bytes.
+            run: the id of the run.
+            events: the type and the data of each event. It raises a `CutError` if they are not all.
+            instead: is sent instead of all this.
+        """
+        super().__init__()
+        self.run = run
+        self._formatter = formatter
+        self._events = events
+        self._instead = instead
+        self._coming: asyncio.Future[tuple[str, str] | None] | None = None
+        if instead is not None:
+            self.status_code = instead.status_code
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it, until its end or until its client has left.
+
+        Raises:
+            CutError: the answer can't be sent to its end.
+        """
+        if self._instead is not None:
+            await self._instead(scope, receive, send)
+            return
+        leaving = asyncio.create_task(_left(receive))
+        try:
+            await self._send(scope, receive, send, leaving)
+        finally:
+            leaving.cancel()
+            with suppress(asyncio.CancelledError):
+                await leaving
+
+    async def _send(
+        self, scope: Scope, receive: Receive, send: Send, leaving: asyncio.Task[None]
+    ) -> None:
+        assert self._formatter is not None
+        assert self._events is not None
+        formatter, has_begun = self._formatter, False
+        async with aclosing(self._events) as events:  # type: ignore[type-var]
+            while True:
+                try:
+                    data = await self._next(events, leaving)
+                except (CutError, BroadcasterError) as error:
+                    if has_begun:
+                        raise CutError(str(error)) from error
+                    await not_now(str(error))(scope, receive, send)
+                    return
+                if data is None and leaving.done():
+                    return
+                if not has_begun:
+                    has_begun = True
+                    headers = [*_HEADERS, *formatter.headers]
+                    await send({"type": "http.response.start", "status": 200, "headers": headers})
+                    await send(_body(formatter.begin(self.run)))
+                if data is None:
+                    await send(_body(b"", more=False))
+                    return
+                if data:
+                    await send(_body(data))
+
+    async def _next(
+        self, events: AsyncIterator[tuple[str, str]], leaving: asyncio.Task[None]
+    ) -> bytes | None:
+        """Return the next bytes: of an event, or a comment. None is the end, or nobody listens."""
+        assert self._formatter is not None
+        if self._coming is None:
+            self._coming = asyncio.ensure_future(anext(events, None))
+        coming = self._coming
+        waiting: set[asyncio.Future[Any]] = {coming, leaving}
+        await asyncio.wait(waiting, timeout=_QUIET_S, return_when=asyncio.FIRST_COMPLETED)
+        if leaving.done():
+            coming.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await coming
+            return None
+        if not coming.done():
+            return _COMMENT
+        self._coming = None
+        found = coming.result()
+        return None if found is None else self._formatter.event(*found)
+
+
+def _body(data: bytes, *, more: bool = True) -> dict[str, object]:
+    return {"type": "http.response.body", "body": data, "more_body": more}
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def nothing() -> FormattedResponse:
+    """Return 204: there is no answer to follow."""
+    return FormattedResponse(None, "", None, SafeResponse(status_code=204))
+
+
+def not_now(detail: str) -> FormattedResponse:
+    """Return 503 for trouble that passes."""
+    return FormattedResponse(None, "", None, problem(503, detail, {"retry-after": "1"}))

@@ -1,0 +1,192 @@
+"""Three lines in an application of FastAPI, and what its clients get, also of other processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from starlette.responses import Response
+
+from broadcaster import Answers, ConfigurationError
+from tests.wait import PATIENCE_S, http_client, until
+
+WORDS = ["Because ", "of ", "Rayleigh ", "scattering."]
+
+
+class Model:
+    """A model without a network: it says its words, and waits where it is told to."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self.go.set()
+        self.said = 0
+        self.fails = False
+        self.ended = asyncio.Event()
+
+    async def answer(self, text: str) -> AsyncIterator[str]:
+        try:
+            for word in WORDS:
+                if self.said >= 2:
+                    await self.go.wait()
+                self.said += 1
+                yield word
+                if (self.fails or text == "trouble") and self.said == 2:
+                    raise ZeroDivisionError
+        finally:
+            self.ended.set()
+
+
+class Pod(NamedTuple):
+    """One process of the application, as far as its clients can tell."""
+
+    http: httpx.AsyncClient
+    model: Model
+    answers: Answers
+    server: uvicorn.Server
+    seen: list[str]
+    port: int
+
+
+@asynccontextmanager
+async def pod(redis_url: str, **options: Any) -> AsyncIterator[Pod]:
+    seen, model = list[str](), Model()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        seen.append("began")
+        yield
+        seen.append("ended")
+
+    app = FastAPI(lifespan=lifespan)
+    answers = Answers(app, redis_url, **options)
+
+    @app.post("/api/chat/{chat}")
+    async def chat(chat: str, text: str) -> Response:
+        return await answers.start(chat, model.answer(text))
+
+    @app.get("/api/chat/{chat}/stream")
+    async def again(chat: str) -> Response:
+        return await answers.resume(chat)
+
+    @app.post("/api/chat/{chat}/stop")
+    async def stop(chat: str) -> dict[str, bool]:
+        return {"stopped": await answers.stop(chat)}
+
+    config = uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve())
+    await until(lambda: server.started)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        async with http_client(base_url=f"http://127.0.0.1:{port}") as http:
+            yield Pod(http, model, answers, server, seen, port)
+    finally:
+        server.should_exit = True
+        await serving
+
+
+def parts(body: str) -> list[dict[str, Any]]:
+    """The parts of a stream of UI messages; its last line must say that it is done."""
+    *blocks, done, rest = body.split("\n\n")
+    assert (done, rest) == ("data: [DONE]", "")
+    return [json.loads(b.removeprefix("data: ")) for b in blocks if not b.startswith(":")]
+
+
+def text_of(found: list[dict[str, Any]]) -> str:
+    return "".join(part.get("delta", "") for part in found)
+
+
+async def test_an_answer_as_the_parts_of_a_message(redis_url: str) -> None:
+    async with pod(redis_url) as made:
+        answer = await made.http.post("/api/chat/7", params={"text": "why?"})
+        assert answer.headers["x-vercel-ai-ui-message-stream"] == "v1"
+        assert answer.headers["content-type"] == "text/event-stream"
+        found = parts(answer.text)
+        assert [part["type"] for part in found[:3]] == ["start", "text-start", "text-delta"]
+        assert [part["type"] for part in found[-2:]] == ["text-end", "finish"]
+        assert text_of(found) == "".join(WORDS)
+        over = await made.http.get("/api/chat/7/stream")
+        assert (over.status_code, over.content) == (204, b"")
+        run = found[0]["messageId"]
+        state = (await made.http.get(f"/live/v1/runs/{run}")).json()
+        assert (state["state"], state["key"]) == ("complete", "7")
+        assert made.seen == ["began"]
+    assert made.seen == ["began", "ended"]
+
+
+async def test_the_answer_goes_on_without_its_client_and_another_pod_serves_it(
+    redis_url: str,
+) -> None:
+    async with pod(redis_url) as one, pod(redis_url) as other:
+        one.model.go.clear()
+        asking = one.http.build_request("POST", "/api/chat/7", params={"text": "why?"})
+        stream = await one.http.send(asking, stream=True)
+        async for line in stream.aiter_lines():
+            if WORDS[0] in line:
+                break
+        await stream.aclose()  # the tab is closed
+        await until(lambda: one.model.said == 2)
+        again = other.http.build_request("GET", "/api/chat/7/stream")
+        stream = await other.http.send(again, stream=True)
+        assert stream.status_code == 200
+        one.model.go.set()
+        found = parts((await stream.aread()).decode())
+    assert text_of(found) == "".join(WORDS)
+
+
+async def test_stop_works_from_any_pod_and_ends_the_model(redis_url: str) -> None:
+    async with pod(redis_url) as one, pod(redis_url) as other:
+        one.model.go.clear()
+        asking = one.http.build_request("POST", "/api/chat/7", params={"text": "why?"})
+        stream = await one.http.send(asking, stream=True)
+        await until(lambda: one.model.said == 2)
+        assert (await other.http.post("/api/chat/7/stop")).json() == {"stopped": True}
+        assert (await other.http.post("/api/chat/7/stop")).json() == {"stopped": False}
+        found = parts((await stream.aread()).decode())
+        assert found[-1]["type"] == "abort"
+        await asyncio.wait_for(one.model.ended.wait(), PATIENCE_S)
+        assert (await one.http.post("/api/chat/8/stop")).json() == {"stopped": False}
+
+
+async def test_a_model_that_fails_is_said(redis_url: str) -> None:
+    async with pod(redis_url) as made:
+        answer = await made.http.post("/api/chat/7", params={"text": "trouble"})
+    assert parts(answer.text)[-1] == {"type": "error", "errorText": "ZeroDivisionError"}
+
+
+async def test_half_an_answer_never_ends_cleanly(redis_url: str) -> None:
+    """A pod that drains cuts, and the answer that it produced has failed for all others."""
+    async with pod(redis_url) as one, pod(redis_url) as other:
+        one.model.go.clear()
+        asking = one.http.build_request("POST", "/api/chat/7", params={"text": "why?"})
+        stream = await one.http.send(asking, stream=True)
+        await until(lambda: one.model.said == 2)
+        following = await other.http.send(
+            other.http.build_request("GET", "/api/chat/7/stream"), stream=True
+        )
+        other.answers.hub.state.node.end_responses()
+        with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked"):
+            await following.aread()
+        await stream.aclose()
+
+
+async def test_trouble_before_the_first_byte_is_503(redis_url: str) -> None:
+    async with pod("redis://127.0.0.1:1") as made:
+        for answer in (
+            await made.http.post("/api/chat/7", params={"text": "why?"}),
+            await made.http.get("/api/chat/7/stream"),
+        ):
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+
+
+async def test_a_format_that_does_not_exist(redis_url: str) -> None:
+    async with pod(redis_url) as made:
+        with pytest.raises(ConfigurationError, match="ai-sdk"):
+            await made.answers.resume("7", format="ai")

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pydantic_ai import Agent
+from pydantic_ai.models.test import TestModel
+
+from broadcaster.answers.sources import texts
+
+
+async def given(*parts: Any) -> AsyncIterator[Any]:
+    for part in parts:
+        yield part
+
+
+async def all_of(source: Any) -> list[str]:
+    return [text async for text in texts(source)]
+
+
+async def test_texts_and_empty_ones() -> None:
+    assert await all_of(given("a", "", "b")) == ["a", "b"]
+
+
+async def test_a_stream_of_openai() -> None:
+    def chunk(*contents: str | None) -> Any:
+        choices = [SimpleNamespace(delta=SimpleNamespace(content=text)) for text in contents]
+        return SimpleNamespace(choices=choices)
+
+    assert await all_of(given(chunk("a"), chunk(None), chunk("b"), chunk())) == ["a", "b"]
+
+
+async def test_a_run_of_pydantic_ai() -> None:
+    agent = Agent(TestModel(custom_output_text="Because of Rayleigh scattering."))
+    assert "".join(await all_of(agent.run_stream("why?"))) == "Because of Rayleigh scattering."
+
+
+async def test_it_is_closed_at_the_end() -> None:
+    closed = list[str]()
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Any]:
+        yield given("a", "b")
+        closed.append("closed")
+
+    assert await all_of(opened()) == ["a", "b"]
+    assert closed == ["closed"]
+
+
+@pytest.mark.parametrize("source", [5, given(5)])
+async def test_anything_else_is_refused(source: Any) -> None:
+    with pytest.raises(TypeError, match="int"):
+        await all_of(source)
