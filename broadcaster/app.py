@@ -18,6 +18,7 @@ from broadcaster.core.filter import Filter
 from broadcaster.node.listener import Listener, subscribe
 from broadcaster.node.node import Node
 from broadcaster.settings import Settings, load_settings
+from broadcaster.web.documents.merged import merged
 from broadcaster.web.redaction import redact_access_log
 from broadcaster.web.routes import ClientsApplication
 from broadcaster.web.uvicorn.server import ending_responses_on_signals
@@ -72,6 +73,22 @@ class Application(ClientsApplication):
             InvalidCursorError: `after` can't be read.
         """
         return subscribe(self._node, channels, keys=keys, types=types, after=after, filter=filter)
+
+    def document_in(self, app: Any, prefix: str, *, channels: Iterable[str] | None = None) -> None:
+        """Show the event streams in the OpenAPI document of an application, and so in its `/docs`.
+
+        Args:
+            app: a FastAPI application, into which this one is mounted.
+            prefix: the path that it is mounted under.
+            channels: the names of those that are shown. The document is the same for all callers,
+                so without names it has the channels that are listed and public.
+
+        Raises:
+            UnknownChannelError: one of the channels does not exist.
+        """
+        names = None if channels is None else tuple(channels)
+        made, hub = app.openapi, self._documents.document(names)
+        app.openapi = lambda: merged(made(), hub, prefix)
 
 
 def create_app(

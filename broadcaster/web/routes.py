@@ -64,7 +64,7 @@ class ClientsApplication(Starlette):
         shown = {CLIENTS} if node.settings.metrics_port else {CLIENTS, OPERATORS}
         if node.settings.operators_token and OPERATORS in shown:
             shown.add(APART)
-        documents = Documents(node, operations_of(CLIENTS))
+        documents = self._documents = Documents(node, operations_of(CLIENTS))
         # What needs the operators' token may have details here, too.
         about = showcase.About(channels=True, operations=OPERATORS in shown)
         answers = Replies(node, documents, about, details=bool(token))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from functools import partial
 
 import orjson
 from starlette.requests import Request
@@ -16,7 +17,7 @@ from broadcaster.web.assets import Asset, asset_of, sent
 from broadcaster.web.documents.asyncapi import asyncapi
 from broadcaster.web.documents.components import DataSchemas
 from broadcaster.web.documents.openapi import openapi
-from broadcaster.web.documents.operation import Operations
+from broadcaster.web.documents.operation import Json, Operations
 from broadcaster.web.documents.page import POLICY, page
 from broadcaster.web.documents.view import View
 from broadcaster.web.serving import ServedNode
@@ -40,6 +41,22 @@ class Documents:
         self._operations = operations
         self._channels = channels
         self._kept: dict[tuple[object, ...], Asset] = {}
+
+    def document(self, channels: Collection[str] | None = None) -> Json:
+        """Return the OpenAPI document for all callers.
+
+        Args:
+            channels: the names of those that it shows; None means all that are listed and public.
+
+        Raises:
+            UnknownChannelError: one of them does not exist.
+        """
+        known = self._node.settings.channels
+        if channels is None:
+            public_ones = partial(is_public, self._node.policy)
+            channels = [name for name in known if known[name].listed and public_ones(name)]
+        names = [known.channel(name).name for name in channels]
+        return openapi(self._view(names, self._data(names)))
 
     async def openapi(self, request: Request) -> Response:
         """Answer with the OpenAPI document."""
@@ -79,8 +96,7 @@ class Documents:
         origin: str,
     ) -> Asset:
         """Return a document. It is made once for all callers who see the same channels."""
-        schemas = self._node.schemas
-        data = {name: schemas.documents(name) for name in names} if schemas else {}
+        data = self._data(names)
         key = make, tuple(names), prefix, origin, orjson.dumps(data)
         if key not in self._kept:
             if len(self._kept) >= _MOST_KEPT:
@@ -88,6 +104,10 @@ class Documents:
             view = replace(self._view(names, data), prefix=prefix, origin=origin)
             self._kept[key] = asset_of(make(view), media_type)
         return self._kept[key]
+
+    def _data(self, names: Collection[str]) -> dict[str, DataSchemas]:
+        schemas = self._node.schemas
+        return {name: schemas.documents(name) for name in names} if schemas else {}
 
     def _view(self, names: Collection[str], data: Mapping[str, DataSchemas]) -> View:
         settings, policy = self._node.settings, self._node.policy
