@@ -14,6 +14,7 @@ from tests.clients.roster import ROSTER
 
 SETTINGS = Path(__file__).with_name("settings.md")
 CLIENTS = Path(__file__).with_name("clients.md")
+HTTP = Path(__file__).with_name("http.md")
 CONTINUITY = Path(__file__).with_name("design") / "001-continuity.md"
 _DRIVERS = Path(__file__).parents[1] / "tests" / "clients"
 _RECIPE = re.compile(r"(<!-- recipe: (\S+) -->\n```\w+\n).*?^(```$)", re.DOTALL | re.MULTILINE)
@@ -98,3 +99,4 @@ if __name__ == "__main__":
     CONTINUITY.write_text(continuity(CONTINUITY.read_text("utf-8")), "utf-8")
     clients = with_tables(CLIENTS.read_text("utf-8"), clients_table())
     CLIENTS.write_text(with_recipes(clients), "utf-8")
+    HTTP.write_text(with_recipes(HTTP.read_text("utf-8")), "utf-8")

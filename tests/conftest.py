@@ -37,7 +37,7 @@ _LONG = ("test_interleavings.py", "e2e/test_rolling_update.py", "commands/test_s
          "e2e", "deploy/test_proxies.py", "deploy/test_wheel.py", "clients", "mutants",
          "docs/test_commands.py", "deploy", "commands", "workers")  # fmt: skip
 _IN_A_BROWSER = re.compile(r"[\[-](chromium|firefox|webkit)\b")
-_FOREIGN = ("clients/test_foreign.py",)
+_FOREIGN = ("clients/test_foreign.py", "clients/test_documents.py")
 # Fixtures that start a process.
 _SERVERS = {"browser", "cluster_url", "redis_server", "start", "start_worker", "topology"}
 

@@ -1,8 +1,9 @@
-"""Tries the foreign clients, and writes what was found.
+"""Tries the foreign clients, and tools that read the documents, and writes what was found.
 
 python -m tests.clients [--quick] [--write]
 
-`--quick` tries npm, Python and Go, with two scenarios each, which is what CI has the time for.
+`--quick` tries npm, Python and Go, with two scenarios each, which is what CI has the time for, and
+the tools.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from tests.clients.roster import ROSTER
 from tests.clients.scenarios import SCENARIOS
 
 PAGE = Path(__file__).parents[2] / "docs" / "results" / "clients.md"
-QUICK = "(js or python or go) and (kill or finished)"
+QUICK = "(js or python or go) and (kill or finished) or documents"
 QUIRKS = ("a clean end", "status 204", "an event of 1 MB, as it comes")
 _MARK = "<!-- measured -->"
 
@@ -74,10 +75,10 @@ def main(quick: bool, write: bool, arguments: tuple[str, ...]) -> None:
     """Run the tests, and print what was found."""
     found = Found()
     chosen = ["-k", QUICK] if quick else []
-    tests = str(Path(__file__).with_name("test_foreign.py"))
+    tests = [str(Path(__file__).with_name(f"test_{name}.py")) for name in ("foreign", "documents")]
     # The clients' table has imported modules whose assertions pytest would like to rewrite.
     quiet = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
-    options = ["-n", "2", "-q", "-rs", *quiet, tests, *chosen, *arguments]
+    options = ["-n", "2", "-q", "-rs", *quiet, *tests, *chosen, *arguments]
     status = pytest.main(options, plugins=[found])
     if write:
         PAGE.write_text(written(PAGE.read_text("utf-8"), found), "utf-8")

@@ -54,25 +54,25 @@ def npm(place: Path, *command: str) -> str:
 
 
 @functools.cache
-def installed() -> Path:
-    """Return a copy of the package beside its tools.
+def installed(where: Path = HERE, name: str = "package") -> Path:
+    """Return a directory with the tools of a package; ours, if no other is named.
 
     A test is skipped where npm can't fetch them. The sources are copied each time.
     """
-    digest = hashlib.sha256(b"".join((HERE / name).read_bytes() for name in _TOOLS)).hexdigest()
-    target = CACHE / f"package-{digest[:16]}"
+    digest = hashlib.sha256(b"".join((where / tool).read_bytes() for tool in _TOOLS)).hexdigest()
+    target = CACHE / f"{name}-{digest[:16]}"
     CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "package.lock").open("w") as lock:
+    with (CACHE / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # pytest's processes share the cache
         if not (target / ".installed").exists():
             shutil.rmtree(target, ignore_errors=True)
             target.mkdir()
-            for name in _TOOLS:
-                shutil.copy(HERE / name, target)
+            for tool in _TOOLS:
+                shutil.copy(where / tool, target)
             try:
                 npm(target, "ci", "--ignore-scripts")
             except AssertionError as error:
-                pytest.skip(f"npm can't fetch the tools of clients/js: {error}")
+                pytest.skip(f"npm can't fetch the tools of {where}: {error}")
             (target / ".installed").touch()
     return target
 

@@ -37,6 +37,11 @@ def test_the_design_note_has_the_tables_of_the_resume_rule() -> None:
     assert all(tables.rules_table(table) in page for table in (rules.STARTS, rules.RULES))
 
 
+def test_the_code_that_reads_with_a_generated_client_is_that_which_is_tested() -> None:
+    page = tables.HTTP.read_text("utf-8")
+    assert page == tables.with_recipes(page), "run `make tables`"
+
+
 def test_each_foreign_client_has_a_recipe_which_is_the_code_that_is_tested() -> None:
     page = tables.CLIENTS.read_text("utf-8")
     assert page == tables.with_recipes(page), "run `make tables`"

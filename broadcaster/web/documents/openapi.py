@@ -84,7 +84,9 @@ def _of_stream(view: View, path: str, schemas: Components) -> dict[int, Json]:
     """Return the responses of an event stream: of a channel's own path, or of several channels."""
     own = [channel for channel in view.channels if channel.path == path]
     events = [ref(schemas.channels[channel.name].event) for channel in own or view.channels]
-    item = events[0] if len(events) == 1 else {"anyOf": events or [{"type": "object"}]}
+    item: Json = {"anyOf": events}
+    if len(events) < 2:
+        item = events[0] if events else {"type": "object"}
     stream = {
         "description": "An event stream.",
         "content": {"text/event-stream": {"itemSchema": item}},

@@ -16,6 +16,12 @@ Needs: TypeAlias = Literal["", "some", "rights", "bearer", "operators"]
 """What a caller needs: nothing; nothing, but sees more with rights; the right to read; a token in
 the header; the token of operators."""
 
+SEQUENCES = ("text/event-stream", "application/x-ndjson")
+"""Media types of a sequence of items.
+
+https://spec.openapis.org/oas/v3.2.0.html#sequential-media-types
+"""
+
 TAGS = {
     "streams": "Event streams, in the format of Server-Sent Events.",
     "channels": "What can be read and published.",
@@ -92,8 +98,9 @@ def ref(name: str, kind: str = "schemas") -> Json:
 
 
 def answer(text: str, schema: Json, media_type: str = "application/json") -> Json:
-    """Return a response with a body."""
-    return {"description": text, "content": {media_type: {"schema": schema}}}
+    """Return a response with a body. The schema is of each item, if the body is a sequence."""
+    word = "itemSchema" if media_type in SEQUENCES else "schema"
+    return {"description": text, "content": {media_type: {word: schema}}}
 
 
 def parameter(place: str, name: str, schema: Json, text: str, **more: Any) -> Json:

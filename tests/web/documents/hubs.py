@@ -49,7 +49,11 @@ HUBS: dict[str, dict[str, Any]] = {
     },
     "schemas": {
         "channels": {
-            "inventory": {"path": "/stock", "schemas": {"stock-change": _STOCK, "a b": _STOCK}},
+            "inventory": {
+                "path": "/stock",
+                "key_param": "petId",
+                "schemas": {"stock-change": _STOCK, "a b": _STOCK},
+            },
             "orders": {"path": "/orders", "schemas": {"*": _STOCK}, "terminal": ["complete"]},
         }
     },

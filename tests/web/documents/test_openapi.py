@@ -200,7 +200,7 @@ async def test_what_is_sent_is_what_the_document_says() -> None:
         reset = await Raw.get(hub.port, path, "Last-Event-ID: rubbish\r\n")
         sent = [*blocks(whole), *blocks(await reset.rest())]
         live = await Raw.get(hub.port, "/v1/inventory/stream")
-        sent += blocks(await live.until(b"stream.live"))
+        sent += blocks(await live.until(b'data: {"replayed":0}\n\n'))
     names = [event.get("event") for event in sent]
     assert {"paid", None, "complete", "stream.at", "stream.live", "stream.reset"} == set(names)
     stream = found["paths"]["/v1/orders/{key}/status/stream"]["get"]["responses"]["200"]

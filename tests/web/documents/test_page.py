@@ -147,14 +147,16 @@ async def test_each_example_is_a_request_that_is_answered() -> None:
         text = (await http.get("/docs")).text
         found = re.findall(r"<pre><code>(curl [^<]*)</code></pre>", text)
         commands = [shlex.split(unescape(line)) for line in found]
-        streams = 0
+        assert sum("--no-buffer" in words for words in commands) >= 4
         for words in commands:
             assert words[-1].startswith(hub.url + "/")
+            if "--request" in words or "--data" in words:
+                continue
             # HEAD opens nothing, and is answered as GET is.
             answer = await http.head(words[-1].replace("NAME", "inventory"))
-            assert answer.status_code == 200, words
-            streams += "--no-buffer" in words
-        assert streams == 4
+            # What is made up, such as the name of a run, may not be there.
+            assert answer.status_code not in (400, 405, 500), words
+            assert answer.status_code == 200 or "--no-buffer" not in words
     assert len(commands) > 8
 
 

@@ -1,0 +1,79 @@
+"""What foreign tools make of the OpenAPI document: redocly lints it, openapi-ts makes a client."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broadcaster import MemoryLog
+from tests.clients import package
+from tests.nodes import running
+from tests.wait import http_client
+from tests.web.documents.hubs import HUBS, document
+
+FILES = Path(__file__).with_name("documents")
+QUIET = {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A directory beside the tools, which are skipped where npm can't fetch them."""
+    tools = package.installed(FILES, "documents")
+    shutil.copytree(FILES, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "node_modules").symlink_to(tools / "node_modules")
+    return tmp_path
+
+
+def values(text: str) -> Iterator[Any]:
+    """The objects of JSON in a text, one after the other."""
+    while (start := text.find("{")) >= 0:
+        value, end = json.JSONDecoder().raw_decode(text, start)
+        yield value
+        text = text[end:]
+
+
+async def test_redocly_finds_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in QUIET.items():
+        monkeypatch.setenv(name, value)
+    names = []
+    for number, hub in enumerate(HUBS):
+        for operators in (False, True):
+            names.append(f"{number}-{operators}.json")
+            found = await document(hub, operators=operators)
+            (place / names[-1]).write_text(json.dumps(found), "utf-8")
+    program = "node_modules/@redocly/cli/bin/cli.js"
+    printed = package.run(place, program, "lint", "--format=json", *names)
+    reports = list(values(printed))
+    assert [report["problems"] for report in reports] == len(reports) * [[]]
+    assert reports
+
+
+async def test_redocly_would_find_something(place: Path) -> None:
+    found: Any = await document()
+    del found["paths"]["/v1/events"]["get"]["summary"]
+    (place / "wrong.json").write_text(json.dumps(found), "utf-8")
+    with pytest.raises(AssertionError, match="summary"):
+        package.run(place, "node_modules/@redocly/cli/bin/cli.js", "lint", "wrong.json")
+
+
+async def test_a_client_that_is_made_of_it_compiles_and_reads_a_stream(place: Path) -> None:
+    log = MemoryLog()
+    for left in (4, 3):
+        log.add("inventory", type="stock-change", key="7", data={"petId": "7", "newStock": left})
+        log.add("inventory", type="stock-change", key="8", data={"petId": "8", "newStock": 9})
+    shutil.copytree(package.HERE / "src", place / "hub", ignore=shutil.ignore_patterns("react*"))
+    async with (
+        running("", log=log, **HUBS["schemas"]) as hub,
+        http_client(base_url=hub.url) as http,
+    ):
+        (place / "openapi.json").write_text((await http.get("/openapi.json")).text, "utf-8")
+        package.run(place, "node_modules/@hey-api/openapi-ts/bin/run.js")
+        package.run(place, "node_modules/typescript/bin/tsc", "--project", ".")
+        printed = await asyncio.to_thread(package.run, place, "out/read.js", hub.url)
+    assert json.loads(printed) == [4, 3]
