@@ -59,8 +59,8 @@ def module(request: Request, name: str) -> Response:
 
 
 @cache
-def _modules() -> frozenset[str]:
-    return frozenset(file.name for file in _pages().iterdir() if file.name.endswith(".js"))
+def _modules() -> tuple[str, ...]:
+    return tuple(sorted(file.name for file in _pages().iterdir() if file.name.endswith(".js")))
 
 
 def _pages() -> Traversable:
@@ -78,7 +78,9 @@ def _page(about: About) -> tuple[Asset, str]:
     text = (_pages() / "index.html").read_text("utf-8")
     style = (_pages() / "page.css").read_text("utf-8")
     text = text.replace(_STYLE, f"<style>{style}</style>")
-    told = escape(json.dumps(about._asdict()))
+    told = escape(
+        json.dumps({**about._asdict(), "modules": [f"page/{name}" for name in _modules()]})
+    )
     text = text.replace(_ABOUT, f'<meta name="hub" content="{told}">')
     hashes: dict[str, str] = {}
     for kind, inline in _INLINE.findall(text):

@@ -60,7 +60,7 @@ async def test_its_modules_are_served_and_nothing_beside_them() -> None:
 async def test_the_page_and_its_modules_have_60_kilobytes_at_most() -> None:
     async with running("", log=MemoryLog()) as hub, http_client(base_url=hub.url) as http:
         size = 0
-        for path in ("/", *(f"/page/{path.name}" for path in PAGES.glob("*.js"))):
+        for path in ("/", "/client.js", *(f"/page/{path.name}" for path in PAGES.glob("*.js"))):
             async with http.stream("GET", path) as answer:
                 assert answer.headers["content-encoding"] == "gzip"
                 size += int(answer.headers["content-length"])
@@ -72,7 +72,10 @@ async def test_the_page_is_told_what_there_is() -> None:
         async with http_client() as http:
             content = re.search(r'<meta name="hub" content="(.*?)">', (await http.get(url)).text)
         assert content
-        return json.loads(unescape(content[1]))
+        found = json.loads(unescape(content[1]))
+        modules = found.pop("modules")
+        assert modules == sorted(f"page/{path.name}" for path in PAGES.glob("*.js"))
+        return found
 
     nothing = {"token": False, "redis": ""}
     async with running("", log=MemoryLog(), two_ports=True) as hub:

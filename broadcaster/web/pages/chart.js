@@ -23,7 +23,7 @@ export class Chart {
     this.#svg.onpointerleave = () => this.#leave();
     this.#since = make("span");
     const axis = make("div", "axis", "", this.#since, make("span", "", "now"));
-    place.append(make("div", "chart-top", "", make("h3", "", title), this.#read), make("div", "plot", "", this.#top, this.#svg), axis);
+    place.append(make("div", "chart-top", "", make("h2", "", title), this.#read), make("div", "plot", "", this.#top, this.#svg), axis);
   }
 
   /** Shows these series, by name: `{ color, points }`. */

@@ -33,6 +33,7 @@ class Line {
   lastReset = null;
   rate = 0;
   retryAt = 0;
+  firstMs = 0;           // from the navigation to the first event
   why = "";
   #source = null; #stop = null; #timer = 0; #track = new Track(); #disorder = 0;
   #openedAt = 0; #staleAt = 0; #liveAt = 0; #perSecond = []; #counted = 0; #wasLive = false; #expired = false;
@@ -54,8 +55,8 @@ class Line {
   }
 
   get statistics() {
-    const { state, events, reconnects, resets, lastReset, replayed, filled, lastId, disorder, rate, retryAt } = this;
-    return { state, events, reconnects, resets, lastReset, replayed, filled, lastId, disorder, rate, retryAt };
+    const { state, events, reconnects, resets, lastReset, replayed, filled, lastId, disorder, rate, retryAt, firstMs } = this;
+    return { state, events, reconnects, resets, lastReset, replayed, filled, lastId, disorder, rate, retryAt, firstMs };
   }
 
   /**
@@ -146,6 +147,7 @@ class Line {
     if (event.type === "stream.live") this.#onLive(JSON.parse(event.data).replayed);
     if (event.type === "stream.expired") this.#expired = true;
     if (!hubs) {
+      this.firstMs ||= Math.round(performance.now());
       this.events += 1;
       if (event.id && !moved.isNew) this.#disorder += 1;
       if (this.state === "live") this.#counted += 1;

@@ -19,8 +19,7 @@ let shown = "";
 
 async function start() {
   try {
-    await findOperations();
-    if (about.channels) await findChannels();
+    await Promise.all([findOperations(), about.channels && findChannels()]);
   } catch {
     set($("start-note"), "No node answers. The page tries again every 2 s.");
     setTimeout(start, AGAIN_MS);

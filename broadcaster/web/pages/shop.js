@@ -117,7 +117,7 @@ function cardOf(pet) {
   mark.style.setProperty("--hue", [...species].reduce((sum, letter) => (sum * 31 + letter.charCodeAt(0)) % 360, 7));
   const row = (label, value) => {
     value.text = make("dd", "", "–");
-    value.delta = make("span", "by");
+    value.delta = make("dd", "by");
     value.row = make("div", "value", "", make("dt", "", label), value.text, value.delta);
     return value.row;
   };
