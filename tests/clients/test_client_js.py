@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from broadcaster import Publisher
+from broadcaster import Channel, Publisher
 from broadcaster.backend.embedded import free_port
 from broadcaster.web.tokens.reader import TokenReader
 from tests.clients.browsers import Browser, Tab
@@ -237,17 +237,19 @@ async def test_a_refused_connection_is_tried_again(
         await blank.sees(LIVE)
 
 
-async def test_a_reset_is_told(hub: Running, blank: Tab, publisher: Publisher) -> None:
-    first = await changed(publisher, 1)
-    await until(lambda: str(hub.node.hub.windows["inventory"].head) == first[0][2])
-    await follow(blank, hub.url, STOCK, lastEventId="1-1")
-    (name, reset), *rest = await blank.value("own")
-    assert name == "reset"
-    assert (reset["channel"], reset["reason"], reset["requested"]) == (
-        "inventory", "unknown", "1-1",
-    )  # fmt: skip
-    assert [one for one, *_ in rest] == ["live"]
-    await sees(blank, first)
+async def test_a_reset_is_told(redis_url: str, blank: Tab, publisher: Publisher) -> None:
+    channels = {"inventory": Channel(name="inventory", path=STOCK)}  # it has no state
+    async with running(redis_url, channels=channels, **SETTINGS) as hub:
+        first = await changed(publisher, 1)
+        await until(lambda: str(hub.node.hub.windows["inventory"].head) == first[0][2])
+        await follow(blank, hub.url, STOCK, lastEventId="1-1")
+        (name, reset), *rest = await blank.value("own")
+        assert name == "reset"
+        assert (reset["channel"], reset["reason"], reset["requested"]) == (
+            "inventory", "unknown", "1-1",
+        )  # fmt: skip
+        assert [one for one, *_ in rest] == ["live"]
+        await sees(blank, first)
 
 
 async def test_what_the_hub_refuses_is_not_asked_again(hub: Running, blank: Tab) -> None:

@@ -38,12 +38,17 @@ export interface StateOptions<Events, State> extends Options<Events> {
 /** Renders at most once in this time, however fast events come. */
 const FRAME_MS = 16;
 
-/** Follow a url with one view of it. A change of the url begins anew; other options may change freely. */
+/**
+ * Follow a url with one view of it. A change of the url begins anew; other options may change freely.
+ *
+ * `whole` is true for a view that is right only with the state of all channels and shards.
+ */
 function useView<Events, View extends Seen>(
   url: string | null | undefined,
   options: Options<Events>,
   first: View,
   next: (view: View, event: EventOf<Events & HubEvents>) => View,
+  whole = false,
 ): View {
   const latest = useRef({ options, next });
   latest.current = { options, next };
@@ -73,18 +78,33 @@ function useView<Events, View extends Seen>(
       view = latest.current.next(view, { type, data } as EventOf<Events & HubEvents>);
       own(`on${type[7]?.toUpperCase()}${type.slice(8)}` as "onState")(data);
     };
-    const stream = subscribe<Events>(url, {
+    // Each channel and shard has a `stream.state` of its own. Only the first of them clears the view.
+    let inState = false;
+    const begin = () => subscribe<Events>(url, {
       ...latest.current.options,
+      ...(whole && { keep: undefined, lastEventId: undefined }),
       onEvent(event) {
         view = latest.current.next(view, event as EventOf<Events & HubEvents>);
         // A half of the state is not shown. With the status `live` all of it is.
         if (!event.state) show(view, true);
         own("onEvent")(event);
       },
-      onState: add("stream.state"),
-      onReset: add("stream.reset"),
+      onState(data) {
+        if (inState) own("onState")(data);
+        else add("stream.state")(data);
+        inState = true;
+      },
+      onReset(data) {
+        add("stream.reset")(data);
+        if (!whole || (data.shard === undefined && !url.includes("/v1/events"))) return;
+        // Only a part is sent again, and the view can't tell which of its keys that concerns.
+        stream.close();
+        inState = false;
+        stream = begin();
+      },
       onRestart: add("stream.restart"),
       onStatus(status) {
+        if (status !== "replaying") inState = false;
         show({ ...view, status }, false);
         own("onStatus")(status);
       },
@@ -93,6 +113,7 @@ function useView<Events, View extends Seen>(
         own("onError")(error);
       },
     });
+    let stream = begin();
     return () => {
       clearTimeout(timer);
       stream.close();
@@ -123,11 +144,16 @@ export function useChannelState<State, Events = AnyEvents>(
 ): StateView<State> {
   const { initial, fold } = options;
   const begins = url && !/[?&]from=/.test(url) ? `${url}${url.includes("?") ? "&" : "?"}from=state` : url;
-  return useView<Events, StateView<State>>(begins, options, { status: "replaying", state: initial }, (view, event) => {
-    const anew =
-      event.type === "stream.state" ||
-      event.type === "stream.restart" ||
-      event.type === "stream.reset";
-    return { ...view, state: anew ? initial : fold(view.state, event as EventOf<Events>) };
-  });
+  const first: StateView<State> = { status: "replaying", state: initial };
+  return useView<Events, StateView<State>>(
+    begins,
+    options,
+    first,
+    (view, event) => {
+      const anew =
+        event.type === "stream.state" || event.type === "stream.restart" || event.type === "stream.reset";
+      return { ...view, state: anew ? initial : fold(view.state, event as EventOf<Events>) };
+    },
+    true,
+  );
 }

@@ -16,7 +16,15 @@ export interface StreamEvent<Type extends string = string, Data = unknown> {
 /** The events of the hub's own, and their data. A page need not know them. */
 export interface HubEvents {
   "stream.live": { replayed: number };
-  "stream.state": { keys: number; since?: string };
+  "stream.state": {
+    channel: string;
+    shard?: number;
+    keys: number;
+    /** Events up to this position may be missing in the state. */
+    since?: string;
+    /** True if the state is too large, so that nothing of it follows. */
+    too_large?: boolean;
+  };
   "stream.reset": {
     channel: string;
     shard?: number;
