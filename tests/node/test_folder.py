@@ -306,24 +306,32 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
         writer.write(data)
 
 
-async def test_after_a_failover_that_lost_the_tail_the_state_is_that_of_the_new_master() -> None:
+@pytest.mark.parametrize("flushed", [True, False], ids=["flushed", "folded"])
+async def test_after_a_failover_that_lost_the_tail_the_state_is_that_of_the_new_master(
+    monkeypatch: pytest.MonkeyPatch, flushed: bool
+) -> None:
     at_once = ("--repl-diskless-sync-delay", "0")
     with EmbeddedRedis(*at_once) as old, EmbeddedRedis(*at_once) as new:
         replicaof = "REPLICAOF", "127.0.0.1", old.port
         async with Address(old.port) as address, connected(old) as client, connected(new) as later:
             await later.execute_command(*replicaof)
             url, log = f"redis://127.0.0.1:{address.port}", Log(client)
-            async with folder(url):
+            async with folder(url) as made:
                 for n in range(20):
                     head = await log.add("abcd"[n % 4], n)
                 await reaches(url, head)
                 await until(lambda: same(client, later))
+                if not flushed:
+                    monkeypatch.setattr(folding.Folding, "_flush_now", lambda _: asyncio.sleep(0))
                 await later.execute_command("REPLICAOF", "NO", "ONE")
                 lost = [await log.add("abcdef"[n % 6], -n) for n in range(20)]
-                await reaches(url, lost[-1])
+                await until(lambda: made.foldings[0]._window.head == lost[-1])
+                if flushed:
+                    await reaches(url, lost[-1])
                 del log.frames[20:]
                 log.client, address.target = later, new.port
                 address.cut()
+                monkeypatch.undo()
                 for n in range(20, 30):
                     head = await log.add("ac"[n % 2], n)
                 found = await reaches(url, head)
