@@ -11,6 +11,8 @@ ELSEWHERE = {
     "broadcaster/__main__.py": "tests/deploy/test_wheel.py",  # which runs the installed package
     "broadcaster/version.py": "tests/deploy/test_wheel.py",  # one literal
     "broadcaster/core/log.py": "tests/backend/test_log.py",  # values that any log gives
+    "broadcaster/core/resets.py": "tests/core/test_joining.py",  # they begin what it sends
+    "broadcaster/core/states.py": "tests/core/test_joining.py",  # what it sends
     "broadcaster/core/state.py": "tests/core/test_fold.py",  # values that a fold has
     "broadcaster/core/steps.py": "tests/core/test_resume.py",  # values that the machines give
     "broadcaster/backend/sync_publisher.py": "tests/backend/test_publisher.py",  # both are alike

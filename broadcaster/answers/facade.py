@@ -18,7 +18,7 @@ from broadcaster.backend.run import Run
 from broadcaster.backend.runs import TAKEOVER_S
 from broadcaster.core import cursor
 from broadcaster.core.channel import Channel
-from broadcaster.core.event import EventId, Live, Reset
+from broadcaster.core.event import EventId, Live, Reset, StateFollows
 from broadcaster.core.record import new_run, newest_of
 from broadcaster.core.wire import RESTART, Ending
 from broadcaster.errors import BroadcasterError
@@ -185,7 +185,9 @@ class Answers:
             async for value in listener:
                 if isinstance(value, Live):
                     continue
-                if isinstance(value, Reset) or (value.type == RESTART.type and begun):
+                if isinstance(value, Reset | StateFollows) or (
+                    value.type == RESTART.type and begun
+                ):
                     raise CutError(f"the answer {run} does not go on where it was")
                 if value.type != RESTART.type:
                     begun = True

@@ -208,7 +208,7 @@ async def _until(condition: Callable[[], bool]) -> None:
 
 _WELCOME = """
 The page                {url}/
-All stock and prices    curl -N {url}/v1/inventory/stream
+All stock and prices    curl -N '{url}/v1/inventory/stream?from=state'
 One order               curl -N {url}/v1/orders/{order}/status/stream
 Made for you            curl -N '{url}/v1/pets/recommendations/stream?userId=you'
 Several channels        {command} tail inventory,orders --base-url {url}

@@ -78,7 +78,8 @@ class Channel:
         stream: the Redis key of its stream; the channel's name if empty.
         shards: the number of streams that feed it. If it is above 1, they are `orders.0`,
             `orders.1`, …, and all events of a key are in the same one.
-        start: where a client without a cursor begins: `earliest`, `latest`, or a duration back.
+        start: where a client without a cursor begins: `earliest`, `latest`, `state`, or a
+            duration back.
         key_param: the query parameter that narrows it to keys; repeatable.
         access: `public` if every client may read it, `token` if only a token lets it. If it is not
             set, it is `token` if the hub has keys that verify tokens, else `public`.
@@ -167,6 +168,8 @@ class Channel:
     def _check_state(self) -> None:
         if self.state not in ("", "last", "merge", "append"):
             raise self._error(f"state {self.state!r} must be 'last', 'merge' or 'append'")
+        if self.start == "state" and not self.state:
+            raise self._error("start 'state' needs a state: 'last', 'merge' or 'append'")
         if self.removes and not self.state:
             raise self._error("removes needs a state: 'last', 'merge' or 'append'")
         if self.append and self.state != "append":

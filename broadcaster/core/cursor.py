@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal
+from typing import Literal, cast
 
 from broadcaster.core.event import EventId
 from broadcaster.core.run import RUN
@@ -24,8 +24,8 @@ from broadcaster.errors import InvalidCursorError
 Positions = dict[str, EventId]
 """A reader's position in each stream: the id of the last entry that it has read."""
 
-Start = Literal["earliest", "latest"] | int
-"""Where a client without a cursor begins: an end of the stream, or a time in milliseconds."""
+Start = Literal["earliest", "latest", "state"] | int
+"""Where a client without a cursor begins: an end of the stream, its state, or a time in ms."""
 
 _MAX_CURSOR_CHARS = 16384
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
@@ -68,11 +68,11 @@ def parse(text: str) -> tuple[Positions, EventId | None]:
 
 
 def parse_start(text: str, now_ms: int) -> Start:
-    """Read a `from` that is not an event id: `earliest`, `latest`, a time or a duration back.
+    """Read a `from` that is not an event id: one of three words, a time or a duration back.
 
     Args:
-        text: one of the two words, an RFC 3339 time (`2026-01-31T12:00:00Z`), or a number with the
-            unit `ms`, `s`, `m`, `h` or `d`.
+        text: `earliest`, `latest` or `state`, an RFC 3339 time (`2026-01-31T12:00:00Z`), or a
+            number with the unit `ms`, `s`, `m`, `h` or `d`.
         now_ms: milliseconds since 1970. A duration counts back from it.
 
     Returns:
@@ -81,10 +81,8 @@ def parse_start(text: str, now_ms: int) -> Start:
     Raises:
         InvalidCursorError: the text is none of these, or a time more than a day in the future.
     """
-    if text == "earliest":
-        return "earliest"
-    if text == "latest":
-        return "latest"
+    if text in ("earliest", "latest", "state"):
+        return cast("Start", text)
     if match := _DURATION.fullmatch(text):
         return max(0, now_ms - int(match[1]) * _UNIT_MS[match[2]])
     time = text.replace(" ", "+")  # an unescaped + of a zone offset arrives as a space
@@ -94,7 +92,7 @@ def parse_start(text: str, now_ms: int) -> Start:
             return min(time_ms, now_ms)
         raise InvalidCursorError(f"{text!r} is not between 1970 and tomorrow")
     raise InvalidCursorError(
-        f"{text[:64]!r} is none of: an event id like 1710000000000-0, earliest, latest, "
+        f"{text[:64]!r} is none of: an event id like 1710000000000-0, earliest, latest, state, "
         "an RFC 3339 time like 2026-01-31T12:00:00Z, a duration back like 10m"
     )
 

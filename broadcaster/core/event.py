@@ -128,6 +128,7 @@ class Reset(NamedTuple):
         reason: `trimmed`, `rollback`, `unknown`, `invalid` or `gone`.
         requested: the position that proves nothing.
         resumed: the position that the listener goes on after.
+        state: the state of the channel follows, so nothing has to be loaded.
     """
 
     channel: str
@@ -135,6 +136,25 @@ class Reset(NamedTuple):
     reason: str
     requested: str
     resumed: str
+    state: bool = False
+
+
+class StateFollows(NamedTuple):
+    """The state of a channel follows, as events. They end with `Live`. Forget what you have.
+
+    Attributes:
+        channel: the channel that it concerns.
+        shard: the shard of it; None if the channel has no shards.
+        keys: the number of keys in the state.
+        since: events up to this position may be missing in it; empty if none is.
+        too_large: True if there is no state, because it would be too large.
+    """
+
+    channel: str
+    shard: int | None
+    keys: int
+    since: str = ""
+    too_large: bool = False
 
 
 class Live(NamedTuple):

@@ -13,10 +13,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.event import ZERO, Event, EventId
 from broadcaster.core.folding import Item, fold
-from broadcaster.core.sse import Frame
+from broadcaster.core.sse import Frame, encode
 from broadcaster.core.state import Rules, Value
+from broadcaster.core.wire import RESTART
 
 # So many events of a key are kept before they are folded: folding costs a few µs, and less for
 # each event if many are folded at once.
@@ -33,6 +34,12 @@ class Values(Mapping[str, tuple[Value, ...]]):
 
     def __getitem__(self, key: str) -> tuple[Value, ...]:
         return fold(self._rules, self._items[key])
+
+    def frames(self, key: str) -> Sequence[Frame]:
+        """Return the values of a key as frames, with the ids of their newest events."""
+        items = self._items[key]
+        found = items if self._rules.kind == "last" else fold(self._rules, items)
+        return [item if isinstance(item, Frame) else encode(Event(*item[:4])) for item in found]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._items)
@@ -154,6 +161,9 @@ class Fold:
         self._items[frame.key] = (*kept, frame)
 
     def _add(self, frame: Frame) -> None:
+        """Keep an event after the others of its key."""
+        if frame.type == RESTART.type:  # "forget the events of this run that came before"
+            self._take_out(frame.key)
         items = (*self._items.get(frame.key, ()), frame)
         self.bytes += len(frame.wire)
         # The values come first, and then the events that are not folded yet.
@@ -169,8 +179,8 @@ class Fold:
     def _newest(self, key: str) -> EventId:
         if key in self._removed:
             return self._removed[key].id
-        items = self._items.get(key)
-        return items[-1].id if items else ZERO
+        newest = self.newest(key)
+        return newest.id if newest else ZERO
 
     def _expire(self, id_: EventId, key: str) -> None:
         """Forget a key that was over or removed with an event, unless it has had a later one."""
@@ -192,6 +202,11 @@ class Fold:
         if key in self._removed:
             return (self._removed[key],)
         return fold(self.rules, self._items.get(key, ()))
+
+    def newest(self, key: str) -> Item | None:
+        """Return the newest value of a key that was not removed; None if it has none."""
+        items = self._items.get(key)
+        return items[-1] if items else None
 
     def take_changed(self) -> set[str]:
         """Return the keys whose values have changed or gone since the last call, or since `load`.

@@ -13,7 +13,7 @@ shows whether the round in progress has reached it.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 
 from broadcaster.core import writes
@@ -21,12 +21,15 @@ from broadcaster.core.audience import Audiences
 from broadcaster.core.counters import from_zero
 from broadcaster.core.cursor import Positions
 from broadcaster.core.event import EventId
+from broadcaster.core.fold import Fold
 from broadcaster.core.heartbeat import BEATS, heartbeat
 from broadcaster.core.inquiry import Context
 from broadcaster.core.page import PAGE_BYTES, TERMINAL_RETRY_MS, Page, Pages
 from broadcaster.core.resume import Resume
 from broadcaster.core.sse import Frame
-from broadcaster.core.steps import Greeting, Send, Step, Wait
+from broadcaster.core.state import NO_RULES, Rules
+from broadcaster.core.states import HubStates
+from broadcaster.core.steps import Greeting, Send, StatePart, Step, Wait
 from broadcaster.core.subscriber import State, Subscriber, Subscribers
 from broadcaster.core.window import Window
 from broadcaster.core.wire import Ending, ResetReason, ResumeOutcome
@@ -44,11 +47,15 @@ class Hub:
         resumes: subscribers that came with a cursor, by the way they were served: from the
             `window`, with pages from `redis`, or after a `reset`.
         resets: resets that were sent, by stream and reason.
+        states: the folds of its streams.
         context: the objects that its step machines share.
     """
 
     def __init__(
-        self, windows: Mapping[str, Window], terminal_retry_ms: int = TERMINAL_RETRY_MS
+        self,
+        windows: Mapping[str, Window],
+        terminal_retry_ms: int = TERMINAL_RETRY_MS,
+        rules: Mapping[str, Rules] = NO_RULES,
     ) -> None:
         self.windows = windows
         self.subscribers = Subscribers()
@@ -59,7 +66,8 @@ class Hub:
         self._audiences = Audiences(windows)
         self._waiting: dict[str, set[Subscriber]] = {name: set() for name in windows}
         self._pages = Pages(windows, terminal_retry_ms)
-        self.context = Context(windows, self._pages, self.resumes, self.resets)
+        self.states = HubStates(windows, rules)
+        self.context = Context(windows, self._pages, self.resumes, self.resets, self.states)
         self._clock = 0  # counts rounds and beats
         self._round: tuple[str, EventId] | None = None  # the stream, and its head before
         self._beats: deque[int] = deque(maxlen=BEATS - 1)
@@ -78,6 +86,7 @@ class Hub:
         greeting: Greeting,
         *,
         resumed: bool = False,
+        states: Iterable[str] = (),
     ) -> None:
         """Add a subscriber, as LAGGING.
 
@@ -86,12 +95,13 @@ class Hub:
             positions: where it begins in each stream.
             greeting: the first bytes of its response are made from it.
             resumed: the positions come from the client's cursor, so they are not proven yet.
+            states: the streams whose state is sent first.
         """
         if subscriber.state is not State.ENDED:
             subscription = subscriber.subscription
-            subscriber.resume = Resume(
-                self.context, subscription, positions, resumed=resumed, greeting=greeting
-            )
+            begun = self.context, subscription, positions
+            first = states if subscriber.with_state else None
+            subscriber.resume = Resume(*begun, resumed=resumed, greeting=greeting, states=first)
         subscriber.tick = self._clock
         self.subscribers.add(subscriber)
 
@@ -123,7 +133,8 @@ class Hub:
             return
         self._audiences.leave(subscriber)
         at = self.live_position(subscriber)
-        subscriber.resume = Resume(self.context, subscriber.subscription, at)
+        states = () if subscriber.with_state else None
+        subscriber.resume = Resume(self.context, subscriber.subscription, at, states=states)
         subscriber.state = State.LAGGING
 
     def live_position(self, subscriber: Subscriber) -> Positions:
@@ -155,6 +166,7 @@ class Hub:
         before = window.head
         window.append(frames)
         self._pages.forget()
+        self.states.apply(stream, frames)
         self._clock += 1
         self._round = (stream, before)
         # All audiences are fixed before the first write. A subscriber that joins between two slices
@@ -204,7 +216,7 @@ class Hub:
     def _note_sent(self, subscriber: Subscriber, send: Send) -> None:
         for part in send.parts:  # without parts, nothing is sent, so a heartbeat stays due
             subscriber.tick = self._clock
-            if isinstance(part, Page):
+            if isinstance(part, Page | StatePart):
                 self.deliveries += part.events
                 self.delivered_bytes += len(part.data)
             else:
@@ -241,10 +253,18 @@ class Hub:
 
     def _rewritten(self, stream: str, concerned: list[Subscriber]) -> list[Subscriber]:
         self._pages.forget()
+        self.states.rewritten(stream)
         for subscriber in concerned:
             if subscriber.resume:
                 subscriber.resume.rewritten(stream)
         return concerned
+
+    def adopt(self, stream: str, fold: Fold) -> None:
+        """Offer a fold that was made anew, up to the head of its window."""
+        self.states.adopt(stream, fold)
+        for subscriber in tuple(self._waiting[stream]):
+            self._stop_waiting(subscriber)
+            subscriber.wake()
 
     def _stop_waiting(self, subscriber: Subscriber) -> None:
         for stream in subscriber.subscription.streams:

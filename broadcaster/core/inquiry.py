@@ -1,7 +1,7 @@
 """The questions and answers about each stream of a subscriber that catches up. Pure.
 
-Part of `core.resume`. Each stream has a situation. If `core.rules` asks the log in that situation,
-the stream also has a question, and later its answer.
+`core.resume` is built on it. Each stream has a situation. If `core.rules` asks the log in that
+situation, the stream also has a question, and later its answer.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from broadcaster.core.cursor import Positions
 from broadcaster.core.log import Answer, Question
 from broadcaster.core.page import Pages
 from broadcaster.core.rules import RULES, Outcome, Said, Situation, question, said
+from broadcaster.core.states import NO_STATES, HubStates
 from broadcaster.core.steps import Ask
 from broadcaster.core.window import Place, Window
 
@@ -37,12 +38,14 @@ class Context(NamedTuple):
         pages: shares pages among subscribers that need the same bytes.
         resumes: counts how clients that came with a cursor were served.
         resets: counts resets by stream and reason.
+        states: of the streams that have one.
     """
 
     windows: Mapping[str, Window]
     pages: Pages
     resumes: Counter[str]
     resets: Counter[tuple[str, str]]
+    states: HubStates = NO_STATES
 
 
 @dataclass(slots=True)
@@ -144,9 +147,18 @@ class Inquiry:
         self._open.pop(stream, None)
         self._asked.discard(stream)
 
-    # What happens meanwhile; `Resume` says what each one means
+    # What happens meanwhile
 
     def answered(self, ask: Ask, answer: Answer) -> bool:
+        """Take the log's answer. A late or repeated answer is ignored.
+
+        Args:
+            ask: the step that asked.
+            answer: of the kind that its question wants.
+
+        Returns:
+            False if the log knows less than this node does. Call `failed` after a pause then.
+        """
         open_ = self._open.get(ask.stream)
         if open_ is None or open_.question is not ask.question or open_.answer:
             return True
@@ -156,17 +168,20 @@ class Inquiry:
         return then[said(answer, self._position[ask.stream])] is not Outcome.WAIT_LOG
 
     def failed(self, ask: Ask) -> None:
+        """Ask again at the next `step`. Call it after a pause if the log could not answer."""
         open_ = self._open.get(ask.stream)
         if open_ is not None and open_.question is ask.question:
             open_.question, open_.answer = None, ()
             self._asked.discard(ask.stream)
 
     def grew(self, stream: str) -> None:
+        """Note that a batch was added to a stream's window."""
         open_ = self._open.get(stream)
         if open_ is not None and open_.situation is Situation.CONFIRMED:
             del self._open[stream]
 
     def rewritten(self, stream: str) -> None:
+        """Note that a stream's window was rewritten: the log's answer may be out of date."""
         self._forget(stream)
         if self._windows[stream].dropped.just_now(self._position[stream]):
             self.dropped |= {stream}
@@ -177,6 +192,11 @@ class Inquiry:
             self.dropped |= {stream}
 
     def beat(self) -> bool:
+        """Take note of a heartbeat.
+
+        Returns:
+            True if `step` is to be called: Redis may have lost the entry that it waits for.
+        """
         confirmed = [s for s, o in self._open.items() if o.situation is Situation.CONFIRMED]
         for stream in confirmed:
             del self._open[stream]

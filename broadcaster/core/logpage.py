@@ -91,6 +91,7 @@ class LogPage:
 
 def _data(reset: Reset) -> dict[str, Any]:
     found = reset._asdict()
+    del found["state"]  # a page never has one
     if reset.shard is None:
         del found["shard"]
     return found

@@ -6,7 +6,7 @@ on from the positions that are found here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
@@ -56,6 +56,7 @@ class Serve(NamedTuple):
         unreadable: its cursor, if that can't be read or proves nothing.
         reason: the reason of the reset that `unreadable` leads to.
         holder: of the client's grants, if they name a subject or end.
+        states: the streams whose state it is sent first.
     """
 
     subscription: Subscription
@@ -64,6 +65,7 @@ class Serve(NamedTuple):
     unreadable: str | None = None
     reason: ResetReason = ResetReason.INVALID
     holder: Holder | None = None
+    states: Collection[str] = ()
 
 
 Verdict: TypeAlias = Refused | Shed | NoContent | Gone | Serve
@@ -90,6 +92,7 @@ class Opening:
         self._run = wanted.run
         self._now_ms = now_ms
         self._asked: dict[str, tuple[Situation, AnyQuestion, list[Answer]]] = {}
+        self._states: list[str] = []  # streams whose state it is sent first
         self._earliest: set[str] = set()  # streams in which the time lies before everything
         self._seen_end: bool | None = None if wanted.subscription.terminal else False
         self._seen: Frame | None = None  # the event at the client's cursor, if it was looked for
@@ -140,6 +143,9 @@ class Opening:
         """Find out if the client has seen the terminal event; return the step to do so, if any."""
         (stream,) = self._subscription.streams
         position, window = self._positions[stream], self._context.windows[stream]
+        if self._context.states.is_over(stream, self._subscription.keys, position):
+            self._seen_end = True
+            return None
         frame: Answer = window.get(position)
         # The window holds the entries after its floor, but the floor's own entry was evicted.
         at_floor = position == window.floor != ZERO
@@ -173,7 +179,7 @@ class Opening:
             return None
         for channel in self._wanted.channels:
             start: Start | None = "latest" if channel.requests else self._wanted.start
-            if start is None:
+            if start is None or (start == "state" and not channel.state):
                 start = channel.start_at(self._now_ms)
             for stream in channel.streams:
                 missing = stream not in self._positions
@@ -189,6 +195,9 @@ class Opening:
 
     def _position(self, stream: str, start: Start) -> EventId | Ask | Wait:
         window = self._context.windows[stream]
+        if self._has_state(stream, start):
+            self._states.append(stream)
+            return window.head
         before = EventId(start, 0).before() if isinstance(start, int) else ZERO
         situation = self._situation(stream, start, before)
         rule, answer = STARTS[situation], Said.UNASKED
@@ -211,6 +220,16 @@ class Opening:
                 return self._position(stream, "earliest")
         assert isinstance(there, EventId)
         return there
+
+    def _has_state(self, stream: str, start: Start) -> bool:
+        """Return True if a client that begins in a stream is sent its state.
+
+        A client that is reset is sent it as well, but a run that begins has none.
+        """
+        is_reset = (
+            self._wanted.unreadable is not None and self._wanted.reason is not ResetReason.GONE
+        )
+        return stream in self._context.states.folds and (start == "state" or is_reset)
 
     def _situation(self, stream: str, start: Start, before: EventId) -> Situation:
         window = self._context.windows[stream]
@@ -270,4 +289,4 @@ class Opening:
         wanted = self._wanted
         resumed = bool(wanted.positions)
         rest = wanted.unreadable, wanted.reason, wanted.holder
-        return Serve(self._subscription, self._positions, resumed, *rest)
+        return Serve(self._subscription, self._positions, resumed, *rest, self._states)

@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 from broadcaster.core.cursor import Positions
 from broadcaster.core.event import EventId
+from broadcaster.core.log import Past
 from broadcaster.core.sse import Frame
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.window import Window
@@ -52,7 +53,11 @@ class Page(NamedTuple):
 
 
 class Pages:
-    """Makes pages from windows, and shares them among subscribers with equal needs."""
+    """Makes pages from windows, and shares them among subscribers with equal needs.
+
+    Attributes:
+        terminal_retry_ms: reconnection time that a terminal event carries.
+    """
 
     def __init__(
         self, windows: Mapping[str, Window], terminal_retry_ms: int = TERMINAL_RETRY_MS
@@ -65,7 +70,7 @@ class Pages:
                 back at once would only get 204, and some clients come back for ever.
         """
         self._windows = windows
-        self._terminal_retry_ms = terminal_retry_ms
+        self.terminal_retry_ms = terminal_retry_ms
         self._kept: dict[_Wanted, Page] = {}
         self._untyped: dict[EventId, Frame] = {}  # of the newest batch, made when wanted
 
@@ -156,6 +161,20 @@ class Pages:
         data = join(reached, subscription, selected)
         return Page(data, len(selected), reached, exhausted=True, over=over, placed=selected)
 
+    def of_past(
+        self, subscription: Subscription, positions: Positions, stream: str, past: Past
+    ) -> tuple[Page, EventId]:
+        """Return a page of the log, and the position after it.
+
+        The part that the window holds is cut off. The window's history is proven, but Redis may
+        have dropped the page's history while the answer was on its way.
+        """
+        frames, end, floor = past.frames, past.end, self._windows[stream].floor
+        if positions[stream] < floor < end:
+            frames = [frame for frame in frames if frame.id <= floor]
+            end = floor
+        return self.of(subscription, positions, [(stream, frame) for frame in frames]), end
+
     def joined(self, subscription: Subscription, stream: str, frames: Iterable[Frame]) -> bytes:
         """Return the bytes of the newest batch's frames, for subscribers that are live."""
         heads = {name: self._windows[name].head for name in subscription.streams}
@@ -173,7 +192,7 @@ class Pages:
         return [*frames[:-1], self._last(frames[-1])]
 
     def _last(self, frame: Frame) -> Frame:
-        return frame.with_retry(self._terminal_retry_ms)
+        return frame.with_retry(self.terminal_retry_ms)
 
 
 def join(

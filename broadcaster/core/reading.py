@@ -13,7 +13,7 @@ from broadcaster.core import cursor
 from broadcaster.core.channel import without_shard
 from broadcaster.core.cursor import Positions
 from broadcaster.core.driver import AsksLog, Driver
-from broadcaster.core.event import Event, Live, Reset
+from broadcaster.core.event import Event, Live, Reset, StateFollows
 from broadcaster.core.hub import Hub
 from broadcaster.core.opening import Serve
 from broadcaster.core.page import PAGE_BYTES, Page
@@ -25,12 +25,13 @@ from broadcaster.core.steps import (
     LivePart,
     ResetPart,
     Send,
+    StatePart,
 )
 from broadcaster.core.subscriber import State, Subscriber
 from broadcaster.core.turns import Reader
 from broadcaster.core.wire import Ending
 
-Yielded: TypeAlias = Event | Reset | Live
+Yielded: TypeAlias = Event | Reset | StateFollows | Live
 
 
 class Reading(Driver):
@@ -38,6 +39,7 @@ class Reading(Driver):
 
     Attributes:
         waits_for: what it waits for, if `advance` has returned False while it was lagging.
+        partial: it has begun with a state that is not complete, so that it has no position yet.
     """
 
     def __init__(
@@ -47,6 +49,8 @@ class Reading(Driver):
         serve: Serve,
         wake: Callable[[], object],
         reader: Reader | None = None,
+        *,
+        with_state: bool = True,
     ) -> None:
         """Add a subscriber to the hub. `close` must follow.
 
@@ -56,11 +60,15 @@ class Reading(Driver):
             serve: what it subscribes to, and where it begins.
             wake: makes its owner go on. It must not keep the owner alive.
             reader: the client, for the order of questions; None for one in this process.
+            with_state: False if it is sent no state, not even after a reset.
         """
         subscriber = Subscriber(
             serve.subscription, write=_ignored, wake=wake, pushed=False, holder=serve.holder
         )
+        subscriber.with_state = with_state
         super().__init__(hub, questions, subscriber)
+        self.partial = with_state and bool(serve.states)
+        self._in_state = self.partial
         self._reader = reader
         self.waits_for: For | None = None
         self._serve = serve
@@ -70,7 +78,8 @@ class Reading(Driver):
         self._page: Page | None = None
         self._taken = 0
         greeting = Greeting(0, serve.unreadable, serve.reason)
-        hub.add(self.subscriber, serve.positions, greeting, resumed=serve.resumed)
+        begun = self.subscriber, serve.positions, greeting
+        hub.add(*begun, resumed=serve.resumed, states=serve.states)
 
     @property
     def positions(self) -> Positions:
@@ -138,23 +147,34 @@ class Reading(Driver):
         for part in send.parts:
             match part:
                 case Page():
-                    self._page = part
-                    for self._taken, (stream, frame) in enumerate(part.placed, 1):
-                        positions[stream] = frame.id
-                        channel, _ = without_shard(stream)
-                        yield Event(frame.id, frame.type, frame.key, frame.data, channel)
-                    self._page = None
-                case ResetPart(_, stream, reason, requested, resumed, _):
-                    positions[stream] = resumed
-                    yield Reset(*without_shard(stream), reason, str(requested), str(resumed))
+                    yield from self._of_page(part)
+                case ResetPart(_, stream, reason, requested, resumed, _, state):
+                    # Before its state is complete, it can only go on from where it was.
+                    self._in_state = self._in_state or state
+                    if not state:
+                        positions[stream] = resumed
+                    yield Reset(*without_shard(stream), reason, str(requested), str(resumed), state)
+                case StatePart():
+                    self._in_state = True
+                    yield from _state(part)
                 case LivePart(_, replayed, _):
                     positions.update(reached)
+                    self._in_state = self.partial = False
                     yield Live(replayed)
                 case Hello() if serve.unreadable is not None:
-                    text = serve.unreadable[:UNREADABLE_CHARS]
-                    for stream, at in positions.items():
-                        yield Reset(*without_shard(stream), serve.reason, text, str(at))
-        positions.update(reached)
+                    told = serve.reason, serve.unreadable[:UNREADABLE_CHARS]
+                    for stream in sorted(positions.keys() - part.later):
+                        yield Reset(*without_shard(stream), *told, str(positions[stream]))
+        if not self._in_state:
+            positions.update(reached)
+
+    def _of_page(self, page: Page) -> Iterator[Yielded]:
+        self._page = page
+        for self._taken, (stream, frame) in enumerate(page.placed, 1):
+            self._positions[stream] = frame.id
+            channel, _ = without_shard(stream)
+            yield Event(frame.id, frame.type, frame.key, frame.data, channel)
+        self._page = None
 
     def give_back(self) -> None:
         """Count no delivery of the events that were not taken.
@@ -181,6 +201,14 @@ class Reading(Driver):
         self._positions, self._ready = self.positions, None
         self._hub.remove(self.subscriber)
         self._stop_asking()
+
+
+def _state(part: StatePart) -> Iterator[Yielded]:
+    if part.begins is not None:
+        yield part.begins
+    channel, _ = without_shard(part.stream)
+    for frame in part.frames:
+        yield Event(frame.id, frame.type, frame.key, frame.data, channel)
 
 
 def _ignored(_: bytes) -> Any:

@@ -11,24 +11,24 @@ for each other: events in one window are sent while the log is asked about anoth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from broadcaster.core import sse
 from broadcaster.core.cursor import Positions
 from broadcaster.core.event import EventId
 from broadcaster.core.inquiry import Context, Inquiry
-from broadcaster.core.log import Answer, Past
+from broadcaster.core.joining import Joining
+from broadcaster.core.log import Past
 from broadcaster.core.page import PAGE_BYTES, Page
+from broadcaster.core.resets import Lost, hello, lost_by
 from broadcaster.core.rules import REASONS, Outcome, Situation
 from broadcaster.core.steps import (
-    UNREADABLE_CHARS,
     Ask,
     For,
     Greeting,
     Hello,
     LivePart,
     Part,
-    ResetPart,
     Send,
     Step,
     Wait,
@@ -37,7 +37,7 @@ from broadcaster.core.subscription import Subscription
 from broadcaster.core.wire import ResumeOutcome
 
 
-class Resume:
+class Resume(Inquiry):
     """A subscriber that catches up.
 
     Attributes:
@@ -49,11 +49,12 @@ class Resume:
         "_context",
         "_greeting",
         "_held",
-        "_inquiry",
+        "_joining",
         "_reached",
         "_replayed",
         "_source",
         "_subscription",
+        "_with_state",
         "position",
     )
 
@@ -65,6 +66,7 @@ class Resume:
         *,
         resumed: bool = False,
         greeting: Greeting | None = None,
+        states: Iterable[str] | None = (),
     ) -> None:
         """Begin at a position.
 
@@ -75,11 +77,12 @@ class Resume:
             resumed: the position comes from a client's cursor, so it is not proven yet.
             greeting: the first bytes of the response are made from it. None for a subscriber that
                 was live until now, and was sent everything up to its position.
+            states: the streams whose state is sent first. None if no state is ever sent.
         """
         self.position = position
         self._context = context
         self._subscription = subscription
-        self._inquiry = Inquiry(context.windows, position)
+        super().__init__(context.windows, position)
         self._greeting = greeting
         self._held: Ask | None = None
         self._announce = greeting is not None
@@ -89,7 +92,11 @@ class Resume:
         self._source = ResumeOutcome.WINDOW if resumed else ""
         if resumed:  # any other position is from the history of now
             for stream in subscription.streams:
-                self._inquiry.note_returning(stream)
+                self.note_returning(stream)
+        self._joining: Joining | None = None
+        self._with_state = states is not None
+        for stream in states or ():
+            self._join(stream, greeting and lost_by(greeting))
 
     # Steps
 
@@ -102,47 +109,60 @@ class Resume:
         if self._held is not None:
             held, self._held = self._held, None
             return held
+        step = self._next(max_bytes)
+        if self._greeting is None:
+            return step
+        # The first bytes carry no id, as the position is unproven.
+        first = self._hello()
+        if isinstance(step, Send):
+            return step._replace(parts=(first, *step.parts))
+        self._held = step if isinstance(step, Ask) else None
+        return Send((first,))
+
+    def _next(self, max_bytes: int) -> Step:
+        if self._joining is not None:
+            return self._joined(self._joining)
         covered: list[str] = []
         reason = For.TAILER
         for stream in self._subscription.streams:
             found = self._settled(stream)
             if not isinstance(found, Outcome):
-                return self._greeted(found)
+                return found
             if found is Outcome.WINDOW:
                 covered.append(stream)
             elif found is Outcome.WAIT_LOG:
                 reason = For.LOG
         return self._from_windows(covered, reason, max_bytes)
 
-    def _greeted(self, step: Send | Ask) -> Send | Ask:
-        """Return the step after the first bytes. They carry no id, as the position is unproven."""
-        if self._greeting is None:
+    # The state
+
+    def _join(self, stream: str, lost: Lost | None) -> None:
+        """Send the state of a stream before anything else, after a reset if there is one."""
+        self._joining = self._joining or Joining(self._context, self._subscription)
+        self._joining.add(stream, lost)
+
+    def _joined(self, joining: Joining) -> Send | Wait:
+        step = joining.step()
+        if not joining.done:
             return step
-        hello = self._hello()
-        if isinstance(step, Send):
-            return step._replace(parts=(hello, *step.parts))
-        self._held = step
-        return Send((hello,))
+        for stream in joining.streams:
+            self.settle(stream)
+        self._joining, self._reached, self._replayed = None, True, 0
+        self._announce = len(joining.streams) < len(self._subscription.streams)
+        self.position |= joining.positions
+        return Send((joining.live(self._at()),), over=joining.over)
 
     def _hello(self, at: bytes = b"") -> Hello:
         """Return the first bytes. Without a position, the next part completes their block."""
         assert self._greeting is not None
-        (retry_ms, unreadable, reason), self._greeting = self._greeting, None
-        if unreadable is None:
-            return Hello(sse.retry(retry_ms, at), at)
-        unreadable = unreadable[:UNREADABLE_CHARS]
-        data, streams = sse.retry(retry_ms), self._subscription.streams
-        for stream in streams:
-            id_ = at if stream == streams[-1] else b""
-            data += sse.reset(stream, reason, unreadable, str(self.position[stream]), id_)
-            self._context.resets[stream, reason] += 1
-        self._context.resumes[ResumeOutcome.RESET] += 1
-        return Hello(data, at)
+        greeting, self._greeting = self._greeting, None
+        later = frozenset(self._joining.streams if self._joining else ())
+        return hello(self._context, self._subscription, greeting, self.position, at, later)
 
     def _settled(self, stream: str) -> Outcome | Send | Ask:
         """Return the outcome for a stream, or the step that has to come first."""
         while True:
-            found = self._inquiry.outcome(stream)
+            found = self.outcome(stream)
             if isinstance(found, Ask) or found not in _ACTIONS:
                 return found
             step = _ACTIONS[found](self, stream, found)
@@ -176,26 +196,17 @@ class Resume:
             left_out = 0.0 if page.exhausted else page.left_out
             return Send(tuple(parts), joins, page.over, left_out)
         # If the log was asked about a stream, its answer wakes the subscriber.
-        return Wait(reason, tuple(s for s in streams if not self._inquiry.asks(s)))
+        return Wait(reason, tuple(s for s in streams if not self.asks(s)))
 
     # What an answer leads to
 
     def _past(self, stream: str, _: Outcome) -> Send:
-        """Send a page of the log.
-
-        The part that the window holds is cut off. The window's history is proven, but Redis may
-        have dropped the page's history while the answer was on its way.
-        """
-        past = self._inquiry.take(stream)
+        """Send a page of the log."""
+        past = self.take(stream)
         assert isinstance(past, Past)
-        frames, end, floor = past.frames, past.end, self._context.windows[stream].floor
-        if self.position[stream] < floor < end:
-            frames = [frame for frame in frames if frame.id <= floor]
-            end = floor
         if self._source:
             self._source = ResumeOutcome.REDIS
-        placed = [(stream, frame) for frame in frames]
-        page = self._context.pages.of(self._subscription, self.position, placed)
+        page, end = self._context.pages.of_past(self._subscription, self.position, stream, past)
         self.position |= page.positions
         self._replayed += page.events
         self._reached = True
@@ -206,37 +217,42 @@ class Resume:
         return Send((page,) if page.data else (), over=page.over)
 
     def _confirm(self, stream: str, _: Outcome) -> None:
-        self._inquiry.begin(stream, Situation.CONFIRMED)
+        self.begin(stream, Situation.CONFIRMED)
 
     def _lost(self, stream: str, outcome: Outcome) -> Send | None:
         """Reset, if the window knows the new position. Otherwise the log is asked next."""
+        if self._with_state and stream in self._context.states.folds:
+            self._join(stream, Lost(REASONS[outcome], self.position[stream]))
+            self._count(ResumeOutcome.RESET)
+            return Send()
         window = self._context.windows[stream]
         at = window.resume_from(self.position[stream])
         if at is None and not window.complete:
-            self._inquiry.begin(stream, Situation.BEFORE_WINDOW, REASONS[outcome])
+            self.begin(stream, Situation.BEFORE_WINDOW, REASONS[outcome])
             return None
         return self._reset(stream, REASONS[outcome], window.floor if at is None else at)
 
     def _older(self, stream: str, _: Outcome) -> None:
-        self._inquiry.begin(stream, Situation.BEFORE_ALL, self._inquiry.reason(stream))
+        self.begin(stream, Situation.BEFORE_ALL, self.reason(stream))
 
     def _there(self, stream: str, outcome: Outcome) -> Send:
-        reason, at = self._inquiry.reason(stream), self._inquiry.take(stream)
+        reason, at = self.reason(stream), self.take(stream)
         if outcome is Outcome.FLOOR:
             at = self._context.windows[stream].floor
         assert isinstance(at, EventId)
         return self._reset(stream, reason, at)
 
     def _reset(self, stream: str, reason: str, resumed: EventId) -> Send:
-        self._inquiry.settle(stream)
+        self.settle(stream)
         requested, self.position[stream] = self.position[stream], resumed
         self._announce = True
         self._replayed = 0
         self._context.resets[stream, reason] += 1
         self._count(ResumeOutcome.RESET)
-        at = self._subscription.cursor(self.position)
-        data = sse.reset(stream, reason, str(requested), str(resumed), at)
-        return Send((ResetPart(data, stream, reason, requested, resumed, at),))
+        return Send((Lost(reason, requested).part(stream, resumed, self._at()),))
+
+    def _at(self) -> bytes:
+        return self._subscription.cursor(self.position)
 
     def _count(self, outcome: str) -> None:
         """Count once how a client that came with a cursor was served."""
@@ -244,47 +260,26 @@ class Resume:
             self._context.resumes[outcome] += 1
             self._source = ""
 
-    # What happens meanwhile
-
-    def answered(self, ask: Ask, answer: Answer) -> bool:
-        """Take the log's answer. A late or repeated answer is ignored.
-
-        Args:
-            ask: the step that asked.
-            answer: of the kind that its question wants.
-
-        Returns:
-            False if the log knows less than this node does. Call `failed` after a pause then.
-        """
-        return self._inquiry.answered(ask, answer)
-
-    def failed(self, ask: Ask) -> None:
-        """Ask again at the next `step`. Call it after a pause if the log could not answer."""
-        self._inquiry.failed(ask)
-
-    def grew(self, stream: str) -> None:
-        """Note that a batch was added to a stream's window."""
-        self._inquiry.grew(stream)
+    # What happens meanwhile; the rest of it is in `Inquiry`
 
     def rewritten(self, stream: str) -> None:
         """Note that a stream's window was rewritten: the log's answer may be out of date."""
-        self._inquiry.rewritten(stream)
-
-    def beat(self) -> bool:
-        """Take note of a heartbeat.
-
-        Returns:
-            True if `step` is to be called: Redis may have lost the entry that it waits for.
-        """
-        return self._inquiry.beat()
+        super().rewritten(stream)
+        if self._joining is not None:
+            self._joining.rewritten(stream)
 
     def proven(self) -> Positions | None:
         """Return the position for a heartbeat, if everything up to it was sent; else None."""
-        return self.position if self._reached and not self._inquiry.dropped else None
+        reached = self._reached and self._joining is None
+        return self.position if reached and not self.dropped else None
 
     def claimed(self) -> Positions | None:
-        """Return the position that the client came with or was sent; None if it is unreadable."""
-        return None if self._greeting and self._greeting.unreadable is not None else self.position
+        """Return the position that the client came with or was sent.
+
+        It is None if it is unreadable, and while a state is sent.
+        """
+        unreadable = self._greeting is not None and self._greeting.unreadable is not None
+        return None if unreadable or self._joining is not None else self.position
 
 
 _ACTIONS: Mapping[Outcome, Callable[[Resume, str, Outcome], Send | None]] = {

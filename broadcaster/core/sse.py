@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from broadcaster.core.channel import without_shard
-from broadcaster.core.event import DEFAULT_TYPE, Event, EventId
-from broadcaster.core.wire import AT, EXPIRED, LIVE, RESET, HubEvent
+from broadcaster.core.event import DEFAULT_TYPE, Event, EventId, StateFollows
+from broadcaster.core.wire import AT, EXPIRED, LIVE, RESET, STATE, HubEvent
 
 HEARTBEAT = b":\n"
 """A comment. No blank line follows, because it would end a block: some clients show a block without
@@ -50,6 +50,10 @@ class Frame(NamedTuple):
         if not self.wire:
             return b""
         return b"id: %b\n%b" % (cursor, self.wire[self.wire.index(b"\n") + 1 :])
+
+    def without_id(self) -> bytes:
+        """Return the event's bytes without an id."""
+        return self.wire[self.wire.index(b"\n") + 1 :]
 
     def without_type(self) -> Frame:
         """Return the frame without its `event:` line, for clients that have only `onmessage`.
@@ -135,17 +139,36 @@ def live(cursor: bytes, replayed: int) -> bytes:
     return _hub_event(LIVE, {"replayed": replayed}, cursor)
 
 
-def reset(stream: str, reason: str, requested: str, resumed: str, cursor: bytes) -> bytes:
+def reset(
+    stream: str,
+    reason: str,
+    requested: str,
+    resumed: str,
+    cursor: bytes,
+    *,
+    state: bool = False,
+) -> bytes:
     """Return `stream.reset`: continuity from `requested` can't be proven.
 
-    The response goes on after `resumed`.
+    The response goes on after `resumed`, and if `state` is true, the state up to there comes first.
     """
-    channel, shard = without_shard(stream)
-    data: dict[str, Any] = {"channel": channel}
-    if shard is not None:
-        data["shard"] = shard
-    data |= {"reason": reason, "requested": requested, "resumed": resumed}
+    data = _of(stream) | {"reason": reason, "requested": requested, "resumed": resumed}
+    if state:
+        data["state"] = True
     return _hub_event(RESET, data, cursor)
+
+
+def state(follows: StateFollows) -> bytes:
+    """Return `stream.state`: a state follows. It has no id, as the state is not complete."""
+    channel, shard, keys, since, too_large = follows
+    data: dict[str, Any] = {"channel": channel} | ({} if shard is None else {"shard": shard})
+    data |= {"keys": keys} | ({"since": since} if since else {})
+    return _hub_event(STATE, data | ({"too_large": True} if too_large else {}), b"")
+
+
+def _of(stream: str) -> dict[str, Any]:
+    channel, shard = without_shard(stream)
+    return {"channel": channel} if shard is None else {"channel": channel, "shard": shard}
 
 
 def _hub_event(event: HubEvent, data: dict[str, Any], cursor: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from broadcaster.core.event import EventId
@@ -26,6 +27,10 @@ class Rules(NamedTuple):
     terminal: frozenset[str] = frozenset()
     ttl_ms: int = 86_400_000
     max_bytes: int = 0
+
+
+NO_RULES: Mapping[str, Rules] = {}
+"""Of streams that have no state."""
 
 
 class Value(NamedTuple):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple, TypeAlias
 
-from broadcaster.core.event import EventId
+from broadcaster.core.event import EventId, StateFollows
 from broadcaster.core.log import AnyQuestion
 from broadcaster.core.page import Page
+from broadcaster.core.sse import Frame
 from broadcaster.core.wire import ResetReason
 
 UNREADABLE_CHARS = 64
@@ -35,10 +37,12 @@ class Hello(NamedTuple):
     Attributes:
         data: its bytes.
         at: the position in them; empty if there is none.
+        later: the streams that are not reset in them, as their state follows.
     """
 
     data: bytes
     at: bytes
+    later: frozenset[str] = frozenset()
 
 
 class ResetPart(NamedTuple):
@@ -48,17 +52,19 @@ class ResetPart(NamedTuple):
         data: its bytes.
         stream: the name of that stream.
         reason: see `wire`.
-        requested: the position that proves nothing.
+        requested: the position that proves nothing, or the text of a cursor that can't be read.
         resumed: the position from which the stream goes on.
         at: the position in all streams, as in its bytes.
+        state: the state of the stream follows.
     """
 
     data: bytes
     stream: str
     reason: str
-    requested: EventId
+    requested: EventId | str
     resumed: EventId
     at: bytes
+    state: bool = False
 
 
 class LivePart(NamedTuple):
@@ -75,7 +81,30 @@ class LivePart(NamedTuple):
     at: bytes
 
 
-Part: TypeAlias = Hello | Page | ResetPart | LivePart
+class StatePart(NamedTuple):
+    """A part of the state of one stream. The first one begins with `stream.state`.
+
+    Attributes:
+        data: its bytes; no event in them has an id.
+        stream: the name of that stream.
+        frames: its events, with the ids that they had in the stream.
+        begins: what `stream.state` says; None if this is not the first part.
+        over: if no further part follows, True says that the response ends.
+    """
+
+    data: bytes
+    stream: str
+    frames: Sequence[Frame]
+    begins: StateFollows | None
+    over: bool
+
+    @property
+    def events(self) -> int:
+        """Return the number of its events."""
+        return len(self.frames)
+
+
+Part: TypeAlias = Hello | Page | ResetPart | LivePart | StatePart
 
 
 class Send(NamedTuple):
@@ -112,6 +141,7 @@ class For(Enum):
     """The thing that a subscriber waits for."""
 
     TAILER = "tailer"
+    STATE = "state"
     LOG = "log"
     WINDOW = "window"
 

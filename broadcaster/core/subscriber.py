@@ -48,6 +48,7 @@ class Subscriber:
         wake: makes its connection take the next step.
         pushed: True if the hub may write to it. Otherwise the hub only wakes it.
         framing: wraps the bytes before `write` gets them.
+        with_state: it is sent states; False if it is told only that events may be missing.
         blocked: its socket's buffer is above the high-water mark.
         state: see the table above.
         resume: how it catches up; None unless it is LAGGING.
@@ -64,6 +65,7 @@ class Subscriber:
     pushed: bool
     framing: Framing = unframed
     holder: Holder | None = None
+    with_state: bool = field(default=True, init=False)
     blocked: bool = field(default=False, init=False)
     state: State = field(default=State.LAGGING, init=False)
     resume: Resume | None = field(default=None, init=False)

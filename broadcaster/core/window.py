@@ -189,6 +189,10 @@ class Window:
             return self.at_or_before(position)
         return max(parted, self.floor) if self.complete else parted
 
+    def count_after(self, position: EventId) -> int:
+        """Return the number of frames after a position that is COVERED."""
+        return len(self._frames) - self._index_from(position.after())
+
     def get(self, position: EventId) -> Frame | None:
         """Return the frame with this id; None if the window has none."""
         index = self._index_from(position)

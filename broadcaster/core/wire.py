@@ -141,7 +141,7 @@ class Field(NamedTuple):
     """
 
     name: str
-    type: Literal["string", "integer"]
+    type: Literal["string", "integer", "boolean"]
     meaning: str
     required: bool = True
     values: tuple[str, ...] = ()
@@ -186,6 +186,7 @@ RESET = HubEvent(
         Field("reason", "string", "why", values=tuple(ResetReason)),
         Field("requested", "string", "the position that the client came with"),
         Field("resumed", "string", "the position that it goes on after"),
+        Field("state", "boolean", "true: the channel's state follows", required=False),
     ),
 )
 RESTART = HubEvent(
@@ -193,5 +194,17 @@ RESTART = HubEvent(
     "the answer begins anew, by another worker: forget the events of this run that came before",
     (),
 )
-EVENTS = (AT, EXPIRED, LIVE, RESET, RESTART)
+STATE = HubEvent(
+    RESERVED_PREFIX + "state",
+    "the state of a channel follows, as events without an id, up to `stream.live`; the client "
+    "forgets what it holds of the channel",
+    (
+        Field("channel", "string", "the channel that it concerns"),
+        Field("shard", "integer", "the shard, if the channel has shards", required=False),
+        Field("keys", "integer", "the keys that the state has"),
+        Field("since", "string", "events up to this position may be missing in it", required=False),
+        Field("too_large", "boolean", "true: it is too large, so nothing of it", required=False),
+    ),
+)
+EVENTS = (AT, EXPIRED, LIVE, RESET, RESTART, STATE)
 """All events of the hub's own."""

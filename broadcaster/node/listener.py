@@ -71,7 +71,8 @@ class Listener:
 
         It can also be a client's `Last-Event-ID`, if that wants the same channels and keys.
         """
-        return self._reading.cursor.decode() if self._reading else self._after
+        reading = self._reading
+        return reading.cursor.decode() if reading and not reading.partial else self._after
 
     async def __aenter__(self) -> Listener:
         await self._freed_on_error(self._begin)

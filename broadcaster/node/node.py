@@ -14,18 +14,16 @@ from broadcaster.backend.clock import Clock
 from broadcaster.backend.driver.connect import AsyncClient, connect
 from broadcaster.backend.log import Log, RedisLog, Requests, Timed
 from broadcaster.core.access import Policy, Verifier, public
-from broadcaster.core.channel import Channel
 from broadcaster.core.counters import Meters
 from broadcaster.core.heartbeat import farewell
-from broadcaster.core.hub import Hub
 from broadcaster.core.log import Answer, AnyQuestion, Known, Request
 from broadcaster.core.places import UNKNOWN, Owners
 from broadcaster.core.subscriber import Subscriber
 from broadcaster.core.turns import Reader
-from broadcaster.core.window import Window
 from broadcaster.core.wire import Ending, Shed
 from broadcaster.node import expiry
 from broadcaster.node.description import described
+from broadcaster.node.folds import Folds, hub_of
 from broadcaster.node.health import Health
 from broadcaster.node.limits import Limits
 from broadcaster.node.metrics import Metrics
@@ -57,6 +55,7 @@ class Node:
         hub: holds the windows and the subscribers, and fans out.
         meters: counters of this node.
         log: reads its streams.
+        folds: makes the states of its streams.
         clock: the time of the log.
         policy: decides what a caller may do.
         verifier: reads the tokens of callers; None if they have none.
@@ -105,9 +104,12 @@ class Node:
         self.verifier = verifier
         self.meters = Meters()
         self.draining = False
-        self.hub = Hub(_windows(settings.channels.values()), settings.terminal_retry_ms)
+        channels = tuple(settings.channels.values())
+        self.hub = hub_of(channels, settings.terminal_retry_ms)
         self.limits = Limits(settings)
         self.log: Log = log or _log_in_redis(settings)
+        self.folds = Folds(channels, self.hub.windows, self.log, self.hub.adopt)
+        self.hub.states.broken = self.folds.broken
         self.clock = Clock(self.log.time_ms if isinstance(self.log, Timed) else None)
         self._peers = peers or Peers()
         self.name = name_of(settings, self._peers.process)
@@ -126,7 +128,7 @@ class Node:
         own: object = log
         self.requests = PendingRequests(self.hub, settings, partial(self.end, ending=Ending.GONE))
         self.requests.taker = requests or (own if isinstance(own, Requests) else None)
-        self._client: AsyncClient | None = None
+        self._clients: list[AsyncClient] = []
         self._tasks: list[asyncio.Task[None]] = []
 
     # Life
@@ -141,12 +143,16 @@ class Node:
         for stream in self.hub.windows:
             self._run(partial(self.pump.tail, stream))
         if url := self.settings.redis_url:
-            self._client = connect(url, timeout_s=_WRITE_TIMEOUT_S, client_name="broadcaster")
-            self.requests.use(self._client)
-            self.registry.use(self._client)
-            self.runs.use(self._client)
+            options: dict[str, Any] = {"timeout_s": _WRITE_TIMEOUT_S, "client_name": "broadcaster"}
+            client, checkpoints = self._clients = [connect(url, **options) for _ in range(2)]
+            self.requests.use(client)
+            self.registry.use(client)
+            self.runs.use(client)
+            if isinstance(self.log, RedisLog):
+                self.folds.use(checkpoints, self.settings.max_event_bytes)
             self._run(self.runs.watch)
         self._run(partial(self.pump.beat, self.settings.heartbeat_s))
+        self._run(self.folds.run)
         self._run(self.clock.follow)
         self._run(self.health.watch_loop)
         self._run(self.operations.watch)
@@ -215,8 +221,8 @@ class Node:
         await self.log.aclose()
         await self.revoking.aclose()
         await self.publishing.aclose()
-        if self._client:
-            await self._client.aclose()
+        for client in self._clients:
+            await client.aclose()
 
     # Questions of the endpoint
 
@@ -272,15 +278,6 @@ class Node:
         if isinstance(question, Request | Known):
             return await self.requests.ask(stream, question)
         return await self.log.ask(stream, question, reader)
-
-
-def _windows(channels: Iterable[Channel]) -> dict[str, Window]:
-    """Return an empty window for each stream of the channels."""
-    return {
-        stream: Window(channel.window_events, channel.window_bytes)
-        for channel in channels
-        for stream in channel.streams
-    }
 
 
 def _log_in_redis(settings: Settings) -> RedisLog:

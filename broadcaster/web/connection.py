@@ -12,7 +12,7 @@ from broadcaster.core.driver import AsksLog, Driver
 from broadcaster.core.hub import Hub
 from broadcaster.core.opening import Admission, Opening, Serve, Verdict
 from broadcaster.core.page import PAGE_BYTES, Page
-from broadcaster.core.steps import Greeting, Send
+from broadcaster.core.steps import Greeting, Send, StatePart
 from broadcaster.core.subscriber import State, Subscriber
 from broadcaster.core.turns import Reader, network
 from broadcaster.core.wire import Ending
@@ -107,7 +107,8 @@ class Connection(Driver):
         """Add the subscriber to the hub."""
         assert self._begin is not None
         (serve, greeting), self._begin = self._begin, None
-        self._hub.add(self.subscriber, serve.positions, greeting, resumed=serve.resumed)
+        begun = self.subscriber, serve.positions, greeting
+        self._hub.add(*begun, resumed=serve.resumed, states=serve.states)
 
     def close(self) -> None:
         """Remove the subscriber from the hub and drop open questions. May be called twice."""
@@ -131,7 +132,7 @@ class Connection(Driver):
                 break
             for part in step.parts:
                 data += part.data
-                if isinstance(part, Page) and (self._reader or self._pacing):
+                if isinstance(part, Page | StatePart) and (self._reader or self._pacing):
                     self._note(part)
             if step.left_out:
                 self._rest(time.thread_time() - began_s, step.left_out)
@@ -139,7 +140,7 @@ class Connection(Driver):
                 return data
         return data or None
 
-    def _note(self, page: Page) -> None:
+    def _note(self, page: Page | StatePart) -> None:
         """Note that a page of the past is sent."""
         if self._reader:
             self._reader.sent(len(page.data) / self._page_bytes)

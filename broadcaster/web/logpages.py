@@ -85,7 +85,8 @@ class _Making:
         self._page = LogPage(asked.limit)
         self._woken = asyncio.Event()
         reader = Reader(network(request.scope.get("client")))
-        self._reading = Reading(node.hub, node.questions, serve, self._woken.set, reader)
+        begun = node.hub, node.questions, serve, self._woken.set, reader
+        self._reading = Reading(*begun, with_state=False)
         self._began_s = time.monotonic()
         self._watching: asyncio.Task[None] | None = None
         self._left = False

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broadcaster.core.entry import frame_of
-from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.event import ZERO, Event, EventId
 from broadcaster.core.fold import Fold
 from broadcaster.core.folding import fold
-from broadcaster.core.sse import Frame, skipped
+from broadcaster.core.sse import Frame, encode, skipped
 from broadcaster.core.state import Rules, Value
 
 LAST = Rules("last", frozenset({"sold"}), terminal=frozenset({"complete"}), ttl_ms=100)
@@ -213,3 +213,13 @@ def test_a_fold_is_that_of_its_events_however_they_come(
         done = frames[: len(frames) - len(rest)]
         if len(done) >= ahead:
             assert dict(made.cut().values) == expected(rules, done)
+
+
+def test_a_run_that_begins_anew_forgets_what_came_before() -> None:
+    begun = [frame(1, data={"text": "a"}), frame(2, data={"text": "b"}), frame(3, "other")]
+    again = encode(Event(EventId(4, 0), "stream.restart", "k", b"{}"))
+    made = fold_of(*begun, again, frame(5, data={"text": "c"}), rules=APPEND)
+    assert known(made) == {
+        "k": [(4, "stream.restart", b"{}"), (5, "t", b'{"text":"c"}')],
+        "other": [(3, "t", b"d")],
+    }

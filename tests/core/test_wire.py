@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from broadcaster.core import sse, wire
+from broadcaster.core.event import StateFollows
 
 ROOT = Path(__file__).parent.parent.parent
 WIRE = (ROOT / "docs" / "wire.md").read_text("utf-8")
@@ -74,8 +75,10 @@ def sent(block: bytes) -> tuple[str, dict[str, object]]:
 def test_the_hubs_events_have_the_promised_fields() -> None:
     blocks = [sse.at(b"1-0"), sse.live(b"1-0", 3), sse.expired(5, b"1-0")]
     blocks += [sse.reset(s, r, "1-0", "2-0", b"") for s in ("a", "a.1") for r in wire.ResetReason]
+    blocks += [sse.reset("a", "invalid", "x", "2-0", b"", state=True)]
+    blocks += [sse.state(StateFollows("a", n, 2, "1-0", n == 0)) for n in (None, 0)]
     shapes = {event.type: event.fields for event in wire.EVENTS}
-    types = {"integer": int, "string": str}
+    types = {"integer": int, "string": str, "boolean": bool}
     seen: set[tuple[str, str]] = set()
     for type_, data in map(sent, blocks):
         fields = {field.name: field for field in shapes[type_]}

@@ -25,8 +25,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "opening: the first id is sent without a proof",
         _RESUME,
-        "hello = self._hello()",
-        "hello = self._hello(self._subscription.cursor(self.position))",
+        "first = self._hello()",
+        "first = self._hello(self._subscription.cursor(self.position))",
         (_NODES + "test_the_first_id_is_always_one_of_an_entry",),
     ),
     Mutant(
@@ -95,8 +95,8 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "resume: a page from the log may reach beyond the window's floor",
-        _RESUME,
-        "if self.position[stream] < floor < end:",
+        "broadcaster/core/page.py",
+        "if positions[stream] < floor < end:",
         "if False:",
         (_HUB + "test_events_in_the_window_are_not_read_from_redis",),
     ),

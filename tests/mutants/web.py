@@ -502,7 +502,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "resume: the first bytes are not sent at once",
         _RESUME,
-        "        return Send((hello,))\n",
+        "        return Send((first,))\n",
         "        return step\n",
         ("tests/core/test_resume.py::test_the_first_bytes_do_not_wait_for_an_answer",),
     ),

@@ -344,7 +344,8 @@ async def test_no_parameter_becomes_a_line_of_the_answer(
         await answer.until(b"stream.at" if draining else b"stream.live")
     assert b"evil" not in answer.head
     assert not re.search(rb"[\r\n]event: ?evil", answer.body)
-    assert {e.event for e in events(answer.body)} <= {"stream.at", "stream.live", "stream.reset"}
+    own = {"stream.at", "stream.live", "stream.reset", "stream.state"}
+    assert {e.event for e in events(answer.body)} <= own
     answer.close()
 
 

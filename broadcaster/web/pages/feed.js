@@ -28,9 +28,11 @@ export function listen(url, options) {
   tell("connecting");
   const feed = subscribe(url, {
     types, terminal, share, ticket, lastEventId: lastId || undefined,
-    onEvent: ({ type, id, text }) => hear({ type, id, data: text }),
+    // An event of a state has no id of its own.
+    onEvent: ({ type, id, text, state }) => hear({ type, id: state ? "" : id, data: text }),
     onLive: own("stream.live"),
     onReset: own("stream.reset"),
+    onState: own("stream.state"),
     onExpired: own("stream.expired"),
     onRestart: own("stream.restart"),
     onStatus: (status) => { if (STATES[status]) tell(STATES[status]); },

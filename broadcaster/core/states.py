@@ -1,0 +1,170 @@
+"""The folds of a hub's streams, and their states as bytes. Pure.
+
+Clients that join at about the same time share one cut, and the bytes that are made of it. The bytes
+are made page by page, when the first of these clients needs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import chain
+from typing import NamedTuple
+from weakref import WeakValueDictionary
+
+from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.fold import Cut, Fold
+from broadcaster.core.sse import Frame
+from broadcaster.core.state import Rules
+from broadcaster.core.subscription import Subscription
+from broadcaster.core.window import Place, Window
+
+_PAGE_BYTES = 64 * 1024
+_FEW = 256
+"""A cut is shared while so many events have come since, or an eighth of its keys."""
+
+
+class StatePage(NamedTuple):
+    """A part of a state.
+
+    Attributes:
+        data: its bytes. No event in it has an id.
+        frames: its events, with the ids that they had.
+    """
+
+    data: bytes
+    frames: tuple[Frame, ...]
+
+
+class Rendering:
+    """The state of one stream at one position, for subscriptions that are equal.
+
+    Attributes:
+        cut: what it is made of.
+        keys: the number of keys that it has.
+        over: True if the state ends with an event that ends the response.
+    """
+
+    def __init__(self, stream: str, cut: Cut, subscription: Subscription) -> None:
+        """Make no bytes yet.
+
+        Args:
+            stream: its name.
+            cut: of its fold.
+            subscription: its keys and its filter choose the events.
+        """
+        keys = subscription.keys_of[subscription.streams.index(stream)]
+        chosen = [key for key in sorted(keys) if key in cut.values] if keys else cut.values
+        self.cut = cut
+        self.keys = len(chosen)
+        self.over = False
+        self._stream = stream
+        self._subscription = subscription
+        self._frames = chain.from_iterable(map(cut.values.frames, chosen))
+        self._pages: list[StatePage] = []
+
+    def page(self, number: int) -> StatePage | None:
+        """Return one of the pages, which begin with 0; None if there are no more."""
+        if number == len(self._pages):
+            page = self._next()
+            if page.frames:
+                self._pages.append(page)
+        return self._pages[number] if number < len(self._pages) else None
+
+    def _next(self) -> StatePage:
+        subscription, parts, frames, size = self._subscription, list[bytes](), list[Frame](), 0
+        for frame in self._frames:
+            if not subscription.accepts(self._stream, frame):
+                continue
+            self.over = subscription.ends_with(frame)
+            shown = frame.without_type() if subscription.goes_without_type(frame) else frame
+            data = shown.without_id()
+            parts.append(data)
+            frames.append(frame)
+            size += len(data)
+            if size >= _PAGE_BYTES:
+                break
+        return StatePage(b"".join(parts), tuple(frames))
+
+
+class HubStates:
+    """The folds of all streams that have a state.
+
+    Attributes:
+        folds: the fold of each stream, by its name. Only offered ones are the state of the head.
+        broken: called with the name of a stream whose fold has to be made anew.
+    """
+
+    def __init__(self, windows: Mapping[str, Window], rules: Mapping[str, Rules]) -> None:
+        """Begin without any state.
+
+        Args:
+            windows: of all streams, by name.
+            rules: of the streams that have a state, by name.
+        """
+        self.folds = {stream: Fold(of) for stream, of in rules.items()}
+        self.broken: Callable[[str], object] = _nothing
+        self._windows = windows
+        self._shared = WeakValueDictionary[tuple[str, Subscription], Rendering]()
+
+    def apply(self, stream: str, frames: Sequence[Frame]) -> None:
+        """Fold a batch in, right after it was added to the window."""
+        fold = self.folds.get(stream)
+        if fold is not None and fold.offered:
+            fold.apply(frames)
+
+    def rewritten(self, stream: str) -> None:
+        """Drop a fold, because its window was rewritten, and have it made anew."""
+        fold = self.folds.get(stream)
+        if fold is None:
+            return
+        fold.drop()
+        window = self._windows[stream]
+        # Nothing was ever removed: the state is that of the window, which is empty now.
+        fold.offered = window.complete and window.head == ZERO
+        if not fold.offered:
+            self.broken(stream)
+
+    def is_over(self, stream: str, keys: Collection[str], position: EventId) -> bool:
+        """Return True if a client at a position has seen the end of its only key."""
+        fold = self.folds.get(stream)
+        if fold is None or not fold.offered or len(keys) != 1:
+            return False
+        newest = fold.newest(*keys)
+        if newest is None or newest.type not in fold.rules.terminal:
+            return False
+        if newest.id == position:
+            return True
+        window = self._windows[stream]
+        is_proven = window.place(position) in (Place.COVERED, Place.BEHIND)
+        return newest.id < position and is_proven and position not in window.dropped
+
+    def adopt(self, stream: str, fold: Fold) -> None:
+        """Offer a fold that was made anew, up to the head of the window."""
+        if not self.folds[stream].offered:  # else the stream was emptied meanwhile
+            fold.offered = True
+            self.folds[stream] = fold
+
+    def rendering(self, stream: str, subscription: Subscription) -> Rendering:
+        """Return the state of a stream whose fold is offered, for a subscription."""
+        fold, shared = self.folds[stream], self._shared.get((stream, subscription))
+        if shared is not None and self._is_fresh(stream, shared.cut, fold):
+            return shared
+        made = Rendering(stream, fold.cut(), subscription)
+        self._shared[stream, subscription] = made
+        return made
+
+    def _is_fresh(self, stream: str, cut: Cut, fold: Fold) -> bool:
+        if cut.position == fold.position:
+            return True
+        window = self._windows[stream]
+        most = max(_FEW, len(cut.values) // 8)
+        covered = window.place(cut.position) is Place.COVERED
+        return covered and window.count_after(cut.position) <= most
+
+
+def _nothing(_: str) -> None:
+    """The default of `HubStates.broken`."""
+
+
+NO_STATES = HubStates({}, {})
+"""Of a hub whose channels have none."""

@@ -1,0 +1,100 @@
+"""The state of a channel over real sockets, and what a node does without a folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from broadcaster import Channel, Publisher
+from broadcaster.core.event import EventId
+from tests.nodes import Raw, Running, events, running
+from tests.wait import allowed_s, until
+
+CHANNELS = {"stock": Channel(name="stock", path="/v1/stock", state="last", window_events=200)}
+PATH = "/v1/stock?from=state"
+
+
+@pytest.fixture
+async def publisher(redis_url: str) -> AsyncIterator[Publisher]:
+    async with Publisher(redis_url, channels=CHANNELS) as made:
+        yield made
+
+
+@pytest.fixture(params=["transport", "asgi"])
+async def hub(redis_url: str, request: pytest.FixtureRequest) -> AsyncIterator[Running]:
+    async with running(redis_url, channels=CHANNELS, sink=request.param) as made:
+        yield made
+
+
+async def state(hub: Running, query: str = "", headers: str = "") -> list[tuple[str, str, str]]:
+    """What a client is sent up to `stream.live`."""
+    answer = await Raw.get(hub.port, PATH + query, headers)
+    await answer.until(b'"replayed":')
+    return [(event.event, event.data, event.id) for event in events(answer.body)]
+
+
+async def publish(hub: Running, publisher: Publisher, count: int, keys: int) -> list[EventId]:
+    """Publish, and wait until the node has read it."""
+    sent = [("stock", "stock-change", f"k{n % keys}", str(n)) for n in range(count)]
+    ids = await publisher.publish_many(sent)
+    await until(lambda: hub.node.hub.windows["stock"].head == ids[-1])
+    return ids
+
+
+async def test_a_client_gets_what_is_and_then_what_changes(
+    hub: Running, publisher: Publisher
+) -> None:
+    ids = await publish(hub, publisher, 500, 3)
+    assert await state(hub) == [
+        ("stream.state", '{"channel":"stock","keys":3}', ""),
+        ("stock-change", "498", ""),
+        ("stock-change", "499", ""),
+        ("stock-change", "497", ""),
+        ("stream.live", '{"replayed":3}', str(ids[-1])),
+    ]
+    assert [data for _, data, _ in (await state(hub, "&key=k1"))[1:-1]] == ["499"]
+
+
+async def test_a_client_that_was_away_for_too_long_gets_the_state(
+    hub: Running, publisher: Publisher
+) -> None:
+    ids = await publish(hub, publisher, 500, 3)
+    with publisher.commands() as redis:
+        await redis.xtrim("stock", maxlen=0)
+    told = await state(hub, headers=f"Last-Event-ID: {ids[0]}\r\n")
+    assert [type_ for type_, _, _ in told] == [
+        "stream.reset",
+        "stream.state",
+        *["stock-change"] * 3,
+        "stream.live",
+    ]
+    assert '"state":true' in told[0][1]
+    assert [id_ for _, _, id_ in told] == ["", "", "", "", "", str(ids[-1])]
+
+
+async def test_a_node_that_starts_after_a_trim_says_since_when_its_state_is_whole(
+    redis_url: str, publisher: Publisher
+) -> None:
+    for number in range(3):
+        await publisher.publish("stock", type="stock-change", key=f"k{number}", data=str(number))
+    with publisher.commands() as redis:
+        await redis.xtrim("stock", maxlen=1, approximate=False)
+    async with running(redis_url, channels=CHANNELS) as hub:
+        told = await state(hub)
+    assert [data for _, data, _ in told[1:-1]] == ["2"]
+    assert '"keys":1,"since":"' in told[0][1]
+
+
+async def test_many_clients_share_one_rendering_and_ask_redis_nothing(
+    hub: Running, publisher: Publisher
+) -> None:
+    """The bound of a second for 100,000 keys, in small."""
+    await publish(hub, publisher, 10_000, 10_000)
+    reads, begun_s = hub.node.log.reads, time.monotonic()
+    answers = [await Raw.get(hub.port, PATH) for _ in range(5)]
+    for answer in answers:
+        await answer.until(b'"replayed":10000')
+    assert time.monotonic() - begun_s < allowed_s(5.0)
+    assert hub.node.log.reads == reads
