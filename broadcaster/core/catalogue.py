@@ -19,7 +19,8 @@ OUR_PATHS = (
     "/openapi.json", "/asyncapi.json", "/docs",
     "/healthz", "/readyz", "/metrics",
     "/v1/events", "/v1/nodes", "/v1/health", "/v1/channels", "/v1/channels/{channel}",
-    "/v1/channels/{channel}/events", "/v1/runs/{run}", "/v1/runs/{run}/stop",
+    "/v1/channels/{channel}/events", "/v1/channels/{channel}/state",
+    "/v1/runs/{run}", "/v1/runs/{run}/stop",
     "/v1/tickets", "/v1/revocations",
     "/v1/operations/stream",
 )  # fmt: skip

@@ -67,7 +67,7 @@ class Meters:
         closed: event streams, by the reason of their end.
         shed: clients that were sent away for now, by the reason.
         refused: connections that were closed without the application's answer, by the reason.
-        pages: answered pages of the log: those with `events`, and `empty` ones.
+        pages: answers with a page of the log, with `events` or `empty`, or with a `state`.
         exceeded: requests that were refused because they exceed a limit, by the limit.
         waiting: open connections without a request that is being answered.
         write_latency_s: for each stream, the time from the milliseconds of an event's id until the
@@ -82,7 +82,7 @@ class Meters:
         self.shed = from_zero(*Shed)
         self.refused = from_zero(*Refusal)
         self.exceeded = from_zero(*Exceeded)
-        self.pages = from_zero("events", "empty")
+        self.pages = from_zero("events", "empty", "state")
         self.waiting = 0
         self.write_latency_s: defaultdict[str, Histogram] = defaultdict(
             lambda: Histogram(_WRITE_LATENCY_S)

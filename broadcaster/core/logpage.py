@@ -52,7 +52,7 @@ class LogPage:
             id_: the position after it.
         """
         if isinstance(value, Event):
-            self._events.append(_as_json(value, id_))
+            self._events.append(event_as_json(value, id_))
             self._bytes += len(self._events[-1])
             self.count += 1
         elif isinstance(value, Reset):
@@ -97,10 +97,17 @@ def _data(reset: Reset) -> dict[str, Any]:
     return found
 
 
-def _as_json(event: Event, id_: bytes) -> bytes:
+def event_as_json(event: Event, id_: bytes = b"") -> bytes:
+    """Return an event as JSON. Data that is JSON stays as it was sent, and other data is a text.
+
+    Args:
+        event: without an id of its own.
+        id_: its id; empty if it has none.
+    """
     type_, key = orjson.dumps(event.type), orjson.dumps(event.key)
     if is_json(event.data):
         name, data = b"data", event.data
     else:
         name, data = b"text", orjson.dumps(event.data.decode())
-    return b'{"id":"%b","type":%b,"key":%b,"%b":%b}' % (id_, type_, key, name, data)
+    begin = b'{"id":"%b",' % id_ if id_ else b"{"
+    return b'%b"type":%b,"key":%b,"%b":%b}' % (begin, type_, key, name, data)

@@ -19,6 +19,7 @@ from broadcaster.web.operations import watched
 from broadcaster.web.problem import SafeResponse, as_json, problem, unknown_channel
 from broadcaster.web.publishing import publish
 from broadcaster.web.serving import ServedNode
+from broadcaster.web.statepages import StatePages
 from broadcaster.web.visible import visible
 
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
@@ -44,6 +45,7 @@ class Replies:
         self._about = about
         self._details = details
         self._pages = LogPages(node)
+        self._states = StatePages(node)
 
     async def page(self, request: Request) -> Response:
         """Answer with the page that shows the streams, and how the nodes are.
@@ -186,6 +188,10 @@ class Replies:
     async def stop(self, request: Request) -> Response:
         """Stop a run, and answer with its state."""
         return await runs.stop(self._node, request)
+
+    async def state(self, request: Request) -> Response:
+        """Answer with the state of a channel."""
+        return await self._states(request)
 
     async def publish(self, request: Request) -> Response:
         """Publish events, and answer with their ids."""

@@ -31,6 +31,8 @@ from broadcaster.web.dialects import native
 from broadcaster.web.problem import problem, unknown_channel
 from broadcaster.web.serving import ServedNode
 
+_CROWDED = frozenset({Shed.ADDRESS, Shed.SUBJECT, Shed.RATE, Shed.REQUESTS})
+
 logger = logging.getLogger(__name__)
 
 
@@ -165,6 +167,12 @@ def owners(scope: Any, of: Wanted | Serve) -> Owners:
     return Owners(network(scope.get("client")), of.holder.subject if of.holder else "")
 
 
-def retry_after(retry_ms: int) -> dict[str, str]:
-    """Return the header with the time after which a client should ask again, in whole seconds."""
-    return {"retry-after": str(math.ceil(retry_ms / 1000))}
+def come_back_later(reason: Shed, retry_ms: int, scope: Any) -> Response:
+    """Return 429 or 503, for trouble that passes, to a client that is no `EventSource`."""
+    headers = {"retry-after": str(math.ceil(retry_ms / 1000)), **closing(scope)}
+    return problem(429 if reason in _CROWDED else 503, reason.text, headers)
+
+
+def closing(scope: Any) -> dict[str, str]:
+    """Return the header that lets a balancer of connections choose a node anew."""
+    return {"connection": "close"} if scope["http_version"] < "2" else {}

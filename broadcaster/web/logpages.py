@@ -25,13 +25,12 @@ from broadcaster.core.wire import Ending, Shed
 from broadcaster.errors import UnknownChannelError
 from broadcaster.web.dialects import paged
 from broadcaster.web.dialects.paged import PageWanted
-from broadcaster.web.door import Door, owners, retry_after
-from broadcaster.web.problem import SafeResponse, problem, unknown_channel
+from broadcaster.web.door import Door, closing, come_back_later, owners
+from broadcaster.web.problem import SafeResponse, unknown_channel
 from broadcaster.web.serving import ServedNode
 
 _PATIENCE_S = 10.0
 """How long a page may take if no event is waited for, for instance while Redis is away."""
-_CROWDED = frozenset({Shed.ADDRESS, Shed.SUBJECT, Shed.RATE, Shed.REQUESTS})
 
 
 class LogPages(Door):
@@ -65,8 +64,7 @@ class LogPages(Door):
         return _json(b"")
 
     def _sent_away(self, reason: Shed, retry_ms: int, _: Wanted, scope: Any) -> Response:
-        headers = retry_after(retry_ms) | _closing(scope)
-        return problem(429 if reason in _CROWDED else 503, reason.text, headers)
+        return come_back_later(reason, retry_ms, scope)
 
     def _over(self, wanted: Wanted) -> Response:
         self._node.meters.pages["empty"] += 1
@@ -159,14 +157,9 @@ class _Making:
             complete=reading.ended is Ending.COMPLETE,
         )
         drains = reading.ended is Ending.DRAIN
-        return _json(body, _closing(self._request.scope) if drains else {})
+        return _json(body, closing(self._request.scope) if drains else {})
 
 
 def _json(body: bytes, headers: dict[str, str] | None = None) -> Response:
     headers = {"cache-control": "no-store", **(headers or {})}
     return SafeResponse(body, headers=headers, media_type="application/json")
-
-
-def _closing(scope: Any) -> dict[str, str]:
-    """Return the header that lets a balancer of connections choose a node anew."""
-    return {"connection": "close"} if scope["http_version"] < "2" else {}

@@ -65,6 +65,7 @@ TABLE = (
     _row("/v1/channels", [CLIENTS], Answers.channels, of.CHANNELS),
     _row("/v1/channels/{channel}", [CLIENTS], Answers.channel, of.CHANNEL),
     _row("/v1/channels/{channel}/events", [CLIENTS], Answers.log_page, of.LOG_PAGE),
+    _row("/v1/channels/{channel}/state", [CLIENTS], Answers.state, of.STATE),
     _row("/v1/channels/{channel}/events", [CLIENTS], Answers.publish, of.PUBLISH, ("POST",)),
     _row("/v1/runs/{run}", [CLIENTS], Answers.run, of.RUN),
     _row("/v1/runs/{run}/stop", [CLIENTS], Answers.stop, of.STOP_RUN, ("POST",)),

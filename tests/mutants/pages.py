@@ -74,4 +74,25 @@ MUTANTS: tuple[Mutant, ...] = (
         "more=False",
         (_PAGES + "test_pages_go_through_the_log_behind_the_window",),
     ),
+    Mutant(
+        "statebody: a state that begins again has the half of before in it",
+        "broadcaster/core/statebody.py",
+        "                self._events.clear()\n",
+        "",
+        ("tests/core/test_statebody.py::test_a_state_that_begins_again_is_whole",),
+    ),
+    Mutant(
+        "statepages: a client that has an old state is told that it is new",
+        "broadcaster/web/statepages.py",
+        "return tag if tag in known else",
+        "return tag if known else",
+        ("tests/web/test_statepages.py::test_a_state_is_sent_once",),
+    ),
+    Mutant(
+        "statepages: a state that is too large is sent as an empty one",
+        "broadcaster/web/statepages.py",
+        "        if body.too_large:\n",
+        "        if False:\n",
+        ("tests/web/test_statepages.py::test_a_state_that_is_too_large_is_not_there_in_part",),
+    ),
 )

@@ -93,7 +93,7 @@ async def test_counters_have_their_series_from_the_start(redis_url: str) -> None
             "revoked",
             "error",
         ),
-        "pages": ("events", "empty"),
+        "pages": ("events", "empty", "state"),
         "requests_exceeding": ("keys", "channels", "query"),
         "published_events": ("orders", "inventory", "recommendations"),
         "connections_shed": (

@@ -28,8 +28,8 @@ OPERATORS_TOKEN = "a token that operators alone have"
 
 #: The initial of a channel stands for it in the table.
 CHANNELS: dict[str, Any] = {
-    "news": {"path": "/news", "access": "public"},
-    "orders": {"path": "/orders/{key}"},
+    "news": {"path": "/news", "access": "public", "state": "last"},
+    "orders": {"path": "/orders/{key}", "state": "last"},
     "carts": {"path": "/carts", "key_param": "user"},
     "hidden": {"path": "/hidden", "listed": False},
     "made": {"path": "/made", "key_param": "user", "key_required": True, "requests": "made.asked"},
@@ -81,6 +81,12 @@ DOORS = {
     "GET /v1/channels/made/events?key=7": KEY_7.format("m7"),
     "GET /v1/channels/hidden/events?key=7": ALWAYS[404],
     "GET /v1/channels/none/events": ALWAYS[404],
+    # States
+    "GET /v1/channels/news/state": ALWAYS[200],
+    "GET /v1/channels/orders/state": NEVER + "403   200   200   200   200   401   200   403",
+    "GET /v1/channels/orders/state?key=7": KEY_7.format("200"),
+    "GET /v1/channels/carts/state": NEVER + "403   404   404   404   404   401   404   403",
+    "GET /v1/channels/hidden/state": ALWAYS[404],
     # What no caller learns about
     "GET /v1/events": ALWAYS[400],
     "GET /v1/events?channel=hidden&key=7": ALWAYS[404],

@@ -108,7 +108,7 @@ async def test_the_head_of_an_answer(hub: Hub) -> None:
         assert answer.headers["cache-control"] == "no-store"
         assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.content == b""
-    assert hub.running.node.meters.pages == {"events": 0, "empty": 1}
+    assert hub.running.node.meters.pages == {"events": 0, "empty": 1, "state": 0}
     answer = await hub.http.put("/v1/channels/stock/events")
     assert answer.status_code == 405
     assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD", "POST"}
@@ -303,7 +303,7 @@ async def test_a_wait_ends_with_the_first_event_that_the_filter_admits(hub: Hub)
     page = await asked
     assert (texts(page), page["next"], page["more"]) == ([1], id_, False)
     assert not hub.waiting
-    assert hub.running.node.meters.pages == {"events": 1, "empty": 1}
+    assert hub.running.node.meters.pages == {"events": 1, "empty": 1, "state": 0}
 
 
 async def test_a_wait_that_is_over_is_an_empty_page(hub: Hub) -> None:

@@ -1,4 +1,4 @@
-"""Reads a request for a page of the log. Pure.
+"""Reads a request for a page of the log, or for a state. Pure.
 
 Its filters and its beginning are those of an event stream. `after` is one more name for the cursor.
 """
@@ -6,12 +6,13 @@ Its filters and its beginning are those of an event stream. `after` is one more 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, NamedTuple
 
 from broadcaster.core.beginning import at_cursor, begin_at
 from broadcaster.core.channel import Channel
-from broadcaster.core.subscription import Granted
+from broadcaster.core.presented import TICKET_PARAM
+from broadcaster.core.subscription import Granted, Subscription
 from broadcaster.core.wanted import Wanted
 from broadcaster.errors import InvalidRequestError
 from broadcaster.web.dialects import native
@@ -25,6 +26,7 @@ USUAL_EVENTS = 100
 """The most events of a page for which the request says nothing."""
 _CURSORS = ("after", *native.CURSOR_PARAMS)
 _PARAMS = (native.PARAMS - {"names", "heartbeat"}) | {"after", "key", "limit", "wait"}
+_FILTERS = frozenset({"key", "type", TICKET_PARAM})
 _NUMBER = re.compile(r"[0-9]{1,4}", re.ASCII)
 
 
@@ -66,16 +68,10 @@ def read(
             `wait` is no number in its range; the query is not UTF-8.
         InvalidCursorError: `from` can't be read.
     """
-    query = native.query_of(scope, most)
-    if channel.key_param in query and channel.key_param not in _PARAMS:
-        raise InvalidRequestError(f"here the key is given as key=…, not as {channel.key_param}=…")
-    native.check_names(query, _PARAMS, channels)
+    query = _checked(scope, channels, channel, _PARAMS, most)
     limit = _number(query, "limit", USUAL_EVENTS, 1, MOST_EVENTS)
     wait_s = _number(query, "wait", 0, 0, MOST_WAIT_S)
-    keys, types = tuple(query.get("key", ())), tuple(query.get("type", ()))
-    native.check_count(keys, most)
-    chosen = (channel,)
-    subscription = native.subscribed(chosen, keys, types, granted=granted)
+    chosen, subscription = (channel,), _subscription(query, channel, granted, most)
     if (text := native.cursor_of(scope, query, _CURSORS)) is not None:
         wanted = at_cursor(text, chosen, subscription)
     elif text := query.get("from", [""])[0]:
@@ -83,6 +79,43 @@ def read(
     else:
         wanted = Wanted(chosen, subscription)
     return PageWanted(wanted, limit, wait_s)
+
+
+def read_state(
+    scope: Any,
+    channels: Mapping[str, Channel],
+    channel: Channel,
+    granted: Granted | None,
+    most: native.Most,
+) -> Wanted:
+    """Read a request for the state of one channel. Arguments and errors are as for `read`."""
+    if channel.requests:
+        raise InvalidRequestError(f"{channel.name!r} is made on demand: follow a run for its state")
+    query = _checked(scope, channels, channel, _FILTERS, most)
+    subscription = _subscription(query, channel, granted, most)
+    return Wanted((channel,), subscription, start="state")
+
+
+def _checked(
+    scope: Any,
+    channels: Mapping[str, Channel],
+    channel: Channel,
+    params: Set[str],
+    most: native.Most,
+) -> Mapping[str, list[str]]:
+    query = native.query_of(scope, most)
+    if channel.key_param in query and channel.key_param not in params:
+        raise InvalidRequestError(f"here the key is given as key=…, not as {channel.key_param}=…")
+    native.check_names(query, params, channels)
+    return query
+
+
+def _subscription(
+    query: Mapping[str, list[str]], channel: Channel, granted: Granted | None, most: native.Most
+) -> Subscription:
+    keys, types = tuple(query.get("key", ())), tuple(query.get("type", ()))
+    native.check_count(keys, most)
+    return native.subscribed((channel,), keys, types, granted=granted)
 
 
 def _number(query: Mapping[str, list[str]], name: str, default: int, least: int, most: int) -> int:

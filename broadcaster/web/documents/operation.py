@@ -49,6 +49,7 @@ PROBLEMS = {
     403: ProblemKind("Forbidden", "The caller may not do this."),
     404: ProblemKind("NotFound", "There is no such channel."),
     408: ProblemKind("TooSlow", "The body was not complete in time."),
+    409: ProblemKind("Conflict", "The state is too large to be sent."),
     413: ProblemKind("TooLarge", "The body, an event or an array is too large."),
     414: ProblemKind("QueryTooLong", "The query is too long."),
     415: ProblemKind("WrongMediaType", "The body has another media type, or a `Content-Encoding`."),

@@ -134,6 +134,23 @@ LOG_PAGE = Operation(
     needs="rights",
 )  # fmt: skip
 
+STATE = Operation(
+    "readState", "channels", "The state of a channel: what is, as JSON",
+    {200: answer("The state, and its position.", ref("ChannelState")), 304: _AS_BEFORE},
+    (400, 401, 403, 404, 409, 414, 429, 503),
+    "For pages that are rendered on a server. An event stream that begins at `position`, as its "
+    "`Last-Event-ID` or `lastEventId`, has all that comes later.",
+    (
+        _CHANNEL,
+        parameter(
+            "query", "key", array(STRING),
+            "Only this key; repeat it for more. A channel may require one.",
+        ),
+        ref("type", "parameters"),
+    ),
+    needs="rights",
+)  # fmt: skip
+
 PUBLISH = Operation(
     "publish", "channels", "Publish events",
     {

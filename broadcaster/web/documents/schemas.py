@@ -58,6 +58,19 @@ ANSWERS: dict[str, Json] = {
         "more": described(BOOLEAN, "more events are there: ask again at once"),
         "complete": described(BOOLEAN, "the terminal event was sent: don't ask again"),
     }),
+    "ChannelState": record({
+        "position": described(STRING, "what comes after it is not part of the state"),
+        "since": {
+            "type": ["string", "null"], "description": "events up to here may be missing in it",
+        },
+        "complete": described(BOOLEAN, "the terminal event is part of it: nothing will follow"),
+        "events": array(record({
+            "type": STRING,
+            "key": described(STRING, "what it is about; empty if it has none"),
+            "data": {"description": "JSON"},
+            "text": described(STRING, "in the place of `data` if that is not JSON"),
+        }, "data", "text")),
+    }),
     "LogEvent": record({
         "id": described(STRING, "the position after this event"),
         "type": STRING,
