@@ -252,6 +252,21 @@ async def test_a_reset_is_told(redis_url: str, blank: Tab, publisher: Publisher)
         await sees(blank, first)
 
 
+async def test_a_page_begins_with_the_state(hub: Running, blank: Tab, publisher: Publisher) -> None:
+    await changed(publisher, 1, 2)
+    await until(lambda: len(hub.node.hub.windows["inventory"]) == 2)
+    await follow(blank, hub.url, STOCK + "?from=state")
+    ((*state, id_),) = await blank.value("got")
+    assert (state, id_) == (["stock-change", {"newStock": 2}], "")
+    assert await blank.value("own") == [
+        ["state", {"channel": "inventory", "keys": 1}],
+        ["live", {"replayed": 1}],
+    ]
+    (news,) = await changed(publisher, 3)
+    await blank.sees("got.length === 2", "got")
+    assert (await blank.value("got"))[1] == news
+
+
 async def test_what_the_hub_refuses_is_not_asked_again(hub: Running, blank: Tab) -> None:
     await blank.run(FOLLOW, f"{hub.url}/client.js", hub.url + STOCK + "?form=1", {}, "({})")
     await blank.sees("window.stream?.status === 'failed'")

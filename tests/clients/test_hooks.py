@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from broadcaster import Publisher
+from broadcaster import Channel, Publisher
 from tests.clients import package
 from tests.clients.browsers import Browser, Tab
 from tests.nodes import Running, running
@@ -111,6 +111,29 @@ async def test_an_order_and_a_state_are_shown(
     await until(lambda: not subscribers)
     refused = re.compile("404")
     assert [text for text in await browser.faults() if not refused.search(text)] == []
+
+
+async def test_a_state_is_whole_over_all_shards(redis_url: str, page: Tab) -> None:
+    path = "/v1/inventory/stream"
+    channels = {"inventory": Channel(name="inventory", path=path, state="last", shards=3)}
+    async with (
+        running(redis_url, channels=channels, cors_origins=("*",)) as hub,
+        Publisher(redis_url, channels=channels) as publisher,
+    ):
+        stock = {pet: number for number, pet in enumerate("abcdef")}
+        for pet, number in stock.items():
+            for newest in (100, number):
+                data = {"petId": pet, "newStock": newest}
+                await publisher.publish("inventory", type="stock-change", key=pet, data=data)
+        await show(page, stock=hub.url + path)
+        found = "document.getElementById('stock')"
+        await page.sees(f"{found}.title === 'live'", f"{found}.textContent")
+        assert json.loads(await page.text("#stock")) == stock
+        await publisher.publish(
+            "inventory", type="stock-change", key="a", data={"petId": "a", "newStock": 9}
+        )
+        await page.sees(f"JSON.parse({found}.textContent).a === 9")
+        assert json.loads(await page.text("#stock")) == {**stock, "a": 9}
 
 
 async def test_a_program_in_node_reads_until_the_end(
