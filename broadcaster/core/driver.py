@@ -7,11 +7,12 @@ much of what it is read.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from broadcaster.core.hub import Hub
 from broadcaster.core.resume import Resume
-from broadcaster.core.steps import Ask, Send, Wait
+from broadcaster.core.steps import Ask
 from broadcaster.core.subscriber import Subscriber
 from broadcaster.core.turns import Reader
 
@@ -35,43 +36,39 @@ class AsksLog(Protocol):
         """Call `wake` when a client may have its next page of the windows."""
 
 
+@dataclass(eq=False)
 class Driver:
     """A subscriber, its open questions to the log, and its rests.
 
     Attributes:
         subscriber: as the hub knows it, once it was added there.
+        _hub: holds the windows of the streams.
+        _questions: asks the log for what the windows do not hold.
+        _asking: the newest question of each stream.
+        _reader: the client that asks. It is made when it asks, as most clients never do.
+        _resting: the rest that it takes.
     """
 
-    def __init__(self, hub: Hub, questions: AsksLog, subscriber: Subscriber) -> None:
-        """Store the arguments.
-
-        Args:
-            hub: holds the windows of the streams.
-            questions: asks the log for what the windows do not hold.
-            subscriber: a new one.
-        """
-        self.subscriber = subscriber
-        self._hub = hub
-        self._questions = questions
-        self._asking: dict[str, Asking] | None = None  # the newest question of each stream
-        self._reader: Reader | None = None  # made when it asks, as most clients never do
-        self._resting: Asking | None = None
+    _hub: Hub
+    _questions: AsksLog
+    subscriber: Subscriber
+    _asking: dict[str, Asking] | None = field(default=None, init=False)
+    _reader: Reader | None = field(default=None, init=False)
+    _resting: Asking | None = field(default=None, init=False)
 
     def _new_reader(self) -> Reader | None:
         """Return the client that asks; None if it is in this process."""
         return None
 
-    def _step(self, max_bytes: int) -> Send | Wait:
-        """Take a step of a LAGGING subscriber; see `Hub.advance`. Its questions are sent."""
-        while isinstance(step := self._hub.advance(self.subscriber, max_bytes), Ask):
-            resume = self.subscriber.resume
-            assert resume is not None
-            self._reader = self._reader or self._new_reader()
-            asking = self._questions.ask(resume, step, self.subscriber.wake, self._reader)
-            if self._asking is None:
-                self._asking = {}
-            self._asking[step.stream] = asking
-        return step
+    def _ask(self, ask: Ask) -> None:
+        """Send a question of the subscriber. Its answer goes to the step machine."""
+        resume = self.subscriber.resume
+        assert resume is not None
+        self._reader = self._reader or self._new_reader()
+        asking = self._questions.ask(resume, ask, self.subscriber.wake, self._reader)
+        if self._asking is None:
+            self._asking = {}
+        self._asking[ask.stream] = asking
 
     def _rest(self, cost_s: float, left_out: float) -> None:
         """Take the next step only after a rest, in proportion to what this one has cost in vain.

@@ -166,7 +166,8 @@ class Hub:
         before = window.head
         window.append(frames)
         self._pages.forget()
-        self.states.apply(stream, frames)
+        if stream in self.states.folds:
+            self.states.apply(stream, frames)
         self._clock += 1
         self._round = (stream, before)
         # All audiences are fixed before the first write. A subscriber that joins between two slices

@@ -19,6 +19,7 @@ from broadcaster.core.opening import Serve
 from broadcaster.core.page import PAGE_BYTES, Page
 from broadcaster.core.steps import (
     UNREADABLE_CHARS,
+    Ask,
     For,
     Greeting,
     Hello,
@@ -125,7 +126,8 @@ class Reading(Driver):
         self.waits_for, self._left_out = None, 0.0
         if resume is None or self._resting:
             return False
-        step = self._step(max_bytes)
+        while isinstance(step := self._hub.advance(self.subscriber, max_bytes), Ask):
+            self._ask(step)
         if isinstance(step, Send):
             self._left_out = step.left_out
             self._ready = self._sent(step, dict(resume.position))

@@ -156,6 +156,8 @@ class Resume(Inquiry):
         """Return the first bytes. Without a position, the next part completes their block."""
         assert self._greeting is not None
         greeting, self._greeting = self._greeting, None
+        if greeting.unreadable is None:
+            return Hello(sse.retry(greeting.retry_ms, at), at)
         later = frozenset(self._joining.streams if self._joining else ())
         return hello(self._context, self._subscription, greeting, self.position, at, later)
 

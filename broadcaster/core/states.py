@@ -107,9 +107,9 @@ class HubStates:
         self._shared = WeakValueDictionary[tuple[str, Subscription], Rendering]()
 
     def apply(self, stream: str, frames: Sequence[Frame]) -> None:
-        """Fold a batch in, right after it was added to the window."""
-        fold = self.folds.get(stream)
-        if fold is not None and fold.offered:
+        """Fold a batch of a stream that has a fold, right after it was added to the window."""
+        fold = self.folds[stream]
+        if fold.offered:
             fold.apply(frames)
 
     def rewritten(self, stream: str) -> None:

@@ -12,7 +12,7 @@ from broadcaster.core.driver import AsksLog, Driver
 from broadcaster.core.hub import Hub
 from broadcaster.core.opening import Admission, Opening, Serve, Verdict
 from broadcaster.core.page import PAGE_BYTES, Page
-from broadcaster.core.steps import Greeting, Send, StatePart
+from broadcaster.core.steps import Ask, Greeting, Send, StatePart
 from broadcaster.core.subscriber import State, Subscriber
 from broadcaster.core.turns import Reader, network
 from broadcaster.core.wire import Ending
@@ -127,7 +127,8 @@ class Connection(Driver):
             if self._resting:
                 break
             began_s = time.thread_time()
-            step = self._step(self._page_bytes)
+            while isinstance(step := self._hub.advance(self.subscriber, self._page_bytes), Ask):
+                self._ask(step)
             if not isinstance(step, Send):
                 break
             for part in step.parts:

@@ -87,7 +87,8 @@ class Door(ABC):
             return problem(400, str(error))
         except UnknownChannelError as error:
             return unknown_channel(error, self._node.policy)
-        if isinstance(found, Serve) and self._node.revoking.concerns(found.holder):
+        holder = found.holder if isinstance(found, Serve) else None
+        if holder and self._node.revoking.concerns(holder):
             # It was revoked after the policy was asked. No await follows before the hub has the
             # subscriber, and of those that it has, a later revocation ends the streams.
             return access.refused(Denied("the token was revoked", 401))
