@@ -204,7 +204,8 @@ async def test_what_is_sent_is_what_the_document_says() -> None:
         live = await Raw.get(hub.port, "/v1/inventory/stream")
         sent += blocks(await live.until(b'data: {"replayed":0}\n\n'))
     names = [event.get("event") for event in sent]
-    assert {"paid", None, "complete", "stream.at", "stream.live", "stream.reset"} == set(names)
+    own = {"stream.at", "stream.live", "stream.reset", "stream.state"}
+    assert {"paid", None, "complete", *own} == set(names)
     stream = found["paths"]["/v1/orders/{key}/status/stream"]["get"]["responses"]["200"]
     schema = stream["content"]["text/event-stream"]["itemSchema"]
     for event in sent:
