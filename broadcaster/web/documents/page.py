@@ -131,7 +131,7 @@ class Shown:
             ),
         )
         stream = answers.get("200", {}).get("content", {}).get(_STREAM)
-        if stream:
+        if stream and "itemSchema" in stream:  # that of the page of operators has none
             yield _table(("event", "data", "means"), self._events(stream["itemSchema"]))
 
     def _events(self, schema: Json) -> Iterator[tuple[str, str, str]]:
