@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
 
 from broadcaster.client.parser import Parser, StreamEvent
 from broadcaster.core import sse, states
 from broadcaster.core.channel import Channel
-from broadcaster.core.event import ZERO, Event, EventId
+from broadcaster.core.event import ZERO, Event, EventId, Live, StateFollows
 from broadcaster.core.filter import KeysAndTypes
 from broadcaster.core.fold import Fold
 from broadcaster.core.heartbeat import BEATS, farewell
 from broadcaster.core.hub import Hub
 from broadcaster.core.log import PageAfter, Past
 from broadcaster.core.opening import NoContent, Opening, Serve
+from broadcaster.core.reading import Reading
 from broadcaster.core.sse import Frame
 from broadcaster.core.state import Rules, Value
 from broadcaster.core.steps import Ask, For, Greeting, Send, Step, Wait
@@ -150,6 +153,7 @@ def test_joiners_share_what_was_rendered_while_few_events_come(monkeypatch) -> N
     hub = make_hub(*(event(ms, f"k{ms}") for ms in range(1, 6)))
     everything = Subscription(("a",))
     first = hub.states.rendering("a", everything)
+    assert hub.states.rendering("a", everything) is first
     assert first.page(0) is first.page(0)
     assert first.page(1) is None
     fan_out(hub, "a", event(6), event(7))
@@ -329,3 +333,49 @@ def test_a_client_whose_cut_has_left_the_window_goes_on_from_the_log() -> None:
     page = Past([event(2)], EventId(2, 0), proven=True)
     assert client.subscriber.resume.answered(ask, page)
     assert [id_ for _, _, id_ in client.go_on().told[-4:]] == ["1-0", "2-0", "3-0", "4-0"]
+
+
+class NoQuestions:
+    """In the place of what asks the log."""
+
+    def ask(self, *_: object) -> Any:
+        raise AssertionError("the window has everything")
+
+
+def values(reading: Reading) -> list[object]:
+    """All that can be taken now."""
+    found = list[object]()
+    while (value := reading.take()) is not None or reading.advance():
+        found += [] if value is None else [value]
+    return found
+
+
+def test_a_reader_of_values_has_no_position_before_its_state_is_complete(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(states, "_PAGE_BYTES", 1)
+    hub = make_hub(event(1), event(2, "l"))
+    wanted = Wanted((A,), Subscription(("a",)), start="state")
+    served = Opening(hub.context, lambda _: None, wanted, 1).step()
+    assert isinstance(served, Serve)
+    reading = Reading(hub, NoQuestions(), served, lambda: None)
+    assert reading.partial
+    first = StateFollows("a", None, 2)
+    assert values(reading) == [
+        first, Event(EventId(1, 0), "t", "k", b"1", "a"), Event(EventId(2, 0), "t", "l", b"2", "a"),
+        Live(2),
+    ]  # fmt: skip
+    assert (reading.partial, reading.cursor) == (False, b"2-0")
+    hub.restart("a", ZERO, complete=True, parted=ZERO)
+    fan_out(hub, "a", event(1, "m"))
+    assert reading.advance()
+    while not isinstance(value := reading.take(), Event):
+        assert reading.cursor == b"2-0", "it goes on from where it was"
+        if value is None:
+            assert reading.advance()
+    reading.advance()
+    assert values(reading)[-1:] == [Live(1)]
+    assert reading.cursor == b"1-0"
+    reading.close()
+    without = Reading(
+        hub, NoQuestions(), served._replace(positions={"a": ZERO}), lambda: None, with_state=False
+    )
+    assert [type(value) for value in values(without)] == [Event, Live]
