@@ -106,10 +106,8 @@ class Subscription:
         """
         chosen = {channel.name: channel for channel in channels}
         keys, types = _checked("key", keys), _checked("type", types)
-        if filter and filter.keys:
-            keys = keys & filter.keys if keys else filter.keys
-            if not keys:
-                raise InvalidRequestError("the filter admits none of the keys")
+        if filter and filter.keys and not (keys := keys & filter.keys if keys else filter.keys):
+            raise InvalidRequestError("the filter admits none of the keys")
         if not chosen:
             raise InvalidRequestError("name at least one channel: ?channel=…")
         own = None if granted is None else dict(granted)

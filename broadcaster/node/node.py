@@ -125,9 +125,8 @@ class Node:
         self.runs = Runs(settings, self.clock.now_ms)
         self.schemas = Schemas(settings.channels)
         self._shutdown = Shutdown(self)
-        own: object = log
         self.requests = PendingRequests(self.hub, settings, partial(self.end, ending=Ending.GONE))
-        self.requests.taker = requests or (own if isinstance(own, Requests) else None)
+        self.requests.taker = requests or _taking(log)
         self._clients: list[AsyncClient] = []
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -289,3 +288,8 @@ def _log_in_redis(settings: Settings) -> RedisLog:
         max_event_bytes=settings.max_event_bytes,
         page_bytes=settings.high_water_bytes,
     )
+
+
+def _taking(log: object) -> Requests | None:
+    """Return the log, if it takes requests as well."""
+    return log if isinstance(log, Requests) else None
