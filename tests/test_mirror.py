@@ -31,6 +31,7 @@ ELSEWHERE = {
     "broadcaster/web/answers.py": "tests/web/test_endpoint.py",  # what can be asked, and how
     "broadcaster/web/documents/operation.py": "tests/web/documents/test_openapi.py",  # data
     "broadcaster/web/documents/operations.py": "tests/web/documents/test_openapi.py",  # data
+    "broadcaster/web/documents/upkeep.py": "tests/web/documents/test_openapi.py",  # data
     "broadcaster/web/documents/parameters.py": "tests/web/documents/test_openapi.py",  # data
     "broadcaster/web/documents/schemas.py": "tests/web/documents/test_openapi.py",  # data
     "broadcaster/web/documents/view.py": "tests/web/documents/test_openapi.py",  # what is in one

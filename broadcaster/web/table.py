@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from broadcaster.web.answers import Replies as Answers
 from broadcaster.web.documents import operations as of
+from broadcaster.web.documents import upkeep
 from broadcaster.web.documents.operation import Operation, Operations
 
 CLIENTS, OPERATORS, APART = "clients", "operators", "apart"
@@ -70,13 +71,13 @@ TABLE = (
     _row("/v1/runs/{run}", [CLIENTS], Answers.run, of.RUN),
     _row("/v1/runs/{run}/stop", [CLIENTS], Answers.stop, of.STOP_RUN, ("POST",)),
     _row("/v1/tickets", [CLIENTS], Answers.ticket, of.TICKET, ("POST",)),
-    _row("/healthz", _BOTH, Answers.healthz, of.HEALTHZ),
-    _row("/readyz", _BOTH, Answers.readyz, of.READYZ),
-    _row("/metrics", [OPERATORS], Answers.metrics, of.METRICS),
-    _row("/v1/nodes", [OPERATORS], Answers.nodes, of.NODES),
-    _row("/v1/health", [OPERATORS], Answers.health, of.HEALTH),
-    _row("/v1/operations/stream", [OPERATORS], Answers.operations, of.OPERATIONS),
-    _row("/v1/revocations", [APART], Answers.revoke, of.REVOKE, ("POST",)),
+    _row("/healthz", _BOTH, Answers.healthz, upkeep.HEALTHZ),
+    _row("/readyz", _BOTH, Answers.readyz, upkeep.READYZ),
+    _row("/metrics", [OPERATORS], Answers.metrics, upkeep.METRICS),
+    _row("/v1/nodes", [OPERATORS], Answers.nodes, upkeep.NODES),
+    _row("/v1/health", [OPERATORS], Answers.health, upkeep.HEALTH),
+    _row("/v1/operations/stream", [OPERATORS], Answers.operations, upkeep.OPERATIONS),
+    _row("/v1/revocations", [APART], Answers.revoke, upkeep.REVOKE, ("POST",)),
 )
 """All routes except the channels' own paths, which are event streams for clients.
 

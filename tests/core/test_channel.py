@@ -68,6 +68,7 @@ def test_a_start_may_be_a_duration_back() -> None:
         {"state": "append"},
         {"removes": frozenset({"a"}), "terminal": frozenset({"a"}), "state": "last"},
         {"state_bytes": 0},
+        {"start": "state"},
         {"state_ttl": "1 day"},
         {"state_ttl": "0s"},
     ],

@@ -10,11 +10,12 @@ from broadcaster.core.checkpoint import (
     field_of,
     key_of,
     mark_of,
+    named,
     packed_values,
     values_of,
 )
 from broadcaster.core.event import ZERO, EventId
-from broadcaster.core.state import Value
+from broadcaster.core.state import Rules, Value
 
 FULL = Mark(b"maker", EventId(9, 1), EventId(3, 0), 7, "last", 4)
 
@@ -63,3 +64,8 @@ def test_a_key_has_a_field_of_its_own(key: str) -> None:
 
 def test_the_mark_is_the_field_of_no_key() -> None:
     assert key_of(b"at") is None
+
+
+def test_a_mark_names_the_rules_that_decide_about_values() -> None:
+    rules = Rules("append", frozenset({"sold", "gone"}), append="text")
+    assert named(rules) == named(rules._replace(ttl_ms=7)) == "append|text|gone|sold"

@@ -341,6 +341,8 @@ class NoQuestions:
     def ask(self, *_: object) -> Any:
         raise AssertionError("the window has everything")
 
+    rest = ask
+
 
 def values(reading: Reading) -> list[object]:
     """All that can be taken now."""

@@ -3,7 +3,15 @@ from __future__ import annotations
 import pytest
 
 from broadcaster.core.event import EventId
-from broadcaster.core.record import Record, RunKeys, RunState, leases_of, new_run, owned_of
+from broadcaster.core.record import (
+    Record,
+    RunKeys,
+    RunState,
+    leases_of,
+    new_run,
+    newest_of,
+    owned_of,
+)
 
 RUN = EventId(7, 1)
 
@@ -28,6 +36,8 @@ def test_all_keys_of_a_run_are_in_the_slot_of_its_stream() -> None:
     assert leases_of("answers") == keys.leases
     assert owned_of("answers", "ann").startswith("{answers}:runs:of:")
     assert owned_of("answers", "ann") != owned_of("answers", "bob")
+    assert newest_of("answers", "ann").startswith("{answers}:runs:newest:")
+    assert newest_of("answers", "ann") != newest_of("answers", "bob")
 
 
 @pytest.mark.parametrize("state", RunState)

@@ -138,7 +138,8 @@ async def test_an_id_that_was_given_twice_is_a_rollback(
     assert await stream.told(4) == ["kept", "lost", "lost", "new"]
     (reset,) = resets(stream.body)
     assert (reset["reason"], reset["requested"]) == ("rollback", "1-2")
-    assert (reset["resumed"], reset["state"]) == ("1-2", True)
+    assert reset["resumed"] == "1-2"
+    assert reset["state"]
     for hub in pair:
         await until(partial(newest_is, hub, b"new"))
         again = await resume(hub, INVENTORY, "1-1")  # of which history? It is unknown
@@ -289,9 +290,9 @@ async def test_a_burst_that_was_trimmed_before_it_was_read_is_a_reset(
     await pipe.execute()
     await stream.until(b"data: 49\n\n")
     assert told(stream.body) == ["first", "49"], "the state follows the reset"
-    assert [(reset["reason"], reset["state"]) for reset in resets(stream.body)] == [
-        ("trimmed", True)
-    ]
+    (reset,) = resets(stream.body)
+    assert reset["reason"] == "trimmed"
+    assert reset["state"]
 
 
 async def test_a_key_that_is_no_stream_harms_only_its_channel(

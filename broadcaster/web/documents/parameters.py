@@ -16,8 +16,8 @@ QUERY: dict[str, Json] = {
     ),
     "from": parameter(
         "query", "from", STRING,
-        "Where to begin: the id of an event, `earliest`, `latest`, a time of RFC 3339, or a "
-        "duration back such as `10m`.",
+        "Where to begin: the id of an event, `earliest`, `latest`, a time of RFC 3339, a duration "
+        "back such as `10m`, or `state`: the newest values, where the channel has a state.",
         examples={
             "earliest": {"value": "earliest"}, "ten minutes back": {"value": "10m"},
             "an id": {"value": "1795374291043-0"},
