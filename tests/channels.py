@@ -23,6 +23,11 @@ def demo() -> dict[str, dict[str, Any]]:
     }
 
 
+def stateless() -> dict[str, dict[str, Any]]:
+    """The same without states: a reset is followed by the events that are retained."""
+    return {name: table | {"state": "", "append": ""} for name, table in demo().items()}
+
+
 def demo_variable() -> str:
     """The demo's channels as the value of BROADCASTER_CHANNELS."""
     return json.dumps(demo(), default=sorted)

@@ -5,8 +5,8 @@ Everything here blocks, for milliseconds where nothing else is said; `closing` e
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import redis
@@ -15,7 +15,7 @@ from redis.crc import key_slot
 from broadcaster import EmbeddedRedis, connect_sync
 from broadcaster.backend.embedded import _binary, free_port
 from broadcaster.backend.lifeline import bound_to_us
-from tests.wait import until_sync
+from tests.wait import until_sync as until_true
 
 SERVICE = "themaster"
 DOWN_AFTER_MS = 1000
@@ -127,10 +127,10 @@ def sentinel_set(replicas: int = 1) -> Iterator[SentinelSet]:
         follow = ("--replicaof", "127.0.0.1", str(master.port))
         servers = [master]
         servers += [stack.enter_context(EmbeddedRedis(*common, *follow)) for _ in range(replicas)]
-        until_sync(lambda: all(map(_in_sync, servers[1:])))
+        _until(lambda: all(map(_in_sync, servers[1:])))
         sentinels = [stack.enter_context(SentinelProcess(master.port)) for _ in range(3)]
         made = SentinelSet(servers, sentinels)
-        until_sync(made.settled)
+        _until(made.settled)
         yield made
 
 
@@ -207,17 +207,28 @@ def cluster() -> Iterator[Cluster]:
                 ask(server, "CLUSTER", "ADDSLOTSRANGE", first, last)
         for server in servers[1:]:
             ask(servers[0], "CLUSTER", "MEET", "127.0.0.1", server.port, _bus_port(server))
-        until_sync(lambda: all(len(_nodes(server)) == 6 for server in servers))
+        _until(lambda: all(len(_nodes(server)) == 6 for server in servers))
         for master, replica in zip(servers[:3], servers[3:], strict=True):
             ask(replica, "CLUSTER", "REPLICATE", node_id(master))
         made = Cluster(servers)
-        until_sync(made.settled)
+        _until(made.settled)
         yield made
 
 
 def node_id(server: EmbeddedRedis) -> str:
     """A cluster server's name of itself."""
     return _text(server, "CLUSTER", "MYID")
+
+
+def _until(condition: Callable[[], Any]) -> None:
+    """Wait for a state of servers, of which one may be too busy to answer in time."""
+
+    def is_true() -> bool:
+        with suppress(redis.TimeoutError, redis.ConnectionError):
+            return bool(condition())
+        return False
+
+    until_true(is_true)
 
 
 def _client(server: EmbeddedRedis) -> Any:

@@ -233,7 +233,7 @@ async def test_a_worker_that_was_silent_takes_its_own_run_as_another_would(
     worker: Publisher,
 ) -> None:
     await ask(worker)
-    mine = queue(worker, 0.0)
+    mine = queue(worker, 0.5)
     before = await one(mine)
     after = await one(mine)
     assert after.attempt == 2

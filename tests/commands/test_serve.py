@@ -71,7 +71,7 @@ async def test_a_hangup_ends_a_demo_that_leaves_nothing_behind(
     await demo.line("The page")
     assert os.listdir(tmp_path)
     group = children(demo.process.pid)
-    assert len(group) == 4  # Valkey and three workers
+    assert len(group) == 5  # Valkey and four workers
     assert await demo.stop(signal.SIGHUP) == 0
     assert not os.listdir(tmp_path)
     assert not alive(group)

@@ -97,7 +97,8 @@ async def test_the_demo_runs(start: Start, elsewhere: Path) -> None:
     async with http_client(base_url=url) as client:
         page = await client.get("/")
         assert page.headers["content-type"].startswith("text/html")
-        assert "EventSource" in page.text
+        assert "page/page.js" in page.text
+        assert (await client.get("/page/page.js")).status_code == 200
 
         async with httpx_sse.aconnect_sse(client, "GET", "/v1/inventory/stream") as source:
             events = source.aiter_sse()

@@ -25,6 +25,7 @@ from broadcaster import (
 )
 from broadcaster.core.entry import decode
 from tests import ha
+from tests.channels import stateless
 from tests.nodes import Raw, Running, events, running, told
 from tests.wait import PATIENCE_S, TEST_S, allowed_s, until
 
@@ -293,7 +294,10 @@ async def recommended(node: Running) -> None:
 async def scene(topology: Topology) -> AsyncIterator[Scene]:
     """Start the servers and clients. At the end of the block, check the history of each client."""
     url = topology.url
-    async with running(url) as first, running(url, sink="asgi") as second:
+    async with (
+        running(url, channels=stateless()) as first,
+        running(url, sink="asgi", channels=stateless()) as second,
+    ):
         followers = await Followers.of(first, second)
         try:
             async with Load(url) as load:
@@ -348,7 +352,8 @@ async def test_a_slot_that_moves_to_another_master() -> None:
 async def test_a_master_whose_clock_was_ahead_leaves_no_trace() -> None:
     """One id of the future is lost with it. Later ids are lower, and they prove as much as ever."""
     with ha.sentinel_set() as topology:
-        async with running(topology.url) as hub, Publisher(topology.url) as publisher:
+        nodes = running(topology.url, channels=stateless())
+        async with nodes as hub, Publisher(topology.url) as publisher:
             before = await publisher.publish(STREAM, data="before")
             stream = await Raw.get(hub.port, PATH + f"?from={before}")
             await stream.until(b"stream.live")

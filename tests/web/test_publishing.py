@@ -167,7 +167,7 @@ async def test_an_unknown_channel_is_404_and_another_method_405(hub: Hub) -> Non
     unknown = await hub.post({"data": 1}, bearing("nope"), "/v1/channels/nope/events")
     assert unknown.status_code == 404
     assert "pets" not in unknown.text
-    assert (await hub.http.get(PETS)).status_code == 405
+    assert (await hub.http.delete(PETS)).status_code == 405
 
 
 async def test_a_hub_without_tokens_publishes_nothing(redis_url: str) -> None:
