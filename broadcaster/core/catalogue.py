@@ -228,7 +228,10 @@ PET_STORE = Catalogue(
 )
 """The default channels, for a hub without configured ones: the API of a pet store."""
 DEMO = Catalogue(
-    replace(channel, key_required=False) if channel.name == "orders" else channel
+    replace(channel, key_required=False, state_ttl="5m") if channel.name == "orders" else channel
     for channel in PET_STORE.values()
 )
-"""The pet store's channels as the demo has them: its page shows all orders at once."""
+"""The pet store's channels as the demo has them: its page shows all orders at once.
+
+Its state forgets an order soon after its end, so that a page that opens is not sent all of a day.
+"""

@@ -67,4 +67,11 @@ MUTANTS: tuple[Mutant, ...] = (
         "    if (known) return true;",
         ("tests/e2e/test_page.py::test_it_flags_a_change_that_does_not_follow[chromium]",),
     ),
+    Mutant(
+        "page: a value of a state is compared as if it were an event",
+        "broadcaster/web/pages/ids.js",
+        "    const isState = this.#ofState !== null;",
+        "    const isState = false;",
+        (_SHOWCASE + "test_values_of_a_state_are_of_its_channel_and_have_no_id",),
+    ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from base64 import b64encode
 from hashlib import sha256
 from html import unescape
@@ -11,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from broadcaster import Publisher
 from broadcaster.app import create_app
 from broadcaster.backend.memory import MemoryLog
 from broadcaster.settings import load_settings
+from tests.clients.package import NODE
 from tests.nodes import Raw, events, running
 from tests.wait import http_client
 
@@ -136,3 +139,39 @@ async def test_every_answer_has_the_headers_of_every_answer(
             assert answer.status_code == status
             assert answer.headers.get_list("x-content-type-options") == ["nosniff"], answer.url
             assert answer.headers.get_list("referrer-policy") == ["no-referrer"], answer.url
+
+
+@pytest.mark.server
+def test_values_of_a_state_are_of_its_channel_and_have_no_id() -> None:
+    def block(kind: str, id_: str = "", **data: object) -> dict[str, str]:
+        return {"type": kind, "id": id_, "data": json.dumps(data)}
+
+    both = "inventory=5-0,orders=7-0"
+    taken = [
+        block("stream.reset", channel="orders", state=True),
+        block("stream.state", channel="inventory", keys=1),
+        block("stock-change", "2-0"),  # the id that its reader remembers is none of its own
+        block("stream.state", channel="orders", keys=1),
+        block("status"),
+        block("stream.live", both, replayed=2),
+        block("status", "inventory=5-0,orders=8-0"),
+        block("stream.state", channel="inventory", keys=1),
+        "reopen",
+        block("status", "inventory=5-0,orders=9-0"),
+    ]
+    script = (
+        f"import {{ Track }} from {json.dumps((PAGES / 'ids.js').as_uri())};"
+        "const track = new Track();"
+        f"console.log(JSON.stringify({json.dumps(taken)}.map((each) => each === 'reopen'"
+        " ? track.reopen() : track.place(each))));"
+    )
+    done = subprocess.run(
+        [NODE, "--input-type=module", "-e", script], capture_output=True, check=True
+    )
+    placed = [one and (one["stream"], one["id"], one["isState"]) for one in json.loads(done.stdout)]
+    assert [placed[n] for n in (2, 4, 6, 9)] == [
+        ("inventory", "", True),
+        ("orders", "", True),
+        ("orders", "8-0", False),
+        ("orders", "9-0", False),
+    ]

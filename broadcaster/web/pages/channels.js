@@ -102,10 +102,10 @@ function keep(event) {
     rows.delete(quiet);
     dropped.cells?.row.remove();
   }
-  row.events += 1;
+  if (!event.isState) row.events += 1;
   row.type = event.type;
-  row.at = Number(event.entry.split("-")[0]);
-  const changes = ledger.add(place, value, event.entry);
+  row.at = Number(event.entry.split("-")[0]);  // 0: a value of a state does not say its time
+  const changes = ledger.add(place, value, event);
   row.up = changes.every(({ from, to }) => !(to < from));
   fold(row.fields, value);
   changed.add(row);
@@ -169,7 +169,7 @@ function paintRow(row) {
   cells.values.replaceChildren(...pairs.map(([name, value]) =>
     make("span", "pair", "", make("b", "", name), ` ${text(value, 60)}`)));
   set(cells.type, row.type);
-  set(cells.at, clock(row.at));
+  set(cells.at, row.at ? clock(row.at) : "–");
   set(cells.events, count(row.events));
   flash(cells.values, row.up);
 }

@@ -18,8 +18,20 @@ export function compare(id, other) {
 
 /** Follows the ids of an event stream. It says which stream each event is of. */
 export class Track {
-  disorder = 0;          // events whose id is not above that of the event before
   #at = new Map();
+  #ofState = null;       // the channel whose state comes now
+
+  /**
+   * Takes an event, and returns the name of the stream that it is of, and its id there. An event of
+   * a state is of the channel that `stream.state` names, and has no id.
+   */
+  place({ type, id, data }) {
+    if (type === "stream.state") this.#ofState = JSON.parse(data).channel;
+    else if (type === "stream.live" || type === "stream.reset") this.#ofState = null;
+    const isState = this.#ofState !== null;
+    if (isState || !id) return { stream: this.#ofState ?? "", id: "", isNew: true, isState };
+    return { ...this.move(id), isState };
+  }
 
   /** Takes the id of a block, and returns the name of the stream that it moves, and the id in it. */
   move(id) {
@@ -35,5 +47,10 @@ export class Track {
   /** Forgets all positions: ids may go back here. */
   forget() {
     this.#at.clear();
+  }
+
+  /** Another response begins: the rest of a state that was cut off does not come. */
+  reopen() {
+    this.#ofState = null;
   }
 }

@@ -12,25 +12,28 @@ export class Ledger {
   breaks = [];           // the newest of these, in words
   #known = new Map();
 
-  /** Takes an event: `what` is the thing that it is about, with its channel. */
-  add(what, data, id) {
-    this.events += 1;
+  /**
+   * Takes an event: `what` is the thing that it is about, with its channel. A value of a state is no
+   * event: what comes after it must follow from it.
+   */
+  add(what, data, { entry, isState }) {
+    if (!isState) this.events += 1;
     if (!data || typeof data !== "object") return [];
     const changes = [];
     for (const name of Object.keys(data)) {
       const value = name.startsWith("old") && name.length > 3 ? name.slice(3) : "";
       if (!value || !(`new${value}` in data)) continue;
-      changes.push({ name: value, from: data[name], to: data[`new${value}`], ok: this.#check(what, value, data, id) });
+      changes.push({ name: value, from: data[name], to: data[`new${value}`], ok: this.#check(what, value, data, entry, isState) });
     }
     return changes;
   }
 
-  #check(what, name, data, id) {
+  #check(what, name, data, id, isState) {
     const place = `${what}\n${name}`, from = data[`old${name}`];
     const known = this.#known.get(place);
     this.#known.set(place, { value: data[`new${name}`] });
     if (this.#known.size > MAX_VALUES) this.#known.delete(this.#known.keys().next().value);
-    if (!known) return true;
+    if (!known || isState) return true;
     this.checked += 1;
     if (same(known.value, from)) return true;
     this.missing += 1;

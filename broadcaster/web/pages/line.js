@@ -63,8 +63,9 @@ class Line {
    * Follows another event stream, from its beginning.
    *
    * source: `url`; `types`, to hear, or null for all of them; `headers`, `share` and `ticket`, as of
-   * `listen`; `onEvent(event)` with `stream` and `live`; `onReset(reset)`; `onLost()`, when it is
-   * no longer live; `note()`, what is said while it is live.
+   * `listen`; `onEvent(event)` with `stream`, `live`, and `isState` for what is no news, but a value
+   * of the channel's state; `onReset(reset)`; `onLost()`, when it is no longer live; `note()`, what
+   * is said while it is live.
    */
   open(source) {
     this.close();
@@ -128,8 +129,9 @@ class Line {
     this.retryAt = told.retryAt ?? 0;
     this.why = told.why ?? "";
     if (told.state === "refused" && this.#expired) this.why = `the right to read this has ended. ${this.why}`;
-    if (told.state === "open") this.#expired = false;
     if (told.state === "open") {
+      this.#expired = false;
+      this.#track.reopen();
       if (this.#wasLive) this.reconnects += 1;
       this.#openedAt = performance.now();
       this.#become("replaying");
@@ -143,16 +145,16 @@ class Line {
     const hubs = event.type.startsWith("stream.");
     if (event.id) this.lastId = event.id;
     if (event.type === "stream.reset") this.#onReset(JSON.parse(event.data));
-    const moved = event.id ? this.#track.move(event.id) : { stream: "", id: "" };
+    const { stream, id, isNew, isState } = this.#track.place(event);
     if (event.type === "stream.live") this.#onLive(JSON.parse(event.data).replayed);
     if (event.type === "stream.expired") this.#expired = true;
     if (!hubs) {
       this.firstMs ||= Math.round(performance.now());
-      this.events += 1;
-      if (event.id && !moved.isNew) this.#disorder += 1;
+      if (!isState) this.events += 1;
+      if (!isNew) this.#disorder += 1;
       if (this.state === "live") this.#counted += 1;
     }
-    this.#source.onEvent({ ...event, stream: moved.stream, entry: moved.id, live: this.state === "live", hubs });
+    this.#source.onEvent({ ...event, stream, entry: id, isState, live: this.state === "live", hubs });
     paintSoon(this.#paint);
   }
 

@@ -8,7 +8,7 @@ import { paintProof } from "./proof.js";
 import { publish, ticketFor } from "./token.js";
 import { recommendations } from "./recommendations.js";
 import { valueOf } from "./run.js";
-import { $, about, button, count, flash, make, money, paintSoon, say, set, text, urlOf } from "./dom.js";
+import { $, about, button, clock, count, flash, make, money, paintSoon, say, set, text, urlOf } from "./dom.js";
 
 // The catalogue of workers/store.py, which events name by id alone.
 export const PETS = {
@@ -44,27 +44,26 @@ export function show(channels) {
   orders.begin(channels.get("orders"), all);
   recommendations.begin(channels.get("recommendations"));
   line.open({
-    // Some of the past, so that the page does not start empty. All of it may be a hundred thousand.
-    url: urlOf("v1/events", { channel: streams, from: "1m" }),
+    url: urlOf("v1/events", { channel: streams, from: "state" }),
     types: TYPES, share: true, ticket: ticketFor(streams), onEvent, onReset,
   });
   paintSoon(paint);
 }
 
 function onEvent(event) {
+  if (event.type === "stream.state") forget(JSON.parse(event.data));
   if (event.hubs) return;
   const value = valueOf(event.data);
   if (event.stream === "orders" || (event.stream !== "inventory" && value.orderId !== undefined)) {
-    ledger.add("order", {}, event.entry);
+    ledger.add("order", {}, event);
     orders.take(event.type, value);
   } else if (event.type === "message") {  // the workers send none, so it was published by hand
-    ledger.add("", {}, event.entry);
+    ledger.add("", {}, event);
     other(event);
   } else {
     const pet = petOf(text(value.petId, 200));
-    const changes = ledger.add(pet.id, value, event.entry);
+    const changes = ledger.add(pet.id, value, event);
     for (const change of changes) take(pet, change);
-    pet.changes += 1;
     changed.add(pet);
   }
   paintSoon(paint);
@@ -72,6 +71,26 @@ function onEvent(event) {
 
 function onReset() {
   ledger.forget();
+}
+
+/** Forgets what is shown of a channel whose state follows; without all of it, it says so. */
+function forget({ channel, since, too_large: tooLarge }) {
+  if (channel !== "inventory") return;
+  ledger.forget();
+  for (const pet of pets.values()) {
+    if (!(pet.id in PETS)) {
+      pets.delete(pet.id);
+      changed.delete(pet);
+      pet.card?.remove();
+      continue;
+    }
+    for (const place of [pet.stock, pet.price]) Object.assign(place, { now: undefined, by: 0, moved: true });
+    changed.add(pet);
+  }
+  let note = since ? `Changes up to ${clock(Number(since.split("-")[0]))} may be missing: they were trimmed.` : "";
+  if (tooLarge) note = "The state is too large to be sent, so only what changes is shown.";
+  set($("shop-note"), note);
+  paintSoon(paint);
 }
 
 function take(pet, { name, from, to, ok }) {
@@ -85,7 +104,7 @@ function take(pet, { name, from, to, ok }) {
 }
 
 function other(event) {
-  others.unshift(`An event of your own, ${event.entry}: ${text(event.data, 300)}`);
+  others.unshift(`An event of your own${event.entry && `, ${event.entry}`}: ${text(event.data, 300)}`);
   others.length = Math.min(others.length, MAX_OTHERS);
   $("others").hidden = false;
   $("others").replaceChildren(...others.map((each) => make("li", "", each)));
@@ -98,7 +117,7 @@ function petOf(id) {
   let pet = pets.get(id);
   if (!pet) {
     const value = () => ({ now: undefined, by: 0, moved: false });
-    pet = { id, stock: value(), price: value(), changes: 0, broken: false };
+    pet = { id, stock: value(), price: value(), broken: false };
     pets.set(id, pet);
     if (pets.size > MAX_PETS) {
       const [oldest] = pets.values();
@@ -162,11 +181,11 @@ function paint() {
 function paintValue(value, show) {
   if (!value.moved) return;
   value.moved = false;
-  const up = value.by >= 0;
-  set(value.text, show(value.now));
+  const up = value.by >= 0, known = value.now !== undefined;
+  set(value.text, known ? show(value.now) : "–");
   set(value.delta, value.by ? `${up ? "▲" : "▼"} ${show(Math.abs(value.by))}` : "");
   value.delta.className = value.by ? `by ${up ? "up" : "down"}` : "by";
-  flash(value.row, up);
+  if (known) flash(value.row, up);
 }
 
 export const statistics = () => ({
