@@ -11,6 +11,7 @@ from typing import Any
 from broadcaster.answers.batches import BATCH_S
 from broadcaster.answers.formats import COMPLETE, format_of
 from broadcaster.answers.producing import Producers
+from broadcaster.answers.responses import AnswerReader, cancelled, retrieved
 from broadcaster.app import Application, create_app
 from broadcaster.backend.publisher import Publisher
 from broadcaster.backend.records import Asked, Records
@@ -96,7 +97,8 @@ class Answers:
             chat_id: what it is about: `resume` and `stop` find the newest answer by it.
             stream: an async iterator of texts, a stream of `openai`, or what `run_stream` of
                 `pydantic-ai` returns.
-            format: the words that the client knows: `ai-sdk`.
+            format: the words that the client knows: `ai-sdk`, or `openai` for the events of its
+                Responses API.
 
         Returns:
             The response; 503 if Redis is away, so that no answer begins.
@@ -128,7 +130,7 @@ class Answers:
             now_ms=node.clock.now_ms,
         )
         self._producers.start(working, stream)
-        return FormattedResponse(made, str(run), self._follow(run, head))
+        return FormattedResponse(made, str(run), self._follow(run, head), began_ms=begun.began_ms)
 
     async def resume(self, chat_id: str, *, format: str = "ai-sdk") -> Response:
         """Return the response with the newest answer, from its beginning; 204 if that is over.
@@ -152,7 +154,7 @@ class Answers:
         if run is None or record is None or record.state.over:
             return nothing()
         at = record.first.before() if record.first else head
-        return FormattedResponse(made, str(run), self._follow(run, at))
+        return FormattedResponse(made, str(run), self._follow(run, at), began_ms=record.began_ms)
 
     async def stop(self, chat_id: str) -> bool:
         """Stop the newest answer, from any process. Return False if there is none, or it is over.
@@ -163,6 +165,30 @@ class Answers:
         run = await self._newest(chat_id)
         return run is not None and await self._records.stop(run) == "ended"
 
+    async def retrieve(
+        self, response_id: str, *, stream: bool = False, starting_after: int | None = None
+    ) -> Response:
+        """Return an answer in the format `openai`, as its `responses.retrieve` asks for it.
+
+        Args:
+            response_id: the id that is in the events of the format `openai`.
+            stream: all events, live; otherwise the response as it is now, in JSON.
+            starting_after: the number of the last event that the client has.
+
+        Returns:
+            The response; 404 if there is no such answer, or it was over for too long; 503 if it
+            can't be read now.
+        """
+        return await retrieved(self._reader(), response_id, stream, starting_after)
+
+    async def cancel(self, response_id: str) -> Response:
+        """Stop an answer, and return it as `retrieve` does. One that is over stays as it is."""
+        return await cancelled(self._reader(), response_id)
+
+    def _reader(self) -> AnswerReader:
+        node = self.hub.state.node
+        return AnswerReader(node, self.channel.name, self._records, self._follow)
+
     async def _newest(self, chat_id: str) -> EventId | None:
         with self._publisher.commands() as redis:
             found = await redis.get(newest_of(self.channel.name, chat_id))
@@ -171,8 +197,15 @@ class Answers:
     def _entry(self, type_: str, key: str, data: Any) -> Any:
         return self._publisher.outgoing.entry((self.channel.name, type_, key, data))
 
-    async def _follow(self, run: EventId, at: EventId) -> AsyncIterator[tuple[str, str]]:
+    async def _follow(
+        self, run: EventId, at: EventId, *, until_live: bool = False
+    ) -> AsyncIterator[tuple[str, str]]:
         """Yield the type and the data of each event of a run.
+
+        Args:
+            run: its id.
+            at: a position before its first event.
+            until_live: end, cleanly, where the past ends.
 
         Raises:
             CutError: the whole answer can't be sent. Its client has to come back.
@@ -184,6 +217,8 @@ class Answers:
             yield "", ""  # it has begun, so that the head of the response leaves at once
             async for value in listener:
                 if isinstance(value, Live):
+                    if until_live:
+                        return
                     continue
                 if isinstance(value, Reset | StateFollows) or (
                     value.type == RESTART.type and begun

@@ -122,6 +122,7 @@ class Record(NamedTuple):
         attempt: how many workers have begun it, one after the other.
         first: the id of its first event; None if it has none yet.
         last: the id of the event that ended it; None while it is not over.
+        began_ms: when its first worker began it; 0 if none has.
     """
 
     state: RunState
@@ -132,6 +133,7 @@ class Record(NamedTuple):
     attempt: int
     first: EventId | None
     last: EventId | None
+    began_ms: int = 0
 
     @classmethod
     def of(cls, fields: Mapping[bytes, bytes]) -> Record | None:
@@ -146,5 +148,11 @@ class Record(NamedTuple):
             text.get("event_key", ""),
             text.get("owner", ""),
             int(text.get("attempt", 0)),
-            *(EventId.parse(text[name]) if name in text else None for name in ("first", "last")),
+            _id(text, "first"),
+            _id(text, "last"),
+            int(text.get("began", 0)),
         )
+
+
+def _id(text: Mapping[str, str], name: str) -> EventId | None:
+    return EventId.parse(text[name]) if name in text else None

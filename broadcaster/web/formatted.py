@@ -35,7 +35,7 @@ class Formatter(Protocol):
 
     headers: tuple[tuple[bytes, bytes], ...]
 
-    def begin(self, run: str) -> bytes:
+    def begin(self, run: str, began_ms: int) -> bytes:
         """Return the first bytes of the response."""
 
     def event(self, type_: str, data: str) -> bytes:
@@ -51,6 +51,8 @@ class FormattedResponse(Response):
         run: str,
         events: AsyncIterator[tuple[str, str]] | None,
         instead: Response | None = None,
+        *,
+        began_ms: int = 0,
     ) -> None:
         """Store the arguments. Nothing is read before it is sent.
 
@@ -59,9 +61,11 @@ class FormattedResponse(Response):
             run: the id of the run.
             events: the type and the data of each event. It raises a `CutError` if they are not all.
             instead: is sent instead of all this.
+            began_ms: milliseconds since 1970 at which the run began.
         """
         super().__init__()
         self.run = run
+        self._began_ms = began_ms
         self._formatter = formatter
         self._events = events
         self._instead = instead
@@ -107,7 +111,7 @@ class FormattedResponse(Response):
                     has_begun = True
                     headers = [*_HEADERS, *formatter.headers]
                     await send({"type": "http.response.start", "status": 200, "headers": headers})
-                    await send(_body(formatter.begin(self.run)))
+                    await send(_body(formatter.begin(self.run, self._began_ms)))
                 if data is None:
                     await send(_body(b"", more=False))
                     return

@@ -52,6 +52,7 @@ class Pod(NamedTuple):
     server: uvicorn.Server
     seen: list[str]
     port: int
+    app: FastAPI
 
 
 @asynccontextmanager
@@ -86,7 +87,7 @@ async def pod(redis_url: str, **options: Any) -> AsyncIterator[Pod]:
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
         async with http_client(base_url=f"http://127.0.0.1:{port}") as http:
-            yield Pod(http, model, answers, server, seen, port)
+            yield Pod(http, model, answers, server, seen, port, app)
     finally:
         server.should_exit = True
         await serving

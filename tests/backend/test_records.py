@@ -72,7 +72,8 @@ async def test_a_run_waits_runs_and_ends_and_its_body_is_stored_once(redis: Any)
     assert await records.complete(run, 1, "complete", b"end") == ("ended", 0)
     record = await records.find(run)
     first, _, last = [event.id for event in await events_of(redis, "answers")]
-    assert record == Record(RunState.COMPLETE, "", "ann", str(run), "subject", 1, first, last)
+    ids = first, last, made.began_ms
+    assert record == Record(RunState.COMPLETE, "", "ann", str(run), "subject", 1, *ids)
     assert await told(redis) == [
         ("piece", "k", "a"),
         ("piece", "k", "b"),

@@ -238,6 +238,15 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/answers/test_facade.py::test_half_an_answer_never_ends_cleanly",),
     ),
     Mutant(
+        "answers: events of openai that a client has are sent again",
+        "broadcaster/answers/formats/openai.py",
+        "        if number <= self._after:",
+        "        if False:",
+        (
+            "tests/answers/formats/test_openai.py::test_what_a_client_has_is_left_out_and_numbers_stay",
+        ),
+    ),
+    Mutant(
         "answers: the work on an answer that is stopped goes on",
         "broadcaster/answers/producing.py",
         '                if standing != "running" and (task := self._tasks.get(run)):',

@@ -6,11 +6,11 @@ A format is imported when it is first used.
 from __future__ import annotations
 
 import importlib
-from typing import Protocol
+from typing import Any, Protocol
 
 from broadcaster.errors import ConfigurationError
 
-_MODULES = {"ai-sdk": "ai_sdk"}
+_MODULES = {"ai-sdk": "ai_sdk", "openai": "openai"}
 
 TEXT, COMPLETE = "text", "complete"
 """The types of the events of an answer: a part of its text, and its end."""
@@ -21,15 +21,24 @@ class Format(Protocol):
 
     headers: tuple[tuple[bytes, bytes], ...]
 
-    def begin(self, run: str) -> bytes:
-        """Return the first bytes of the response."""
+    def begin(self, run: str, began_ms: int) -> bytes:
+        """Return the first bytes of the response.
+
+        Args:
+            run: the id of the run.
+            began_ms: milliseconds since 1970 at which the run began.
+        """
 
     def event(self, type_: str, data: str) -> bytes:
         """Return the bytes of one event; after a terminal one, the last of the response."""
 
 
-def format_of(name: str) -> Format:
+def format_of(name: str, **options: Any) -> Format:
     """Return a new format by its name.
+
+    Args:
+        name: of the format.
+        options: as its module takes them.
 
     Raises:
         ConfigurationError: there is none of this name.
@@ -37,5 +46,5 @@ def format_of(name: str) -> Format:
     if name not in _MODULES:
         raise ConfigurationError(f"there is no format {name!r}: {', '.join(sorted(_MODULES))}")
     module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
-    made: Format = module.make()
+    made: Format = module.make(**options)
     return made

@@ -26,7 +26,7 @@ class UiMessages:
     def __init__(self) -> None:
         self._has_text = False
 
-    def begin(self, run: str) -> bytes:
+    def begin(self, run: str, began_ms: int) -> bytes:
         """Return the start: a client that has half of this message replaces it."""
         return _part({"type": "start", "messageId": run})
 

@@ -11,7 +11,7 @@ from broadcaster.errors import ConfigurationError
 
 def sent(*events: tuple[str, str]) -> list[str]:
     made = format_of("ai-sdk")
-    body = made.begin("7-1") + b"".join(made.event(*event) for event in events)
+    body = made.begin("7-1", 1_000) + b"".join(made.event(*event) for event in events)
     blocks = body.decode().split("\n\n")
     assert blocks.pop() == ""
     return [block.removeprefix("data: ") for block in blocks]
