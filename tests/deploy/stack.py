@@ -31,7 +31,10 @@ _ENTRIES = """
 import json, os, sys, msgpack, redis
 client = redis.Redis.from_url(os.environ["BROADCASTER_REDIS_URL"])
 for id, fields in client.xrange(sys.argv[1]):
-    type, key, data = msgpack.unpackb(fields[b"m"])
+    if b"m" in fields:
+        type, key, data = msgpack.unpackb(fields[b"m"])
+    else:  # the end of a run, which a script has written
+        type, key, data = (fields[name].decode() for name in (b"type", b"key", b"data"))
     text = data if isinstance(data, str) else json.dumps(data, separators=(",", ":"))
     print(json.dumps([id.decode(), type, key, text]))
 """
