@@ -77,9 +77,8 @@ class Door(ABC):
         """
         try:
             if asks:
-                found = await self._permitted(scope, now_ms, read(None), read)
-            else:
-                found = await self._opened(scope, now_ms, read())
+                return await self._permitted(scope, now_ms, read(None), read)
+            return await self._opened(scope, now_ms, read())
         except native.ExceededError as error:
             self._node.meters.exceeded[error.limit] += 1
             return problem(414 if error.limit is Exceeded.QUERY else 400, str(error))
@@ -87,12 +86,6 @@ class Door(ABC):
             return problem(400, str(error))
         except UnknownChannelError as error:
             return unknown_channel(error, self._node.policy)
-        holder = found.holder if isinstance(found, Serve) else None
-        if holder and self._node.revoking.concerns(holder):
-            # It was revoked after the policy was asked. No await follows before the hub has the
-            # subscriber, and of those that it has, a later revocation ends the streams.
-            return access.refused(Denied("the token was revoked", 401))
-        return found
 
     async def _permitted(
         self, scope: Any, now_ms: int, wanted: Wanted, read: Callable[..., Wanted]
@@ -120,7 +113,13 @@ class Door(ABC):
         if isinstance(answer, Gone):
             renewed = wanted.anew()
             return await (anew(renewed) if anew else self._opened(scope, now_ms, renewed))
-        return answer if isinstance(answer, Serve) else self._refusal(answer, wanted, scope)
+        if not isinstance(answer, Serve):
+            return self._refusal(answer, wanted, scope)
+        if answer.holder and self._node.revoking.concerns(answer.holder):
+            # It was revoked after the policy was asked. No await follows before the hub has the
+            # subscriber, and of those that it has, a later revocation ends the streams.
+            return access.refused(Denied("the token was revoked", 401))
+        return answer
 
     async def _verdict(self, scope: Any, now_ms: int, wanted: Wanted) -> Verdict:
         """Decide whether a client is served.

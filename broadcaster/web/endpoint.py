@@ -13,14 +13,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from broadcaster.core.access import Denied
 from broadcaster.core.by_access import is_public
 from broadcaster.core.channel import Channel
 from broadcaster.core.opening import Serve
 from broadcaster.core.wanted import Wanted
 from broadcaster.core.wire import Ending, Shed, SinkKind
 from broadcaster.errors import InvalidCursorError, InvalidRequestError
-from broadcaster.web import access, following, head, runs
+from broadcaster.web import following, head, runs
 from broadcaster.web.connection import Connection
 from broadcaster.web.dialects import native
 from broadcaster.web.door import Door, owners
@@ -108,10 +107,7 @@ class EventStream(Door):
             return self._shed(found, wanted, scope)
         if isinstance(found, Response):
             return found
-        served = await self._opened(scope, now_ms, found, _unknown)
-        if isinstance(served, Serve) and self._node.revoking.concerns(served.holder):
-            return access.refused(Denied("the token was revoked", 401))  # as in `Door._admitted`
-        return served
+        return await self._opened(scope, now_ms, found, _unknown)
 
     def _head(self) -> Response:
         return event_stream(b"")

@@ -195,7 +195,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "endpoint: a stream is registered after its revocation",
         "broadcaster/web/door.py",
-        "if holder and self._node.revoking.concerns(holder):",
+        "if answer.holder and self._node.revoking.concerns(answer.holder):",
         "if False:",
         ("tests/node/test_revoking.py::test_a_stream_is_not_registered_after_its_revocation",),
     ),
