@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from broadcaster import EmbeddedRedis, EventId, Publisher, connect_sync
+from broadcaster import EmbeddedRedis, EventId, Publisher, connect, connect_sync
 from broadcaster.core.entry import decode
 from broadcaster.core.event import Event
 from tests.channels import named
@@ -35,6 +35,17 @@ def cluster_url() -> Iterator[str]:
             client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
             until_sync(lambda: client.cluster("info")["cluster_state"] == "ok")
         yield f"redis+cluster://127.0.0.1:{server.port}"
+
+
+@pytest.fixture(params=["single", "cluster"])
+async def used(
+    request: pytest.FixtureRequest, redis_url: str, cluster_url: str
+) -> AsyncIterator[Any]:
+    """A client of an empty server, or Cluster."""
+    made: Any = connect(redis_url if request.param == "single" else cluster_url)
+    await made.flushall()
+    yield made
+    await made.aclose()
 
 
 class Proxy:

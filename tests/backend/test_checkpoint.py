@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -14,17 +13,6 @@ from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.state import Value
 
 HASH = "{pets}:state"
-
-
-@pytest.fixture(params=["single", "cluster"])
-async def used(
-    request: pytest.FixtureRequest, redis_url: str, cluster_url: str
-) -> AsyncIterator[Any]:
-    """A client of an empty server, or Cluster."""
-    made: Any = connect(redis_url if request.param == "single" else cluster_url)
-    await made.flushall()
-    yield made
-    await made.aclose()
 
 
 async def add(client: Any, count: int) -> list[EventId]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -17,7 +16,6 @@ from broadcaster import (
     KeyReusedError,
     Publisher,
     SyncPublisher,
-    connect,
 )
 from broadcaster.backend.driver.exchange import exchange
 from broadcaster.backend.once import Sender, Submission
@@ -134,48 +132,37 @@ async def test_events_of_one_key_are_stored_in_order_and_streams_are_trimmed(cli
     assert 100 <= await client.xlen("pets") < 300
 
 
-@pytest.fixture(params=["single", "cluster"])
-async def sharded(
-    request: pytest.FixtureRequest, redis_url: str, cluster_url: str
-) -> AsyncIterator[Any]:
-    """A client of an empty server, or Cluster."""
-    made: Any = connect(redis_url if request.param == "single" else cluster_url)
-    await made.flushall()
-    yield made
-    await made.aclose()
-
-
-async def test_over_shards_a_repeat_completes_what_was_left_out(sharded: Any) -> None:
+async def test_over_shards_a_repeat_completes_what_was_left_out(used: Any) -> None:
     submission = Submission(Commands(SHARDED, "channel"), over_shards(1, 2), "", IDEMPOTENCY_S)
     steps = [*submission.claim(), *submission.writes()]
     replies: list[Any] = []
-    await exchange(sharded, [step.command for step in steps[:-1]], replies)
-    assert sorted(await lengths(sharded)) == [0, 2, 2]
-    (found,) = await sender(sharded).send([over_shards(1, 2)])
-    (again,) = await sender(sharded).send([over_shards(1, 2)])
+    await exchange(used, [step.command for step in steps[:-1]], replies)
+    assert sorted(await lengths(used)) == [0, 2, 2]
+    (found,) = await sender(used).send([over_shards(1, 2)])
+    (again,) = await sender(used).send([over_shards(1, 2)])
     assert found.ids == again.ids
     assert None not in found.ids
-    assert await lengths(sharded) == [2, 2, 2]
+    assert await lengths(used) == [2, 2, 2]
 
 
-async def test_other_events_are_refused_also_in_another_shard(sharded: Any) -> None:
+async def test_other_events_are_refused_also_in_another_shard(used: Any) -> None:
     for shard in range(3):
         event = Publication("sharded", [("t", KEYS[shard], 1)], "k")
-        (found,) = await sender(sharded).send([event])
+        (found,) = await sender(used).send([event])
         assert found.refused == (shard > 0)
         assert (found.ids[0] is None) == found.refused
-    assert await lengths(sharded) == [1, 0, 0]
+    assert await lengths(used) == [1, 0, 0]
 
 
-async def test_publications_with_and_without_keys_are_written_in_order(sharded: Any) -> None:
+async def test_publications_with_and_without_keys_are_written_in_order(used: Any) -> None:
     for _ in range(2):
         mixed = [
             Publication("sharded", [("t", KEYS[0], n)], f"k{n}" if n % 2 else "") for n in range(10)
         ]
-        found = await sender(sharded).send(mixed)
+        found = await sender(used).send(mixed)
         ids = [one.ids[0] for one in found]
     assert len(set(ids)) == 10
-    assert await lengths(sharded) == [15, 0, 0]
+    assert await lengths(used) == [15, 0, 0]
 
 
 async def test_what_may_not_set_a_marker_adds_nothing(
