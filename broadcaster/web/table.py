@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 from starlette.requests import Request
 from starlette.responses import Response
 
-from broadcaster.web.answers import Replies as Answers
+from broadcaster.web.answers import Replies
 from broadcaster.web.documents import operations as of
 from broadcaster.web.documents import upkeep
 from broadcaster.web.documents.operation import Operation, Operations
@@ -21,7 +21,7 @@ from broadcaster.web.documents.operation import Operation, Operations
 CLIENTS, OPERATORS, APART = "clients", "operators", "apart"
 _BOTH = frozenset((CLIENTS, OPERATORS))
 
-Handler: TypeAlias = Callable[[Answers, Request], Awaitable[Response]]
+Handler: TypeAlias = Callable[[Replies, Request], Awaitable[Response]]
 
 
 class TableRow(NamedTuple):
@@ -54,30 +54,30 @@ def _row(
 
 
 TABLE = (
-    _row("/", _BOTH, Answers.page, of.PAGE),
-    _row("/page/token", [CLIENTS], Answers.page_token, of.PAGE_TOKEN, ("POST",)),
-    _row("/page/{name}", _BOTH, Answers.module, of.PAGE_MODULE),
-    _row("/client.js", _BOTH, Answers.script, of.CLIENT_JS),
-    _row("/react.js", _BOTH, Answers.script, of.REACT_JS),
-    _row("/openapi.json", _BOTH, Answers.openapi, of.OPENAPI),
-    _row("/asyncapi.json", [CLIENTS], Answers.asyncapi, of.ASYNCAPI),
-    _row("/docs", _BOTH, Answers.docs, of.DOCS),
+    _row("/", _BOTH, Replies.page, of.PAGE),
+    _row("/page/token", [CLIENTS], Replies.page_token, of.PAGE_TOKEN, ("POST",)),
+    _row("/page/{name}", _BOTH, Replies.module, of.PAGE_MODULE),
+    _row("/client.js", _BOTH, Replies.script, of.CLIENT_JS),
+    _row("/react.js", _BOTH, Replies.script, of.REACT_JS),
+    _row("/openapi.json", _BOTH, Replies.openapi, of.OPENAPI),
+    _row("/asyncapi.json", [CLIENTS], Replies.asyncapi, of.ASYNCAPI),
+    _row("/docs", _BOTH, Replies.docs, of.DOCS),
     _row("/v1/events", [CLIENTS], None, of.EVENTS),
-    _row("/v1/channels", [CLIENTS], Answers.channels, of.CHANNELS),
-    _row("/v1/channels/{channel}", [CLIENTS], Answers.channel, of.CHANNEL),
-    _row("/v1/channels/{channel}/events", [CLIENTS], Answers.log_page, of.LOG_PAGE),
-    _row("/v1/channels/{channel}/state", [CLIENTS], Answers.state, of.STATE),
-    _row("/v1/channels/{channel}/events", [CLIENTS], Answers.publish, of.PUBLISH, ("POST",)),
-    _row("/v1/runs/{run}", [CLIENTS], Answers.run, of.RUN),
-    _row("/v1/runs/{run}/stop", [CLIENTS], Answers.stop, of.STOP_RUN, ("POST",)),
-    _row("/v1/tickets", [CLIENTS], Answers.ticket, of.TICKET, ("POST",)),
-    _row("/healthz", _BOTH, Answers.healthz, upkeep.HEALTHZ),
-    _row("/readyz", _BOTH, Answers.readyz, upkeep.READYZ),
-    _row("/metrics", [OPERATORS], Answers.metrics, upkeep.METRICS),
-    _row("/v1/nodes", [OPERATORS], Answers.nodes, upkeep.NODES),
-    _row("/v1/health", [OPERATORS], Answers.health, upkeep.HEALTH),
-    _row("/v1/operations/stream", [OPERATORS], Answers.operations, upkeep.OPERATIONS),
-    _row("/v1/revocations", [APART], Answers.revoke, upkeep.REVOKE, ("POST",)),
+    _row("/v1/channels", [CLIENTS], Replies.channels, of.CHANNELS),
+    _row("/v1/channels/{channel}", [CLIENTS], Replies.channel, of.CHANNEL),
+    _row("/v1/channels/{channel}/events", [CLIENTS], Replies.log_page, of.LOG_PAGE),
+    _row("/v1/channels/{channel}/state", [CLIENTS], Replies.state, of.STATE),
+    _row("/v1/channels/{channel}/events", [CLIENTS], Replies.publish, of.PUBLISH, ("POST",)),
+    _row("/v1/runs/{run}", [CLIENTS], Replies.run, of.RUN),
+    _row("/v1/runs/{run}/stop", [CLIENTS], Replies.stop, of.STOP_RUN, ("POST",)),
+    _row("/v1/tickets", [CLIENTS], Replies.ticket, of.TICKET, ("POST",)),
+    _row("/healthz", _BOTH, Replies.healthz, upkeep.HEALTHZ),
+    _row("/readyz", _BOTH, Replies.readyz, upkeep.READYZ),
+    _row("/metrics", [OPERATORS], Replies.metrics, upkeep.METRICS),
+    _row("/v1/nodes", [OPERATORS], Replies.nodes, upkeep.NODES),
+    _row("/v1/health", [OPERATORS], Replies.health, upkeep.HEALTH),
+    _row("/v1/operations/stream", [OPERATORS], Replies.operations, upkeep.OPERATIONS),
+    _row("/v1/revocations", [APART], Replies.revoke, upkeep.REVOKE, ("POST",)),
 )
 """All routes except the channels' own paths, which are event streams for clients.
 

@@ -134,3 +134,5 @@ STRING: Json = {"type": "string"}
 BOOLEAN: Json = {"type": "boolean"}
 INTEGER: Json = {"type": "integer"}
 COUNT: Json = {"type": "integer", "minimum": 0}
+NUMBER: Json = {"type": "number"}
+TEXTS = array(STRING)

@@ -10,6 +10,7 @@ from broadcaster.web.dialects.paged import MOST_EVENTS, MOST_WAIT_S, USUAL_EVENT
 from broadcaster.web.documents.operation import (
     COUNT,
     STRING,
+    TEXTS,
     Json,
     Operation,
     answer,
@@ -21,8 +22,6 @@ from broadcaster.web.documents.operation import (
 )
 from broadcaster.web.documents.parameters import STREAM
 
-_NUMBER: Json = {"type": "number"}
-_TEXTS = array(STRING)
 _HTML = "text/html"
 _LINES = "application/x-ndjson"
 _CHANNEL = parameter("path", "channel", ref("ChannelName"), "The name of a channel.", required=True)
@@ -232,7 +231,7 @@ TICKET = Operation(
     "It has the rights of the token to read, and is good for the origin that asked.",
     (
         parameter("query", "channel", array(ref("ChannelName")), "Only for this channel."),
-        parameter("query", "key", _TEXTS, "Only for this key."),
+        parameter("query", "key", TEXTS, "Only for this key."),
     ),
     needs="bearer",
 )  # fmt: skip

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from broadcaster.web.documents.operation import (
     COUNT,
+    NUMBER,
     STRING,
-    Json,
+    TEXTS,
     Operation,
     answer,
-    array,
     described,
     parameter,
     record,
     ref,
 )
 
-_NUMBER: Json = {"type": "number"}
-_TEXTS = array(STRING)
-
 HEALTHZ = Operation(
     "healthz", "hub", "200 while the process lives",
     {200: answer("It lives.", record({"status": STRING}))},
 )  # fmt: skip
 
-_READY = record({"status": STRING, "reasons": _TEXTS}, "reasons")
+_READY = record({"status": STRING, "reasons": TEXTS}, "reasons")
 READYZ = Operation(
     "readyz", "hub", "Whether newcomers should come to this node",
     {200: answer("They should.", _READY), 503: answer("They should not, for the reasons.", _READY)},
@@ -35,9 +32,7 @@ METRICS = Operation(
     (401,), needs="operators",
 )  # fmt: skip
 
-_NODE = record(
-    {"clients": COUNT, "lag_s": _NUMBER, "problems": _TEXTS, "version": STRING}, "version"
-)
+_NODE = record({"clients": COUNT, "lag_s": NUMBER, "problems": TEXTS, "version": STRING}, "version")
 NODES = Operation(
     "listNodes", "operators", "All nodes that use the same Redis",
     {
@@ -54,10 +49,10 @@ NODES = Operation(
 _HEALTH = {
     **record({
         "status": {"enum": ["ready", "not ready"]},
-        "reasons": _TEXTS,
+        "reasons": TEXTS,
         "clients": COUNT,
-        "write_lag_ms": _NUMBER,
-        "loop_lag_ms": _NUMBER,
+        "write_lag_ms": NUMBER,
+        "loop_lag_ms": NUMBER,
         "streams": {"type": "object", "additionalProperties": {"type": "object"}},
     })
 }  # fmt: skip
