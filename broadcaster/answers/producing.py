@@ -70,19 +70,20 @@ class Producers:
         except RunLostError as error:
             logger.info("%s", error)
         except asyncio.CancelledError:
-            await batches.aclose()
-            await self._fail(run, "shutdown")  # nothing happens if it was stopped
+            await self._fail(run, batches, "shutdown")  # nothing happens if it was stopped
             raise
         except Exception as error:
             logger.exception("run %s failed", run.id)
-            await batches.aclose()
-            await self._fail(run, f"{type(error).__name__}")
+            await self._fail(run, batches, type(error).__name__)
         finally:
             await batches.aclose()
 
-    async def _fail(self, run: Run, reason: str) -> None:
+    async def _fail(self, run: Run, batches: Batches, reason: str) -> None:
+        """Publish what is gathered, and end the run."""
         with suppress(TimeoutError, BroadcasterError):
             async with asyncio.timeout(_FAREWELL_S):
+                with suppress(Exception):  # it may be what this run has failed of
+                    await batches.flush()
                 await self._patiently(lambda: run.fail(reason))
 
     async def _patiently(self, action: Callable[[], Awaitable[_T]]) -> _T:

@@ -156,10 +156,12 @@ async def test_stop_works_from_any_pod_and_ends_the_model(redis_url: str) -> Non
         assert (await one.http.post("/api/chat/8/stop")).json() == {"stopped": False}
 
 
-async def test_a_model_that_fails_is_said(redis_url: str) -> None:
-    async with pod(redis_url) as made:
+async def test_a_model_that_fails_is_said_after_all_of_its_words(redis_url: str) -> None:
+    async with pod(redis_url, batch_s=3_600.0) as made:
         answer = await made.http.post("/api/chat/7", params={"text": "trouble"})
-    assert parts(answer.text)[-1] == {"type": "error", "errorText": "ZeroDivisionError"}
+    found = parts(answer.text)
+    assert text_of(found) == "".join(WORDS[:2])
+    assert found[-1] == {"type": "error", "errorText": "ZeroDivisionError"}
 
 
 async def test_half_an_answer_never_ends_cleanly(redis_url: str) -> None:
@@ -176,6 +178,22 @@ async def test_half_an_answer_never_ends_cleanly(redis_url: str) -> None:
         with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked"):
             await following.aread()
         await stream.aclose()
+
+
+async def test_a_process_that_ends_publishes_what_it_has_gathered(redis_url: str) -> None:
+    async with pod(redis_url) as other:
+        async with pod(redis_url, batch_s=3_600.0) as one:
+            one.model.go.clear()
+            asking = one.http.build_request("POST", "/api/chat/7", params={"text": "why?"})
+            stream = await one.http.send(asking, stream=True)
+            await until(lambda: one.model.said == 2)
+            following = await other.http.send(
+                other.http.build_request("GET", "/api/chat/7/stream"), stream=True
+            )
+            await stream.aclose()
+        found = parts((await following.aread()).decode())
+    assert text_of(found) == "".join(WORDS[:2])
+    assert found[-1] == {"type": "error", "errorText": "shutdown"}
 
 
 async def test_trouble_before_the_first_byte_is_503(redis_url: str) -> None:

@@ -247,6 +247,16 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     Mutant(
+        "answers: words that were not published yet are lost when an answer fails",
+        "broadcaster/answers/producing.py",
+        "                    await batches.flush()\n                await",
+        "                    pass\n                await",
+        (
+            "tests/answers/test_facade.py::test_a_process_that_ends_publishes_what_it_has_gathered",
+            "tests/answers/test_facade.py::test_a_model_that_fails_is_said_after_all_of_its_words",
+        ),
+    ),
+    Mutant(
         "answers: the work on an answer that is stopped goes on",
         "broadcaster/answers/producing.py",
         '                if standing != "running" and (task := self._tasks.get(run)):',
