@@ -21,11 +21,14 @@ class StreamEvent(NamedTuple):
         id: the cursor after this event; `""` if the stream has no ids.
         type: the event's name; `message` if it has none. Names `stream.…` are the hub's own.
         data: the event's data as text.
+        state: True if it is a part of a channel's state. It has no id of its own then: `id` is the
+            cursor from before the state.
     """
 
     id: str
     type: str
     data: str
+    state: bool = False
 
     def json(self) -> Any:
         """Return the data, parsed as JSON.

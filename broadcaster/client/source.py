@@ -17,7 +17,7 @@ import orjson
 
 from broadcaster.client.parser import Parser, StreamEvent
 from broadcaster.core.backoff import backoff_s
-from broadcaster.core.wire import AT
+from broadcaster.core.wire import AT, LIVE, RESERVED_PREFIX, STATE
 from broadcaster.errors import StreamRefusedError
 
 MIME = "text/event-stream"
@@ -125,13 +125,16 @@ class EventSource:
             await _check(response)
             self._failures = 0
             self._on_change("", 0)
-            parser = Parser(self.last_event_id)
+            parser, in_state = Parser(self.last_event_id), False
             async for data in response.aiter_bytes():
                 for event in parser.feed(data):
                     self.previous_event_id = self.last_event_id
                     self._note(parser)
+                    if event.type in (STATE.type, LIVE.type):
+                        in_state = event.type == STATE.type
                     if event.type != AT.type:
-                        yield event
+                        is_part = in_state and not event.type.startswith(RESERVED_PREFIX)
+                        yield event._replace(state=True) if is_part else event
                 self._note(parser)
 
     def _note(self, parser: Parser) -> None:

@@ -207,7 +207,8 @@ def publish(
     "--from",
     "start",
     metavar="START",
-    help="An event id, earliest, latest, a time (2026-01-31T12:00:00Z) or a duration back (10m).",
+    help="An event id, earliest, latest, state, a time (2026-01-31T12:00:00Z) or a duration back "
+    "(10m).",
 )
 @click.option("--count", type=click.IntRange(1), metavar="N", help="Stop after N events.")
 @click.option("--base-url", default=_BASE_URL, show_default=True, help="Where the hub is.")
@@ -227,6 +228,7 @@ def tail(
 
     \b
     broadcaster tail inventory --from earliest
+    broadcaster tail inventory --from state
     broadcaster tail orders --key 019b4132
     broadcaster tail inventory,orders --key 019b4132 | jq .data
     broadcaster tail https://hub.example/v1/inventory/stream?petId=7

@@ -3,8 +3,8 @@
 A terminal gets a readable line per event. A pipe gets one JSON object per line. If the event's data
 is JSON in one line but not a string, `data` is that JSON, byte for byte. Otherwise `data` is the
 text as a string. So `broadcaster publish` publishes the same bytes again. The hub's own events
-(`stream.live`, `stream.reset`, `stream.expired`) are lines too, because an announced gap must not
-become a silent one.
+(`stream.live`, `stream.state`, `stream.reset`, `stream.expired`) are lines too, because an
+announced gap must not become a silent one. The events of a state have an empty `id`.
 """
 
 from __future__ import annotations
@@ -25,10 +25,15 @@ from broadcaster.client.parser import StreamEvent
 from broadcaster.client.source import EventSource
 from broadcaster.commands.logs import printable
 from broadcaster.commands.output import say
-from broadcaster.core.wire import EXPIRED, LIVE, RESERVED_PREFIX, RESET
+from broadcaster.core.wire import EXPIRED, LIVE, RESERVED_PREFIX, RESET, STATE
 
 _ENTRY_MS = re.compile(r"(?:^|,)(?:(?!run=)[^,=]+=)?(\d{1,13})-\d+")
-_STYLES = {RESET.type: "bold red", EXPIRED.type: "bold yellow", LIVE.type: "green"}
+_STYLES = {
+    RESET.type: "bold red",
+    EXPIRED.type: "bold yellow",
+    LIVE.type: "green",
+    STATE.type: "green",
+}
 
 
 def address(
@@ -115,7 +120,9 @@ async def _read(
 
 def into_pipe(event: StreamEvent, _: str = "") -> None:
     """Write an event to stdout as a line of JSON, and flush it."""
-    line = {"id": event.id, "type": event.type, "data": _as_sent(event.data)}
+    # `broadcaster publish` stores events with an id once. Those of a state have none of their own.
+    id_ = "" if event.state else event.id
+    line = {"id": id_, "type": event.type, "data": _as_sent(event.data)}
     sys.stdout.buffer.write(orjson.dumps(line) + b"\n")
     sys.stdout.buffer.flush()
 
@@ -140,12 +147,13 @@ def on_terminal(console: Console) -> Callable[[StreamEvent, str], object]:
 
     def show(event: StreamEvent, before: str) -> None:
         # If the id has several positions, the one that changed belongs to this event.
-        moved = ",".join(set(event.id.split(",")) - set(before.split(","))) or event.id
+        id_ = "" if event.state else event.id
+        moved = ",".join(set(id_.split(",")) - set(before.split(","))) or id_
         style = _STYLES.get(event.type, "")
         line = Text.assemble(
             (_time_of(moved), "dim"),
             "  ",
-            (printable(event.id), "cyan"),
+            (printable(id_), "cyan"),
             "  ",
             (printable(event.type), style or "bold"),
             "  ",

@@ -78,6 +78,21 @@ async def test_a_position_without_an_event_is_remembered_and_not_shown() -> None
     assert resumed == [None, "2-0", "4-0"]
 
 
+async def test_the_events_of_a_state_are_marked_until_it_is_complete() -> None:
+    cut = b"id: 1-0\ndata: a\n\nevent: stream.state\ndata: {}\n\ndata: b\n\n"
+    whole = (
+        b"data: c\n\nevent: stream.reset\ndata: {}\n\nevent: stream.state\ndata: {}\n\n"
+        b"data: d\n\nid: 5-0\nevent: stream.live\ndata: {}\n\ndata: e\n\n"
+    )
+    async with scripted(OK + cut, OK + whole, GONE) as server:
+        source = EventSource(server.url)
+        source.retry_s = 0.01
+        async with aclosing(source.events()) as events:
+            found = [(event.type, event.data, event.state) async for event in events]
+    assert [data for _, data, is_state in found if is_state] == ["b", "d"]
+    assert [data for type_, data, _ in found if type_ == "message"] == ["a", "b", "c", "d", "e"]
+
+
 async def test_an_id_may_be_any_text() -> None:
     async with scripted(OK + "id: ä→\ndata: a\n\n".encode(), GONE) as script:
         _, source = await read(script.url)

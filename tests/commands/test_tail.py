@@ -7,6 +7,7 @@ import json
 import signal
 from asyncio.subprocess import PIPE
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -78,6 +79,40 @@ async def test_tail_ends_with_the_stream_a_refusal_or_its_pipe(
     async with asyncio.timeout(PATIENCE_S):
         assert quiet.stderr
         assert await quiet.stderr.read() == b"0\n"
+
+
+async def test_a_state_comes_without_ids_before_what_follows(
+    start: Start, redis_url: str, publisher: Publisher, client: Any
+) -> None:
+    node = await start("serve", "--port", "0", "--redis-url", redis_url)
+    base = ("--base-url", await node.url())
+    await ready(base[1])
+    for pet, stock in (("1", 5), ("2", 3), ("1", 4)):
+        await publisher.publish("inventory", type="stock", key=pet, data={"pet": pet, "n": stock})
+    tail = await start("tail", "inventory", "--from", "state", *base)
+    await tail.line("stream.live")
+    live = await publisher.publish("inventory", type="stock", key="1", data={"pet": "1", "n": 3})
+    await tail.line(str(live))
+    lines = [json.loads(line) for line in tail.out]
+    assert [line["type"] for line in lines] == [
+        *("stream.state", "stock", "stock", "stream.live", "stock"),
+    ]
+    assert [line["id"] for line in lines[1:3]] == ["", ""]
+    assert {line["data"]["pet"]: line["data"]["n"] for line in lines[1:3]} == {"1": 4, "2": 3}
+    assert lines[-1]["id"] == str(live)
+
+    await client.delete("inventory")  # its clients are reset, and get the state of what is there
+    await publisher.publish("inventory", type="stock", key="3", data={"pet": "3", "n": 1})
+    await tail.line('"pet":"3"')
+    more = [json.loads(line) for line in tail.out[5:]]
+    assert more[0]["type"] == "stream.reset"
+    assert more[0]["data"]["state"] is True
+    in_state = True
+    for line in more[1:]:
+        if line["type"].startswith("stream."):
+            in_state = line["type"] == "stream.state"
+        else:
+            assert bool(line["id"]) != in_state
 
 
 @pytest.mark.parametrize(

@@ -189,4 +189,11 @@ MUTANTS: tuple[Mutant, ...] = (
             "test_children_read_what_their_parent_was_given_as_options",
         ),
     ),
+    Mutant(
+        "tail: the events of a state have the id from before it",
+        "broadcaster/commands/tail.py",
+        '    id_ = "" if event.state else event.id\n    line',
+        "    id_ = event.id\n    line",
+        ("tests/commands/test_tail.py::test_a_state_comes_without_ids_before_what_follows",),
+    ),
 )

@@ -111,8 +111,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "tail: the time of a line is that of another channel",
         "broadcaster/commands/tail.py",
-        'moved = ",".join(set(event.id.split(",")) - set(before.split(","))) or event.id',
-        "moved = event.id",
+        'moved = ",".join(set(id_.split(",")) - set(before.split(","))) or id_',
+        "moved = id_",
         ("tests/commands/test_terminal.py::test_the_time_of_each_line_is_that_of_its_own_event",),
     ),
     Mutant(
