@@ -177,7 +177,8 @@ PUBLISH = Operation(
         "required": True,
         "content": {
             "application/json": {
-                "schema": {"anyOf": [ref("NewEvent"), array(ref("NewEvent"), maxItems=1000)]}
+                "schema": {"anyOf": [ref("NewEvent"), array(ref("NewEvent"), maxItems=1000)]},
+                "example": {"type": "stock-change", "key": "7", "data": {"newStock": 4}},
             },
             "application/cloudevents+json": {"schema": ref("CloudEvent")},
             "application/cloudevents-batch+json": {"schema": array(ref("CloudEvent"))},
@@ -215,6 +216,12 @@ STOP_RUN = Operation(
     "Its event stream ends with `stopped`, and its worker ends. A run that is over stays as it is.",
     (_RUN,), needs="rights",
 )  # fmt: skip
+
+BEGUN: Json = {
+    **answer("The run has begun.", record({"run": STRING, "url": STRING})),
+    "headers": {"Location": {"description": "The path at which it is followed.", "schema": STRING}},
+}
+"""The answer to the POST that begins a run."""
 
 TICKET = Operation(
     "issueTicket", "channels", "A ticket for the url of an `EventSource`",

@@ -112,7 +112,7 @@ class Shown:
         yield _table(
             ("body", "has"),
             (
-                (_code(media), self._type(said.get("schema") or said["itemSchema"]))
+                (_code(media), self._type(said.get("itemSchema", said.get("schema"))))
                 for media, said in content.items()
             ),
         )
@@ -213,8 +213,8 @@ def example(url: str, method: str, path: str, one: Json, parameters: Iterable[Js
     if one["security"] and {} not in one["security"]:
         words += ["--header", '"Authorization: Bearer $TOKEN"']
     if "requestBody" in one:
-        event = '{"type": "stock-change", "key": "7", "data": {"newStock": 4}}'
-        words += ["--header", "'Content-Type: application/json'", "--data", shlex.quote(event)]
+        body = json.dumps(one["requestBody"]["content"]["application/json"]["example"])
+        words += ["--header", "'Content-Type: application/json'", "--data", shlex.quote(body)]
     elif method == "POST":
         words += ["--request", "POST"]
     return " ".join([*words, shlex.quote(url + path + ("?" + "&".join(query) if query else ""))])

@@ -72,3 +72,10 @@ def key_of(channel: Channel, *, by_grant: bool) -> Json:
     if channel.needs_key and by_grant:
         text += " It may be left out where the caller's rights name it."
     return parameter("query", channel.key_param, array(_KEY), text, required=required)
+
+
+def key_of_run(channel: Channel) -> Json:
+    """Return the parameter for the key of a new run. In a query, the body may have it instead."""
+    if KEY_IN_PATH in channel.path:
+        return parameter("path", "key", _KEY, "What the run is about.", required=True)
+    return parameter("query", channel.key_param, _KEY, "What the run is about.")

@@ -10,7 +10,8 @@ from broadcaster.core.channel import Channel
 from broadcaster.core.presented import TICKET_PARAM
 from broadcaster.web.documents.components import DataSchemas
 from broadcaster.web.documents.operation import Json, Needs, Operation, Operations
-from broadcaster.web.documents.parameters import STREAM, key_of
+from broadcaster.web.documents.operations import BEGUN
+from broadcaster.web.documents.parameters import STREAM, key_of, key_of_run
 
 TITLE = "Event streams"
 LICENSE: Json = {"name": "MIT", "identifier": "MIT"}
@@ -61,8 +62,28 @@ class View:
             path: {method: one for method, one in ways.items() if one.name not in hidden}
             for path, ways in self.operations.items()
         }
-        own = {channel.path: {"get": self.stream_of(channel)} for channel in self.channels}
+        own = {channel.path: self._ways_of(channel) for channel in self.channels}
         return {path: ways for path, ways in {**own, **found}.items() if ways}
+
+    def _ways_of(self, channel: Channel) -> dict[str, Operation]:
+        """Return the operations of a channel's own path."""
+        ways = {"get": self.stream_of(channel)}
+        return {**ways, "post": self._begin_of(channel)} if channel.requests else ways
+
+    def _begin_of(self, channel: Channel) -> Operation:
+        """Return the operation that begins a run of a channel."""
+        json: Json = {"schema": {}, "example": {channel.key_param: "7"}}
+        return Operation(
+            f"begin.{channel.name}", "streams", f"Begin a run of {channel.name}",
+            {201: BEGUN}, (400, 408, 413, 415, 429, 503),
+            "A worker answers it. The body is for the worker, and can be any JSON. The run is "
+            f"about the key, which may also be the field `{channel.key_param}` of the body.",
+            (key_of_run(channel),),
+            {"required": True, "content": {"application/json": json}}, self._needs(channel),
+        )  # fmt: skip
+
+    def _needs(self, channel: Channel) -> Needs:
+        return "" if channel.name in self.open else "rights"
 
     def stream_of(self, channel: Channel) -> Operation:
         """Return the operation that reads a channel at its own path."""
@@ -72,10 +93,9 @@ class View:
             text += f" The event stream of one key ends after {ends}."
         if channel.requests:
             text += " It is made on demand: opening it without a cursor begins a run."
-        needs: Needs = "" if channel.name in self.open else "rights"
         return Operation(
             f"read.{channel.name}", "streams", f"The event stream of {channel.name}", {},
-            text=text, parameters=self._keys(channel) + STREAM, needs=needs,
+            text=text, parameters=self._keys(channel) + STREAM, needs=self._needs(channel),
         )  # fmt: skip
 
     def _keys(self, channel: Channel) -> tuple[Json, ...]:
@@ -121,5 +141,5 @@ class View:
         }[operation.needs]  # fmt: skip
         found: _Security = [{name: []} for name in names]
         anyone = operation.needs == "some" or (operation.needs == "rights" and self.open)
-        own_path = operation.name.startswith("read.")
+        own_path = operation.name.startswith(("read.", "begin."))
         return [{}, *found] if found and anyone and not own_path else found

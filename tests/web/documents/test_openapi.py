@@ -68,6 +68,7 @@ def everything(_: Caller, __: Action, ___: str, ____: frozenset[str], /) -> Gran
 async def test_it_leaves_out_what_can_not_be_used_here() -> None:
     whole = await document("pet store")
     found = operations(whole)
+    assert ("/v1/pets/recommendations/stream", "post") in found
     assert ways(CLIENTS) - found.keys() == {
         ("/v1/channels/{channel}/events", "post"), ("/v1/tickets", "post"),
     }  # fmt: skip
@@ -216,6 +217,32 @@ async def test_what_is_sent_is_what_the_document_says() -> None:
             schema_in(found, data).validate(json.loads(event["data"]))
     for wrong in ({}, {"data": 1}, {"event": "stream.none", "data": "x"}):
         assert not schema_in(found, schema).is_valid(wrong)
+
+
+async def test_the_answer_to_the_beginning_of_a_run_is_what_the_document_says(
+    redis_url: str,
+) -> None:
+    path = "/v1/pets/recommendations/stream"
+    async with running(redis_url) as hub, http_client(base_url=hub.url) as http:
+        found = (await http.get("/openapi.json")).json()
+        way = found["paths"][path]["post"]
+        begun = [
+            await http.post(f"{path}?userId=user-456", json={"mood": "sad"}),
+            await http.post(path, json={"userId": "user-456"}),
+        ]
+        refused = [
+            (await http.post(path, json=[])).status_code,
+            (await http.post(path, content=b"{}")).status_code,
+        ]
+    for answer in begun:
+        said = way["responses"][str(answer.status_code)]
+        schema_in(found, said["content"]["application/json"]["schema"]).validate(answer.json())
+        assert answer.headers["location"] == answer.json()["url"]
+        assert said["headers"].keys() == {"Location"}
+    assert refused == [400, 415]
+    assert {"400", "415"} < way["responses"].keys()
+    others = [ways for own, ways in found["paths"].items() if own != path]
+    assert not [one for ways in others for one in ways.values() if "begin" in one["operationId"]]
 
 
 async def test_a_page_of_the_log_is_what_the_document_says() -> None:
