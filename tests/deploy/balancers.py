@@ -190,7 +190,8 @@ class Balancer:
                     env=self._environment(), stdin=DEVNULL, stdout=log, stderr=log,
                 )  # fmt: skip
             try:
-                await until(lambda: listens(self.port))
+                ports = [self.port] + [self.statistics_port] * (self.name == "haproxy")
+                await until(lambda: all(map(listens, ports)))
                 yield self
             finally:
                 process.terminate()
