@@ -15,10 +15,11 @@ from broadcaster.backend.driver.connect import AsyncClient
 from broadcaster.backend.driver.errors import NotSentError, translated, translating
 from broadcaster.backend.driver.exchange import Command, exchange
 from broadcaster.backend.outgoing import NewEntry
-from broadcaster.backend.run_scripts import BEGIN, CREATE, END, KEEP, WRITE
+from broadcaster.backend.run_scripts import BEGIN, CREATE, END, KEEP, LOOK, WRITE
 from broadcaster.core.event import EventId
 from broadcaster.core.record import MAX_DELIVERIES, Record, RunKeys, RunState, leases_of, owned_of
 from broadcaster.core.run import FAILED, STOPPED
+from broadcaster.core.silent import Waiting
 
 KEPT_S = 3_600.0
 """Seconds that the record of a run is kept after its last piece, if it does not end."""
@@ -247,6 +248,15 @@ class Records:
                 leases_of(self._stream), "-inf", now_ms, start=0, num=limit
             )
         return [run.decode() for run in found]
+
+    async def look(self, runs: Sequence[EventId | str]) -> list[Waiting | None]:
+        """Return for how long no worker has had each run; None if one has it, or it is over."""
+        if not runs:
+            return []
+        keys = leases_of(self._stream), *(RunKeys.of(self._stream, run).record for run in runs)
+        with translating(f"look after the runs of {self._stream}"):
+            found = await self._client.eval(LOOK, len(keys), *keys, *map(str, runs))
+        return [Waiting(*times) if times else None for times in found]
 
     async def find(self, run: EventId | str) -> Record | None:
         """Return the record of a run; None if it is unknown, or was over for too long."""

@@ -150,6 +150,25 @@ return {"ended"}
 """
 )
 
+# KEYS: the leases, and the record of each run. ARGV: the runs. For each it answers for how many ms
+# no worker has had it, and how many are left; nothing if a worker has it, or it is over.
+LOOK = """
+local time = redis.call("TIME")
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local found = {}
+for i, run in ipairs(ARGV) do
+  local known = redis.call("HMGET", KEYS[i + 1], "state", "wait")
+  local due = tonumber(redis.call("ZSCORE", KEYS[1], run) or "-1")
+  local wait = tonumber(known[2] or "0")
+  found[i] = {}
+  if known[1] == "waiting" and due >= 0 then found[i] = {wait - (due - now), due - now}
+  elseif known[1] == "running" and due >= 0 and due <= now then
+    found[i] = {now - due, due + wait - now}
+  end
+end
+return found
+"""
+
 # ARGV: the attempt, the worker's lease in ms; 0 gives the run back.
 KEEP = (
     _SHARED

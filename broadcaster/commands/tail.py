@@ -25,7 +25,7 @@ from broadcaster.client.parser import StreamEvent
 from broadcaster.client.source import EventSource
 from broadcaster.commands.logs import printable
 from broadcaster.commands.output import say
-from broadcaster.core.wire import EXPIRED, LIVE, RESERVED_PREFIX, RESET, STATE
+from broadcaster.core.wire import EXPIRED, LIVE, RESERVED_PREFIX, RESET, STATE, WAITING
 
 _ENTRY_MS = re.compile(r"(?:^|,)(?:(?!run=)[^,=]+=)?(\d{1,13})-\d+")
 _STYLES = {
@@ -33,6 +33,7 @@ _STYLES = {
     EXPIRED.type: "bold yellow",
     LIVE.type: "green",
     STATE.type: "green",
+    WAITING.type: "yellow",
 }
 
 

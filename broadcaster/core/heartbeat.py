@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from broadcaster.core import sse
 from broadcaster.core.cursor import Positions
+from broadcaster.core.silent import Waiting
 from broadcaster.core.subscriber import State, Subscriber
 from broadcaster.core.window import Window
 from broadcaster.core.wire import Ending
@@ -57,6 +58,18 @@ def farewell(
     at = _id(subscriber, position)
     is_right_over = ending in (Ending.EXPIRED, Ending.REVOKED)
     return sse.expired(retry_ms, at) if is_right_over else sse.retry(retry_ms, at)
+
+
+def waiting(subscriber: Subscriber, position: Positions | None, told: Waiting) -> bytes:
+    """Return `stream.waiting`, with the client's position.
+
+    Args:
+        subscriber: follows a run that no worker has.
+        position: as in `heartbeat`.
+        told: for how long none has had it.
+    """
+    subscriber.last_at = _id(subscriber, position)
+    return sse.waiting(told.waited_ms, told.left_ms, subscriber.last_at)
 
 
 def _id(subscriber: Subscriber, position: Positions | None) -> bytes:

@@ -19,6 +19,8 @@ MAX_LEFT = 16
 left first is struck out at once, so that others need not wait for it."""
 LOOK_S = 5.0
 """Seconds after which a node looks again whether a request still waits."""
+FIRST_LOOK_S = 1.0
+"""Seconds after which it first looks, so that a client without a worker learns it soon."""
 
 
 class Due(NamedTuple):
@@ -59,7 +61,7 @@ class Pending:
 
     def add(self, run: Known, now_s: float) -> None:
         """Remember a request that a client here has made, or has come back for."""
-        self._requests.setdefault(run, _Request(now_s, now_s))
+        self._requests.setdefault(run, _Request(now_s, now_s + FIRST_LOOK_S - LOOK_S))
 
     def forget(self, run: Known) -> None:
         """Forget a request that does not wait any more."""

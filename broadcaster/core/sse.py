@@ -13,7 +13,7 @@ import orjson
 
 from broadcaster.core.channel import without_shard
 from broadcaster.core.event import DEFAULT_TYPE, Event, EventId, StateFollows
-from broadcaster.core.wire import AT, EXPIRED, LIVE, RESET, STATE, HubEvent
+from broadcaster.core.wire import AT, EXPIRED, LIVE, RESET, STATE, WAITING, HubEvent
 
 HEARTBEAT = b":\n"
 """A comment. No blank line follows, because it would end a block: some clients show a block without
@@ -164,6 +164,18 @@ def state(follows: StateFollows) -> bytes:
     data: dict[str, Any] = {"channel": channel} | ({} if shard is None else {"shard": shard})
     data |= {"keys": keys} | ({"since": since} if since else {})
     return _hub_event(STATE, data | ({"too_large": True} if too_large else {}), b"")
+
+
+def waiting(waited_ms: int, left_ms: int, cursor: bytes) -> bytes:
+    """Return `stream.waiting`: no worker has the run.
+
+    Args:
+        waited_ms: for how long none has had it.
+        left_ms: the time that is left before the run fails.
+        cursor: the position; empty if the client has none. An event without an id would make some
+            clients forget theirs.
+    """
+    return _hub_event(WAITING, {"waited_ms": waited_ms, "left_ms": left_ms}, cursor)
 
 
 def _of(stream: str) -> dict[str, Any]:

@@ -106,6 +106,11 @@ class Subscribers(set[Subscriber]):
         if subscriber.holder and subscriber.holder.expires_s is not None:
             self.expiries.discard(subscriber, subscriber.holder.expires_s)
 
+    @property
+    def runs(self) -> tuple[EventId, ...]:
+        """Return the runs that have subscribers."""
+        return tuple(self._of_run)
+
     def of_run(self, run: EventId) -> tuple[Subscriber, ...]:
         """Return the subscribers that follow a run."""
         return tuple(self._of_run.get(run, ()))

@@ -206,5 +206,13 @@ STATE = HubEvent(
         Field("too_large", "boolean", "true: it is too large, so nothing of it", required=False),
     ),
 )
-EVENTS = (AT, EXPIRED, LIVE, RESET, RESTART, STATE)
+WAITING = HubEvent(
+    RESERVED_PREFIX + "waiting",
+    "no worker has the run; it comes every few seconds, until any other event of the run",
+    (
+        Field("waited_ms", "integer", "for how long no worker has had it"),
+        Field("left_ms", "integer", "after this time it ends with `failed`, if no worker takes it"),
+    ),
+)
+EVENTS = (AT, EXPIRED, LIVE, RESET, RESTART, STATE, WAITING)
 """All events of the hub's own."""

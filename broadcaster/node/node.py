@@ -103,7 +103,7 @@ class Node:
         self.policy = policy
         self.verifier = verifier
         self.meters = Meters()
-        self.draining = False
+        self.draining, self.publishes = False, 0
         channels = tuple(settings.channels.values())
         self.hub = hub_of(channels, settings.terminal_retry_ms)
         self.limits = Limits(settings)
@@ -121,11 +121,11 @@ class Node:
         self.questions = Questions(self.ask)
         self.revoking = Revoking(settings, self.hub.subscribers, self.end)
         self.publishing = Publishing(settings)
-        self.publishes = 0
-        self.runs = Runs(settings, self.clock.now_ms)
+        self.runs = Runs(settings, self.hub, self.clock.now_ms)
         self.schemas = Schemas(settings.channels)
         self._shutdown = Shutdown(self)
-        self.requests = PendingRequests(self.hub, settings, partial(self.end, ending=Ending.GONE))
+        gone = partial(self.end, ending=Ending.GONE)
+        self.requests = PendingRequests(self.hub, settings, gone, self.clock.now_ms)
         self.requests.taker = requests or _taking(log)
         self._clients: list[AsyncClient] = []
         self._tasks: list[asyncio.Task[None]] = []

@@ -16,8 +16,10 @@ from broadcaster.core.hub import Hub
 from broadcaster.core.log import Answer, Known, Request
 from broadcaster.core.pending import Pending
 from broadcaster.core.run import Standing
+from broadcaster.core.silent import Waiting
 from broadcaster.core.subscriber import Subscriber
 from broadcaster.errors import BackendUnavailableError, BroadcasterError, ConfigurationError
+from broadcaster.node.waiting import tell
 from broadcaster.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -37,17 +39,21 @@ class PendingRequests:
         taker: takes the requests; None until there is one.
     """
 
-    def __init__(self, hub: Hub, settings: Settings, send_back: SendBack) -> None:
+    def __init__(
+        self, hub: Hub, settings: Settings, send_back: SendBack, now_ms: Callable[[], int]
+    ) -> None:
         """Begin without requests.
 
         Args:
             hub: has the subscribers, by the runs that they follow.
             settings: of the node.
             send_back: ends the responses of clients whose request is gone.
+            now_ms: returns milliseconds since 1970, by the clock that makes the ids.
         """
         self.taker: Requests | None = None
         self._hub = hub
         self._send_back = send_back
+        self._now_ms = now_ms
         self._settings = settings
         grace_s = _GRACE * settings.retry_max_ms / 1_000
         self._pending = Pending(grace_s=grace_s, ttl_s=settings.request_ttl_s)
@@ -139,6 +145,9 @@ class PendingRequests:
 
     async def _settle(self, run: Known, standing: Standing) -> None:
         if standing is Standing.WAITING:
+            waited_ms = self._now_ms() - run.run.ms
+            ttl_ms = round(self._settings.request_ttl_s * 1_000)
+            tell(self._hub, run.run, Waiting(waited_ms, ttl_ms - waited_ms))
             return
         assert self.taker is not None
         gone = standing is Standing.STRUCK

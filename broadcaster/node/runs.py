@@ -12,30 +12,37 @@ from broadcaster.backend.records import Asked, Records
 from broadcaster.backend.requester import Requester
 from broadcaster.core.channel import Channel
 from broadcaster.core.event import EventId
+from broadcaster.core.hub import Hub
 from broadcaster.core.record import Record, new_run
+from broadcaster.core.silent import Waiting
 from broadcaster.errors import BackendUnavailableError, BroadcasterError, ConfigurationError
+from broadcaster.node.waiting import Followed, tell
 from broadcaster.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 _WATCH_S = 1.0
 _ID_BYTES = 16
+_AT_ONCE = 500  # of which it is asked in one question whether a worker has them
 
 
 class Runs:
     """The runs of all channels that are made on demand."""
 
-    def __init__(self, settings: Settings, now_ms: Callable[[], int]) -> None:
+    def __init__(self, settings: Settings, hub: Hub, now_ms: Callable[[], int]) -> None:
         """Store the arguments. Nothing is connected yet.
 
         Args:
             settings: of the node.
+            hub: has the followers of the runs.
             now_ms: returns milliseconds since 1970, by Redis's clock.
         """
         self._settings = settings
         self._now_ms = now_ms
         self._client: AsyncClient | None = None
+        self._hub = hub
         self._channels = [c for c in settings.channels.values() if c.requests]
+        self._followed = [Followed(hub, channel) for channel in self._channels]
 
     def use(self, client: AsyncClient) -> None:
         """Keep the records in Redis, by a client that the caller closes."""
@@ -98,6 +105,15 @@ class Runs:
                 return channel, record
         return None
 
+    async def waiting(self, channel: Channel, run: EventId) -> Waiting | None:
+        """Return for how long no worker has had a run; None if one has it, or it is over.
+
+        Raises:
+            BackendUnavailableError, ConfigurationError: as for `begin`.
+        """
+        (found,) = await self._records(channel).look([run])
+        return found
+
     async def stop(self, channel: Channel, run: EventId) -> None:
         """End a run, unless it is over: clients get `stopped`.
 
@@ -107,7 +123,7 @@ class Runs:
         await self._records(channel).stop(run)
 
     async def watch(self) -> None:
-        """End the runs that no worker has taken in time, or whose worker is gone."""
+        """Tell clients that no worker has their run, and end the runs that no worker takes."""
         while self._channels:
             await asyncio.sleep(_WATCH_S)
             try:
@@ -124,7 +140,12 @@ class Runs:
         Raises:
             BackendUnavailableError, ConfigurationError: as for `begin`.
         """
-        for channel in self._channels:
+        for channel, followed in zip(self._channels, self._followed, strict=True):
             records = self._records(channel)
-            for run in await records.due(self._now_ms()):
-                await records.end_if_due(run)
+            due = [EventId.parse(run) for run in await records.due(self._now_ms(), _AT_ONCE)]
+            runs = list(dict.fromkeys([*due, *followed.to_look_at(due)]))
+            for run, found in zip(runs, await records.look(runs), strict=True):
+                if found and found.left_ms > 0:
+                    tell(self._hub, run, found)
+                elif run in due:
+                    await records.end_if_due(run)

@@ -135,14 +135,18 @@ async def _answered(node: ServedNode, request: Request, *, stops: bool) -> Respo
         if stops:
             await node.runs.stop(channel, run)
             record = await node.runs.record(channel, run) or record
+        waiting = None if record.state.over else await node.runs.waiting(channel, run)
     except RefusalError as refusal:
         return refusal.response
     except BroadcasterError as error:
         return problem(503, str(error), _SOON)
     path = request.scope.get("root_path", "") + url_of(channel, record.key, run)
-    shown = {"run": str(run), "channel": channel.name, "key": record.key, "state": record.state}
+    shown: dict[str, Any] = {"run": str(run), "channel": channel.name, "key": record.key}
+    shown["state"] = record.state
     if record.reason:
         shown["reason"] = record.reason
+    if waiting:
+        shown |= waiting._asdict()
     return as_json({**shown, "attempt": record.attempt, "url": path})
 
 

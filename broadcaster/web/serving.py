@@ -14,6 +14,7 @@ from broadcaster.core.hub import Hub
 from broadcaster.core.log import Answer, AnyQuestion
 from broadcaster.core.places import UNKNOWN, Owners
 from broadcaster.core.record import Record
+from broadcaster.core.silent import Waiting
 from broadcaster.core.wire import Shed
 from broadcaster.settings import Settings
 from broadcaster.settings.schemas import Schemas
@@ -129,6 +130,9 @@ class RunKeeper(Protocol):
 
     async def find(self, run: EventId) -> tuple[Channel, Record] | None:
         """Return a run of any channel, and its channel; None if there is none."""
+
+    async def waiting(self, channel: Channel, run: EventId) -> Waiting | None:
+        """Return for how long no worker has had a run; None if one has it, or it is over."""
 
     async def stop(self, channel: Channel, run: EventId) -> None:
         """End a run, unless it is over."""

@@ -147,6 +147,26 @@ async def test_a_run_that_a_client_stops(redis: Any) -> None:
     assert await told(redis) == [("stopped", "ann#7-1", "{}")]
 
 
+async def test_for_how_long_no_worker_has_had_a_run(redis: Any) -> None:
+    records, waits, runs = of(redis), drawn(), drawn()
+    assert await records.look([]) == []
+    for run in (waits, runs):
+        await records.create(run, ASKED._replace(wait_s=60.0))
+    first = await begun(records, runs, LONG_S)
+    found, none, absent = await records.look([waits, runs, drawn()])
+    assert found is not None
+    assert 0 <= found.waited_ms < 60_000
+    assert found.waited_ms + found.left_ms == 60_000
+    assert (none, absent) == (None, None)
+    await records.keep([(str(runs), first.attempt)], 0.0)  # it is given back
+    (given,) = await records.look([runs])
+    assert given is not None
+    assert given.waited_ms + given.left_ms == 60_000
+    for run in (waits, runs):
+        await records.stop(run)
+    assert await records.look([waits, runs]) == [None, None]
+
+
 async def test_where_no_worker_lives_a_run_is_ended_by_the_clock_of_redis(redis: Any) -> None:
     records, waits, runs = of(redis), drawn(), drawn()
     await records.create(waits, ASKED._replace(wait_s=0.2))

@@ -7,7 +7,8 @@ from dataclasses import replace
 from broadcaster.core import sse
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.filter import KeysAndTypes
-from broadcaster.core.heartbeat import farewell
+from broadcaster.core.heartbeat import farewell, heartbeat, waiting
+from broadcaster.core.silent import Waiting
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.wire import Ending
 from tests.core.test_hub import AB, Client, beat, event, fan_out, make_hub
@@ -133,6 +134,15 @@ def test_the_farewell_of_an_expired_grant_says_so_and_has_the_position() -> None
         b"retry: 70\nid: 5-0\nevent: stream.expired\ndata: {}\n\n",
         b"retry: 70\nevent: stream.expired\ndata: {}\n\n",
     ]
+
+
+def test_a_client_without_a_worker_is_told_with_its_position_which_then_is_no_news() -> None:
+    hub = make_hub()
+    client = Client(hub, KEYED).live().subscriber
+    fan_out(hub, "a", event(5, "other"))
+    told = waiting(client, hub.proven(client), Waiting(1_500, 500))
+    assert told == sse.waiting(1_500, 500, b"5-0")
+    assert heartbeat(client, hub.proven(client), hub.windows) == sse.HEARTBEAT
 
 
 def test_the_farewell_of_a_client_that_the_hub_does_not_know_yet_has_no_position() -> None:

@@ -604,7 +604,9 @@ def test_the_subscribers_of_a_run_are_known_until_they_leave() -> None:
     one, another = Client(hub, subscription).subscriber, Client(hub, subscription).subscriber
     Client(hub)
     assert set(hub.subscribers.of_run(run)) == {one, another}
+    assert list(hub.subscribers.runs) == [run]
     for subscriber in (one, one, another):
         hub.remove(subscriber)
     assert hub.subscribers.of_run(run) == hub.subscribers.of_run(none) == ()
+    assert not hub.subscribers.runs
     assert len(hub.subscribers) == 1

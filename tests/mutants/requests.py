@@ -217,6 +217,30 @@ MUTANTS: tuple[Mutant, ...] = (
         (_WEB_RUNS + "test_a_run_from_its_beginning_to_its_end",),
     ),
     Mutant(
+        "waiting: a client without a worker waits in silence",
+        "broadcaster/node/runs.py",
+        "                    tell(self._hub, run, found)",
+        "                    pass",
+        (_WEB_RUNS + "test_a_client_learns_that_the_worker_of_its_run_is_gone",),
+    ),
+    Mutant(
+        "waiting: a client that begins a run waits in silence",
+        "broadcaster/node/requests.py",
+        "            tell(self._hub, run.run,",
+        "            (self._hub, run.run,",
+        (_WEB_RUNS + "test_a_client_without_a_worker_does_not_wait_in_silence",),
+    ),
+    Mutant(
+        "waiting: runs with events are looked at for ever",
+        "broadcaster/node/waiting.py",
+        "if run in left or not window.has(key):",
+        "if True:",
+        (
+            "tests/node/test_waiting.py::"
+            "test_only_runs_without_an_event_are_looked_at_and_those_whose_worker_is_gone",
+        ),
+    ),
+    Mutant(
         "crew: the work on a run that is stopped goes on",
         "broadcaster/backend/crew.py",
         "                if task := self._tasks.get(run):\n                    task.cancel()",

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from broadcaster import EmbeddedRedis, Publisher, RunQueue
+from broadcaster.backend.clock import own_ms
 from broadcaster.backend.driver.connect import connect
 from broadcaster.backend.memory import MemoryLog
 from broadcaster.core.catalogue import PET_STORE
@@ -44,7 +45,7 @@ class Hall:
         self.hub = Hub({"recommendations": Window(10, 10_000)})
         self.sent_back: list[Subscriber] = []
         settings = Settings(retry_max_ms=1_000, retry_min_ms=1)
-        self.requests = PendingRequests(self.hub, settings, self.sent_back.extend)
+        self.requests = PendingRequests(self.hub, settings, self.sent_back.extend, own_ms)
         self.requests.taker = self.log
 
     async def ask(self) -> EventId:

@@ -12,7 +12,9 @@ from broadcaster import ConfigurationError, EventId
 from broadcaster.backend.clock import own_ms
 from broadcaster.backend.records import Asked, Records
 from broadcaster.core.catalogue import Catalogue
+from broadcaster.core.hub import Hub
 from broadcaster.core.record import RunKeys, RunState
+from broadcaster.core.window import Window
 from broadcaster.node import runs
 from broadcaster.node.runs import Runs
 from broadcaster.settings import Settings
@@ -21,10 +23,11 @@ from tests.wait import until
 
 CHANNELS = Catalogue(named("answers", requests="answers.requests"))
 RUN = EventId(7, 1)
+HUB = Hub({"answers": Window(10, 10_000)})
 
 
 def made(client: Any) -> Runs:
-    keeper = Runs(Settings(channels=CHANNELS), own_ms)
+    keeper = Runs(Settings(channels=CHANNELS), HUB, own_ms)
     keeper.use(client)
     return keeper
 
@@ -60,4 +63,6 @@ async def test_a_node_without_the_rights_says_so_once(
 
 async def test_a_run_needs_a_redis() -> None:
     with pytest.raises(ConfigurationError):
-        await Runs(Settings(channels=CHANNELS), own_ms).begin(CHANNELS["answers"], "ann", "", b"")
+        await Runs(Settings(channels=CHANNELS), HUB, own_ms).begin(
+            CHANNELS["answers"], "ann", "", b""
+        )

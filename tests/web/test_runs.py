@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -57,7 +58,9 @@ async def test_a_run_from_its_beginning_to_its_end(
     made = await begun(http, question="why?")
     path = f"/v1/runs/{made['run']}"
     shown = {"run": made["run"], "channel": "answers", "key": "ann", "url": made["url"]}
-    assert (await http.get(path)).json() == {**shown, "state": "waiting", "attempt": 0}
+    found = (await http.get(path)).json()
+    assert found.pop("waited_ms") + found.pop("left_ms") == hub.node.settings.run_wait_s * 1_000
+    assert found == {**shown, "state": "waiting", "attempt": 0}
     early = await Raw.get(hub.port, made["url"])
     (run,) = await worker.take(1, wait_s=1.0)
     assert (run.id, run.key, run.body) == (made["run"], "ann", b'{"key":"ann","question":"why?"}')
@@ -126,6 +129,44 @@ async def test_a_stop_ends_the_stream_and_the_work(
         await cancelled.wait()
     work.cancel()
     await asyncio.wait([work])
+
+
+async def test_a_client_without_a_worker_does_not_wait_in_silence(
+    hub: Running, http: httpx.AsyncClient, worker: RunQueue
+) -> None:
+    made = await begun(http)
+    stream = await Raw.get(hub.port, made["url"])
+    asked = await Raw.get(hub.port, f"{PATH}?key=bob")  # a GET begins a run, too
+    for one in (asked, stream):
+        await one.until(b"stream.waiting")
+        found = next(e for e in events(one.body) if e.event == "stream.waiting")
+        assert json.loads(found.data)["waited_ms"] >= 1_000
+        assert json.loads(found.data)["left_ms"] > 0
+        assert f"run={made['run']}" in found.id or one is asked
+    runs = [(await worker.take(1, wait_s=1.0))[0] for _ in range(2)]
+    for run in runs:
+        await run.publish(data="a")
+        await run.complete(data="!")
+    assert told(await stream.rest()) == told(await asked.rest()) == ["a", "!"]
+    again = await Raw.get(hub.port, made["url"], f"Last-Event-ID: {found.id}\r\n")
+    assert b"stream.reset" not in await again.rest()
+    assert told(again.body) == ["a", "!"]
+
+
+async def test_a_client_learns_that_the_worker_of_its_run_is_gone(
+    hub: Running, http: httpx.AsyncClient, worker: RunQueue
+) -> None:
+    made = await begun(http)
+    stream = await Raw.get(hub.port, made["url"])
+    (run,) = await worker.take(1, wait_s=1.0)
+    await run.publish(data="half")
+    await stream.until(b"half")
+    await worker.aclose()  # it gives the run back
+    body = await stream.until(b"stream.waiting")
+    assert body.index(b"half") < body.index(b"stream.waiting")
+    shown = (await http.get(f"/v1/runs/{made['run']}")).json()
+    assert shown["state"] == "running"
+    assert shown["waited_ms"] >= 1_000
 
 
 async def test_a_run_that_no_worker_takes_ends_in_time(redis_url: str) -> None:

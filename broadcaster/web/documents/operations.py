@@ -201,8 +201,12 @@ _STATE = answer(
             "attempt": described(COUNT, "how many workers have begun it"),
             "url": described(STRING, "the path at which it is followed"),
             "reason": described(STRING, "why it did not complete"),
+            "waited_ms": described(COUNT, "for how long no worker has had it, if none has it"),
+            "left_ms": described(COUNT, "after this time it fails, if no worker takes it"),
         },
         "reason",
+        "waited_ms",
+        "left_ms",
     ),
 )
 RUN = Operation(

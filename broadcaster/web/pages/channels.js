@@ -18,6 +18,7 @@ const HUBS = {
   "stream.live": "everything that was missed was sent; what follows is new",
   "stream.reset": "it can't be proven that nothing is missing",
   "stream.restart": "the answer begins anew, by another worker",
+  "stream.waiting": "no worker has the run",
   "stream.state": "what is, up to stream.live; what was shown before is out of date",
 };
 

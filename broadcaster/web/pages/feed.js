@@ -35,6 +35,7 @@ export function listen(url, options) {
     onState: own("stream.state"),
     onExpired: own("stream.expired"),
     onRestart: own("stream.restart"),
+    onWaiting: own("stream.waiting"),
     onStatus: (status) => { if (STATES[status]) tell(STATES[status]); },
     onError: ({ status, message }) => tell("refused", { status, why: message }),
   });

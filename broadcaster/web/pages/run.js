@@ -8,8 +8,7 @@ import { make, paintSoon, say, set } from "./dom.js";
 const LAST = ["complete", "failed", "stopped"];
 const LABELS = {
   idle: "", connecting: "connecting", open: "replaying", live: "live", waiting: "tries again", over: "finished",
-  refused: "refused",
-};
+};   // of the others, `why` is shown
 
 /** Follows one such stream after another, and shows its state in an element. */
 export class Run {
@@ -37,6 +36,9 @@ export class Run {
       onEvent: (event) => {
         if (event.type === "stream.live") this.#become("live");
         if (event.type === "stream.restart") onRestart();
+        if (event.type === "stream.waiting") {
+          this.#become("alone", `no worker for ${Math.round(valueOf(event.data).waited_ms / 1000)} s`);
+        } else if (this.state === "alone" && event.type !== "stream.at") this.#become("live");
         if (event.type.startsWith("stream.")) return;
         this.events += 1;
         onEvent({ ...event, value: valueOf(event.data) });
@@ -59,7 +61,7 @@ export class Run {
   #paint = () => {
     this.#place.dataset.state = this.state;
     this.#place.hidden = this.state === "idle";
-    set(this.#place, this.state === "refused" ? this.#why : LABELS[this.state]);
+    set(this.#place, LABELS[this.state] ?? this.#why);
   };
 }
 

@@ -22,7 +22,7 @@ import {
 
 export * from "./types.js";
 
-const OWN = ["at", "live", "state", "reset", "superseded", "restart", "expired"];
+const OWN = ["at", "live", "state", "reset", "superseded", "restart", "waiting", "expired"];
 const CLOSED = 2;
 const MOST_MS = 30_000;
 const MOST_QUEUED = 1_000;

@@ -36,6 +36,7 @@ export interface HubEvents {
   };
   "stream.superseded": { events: number };
   "stream.restart": unknown;
+  "stream.waiting": { waited_ms: number; left_ms: number };
   "stream.expired": unknown;
 }
 
@@ -101,6 +102,8 @@ export interface Options<Events = AnyEvents> {
   onSuperseded?(data: HubEvents["stream.superseded"]): void;
   /** An answer begins anew: forget what it had. */
   onRestart?(data: unknown): void;
+  /** No worker has the run. It comes every few seconds; any other event of the run ends it. */
+  onWaiting?(data: HubEvents["stream.waiting"]): void;
   /** The right to read has ended. With `ticket`, a fresh one is fetched by itself. */
   onExpired?(data: unknown): void;
   onStatus?(status: Status): void;

@@ -67,16 +67,19 @@ test("what the hub says reaches its handler, and what is new to it harms nothing
   const onReset = vi.fn();
   const onSuperseded = vi.fn();
   const onRestart = vi.fn();
+  const onWaiting = vi.fn();
   const onEvent = vi.fn();
-  follow({ onReset, onSuperseded, onRestart, onEvent });
+  follow({ onReset, onSuperseded, onRestart, onWaiting, onEvent });
   FakeSource.last.open();
   FakeSource.last.send("stream.reset", { channel: "inventory", state: true });
   FakeSource.last.send("stream.superseded", { events: 12 });
   FakeSource.last.send("stream.restart", { attempt: 2 });
+  FakeSource.last.send("stream.waiting", { waited_ms: 1_500, left_ms: 500 });
   FakeSource.last.send("stream.of-tomorrow", {});
   expect(onReset).toHaveBeenCalledWith({ channel: "inventory", state: true });
   expect(onSuperseded).toHaveBeenCalledWith({ events: 12 });
   expect(onRestart).toHaveBeenCalledWith({ attempt: 2 });
+  expect(onWaiting).toHaveBeenCalledWith({ waited_ms: 1_500, left_ms: 500 });
   expect(onEvent).not.toHaveBeenCalled();
 });
 
