@@ -64,6 +64,8 @@ class Caller:
     @cached_property
     def query(self) -> Mapping[str, tuple[str, ...]]:
         """The values of each parameter of the query, in order."""
+        if not self.query_string:
+            return {}
         return {name: tuple(values) for name, values in parse_qs(self.query_string).items()}
 
 

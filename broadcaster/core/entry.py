@@ -206,15 +206,34 @@ def encode(type_: str, key: str, data: Any) -> dict[bytes, bytes]:
     """
     if not all(isinstance(text, str) for text in (type_, key)):
         raise InvalidEventError("type and key must be strings")
-    if _CONTROL.search(type_) or type_.startswith(RESERVED_PREFIX):
-        raise InvalidEventError(
-            f"type {type_[:64]!r}: no control characters, and not beginning with 'stream.'"
-        )
+    _check_new_type(type_)
     try:
         packed: bytes = msgpack.packb([type_, key, text_of(data)])
     except UnicodeError as error:
         raise InvalidEventError(f"type, key and data must be UTF-8: {error}") from error
     return {b"m": packed}
+
+
+def size_of(type_: str, key: str, data: str) -> int:
+    """Return the bytes of an event's texts.
+
+    Raises:
+        InvalidEventError: a node could not deliver it, as for `encode`.
+    """
+    _check_new_type(type_)
+    try:
+        return sum(
+            len(text) if text.isascii() else len(text.encode()) for text in (type_, key, data)
+        )
+    except UnicodeError as error:
+        raise InvalidEventError(f"type, key and data must be UTF-8: {error}") from error
+
+
+def _check_new_type(type_: str) -> None:
+    if _CONTROL.search(type_) or type_.startswith(RESERVED_PREFIX):
+        raise InvalidEventError(
+            f"type {type_[:64]!r}: no control characters, and not beginning with 'stream.'"
+        )
 
 
 def text_of(data: Any) -> str:

@@ -195,4 +195,4 @@ class Replies:
 
     async def publish(self, request: Request) -> Response:
         """Publish events, and answer with their ids."""
-        return await publish(self._node, request)
+        return await publish(self._node, request, request.path_params["channel"])

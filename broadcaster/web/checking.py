@@ -6,7 +6,7 @@ import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from broadcaster.core.entry import encode
+from broadcaster.core.entry import size_of
 from broadcaster.core.incoming import Incoming
 from broadcaster.errors import InvalidEventError
 from broadcaster.web.problem import ProblemError
@@ -41,9 +41,7 @@ class Checker:
             ProblemError: 413.
             InvalidEventError: no node could deliver it, or it does not fit.
         """
-        texts = event.type, event.key, event.data
-        encode(*texts)
-        size = sum(len(text.encode()) for text in texts)
+        size = size_of(event.type, event.key, event.data)
         if size > self._most_bytes:
             detail = f"an event has {size} bytes, which is more than {self._most_bytes}"
             raise ProblemError(413, detail)

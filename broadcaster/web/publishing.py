@@ -11,12 +11,15 @@ from contextlib import ExitStack
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from broadcaster.core.cloudevents import cloud_event
 from broadcaster.core.incoming import Fields, Incoming, Publication, parse_each, plain, publications
 from broadcaster.core.places import Owners
 from broadcaster.core.turns import network
 from broadcaster.errors import InvalidEventError, UnknownChannelError
+from broadcaster.web import head
+from broadcaster.web.access import PolicyFailedError, UndecidedError, failed, undecided
 from broadcaster.web.body import whole
 from broadcaster.web.checking import Checker, unfit
 from broadcaster.web.lines import MEDIA_TYPE, Lines, LinesResponse
@@ -40,15 +43,9 @@ _LINES = frozenset({MEDIA_TYPE, "application/ndjson", "application/jsonl"})
 _ACCEPT = {"accept": ", ".join([*_FORMATS, MEDIA_TYPE])}
 
 
-async def publish(node: ServedNode, request: Request) -> Response:
-    """Publish the events of a request's body, and answer with their ids.
-
-    Raises:
-        PolicyFailedError: the policy can't decide.
-        UndecidedError: it can't decide for now.
-    """
+async def publish(node: ServedNode, request: Request, channel: str) -> Response:
+    """Publish the events of a request's body, and answer with their ids."""
     node.start()
-    channel = request.path_params["channel"]
     try:
         if channel not in node.settings.channels:
             raise UnknownChannelError(channel, node.settings.channels)
@@ -60,6 +57,10 @@ async def publish(node: ServedNode, request: Request) -> Response:
         return refusal.response
     except UnknownChannelError as error:
         return unknown_channel(error, node.policy)
+    except PolicyFailedError:
+        return failed()
+    except UndecidedError:
+        return undecided()
     except ClientDisconnect:
         return Response()  # which no client gets
 
@@ -86,10 +87,8 @@ def _hold(node: ServedNode, request: Request, subject: str, held: ExitStack) -> 
 async def _published(
     node: ServedNode, request: Request, channel: str, may: Permit, held: ExitStack
 ) -> Response:
-    key = request.headers.get("idempotency-key", "")
-    if len(key) > _MOST_KEY_BYTES:
-        raise ProblemError(400, f"an Idempotency-Key has at most {_MOST_KEY_BYTES} bytes")
-    media_type = _media_type(request)
+    key = _idempotency_key(request.scope)
+    media_type = _media_type(request.scope)
     if media_type in _LINES:
         return LinesResponse(Lines(node, channel, may, key), held.pop_all())
     body = await whole(request, node.settings.max_publish_bytes)
@@ -104,10 +103,28 @@ async def _published(
     return as_json({"ids": [str(id_) for id_ in written.ids]})
 
 
-def _media_type(request: Request) -> str:
+def _idempotency_key(scope: Scope) -> str:
+    """Return the idempotency key of a request; empty if it has none.
+
+    Raises:
+        ProblemError: 400. Of two keys, either could be meant. A key without a character would be
+            ignored, and the sender would believe that it may send again.
+    """
+    found = [value for name, value in scope["headers"] if name == b"idempotency-key"]
+    if not found:
+        return ""
+    if len(found) > 1 or not 0 < len(found[0]) <= _MOST_KEY_BYTES:
+        detail = f"a request has one Idempotency-Key, of 1 to {_MOST_KEY_BYTES} bytes"
+        raise ProblemError(400, detail)
+    key: str = found[0].decode("latin-1")
+    return key
+
+
+def _media_type(scope: Scope) -> str:
     """Return the media type of a body that can be read. Raises a `ProblemError`: 415."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if request.headers.get("content-encoding", "identity") != "identity":
+    named = (head.header(scope, b"content-type") or b"").decode("latin-1")
+    media_type = named.partition(";")[0].strip().lower()
+    if (head.header(scope, b"content-encoding") or b"identity").lower() != b"identity":
         raise ProblemError(415, "a body is sent without Content-Encoding", _ACCEPT)
     if media_type not in _FORMATS and media_type not in _LINES:
         detail = f"the Content-Type is one of {_ACCEPT['accept']}, not {media_type[:64]!r}"

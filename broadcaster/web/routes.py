@@ -32,6 +32,7 @@ from broadcaster.web.documents.served import Documents
 from broadcaster.web.hosts import LOOPBACK, Hosts
 from broadcaster.web.paths import Paths
 from broadcaster.web.problem import SafeResponse, problem
+from broadcaster.web.publishing import publish
 from broadcaster.web.serving import ServedNode
 from broadcaster.web.table import APART, CLIENTS, OPERATORS, TABLE, operations_of
 
@@ -39,13 +40,15 @@ from broadcaster.web.table import APART, CLIENTS, OPERATORS, TABLE, operations_o
 _PROBES = ("/healthz", "/readyz")
 
 Responder: TypeAlias = Callable[[Request], Awaitable[Response]]
+_Endpoint: TypeAlias = Callable[[Scope, Receive, Send, str | None], Awaitable[None]]
 
 
 class ClientsApplication(Starlette):
     """Clients' application, with operators' routes if these have no port of their own.
 
     It hands event streams straight to their endpoint. Starlette's layers would keep a suspended
-    coroutine each for as long as a client is connected: 3 KB.
+    coroutine each for as long as a client is connected: 3 KB. It also publishes without them,
+    because they take as long as reading an event.
 
     Attributes:
         operators: operators' application, with all details. It must not be public.
@@ -79,11 +82,12 @@ class ClientsApplication(Starlette):
             lifespan=lifespan,
         )
         self.operators = operators(node)
-        self._settings = node.settings
+        self._served, self._settings = node, node.settings
         self._hosts = Hosts(node.settings.allowed_hosts)
         streams = endpoint.endpoints(node, node.settings.channels.values())
         self._paths = Paths(streams)
         self._exact = {path: stream for path, stream in streams.items() if KEY_IN_PATH not in path}
+        self._published = {f"/v1/channels/{name}/events": name for name in node.settings.channels}
         # A redirect would name the scheme that the proxy used, not the client's.
         self.router.redirect_slashes = False
 
@@ -101,18 +105,29 @@ class ClientsApplication(Starlette):
             stream, key = found
             await stream(scope, receive, send, key)
         else:
-            cors = head.cors_headers(self._settings, scope)
-            await super().__call__(scope, receive, _with_headers(cors, send) if cors else send)
+            await super().__call__(scope, receive, self._with_cors(scope, send))
 
-    def _find(self, scope: Scope) -> tuple[endpoint.EventStream, str | None] | None:
+    def _find(self, scope: Scope) -> tuple[_Endpoint, str | None] | None:
         # The usual case: nothing is encoded, and the hub is not mounted under a prefix.
         is_plain = b"%" not in (scope.get("raw_path") or b"%") and not scope.get("root_path")
         if is_plain and (stream := self._exact.get(scope["path"])):
             return stream, None
+        if is_plain and scope["method"] == "POST" and scope["path"] in self._published:
+            return self._publish, self._published[scope["path"]]
         try:
             return self._paths.find(head.segments(scope))
         except InvalidRequestError:  # not UTF-8, so no stream has this path
             return None
+
+    async def _publish(
+        self, scope: Scope, receive: Receive, send: Send, channel: str | None
+    ) -> None:
+        answer = await publish(self._served, Request(scope, receive), channel or "")
+        await answer(scope, receive, self._with_cors(scope, send))
+
+    def _with_cors(self, scope: Scope, send: Send) -> Send:
+        cors = head.cors_headers(self._settings, scope)
+        return _with_headers(cors, send) if cors else send
 
 
 def _with_headers(headers: Iterable[tuple[bytes, bytes]], send: Send) -> Send:

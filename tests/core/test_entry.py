@@ -12,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broadcaster.core import sse
-from broadcaster.core.entry import MalformedEntryError, decode, encode, frame_of, frames_of
+from broadcaster.core.entry import (
+    MalformedEntryError,
+    decode,
+    encode,
+    frame_of,
+    frames_of,
+    size_of,
+)
 from broadcaster.core.event import Event, EventId
 from broadcaster.core.sse import Frame
 from broadcaster.errors import InvalidEventError
@@ -143,6 +150,23 @@ def test_an_infinite_number_of_another_producer_does_not_become_null() -> None:
 def test_a_publisher_refuses_what_no_node_could_send(type_: str, data: Any) -> None:
     with pytest.raises(InvalidEventError):
         encode(type_, "k", data)
+
+
+@given(st.text(max_size=9), st.text(max_size=9), st.text(max_size=9))
+def test_an_event_has_a_size_if_a_publisher_may_send_it(type_: str, key: str, data: str) -> None:
+    try:
+        encode(type_, key, data)
+    except InvalidEventError:
+        with pytest.raises(InvalidEventError):
+            size_of(type_, key, data)
+    else:
+        assert size_of(type_, key, data) == len(f"{type_}{key}{data}".encode())
+
+
+@pytest.mark.parametrize("texts", [("stream.live", "", ""), ("t\n", "", ""), ("t", "", "\ud800")])
+def test_an_event_that_a_publisher_may_not_send_has_no_size(texts: tuple[str, str, str]) -> None:
+    with pytest.raises(InvalidEventError):
+        size_of(*texts)
 
 
 @pytest.mark.parametrize(("type_", "key"), [("t", 7), ("t", None), (None, "k"), ("t", b"k")])

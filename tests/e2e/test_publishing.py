@@ -9,14 +9,18 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
+import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from broadcaster import EmbeddedRedis
+from tests.clients.browsers import Browser
+from tests.clients.switch import Switch
+from tests.command_line import Running as Command
 from tests.command_line import ready, starting
 from tests.nodes import Raw, running, told
 from tests.wait import PATIENCE_S, http_client, until
@@ -70,32 +74,46 @@ async def withholding(port: int) -> AsyncIterator[tuple[int, asyncio.Event]]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+@asynccontextmanager
+async def doomed(redis_server: EmbeddedRedis, **env: str) -> AsyncIterator[Doomed]:
+    """A node in a process of its own that can be killed when it has published, and not answered."""
+    async with withholding(redis_server.port) as (port, passes), starting() as start:
+        found = {
+            "BROADCASTER_REDIS_URL": f"redis://127.0.0.1:{port}",
+            "BROADCASTER_TOKEN_SECRETS": json.dumps([SECRET]),
+        }
+        node = await start("serve", "--port", "0", env=found | env)
+        url = await node.url()
+        await ready(url)
+        yield Doomed(node, url, passes)
+
+
+class Doomed(NamedTuple):
+    """The node, and whether it gets the replies of Redis."""
+
+    process: Command
+    url: str
+    passes: asyncio.Event
+
+
 async def test_an_event_is_seen_once_though_its_node_is_killed_before_the_answer(
     redis_server: EmbeddedRedis, redis_url: str, client: Any
 ) -> None:
     key = headers(**{"idempotency-key": "order-7-paid"})
     async with (
-        withholding(redis_server.port) as (port, passes),
         running(redis_url, token_secrets=[SECRET]) as other,
-        starting() as start,
+        doomed(redis_server) as node,
         http_client() as http,
     ):
         bearer = f"Authorization: {key['authorization']}\r\n"
         reader = await Raw.get(other.port, "/v1/orders/7/status/stream", bearer)
         await reader.until(b"stream.live")
-        env = {
-            "BROADCASTER_REDIS_URL": f"redis://127.0.0.1:{port}",
-            "BROADCASTER_TOKEN_SECRETS": json.dumps([SECRET]),
-        }
-        node = await start("serve", "--port", "0", env=env)
-        url = await node.url()
-        await ready(url)
-        warm = await http.post(f"{url}{ORDERS}", content=EVENT, headers=headers())
+        warm = await http.post(f"{node.url}{ORDERS}", content=EVENT, headers=headers())
         assert warm.status_code == 200
-        passes.clear()
-        lost = asyncio.create_task(http.post(f"{url}{ORDERS}", content=EVENT, headers=key))
-        await until(lambda: _has_two(client))
-        await node.stop(signal.SIGKILL)
+        node.passes.clear()
+        lost = asyncio.create_task(http.post(f"{node.url}{ORDERS}", content=EVENT, headers=key))
+        await until(lambda: _has(client, 2))
+        await node.process.stop(signal.SIGKILL)
         assert isinstance((await asyncio.gather(lost, return_exceptions=True))[0], httpx.HTTPError)
         again = await http.post(f"{other.url}{ORDERS}", content=EVENT, headers=key)
         reused = await http.post(f"{other.url}{ORDERS}", content=b'{"data":1}', headers=key)
@@ -109,8 +127,65 @@ async def test_an_event_is_seen_once_though_its_node_is_killed_before_the_answer
     assert told(reader.body) == ['{"total":49.50}'] * 2 + ["the last"]
 
 
-async def _has_two(client: Any) -> bool:
-    return bool(await client.xlen("orders") == 2)
+# Shows each event as a line of the page.
+_SHOW = """(url) => {
+  document.body.replaceChildren();
+  const source = new EventSource(url);
+  const show = (event) => document.body.append(event.type, " ", event.data, "\\n");
+  source.onmessage = show;
+  source.addEventListener("paid", show);
+  source.addEventListener("stream.live", () => { window.live = true; });
+}"""
+
+
+# In one browser: what differs between them is tested elsewhere.
+@pytest.mark.parametrize("browser", ["chromium"], indirect=True)
+async def test_a_browser_shows_once_what_curl_sends_twice_through_two_nodes(
+    browser: Browser, redis_server: EmbeddedRedis, redis_url: str, client: Any
+) -> None:
+    orders = {"path": "/v1/orders/{key}/status/stream", "access": "public"}
+    channels: Any = {"orders": orders}
+    async with (
+        running(redis_url, token_secrets=[SECRET], channels=channels) as other,
+        doomed(redis_server, BROADCASTER_CHANNELS=json.dumps(channels)) as node,
+        Switch() as balancer,
+    ):
+        balancer.target = int(node.url.rpartition(":")[2])
+        tab = await browser.tab()
+        page = f"http://127.0.0.1:{balancer.port}"
+        await tab.open(f"{page}/healthz")
+        await tab.run(_SHOW, f"{page}/v1/orders/7/status/stream")
+        await tab.sees("window.live")
+        assert (await curl(node.url, '{"key":"7","data":"the first"}'))[0] == 0
+        await tab.sees("document.body.textContent.includes('the first')")
+        node.passes.clear()
+        lost = asyncio.create_task(curl(node.url, EVENT.decode(), "order-7-paid"))
+        await until(lambda: _has(client, 2))
+        balancer.target = other.port
+        await node.process.stop(signal.SIGKILL)
+        status, _ = await lost
+        assert status != 0
+        again = [await curl(other.url, EVENT.decode(), "order-7-paid") for _ in range(2)]
+        assert (await curl(other.url, '{"key":"7","data":"the last"}'))[0] == 0
+        await tab.sees("document.body.textContent.includes('the last')")
+        shown = await tab.value("document.body.textContent.split('\\n').slice(0, -1)")
+    stored = [id_.decode() for id_, _ in await client.xrange("orders")]
+    assert again == [(0, json.dumps({"ids": [stored[1]]}, separators=(",", ":")))] * 2
+    assert shown == ["message the first", 'paid {"total":49.50}', "message the last"]
+
+
+async def curl(url: str, event: str, key: str = "") -> tuple[int, str]:
+    """Publish an event with curl. Return its exit status, and the answer."""
+    found = headers(**({"idempotency-key": key} if key else {}))
+    options = [part for name, value in found.items() for part in ("--header", f"{name}: {value}")]
+    command = ["curl", "--silent", "--fail-with-body", *options, "--data", event, url + ORDERS]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    answer, _ = await process.communicate()
+    return process.returncode or 0, answer.decode()
+
+
+async def _has(client: Any, count: int) -> bool:
+    return bool(await client.xlen("orders") == count)
 
 
 async def test_a_node_that_publishes_needs_no_more_rights_than_the_page_says(

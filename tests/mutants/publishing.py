@@ -123,6 +123,20 @@ MUTANTS: tuple[Mutant, ...] = (
         (_ONCES + "test_the_keys_of_a_sender_are_its_own",),
     ),
     Mutant(
+        "publishing: of two idempotency keys the first counts",
+        "broadcaster/web/publishing.py",
+        "    if len(found) > 1 or not",
+        "    if not",
+        (_HTTP + "test_a_key_that_can_not_be_meant_publishes_nothing",),
+    ),
+    Mutant(
+        "publishing: an empty idempotency key is none",
+        "broadcaster/web/publishing.py",
+        "not 0 < len(found[0]) <=",
+        "not 0 <= len(found[0]) <=",
+        (_HTTP + "test_a_key_that_can_not_be_meant_publishes_nothing",),
+    ),
+    Mutant(
         "lines: a line before one that is refused is lost",
         "broadcaster/web/lines.py",
         "                    return count, refusal\n",
@@ -177,8 +191,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "publishing: an event that nodes leave out is published",
         "broadcaster/web/checking.py",
-        "        encode(*texts)\n",
-        "",
+        "size = size_of(event.type, event.key, event.data)\n",
+        "size = len(event.data.encode(errors='replace'))\n",
         (_HTTP + "test_a_body_that_is_not_all_events_publishes_nothing",),
     ),
     Mutant(

@@ -168,7 +168,7 @@ PUBLISH = Operation(
     (
         _CHANNEL,
         parameter(
-            "header", "Idempotency-Key", {"type": "string", "maxLength": 256},
+            "header", "Idempotency-Key", {"type": "string", "minLength": 1, "maxLength": 256},
             "With it, the request is safe to be sent again: what was published is not published "
             "twice.",
         ),
