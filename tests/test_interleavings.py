@@ -362,7 +362,7 @@ class Client:
         channels = tuple(node.settings.channels[name] for name in self.subscription.streams)
         if not self.last_id:
             return Wanted(channels, self.subscription, {}, start=self.start)
-        positions, _ = restore(self.last_id, self.subscription, channels)
+        positions, *_ = restore(self.last_id, self.subscription, channels)
         assert positions.keys() == set(self.subscription.streams)  # or it would begin anew
         return Wanted(channels, self.subscription, positions)
 
@@ -448,7 +448,7 @@ class Client:
         if len(self.subscription.streams) == 1:
             assert event.id == event.data
             return self.subscription.streams[0], entry_id
-        positions, _ = cursor.parse(event.id)
+        positions, *_ = cursor.parse(event.id)
         stream = event.event[0]
         assert positions[stream] == entry_id
         return stream, entry_id

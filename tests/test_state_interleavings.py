@@ -1,8 +1,8 @@
 """State and then events, for any interleaving: what a client has adds up to the fold of the log.
 
-A hub whose log is in memory. Streams are trimmed, rewound and deleted, folds are made anew, and
-clients lose their connections after any part of a state. Whenever a client is live, what it has
-been sent adds up to the state of the log.
+Two nodes whose log is in memory, with windows of their own. Streams are trimmed, rewound and
+deleted, and folds are made anew. Clients lose their connections amid states, and come back to any
+node. Whenever a client is live, what it has been sent adds up to the state of the log.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from broadcaster.backend.memory import MemoryLog
 from broadcaster.client.parser import Parser
 from broadcaster.core import states
+from broadcaster.core.beginning import at_cursor
 from broadcaster.core.channel import Channel
 from broadcaster.core.entry import frame_of
 from broadcaster.core.event import ZERO, EventId
-from broadcaster.core.fold import Fold
+from broadcaster.core.fold import Fold, Values
 from broadcaster.core.folding import fold
 from broadcaster.core.hub import Hub
 from broadcaster.core.log import Batch, Beginning, Change, Restart, Rewind
@@ -47,22 +48,35 @@ class Client:
 
     def __init__(self) -> None:
         self.have: dict[str, list[Frame]] = {}
+        self.since: EventId | None = None  # as the state that it has says
         self.last_id = ""
         self.complete = True
+        self.node: Node | None = None
         self.subscriber: Subscriber | None = None
         self.parser = Parser("")
+        self.left = -1  # bytes until the connection breaks, if they are not negative
 
     def read(self, data: bytes) -> None:
+        if self.left >= 0:
+            data = data[: self.left]
+            self.left -= len(data)
         for event in self.parser.feed(data):
             if event.type == "stream.state":
                 self.have, self.complete = {}, False
+                since = orjson.loads(event.data).get("since")
+                self.since = EventId.parse(since) if since else None
             if event.type == "stream.live":
                 self.complete = True
             elif not self.complete or event.type == "stream.reset":
-                assert event.id == self.last_id, "no id leaves before the state is complete"
+                assert event.id == "state", "no position leaves before the state is complete"
             self.last_id = event.id
             if not event.type.startswith("stream."):
                 self.take(event.type, event.data)
+
+    def lose(self) -> None:
+        if self.subscriber is not None and self.node is not None:
+            self.node.hub.remove(self.subscriber)
+        self.subscriber, self.node, self.left = None, None, -1
 
     def take(self, type_: str, data: str) -> None:
         key = orjson.loads(data)["key"]
@@ -79,21 +93,25 @@ def shown(rules: Rules, of: dict[str, Any]) -> dict[str, list[tuple[str, bytes]]
     return {key: sorted((value.type, value.data) for value in v) for key, v in found.items()}
 
 
-class StateThenEvents(RuleBasedStateMachine):
-    @initialize(window=st.sampled_from([1, 3, 100]), kind=st.sampled_from(sorted(KINDS)))
-    def begin(self, window: int, kind: str) -> None:
-        self.page_bytes, states._PAGE_BYTES = states._PAGE_BYTES, 60
-        self.of, self.ms, self.count = KINDS[kind], 1000, 0
-        self.history: list[Frame] = []
-        self.loop = asyncio.new_event_loop()
-        self.log = MemoryLog()
-        self.hub = Hub({"a": Window(window, 1 << 30)}, rules={"a": self.of})
+class Node:
+    """A hub, its tailer, and what makes its fold anew."""
+
+    def __init__(
+        self, rules: Rules, window: int, log: MemoryLog, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.of, self.log, self.loop = rules, log, loop
+        self.hub = Hub({"a": Window(window, 1 << 30)}, rules={"a": rules})
         self.hub.states.broken = lambda _: setattr(self, "broken", True)
         self.broken = False
-        self.changes = self.log.changes("a", self.hub.windows["a"])
+        self.changes = log.changes("a", self.hub.windows["a"])
         self.pending: asyncio.Task[Change] | None = None
-        self.clients: list[Client] = []
         self.tailed()
+
+    def close(self) -> None:
+        if self.pending:
+            self.pending.cancel()
+        self.loop.run_until_complete(asyncio.sleep(0))
+        self.loop.run_until_complete(self.changes.aclose())
 
     def apply(self, change: Change) -> None:
         match change:
@@ -104,10 +122,6 @@ class StateThenEvents(RuleBasedStateMachine):
             case Restart(floor, frames, complete, parted):
                 self.hub.restart("a", floor, complete=complete, parted=parted)
                 list(self.hub.fan_out("a", frames))
-
-    @rule()
-    def tail(self) -> None:
-        self.tailed()
 
     def tailed(self) -> bool:
         pending = self.pending or self.loop.create_task(anext(self.changes))
@@ -120,8 +134,6 @@ class StateThenEvents(RuleBasedStateMachine):
         self.apply(pending.result())
         return True
 
-    @precondition(lambda self: self.broken)
-    @rule()
     def restore(self) -> None:
         """Fold what the log retains, if the window joins it."""
         made, window = Fold(self.of), self.hub.windows["a"]
@@ -137,6 +149,30 @@ class StateThenEvents(RuleBasedStateMachine):
 
     def ask(self, question: Any) -> Any:
         return self.loop.run_until_complete(self.log.ask("a", question))
+
+
+class StateThenEvents(RuleBasedStateMachine):
+    @initialize(
+        windows=st.lists(st.sampled_from([1, 3, 100]), min_size=2, max_size=2),
+        kind=st.sampled_from(sorted(KINDS)),
+    )
+    def begin(self, windows: list[int], kind: str) -> None:
+        self.page_bytes, states._PAGE_BYTES = states._PAGE_BYTES, 60
+        self.of, self.ms, self.count = KINDS[kind], 1000, 0
+        self.history: list[Frame] = []
+        self.loop = asyncio.new_event_loop()
+        self.log = MemoryLog()
+        self.nodes = [Node(self.of, window, self.log, self.loop) for window in windows]
+        self.clients: list[Client] = []
+
+    @rule(number=st.integers(0, 1))
+    def tail(self, number: int) -> None:
+        self.nodes[number].tailed()
+
+    @rule(number=st.integers(0, 1))
+    def restore(self, number: int) -> None:
+        if self.nodes[number].broken:
+            self.nodes[number].restore()
 
     @rule(key=st.sampled_from("kl"), type_=st.sampled_from(["t", "t", "u", REMOVES]))
     def add(self, key: str, type_: str) -> None:
@@ -171,47 +207,55 @@ class StateThenEvents(RuleBasedStateMachine):
         self.clients.append(Client())
 
     @precondition(lambda self: self.clients)
-    @rule(data=st.data())
-    def go_on(self, data: st.DataObject) -> None:
-        self.stepped(data.draw(st.sampled_from(self.clients)))
+    @rule(data=st.data(), number=st.integers(0, 1))
+    def go_on(self, data: st.DataObject, number: int) -> None:
+        self.stepped(data.draw(st.sampled_from(self.clients)), number)
 
     @precondition(lambda self: self.clients)
     @rule(data=st.data())
     def lose(self, data: st.DataObject) -> None:
-        client = data.draw(st.sampled_from(self.clients))
-        if client.subscriber is not None:
-            self.hub.remove(client.subscriber)
-            client.subscriber = None
+        data.draw(st.sampled_from(self.clients)).lose()
 
-    def connect(self, client: Client) -> None:
+    @precondition(lambda self: self.clients)
+    @rule(data=st.data(), size=st.integers(0, 200))
+    def break_soon(self, data: st.DataObject, size: int) -> None:
+        """Let a connection break amid what it is sent next."""
+        data.draw(st.sampled_from(self.clients)).left = size
+
+    def connect(self, client: Client, node: Node) -> None:
         channel = Channel(name="a", path="/a", start="state", state="last")
         subscription = Subscription(("a",))
-        positions = {"a": EventId.parse(client.last_id)} if client.last_id else {}
-        wanted = Wanted((channel,), subscription, positions)
-        opening = Opening(self.hub.context, lambda _: None, wanted, self.ms)
+        wanted = Wanted((channel,), subscription)
+        if client.last_id:
+            wanted = at_cursor(client.last_id, (channel,), subscription)
+        assert wanted.unreadable is None
+        opening = Opening(node.hub.context, lambda _: None, wanted, self.ms)
         serve = opening.step()
         assert isinstance(serve, Serve)
         assert not isinstance(serve, NoContent)
-        client.parser = Parser(client.last_id)
+        client.parser, client.node = Parser(client.last_id), node
         client.subscriber = Subscriber(subscription, client.read, lambda: None, pushed=True)
         begun = client.subscriber, serve.positions, Greeting(1)
-        self.hub.add(*begun, resumed=serve.resumed, states=serve.states)
+        node.hub.add(*begun, resumed=serve.resumed, states=serve.states)
 
-    def stepped(self, client: Client) -> bool:
-        """Take one step. Return False if nothing can be done now."""
+    def stepped(self, client: Client, number: int) -> bool:
+        """Take one step, on a node if it has none. Return False if nothing can be done now."""
+        if client.left == 0:
+            client.lose()
         if client.subscriber is None:
-            self.connect(client)
-        subscriber = client.subscriber
+            self.connect(client, self.nodes[number])
+        subscriber, node = client.subscriber, client.node
         assert subscriber is not None
+        assert node is not None
         if subscriber.state is not State.LAGGING:
             return False
-        step = self.hub.advance(subscriber, 60)
+        step = node.hub.advance(subscriber, 60)
         match step:
             case Send():
                 client.read(b"".join(part.data for part in step.parts))
             case Ask():
                 assert subscriber.resume is not None
-                if not subscriber.resume.answered(step, self.ask(step.question)):
+                if not subscriber.resume.answered(step, node.ask(step.question)):
                     subscriber.resume.failed(step)
                     return False
             case Wait():
@@ -226,35 +270,39 @@ class StateThenEvents(RuleBasedStateMachine):
             self.settle()
             self.check()
         finally:
-            if self.pending:
-                self.pending.cancel()
-            self.loop.run_until_complete(asyncio.sleep(0))
-            self.loop.run_until_complete(self.changes.aclose())
+            for node in self.nodes:
+                node.close()
             self.loop.close()
 
     def settle(self) -> None:
         """Let everything happen that can, until all clients are live."""
         for _ in range(50):
-            self.tailed()
-            if self.broken:
-                self.restore()
-            for client in self.clients:
-                self.stepped(client)
+            for number, node in enumerate(self.nodes):
+                node.tailed()
+                self.restore(number)
+            for number, client in enumerate(self.clients):
+                self.stepped(client, number % 2)
                 if client.subscriber and client.subscriber.resume:
                     client.subscriber.resume.beat()
 
-    def check(self) -> None:
-        made = self.hub.states.folds["a"]
-        assert made.offered
+    def folded(self, since: EventId | None) -> Values:
+        """The state of the log after a position."""
         expected = Fold(self.of)
-        expected.apply([f for f in self.history if made.since is None or f.id > made.since])
-        cut = expected.cut().values
-        assert dict(made.cut().values) == dict(cut)
+        expected.apply([f for f in self.history if since is None or f.id > since])
+        return expected.cut().values
+
+    def check(self) -> None:
+        for node in self.nodes:
+            made = node.hub.states.folds["a"]
+            assert made.offered
+            assert dict(made.cut().values) == dict(self.folded(made.since))
         for client in self.clients:
+            assert client.node is not None
             assert client.subscriber is not None
             assert client.subscriber.state is State.LIVE
             assert client.complete
-            assert shown(self.of, client.have) == shown(self.of, dict(cut))
+            expected = dict(self.folded(client.since))
+            assert shown(self.of, client.have) == shown(self.of, expected)
 
 
 StateThenEvents.TestCase.settings = hypothesis_settings(stateful_step_count=30)

@@ -21,8 +21,8 @@ class StreamEvent(NamedTuple):
         id: the cursor after this event; `""` if the stream has no ids.
         type: the event's name; `message` if it has none. Names `stream.…` are the hub's own.
         data: the event's data as text.
-        state: True if it is a part of a channel's state. It has no id of its own then: `id` is the
-            cursor from before the state.
+        state: True if it is a part of a channel's state. It has no id of its own then: `id` is that
+            of `stream.state`, with which a reader gets the whole state again.
     """
 
     id: str

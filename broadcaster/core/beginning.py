@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from broadcaster.core import cursor
 from broadcaster.core.channel import Channel, without_shard
-from broadcaster.core.cursor import Positions, parse_start
+from broadcaster.core.cursor import STATE, Cursor, parse_start
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.wanted import Wanted
@@ -38,7 +38,7 @@ def begin_at(
     Raises:
         InvalidCursorError: it is none of these.
     """
-    # Ids consist of digits and hyphens, or have an equals sign. A time has a T as well.
+    # Positions consist of digits and hyphens, or have an equals sign. A time has a T as well.
     if "=" not in text and not text.replace("-", "").isdigit():
         return Wanted(channels, subscription, start=parse_start(text, now_ms))
     try:
@@ -48,23 +48,22 @@ def begin_at(
 
 
 def _restored(text: str, channels: tuple[Channel, ...], subscription: Subscription) -> Wanted:
-    positions, run = restore(text, subscription, channels)
+    positions, run, states = restore(text, subscription, channels)
     made = subscription.on_demand
     if made is None:
-        return Wanted(channels, subscription, positions)
-    if run is None and all(position == ZERO for position in positions.values()):
+        return Wanted(channels, subscription, positions, states=states)
+    if run is None and not states and all(position == ZERO for position in positions.values()):
         return Wanted(channels, subscription)  # the beginning of what has no run yet is a new run
-    if run is None or made.name not in positions:
+    if run is None or made.name not in {*positions, *states}:
         raise InvalidCursorError(f"the id of a {made.name} event names its run")
-    return Wanted(channels, subscription, positions, run)
+    return Wanted(channels, subscription, positions, run, states=states)
 
 
-def restore(
-    text: str, subscription: Subscription, channels: Iterable[Channel]
-) -> tuple[Positions, EventId | None]:
+def restore(text: str, subscription: Subscription, channels: Iterable[Channel]) -> Cursor:
     """Read a client's id, which `Subscription.cursor` of this or another subscription has made.
 
     * `0` is the beginning of all streams. Clients send it that have seen no event yet.
+    * `state` is the state of all streams that have one. For the others, the start applies.
     * A client may drop a channel and keep its cursor. Names of other channels are ignored.
     * A client may add a channel. The cursor does not name it, so the channel's start applies.
     * If the cursor names only some shards of a channel, the other ones are new or were not
@@ -73,14 +72,16 @@ def restore(
       from that shard to another one, and the client may not have seen its last events there.
 
     Returns:
-        A position for each followed stream of the channels that the cursor names, and the run, or
-        None if it names none.
+        A position for each followed stream of the channels that the cursor names, or the state.
 
     Raises:
-        InvalidCursorError: it can't be read, or names none of the streams.
+        InvalidCursorError: it can't be read, names none of the streams, or names the state of one
+            that has none.
         ReshardedError: it names shards of a channel that are not followed now, or it is of a time
             when the channel had no shards.
     """
+    if text == STATE and (of_all := _with_state(channels).intersection(subscription.streams)):
+        return Cursor({}, states=of_all)
     if "=" not in text:
         position = EventId.parse(text)
         if subscription.named and position != ZERO:
@@ -88,17 +89,25 @@ def restore(
             alone = subscription.sharded and len({channel.name for channel in channels}) == 1
             error = ReshardedError if alone else InvalidCursorError
             raise error("the id names none of the subscription's channels")
-        return dict.fromkeys(subscription.streams, position), None
-    named, run = cursor.parse(text)
+        return Cursor(dict.fromkeys(subscription.streams, position))
+    named, run, states = cursor.parse(text)
     positions = {name: id_ for name, id_ in named.items() if name in subscription.streams}
+    every, states = (*named, *states), states.intersection(subscription.streams)
+    if states and not states <= _with_state(channels):
+        raise InvalidCursorError("the id names the state of a channel that has none")
     for channel in channels:
-        named_here = {name for name in named if channel.name in (name, without_shard(name)[0])}
+        named_here = {name for name in every if channel.name in (name, without_shard(name)[0])}
         followed = channel.streams.keys() & set(subscription.streams)
         if named_here - followed:
             raise ReshardedError(f"the id names shards of {channel.name!r} that are not read now")
         if named_here:
-            for name in followed:
+            for name in followed - states:
                 positions.setdefault(name, ZERO)
-    if not positions:
+    if not positions and not states:
         raise InvalidCursorError("none of the subscription's channels is in it")
-    return positions, run
+    return Cursor(positions, run, states)
+
+
+def _with_state(channels: Iterable[Channel]) -> frozenset[str]:
+    """Return the streams of the channels that have a state."""
+    return frozenset(name for channel in channels if channel.state for name in channel.streams)

@@ -53,9 +53,7 @@ def farewell(
         retry_ms: reconnection time.
         ending: why the response ends.
     """
-    if subscriber.resume:
-        position = subscriber.resume.claimed()
-    at = _id(subscriber, position)
+    at = subscriber.resume.claimed() if subscriber.resume else _id(subscriber, position)
     is_right_over = ending in (Ending.EXPIRED, Ending.REVOKED)
     return sse.expired(retry_ms, at) if is_right_over else sse.retry(retry_ms, at)
 

@@ -1,8 +1,10 @@
 """The step machine that sends states to a subscriber, before it goes on with events. Pure.
 
 Part of `core.resume`. The states of its streams are cut at one moment, and sent page by page. Until
-they are complete, the subscriber is sent no id, and nothing of its other streams: a client that
-loses its connection meanwhile has no position that lies after half a state.
+they are complete, the subscriber is sent nothing of its other streams, and the id that it has says
+`state` in the place of a position. A client that loses its connection meanwhile comes back with
+this id, and is sent the whole state again. With its former position it could be resumed by another
+node, although it has a part of a newer state.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from broadcaster.core import sse
 from broadcaster.core.channel import without_shard
 from broadcaster.core.cursor import Positions
-from broadcaster.core.event import StateFollows
+from broadcaster.core.event import EventId, StateFollows
 from broadcaster.core.inquiry import Context
 from broadcaster.core.resets import Lost
 from broadcaster.core.states import Rendering
@@ -34,28 +36,49 @@ class Joining:
         "_context",
         "_events",
         "_parts",
+        "_position",
         "_subscription",
+        "_told",
         "done",
         "over",
         "positions",
         "streams",
     )
 
-    def __init__(self, context: Context, subscription: Subscription) -> None:
-        """Begin without a stream."""
+    def __init__(
+        self, context: Context, subscription: Subscription, position: Mapping[str, EventId]
+    ) -> None:
+        """Begin without a stream.
+
+        Args:
+            context: of the hub.
+            subscription: the client's request.
+            position: in each of its streams, before the states.
+        """
         self.streams: dict[str, Lost | None] = {}
         self.positions: Positions = {}
         self.done = self.over = False
         self._events = 0
         self._context = context
         self._subscription = subscription
+        self._position = position
+        self._told = set[str]()  # the streams that the client knows to be sent anew
         self._parts: Iterator[Part] | None = None
 
     def add(self, stream: str, lost: Lost | None) -> None:
         """Send the state of a stream, after a reset if there is a reason for one."""
         self.streams[stream] = lost
-        if lost is not None:
+        if lost is None:
+            self._told.add(stream)
+        else:
             self._context.resets[stream, lost.reason] += 1
+
+    def at(self) -> bytes:
+        """Return the id of a client that has what was sent so far; empty if it has none."""
+        for stream, lost in self.streams.items():
+            if lost and isinstance(lost.requested, str) and stream not in self._told:
+                return b""  # its cursor can't be read, so it has no position there
+        return self._subscription.cursor(dict(self._position), self._told)
 
     def live(self, at: bytes) -> LivePart:
         """Return what completes the states.
@@ -80,7 +103,7 @@ class Joining:
                 return Wait(For.STATE, missing)
             found = {s: states.rendering(s, self._subscription) for s in self.streams}
             self.positions = {s: rendering.cut.position for s, rendering in found.items()}
-            self._parts, self._events = _parts(found, self.streams), 0
+            self._parts, self._events = self._all(found), 0
         part = next(self._parts, None)
         if part is None:
             self.done = True
@@ -95,24 +118,24 @@ class Joining:
         if stream in self.streams:
             self._parts, self.over = None, False
 
+    def _all(self, found: Mapping[str, Rendering]) -> Iterator[Part]:
+        """Yield all resets, and then the states."""
+        for stream, lost in self.streams.items():
+            if lost is not None:
+                self._told.add(stream)
+                yield lost.part(stream, found[stream].cut.position, self.at(), state=True)
+        for stream, rendering in found.items():
+            yield from _state(stream, rendering, self.at())
 
-def _parts(found: Mapping[str, Rendering], streams: Mapping[str, Lost | None]) -> Iterator[Part]:
-    """Yield all resets, and then the states."""
-    for stream, lost in streams.items():
-        if lost is not None:
-            yield lost.part(stream, found[stream].cut.position, b"", state=True)
-    for stream, rendering in found.items():
-        yield from _state(stream, rendering)
 
-
-def _state(stream: str, rendering: Rendering) -> Iterator[StatePart]:
+def _state(stream: str, rendering: Rendering, at: bytes) -> Iterator[StatePart]:
     cut, number = rendering.cut, 0
     since = "" if cut.since is None else str(cut.since)
     begins: StateFollows | None
     begins = StateFollows(*without_shard(stream), rendering.keys, since, cut.too_large)
-    data = sse.state(begins)
+    data = sse.state(begins, at)
     while (page := rendering.page(number)) is not None:
-        yield StatePart(data + page.data, stream, page.frames, begins, rendering.over)
-        data, begins, number = b"", None, number + 1
+        yield StatePart(data + page.data, stream, page.frames, begins, rendering.over, at)
+        data, begins, at, number = b"", None, b"", number + 1
     if begins is not None:
-        yield StatePart(data, stream, (), begins, over=False)
+        yield StatePart(data, stream, (), begins, over=False, at=at)

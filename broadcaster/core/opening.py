@@ -229,7 +229,8 @@ class Opening:
         is_reset = (
             self._wanted.unreadable is not None and self._wanted.reason is not ResetReason.GONE
         )
-        return stream in self._context.states.folds and (start == "state" or is_reset)
+        is_wanted = start == "state" or stream in self._wanted.states
+        return stream in self._context.states.folds and (is_wanted or is_reset)
 
     def _situation(self, stream: str, start: Start, before: EventId) -> Situation:
         window = self._context.windows[stream]

@@ -40,7 +40,7 @@ class Reading(Driver):
 
     Attributes:
         waits_for: what it waits for, if `advance` has returned False while it was lagging.
-        partial: it has begun with a state that is not complete, so that it has no position yet.
+        partial: it begins with a state of which nothing was taken, so that it has no position yet.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class Reading(Driver):
         super().__init__(hub, questions, subscriber)
         self.partial = with_state and bool(serve.states)
         self._in_state = self.partial
+        self._at = b""  # the id amid a state
         self._reader = reader
         self.waits_for: For | None = None
         self._serve = serve
@@ -93,7 +94,7 @@ class Reading(Driver):
     def cursor(self) -> bytes:
         """Return the id that restores this position, which is never empty."""
         subscription, at = self.subscriber.subscription, self.positions
-        return subscription.cursor(at) or cursor.render(at, subscription.run)
+        return self._at or subscription.cursor(at) or cursor.render(at, subscription.run)
 
     @property
     def at_head(self) -> bool:
@@ -150,18 +151,18 @@ class Reading(Driver):
             match part:
                 case Page():
                     yield from self._of_page(part)
-                case ResetPart(_, stream, reason, requested, resumed, _, state):
-                    # Before its state is complete, it can only go on from where it was.
-                    self._in_state = self._in_state or state
-                    if not state:
+                case ResetPart(_, stream, reason, requested, resumed, at, state):
+                    if state:
+                        self._amid(at)
+                    else:
                         positions[stream] = resumed
                     yield Reset(*without_shard(stream), reason, str(requested), str(resumed), state)
                 case StatePart():
-                    self._in_state = True
+                    self._amid(part.at)
                     yield from _state(part)
                 case LivePart(_, replayed, _):
                     positions.update(reached)
-                    self._in_state = self.partial = False
+                    self._in_state, self._at = False, b""
                     yield Live(replayed)
                 case Hello() if serve.unreadable is not None:
                     told = serve.reason, serve.unreadable[:UNREADABLE_CHARS]
@@ -169,6 +170,12 @@ class Reading(Driver):
                         yield Reset(*without_shard(stream), *told, str(positions[stream]))
         if not self._in_state:
             positions.update(reached)
+
+    def _amid(self, at: bytes) -> None:
+        """Note that it has a part of a state, and the id that says so, if there is a new one."""
+        self._in_state = True
+        if at:
+            self._at, self.partial = at, False
 
     def _of_page(self, page: Page) -> Iterator[Yielded]:
         self._page = page

@@ -138,7 +138,7 @@ class Resume(Inquiry):
 
     def _join(self, stream: str, lost: Lost | None) -> None:
         """Send the state of a stream before anything else, after a reset if there is one."""
-        self._joining = self._joining or Joining(self._context, self._subscription)
+        self._joining = self._joining or Joining(self._context, self._subscription, self.position)
         self._joining.add(stream, lost)
 
     def _joined(self, joining: Joining) -> Send | Wait:
@@ -275,13 +275,12 @@ class Resume(Inquiry):
         reached = self._reached and self._joining is None
         return self.position if reached and not self.dropped else None
 
-    def claimed(self) -> Positions | None:
-        """Return the position that the client came with or was sent.
-
-        It is None if it is unreadable, and while a state is sent.
-        """
+    def claimed(self) -> bytes:
+        """Return the id of what the client came with or was sent; empty if that is unreadable."""
+        if self._joining is not None:
+            return self._joining.at()
         unreadable = self._greeting is not None and self._greeting.unreadable is not None
-        return None if unreadable or self._joining is not None else self.position
+        return b"" if unreadable else self._at()
 
 
 _ACTIONS: Mapping[Outcome, Callable[[Resume, str, Outcome], Send | None]] = {

@@ -158,12 +158,17 @@ def reset(
     return _hub_event(RESET, data, cursor)
 
 
-def state(follows: StateFollows) -> bytes:
-    """Return `stream.state`: a state follows. It has no id, as the state is not complete."""
+def state(follows: StateFollows, cursor: bytes) -> bytes:
+    """Return `stream.state`: a state follows.
+
+    Args:
+        follows: says which.
+        cursor: the id of a client that has only a part of the state.
+    """
     channel, shard, keys, since, too_large = follows
     data: dict[str, Any] = {"channel": channel} | ({} if shard is None else {"shard": shard})
     data |= {"keys": keys} | ({"since": since} if since else {})
-    return _hub_event(STATE, data | ({"too_large": True} if too_large else {}), b"")
+    return _hub_event(STATE, data | ({"too_large": True} if too_large else {}), cursor)
 
 
 def waiting(waited_ms: int, left_ms: int, cursor: bytes) -> bytes:

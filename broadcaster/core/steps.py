@@ -90,6 +90,7 @@ class StatePart(NamedTuple):
         frames: its events, with the ids that they had in the stream.
         begins: what `stream.state` says; None if this is not the first part.
         over: if no further part follows, True says that the response ends.
+        at: the id of `stream.state`; empty if this is not the first part.
     """
 
     data: bytes
@@ -97,6 +98,7 @@ class StatePart(NamedTuple):
     frames: Sequence[Frame]
     begins: StateFollows | None
     over: bool
+    at: bytes
 
     @property
     def events(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -133,14 +133,17 @@ class Subscription:
             apart=tuple(keys_of.values()) if differ else (),
         )
 
-    def cursor(self, positions: Positions) -> bytes:
+    def cursor(self, positions: Positions, states: Collection[str] = ()) -> bytes:
         """Return the id that restores these positions; empty if no id can.
 
         Args:
             positions: one for each of its streams.
+            states: those of its streams that begin with their state instead.
         """
         if self.named:
-            return cursor.render(positions, self.run)
+            return cursor.render(positions, self.run, states)
+        if states:
+            return cursor.STATE.encode()
         position = positions[self.streams[0]]
         # No id is written for a boundary: an id that is sent alone is always an entry's, or `0-0`.
         # A client that was sent no id starts again where it started before.

@@ -31,6 +31,8 @@ class Wanted:
         unreadable: its cursor, if that can't be read or proves nothing.
         reason: the reason of the reset that `unreadable` leads to.
         holder: of its grants; None if they name no subject and do not end.
+        states: the streams that its cursor names without a position: it lost its connection before
+            it had all of their state.
     """
 
     channels: tuple[Channel, ...]
@@ -41,10 +43,11 @@ class Wanted:
     unreadable: str | None = None
     reason: ResetReason = ResetReason.INVALID
     holder: Holder | None = None
+    states: frozenset[str] = frozenset()
 
     def anew(self) -> Wanted:
         """Return the same request without its run, which is gone. A reset says so."""
-        text = cursor.render(self.positions, self.run).decode()
+        text = cursor.render(self.positions, self.run, self.states).decode()
         return Wanted(self.channels, self.subscription, unreadable=text, reason=ResetReason.GONE)
 
     @property
@@ -58,5 +61,8 @@ class Wanted:
             fits = self.unreadable.isprintable() and len(self.unreadable) <= _MOST_CHARS
             return self.unreadable.encode() if fits else _UNREADABLE
         if self.run is None and not self.subscription.named:
+            if self.states:
+                return cursor.STATE.encode()
             return b"".join(b"%d-%d" % position for position in self.positions.values())
-        return cursor.render(self.positions, self.run) if self.positions else b""
+        named = self.positions or self.states
+        return cursor.render(self.positions, self.run, self.states) if named else b""

@@ -40,10 +40,10 @@ async def followed(
     (stream,) = channel.streams
     if not await node.loaded([stream]):
         return Shed.LOADING
-    window, positions = node.hub.windows[stream], wanted.positions
+    window, positions, states = node.hub.windows[stream], wanted.positions, wanted.states
     if wanted.run != run:  # the cursor is of another run
-        positions = {}
-    if positions and not asks and window.has(str(run)):
+        positions, states = {}, frozenset()
+    if (positions or states) and not asks and window.has(str(run)):
         return wanted
     head = window.head  # before the question, so that no event lies between it and the answer
     try:
@@ -60,8 +60,9 @@ async def followed(
     subscription = wanted.subscription
     if record.event_key != str(run):  # a GET has begun it
         subscription = replace(subscription, filter=subscription.filter.with_key(record.key))
-    positions = positions or {stream: record.first.before() if record.first else head}
-    return Wanted(wanted.channels, subscription, positions, run, holder=holder)
+    if not states:
+        positions = positions or {stream: record.first.before() if record.first else head}
+    return Wanted(wanted.channels, subscription, positions, run, holder=holder, states=states)
 
 
 async def _looked_up(

@@ -257,7 +257,7 @@ async def test_a_page_begins_with_the_state(hub: Running, blank: Tab, publisher:
     await until(lambda: len(hub.node.hub.windows["inventory"]) == 2)
     await follow(blank, hub.url, STOCK + "?from=state")
     ((*state, id_),) = await blank.value("got")
-    assert (state, id_) == (["stock-change", {"newStock": 2}], "")
+    assert (state, id_) == (["stock-change", {"newStock": 2}], "state")
     assert await blank.value("own") == [
         ["state", {"channel": "inventory", "keys": 1}],
         ["live", {"replayed": 1}],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from broadcaster.core.beginning import ReshardedError, at_cursor, begin_at, restore
@@ -11,10 +13,14 @@ from broadcaster.core.subscription import Subscription
 from broadcaster.errors import InvalidCursorError
 from tests.core.test_subscription import INVENTORY, ORDERS, RECOMMENDATIONS, SHARDED
 
+PLAIN = Channel(name="plain", path="/plain")
+WITH_STATE = Channel(name="with", path="/with", state="last")
+SHARDS_WITH_STATE = replace(SHARDED, state="last")
+
 
 def restored(text: str, *channels: Channel, keys: tuple[str, ...] = ()) -> dict[str, str]:
-    positions, _ = restore(text, Subscription.to(channels, keys), channels)
-    return {name: str(id_) for name, id_ in positions.items()}
+    positions, _, states = restore(text, Subscription.to(channels, keys), channels)
+    return {name: str(id_) for name, id_ in positions.items()} | dict.fromkeys(states, "state")
 
 
 def test_a_cursor_that_was_sent_is_restored() -> None:
@@ -47,6 +53,20 @@ def test_a_shard_that_the_clients_id_lacks_is_read_from_its_beginning() -> None:
     assert restored("s.0=5-0,s.1=6-0", two) == {"s.0": "5-0", "s.1": "6-0"}
 
 
+def test_a_client_that_was_cut_amid_a_state_begins_with_it() -> None:
+    assert restored("state", WITH_STATE) == {"with": "state"}
+    assert restored("state", WITH_STATE, PLAIN) == {"with": "state"}
+    assert restored("with=state", WITH_STATE) == {"with": "state"}
+    two = restored("plain=5-1,with=state", WITH_STATE, PLAIN)
+    assert two == {"plain": "5-1", "with": "state"}
+    assert restored("plain=5-1,with=state", PLAIN) == {"plain": "5-1"}
+    assert restored("s.1=state,s.3=6-0", SHARDS_WITH_STATE, keys=("b", "c")) == {
+        "s.1": "state",
+        "s.3": "6-0",
+    }
+    assert restored("s.1=state", SHARDS_WITH_STATE, keys=("b", "c"))["s.3"] == "0-0"
+
+
 @pytest.mark.parametrize(
     ("text", "channels"),
     [
@@ -60,6 +80,11 @@ def test_a_shard_that_the_clients_id_lacks_is_read_from_its_beginning() -> None:
         ("x=5-1", (INVENTORY,)),
         ("run=5-1", (INVENTORY,)),
         ("=5-1", (INVENTORY,)),
+        ("state", (PLAIN,)),
+        ("plain=state", (PLAIN,)),
+        ("with=state", (PLAIN,)),
+        ("s=state", (SHARDS_WITH_STATE,)),  # of a time before it was sharded
+        ("s.0=state,s.4=state", (SHARDS_WITH_STATE,)),
     ],
 )
 def test_an_id_without_any_of_the_streams_is_refused(
@@ -109,3 +134,7 @@ def test_the_cursor_of_what_is_made_on_demand_names_its_run() -> None:
     assert (found.run, found.positions) == (EventId(3, 0), {name: EventId(5, 0)})
     assert at_cursor("0", made, of).positions == {}
     assert at_cursor(f"{name}=5-0", made, of).unreadable == f"{name}=5-0"
+    with_state = (replace(RECOMMENDATIONS, state="append", append="reason"),)
+    found = at_cursor(f"{name}=state,run=3-0", with_state, of)
+    assert (found.run, found.states) == (EventId(3, 0), frozenset({name}))
+    assert at_cursor("state", with_state, of).unreadable == "state", "which run, it does not say"

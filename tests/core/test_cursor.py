@@ -28,13 +28,20 @@ def test_none_of_several_positions_is_left_out() -> None:
 @given(st.dictionaries(names, ids, min_size=1, max_size=5), st.none() | ids)
 def test_a_rendered_cursor_is_restored(positions: dict[str, EventId], run: EventId | None) -> None:
     text = render(positions, run).decode()
-    assert parse(text) == (positions, run)
+    assert parse(text) == (positions, run, frozenset())
     # https://fetch.spec.whatwg.org/#cors-unsafe-request-header-byte
     assert not set(text) & set('"():<>?@[\\]{}\x7f')
 
 
 def test_a_missing_second_number_is_0_as_redis_reads_it() -> None:
-    assert parse("a=5,b=0,run=7") == ({"a": EventId(5, 0), "b": EventId(0, 0)}, EventId(7, 0))
+    assert parse("a=5,b=0,run=7")[:2] == ({"a": EventId(5, 0), "b": EventId(0, 0)}, EventId(7, 0))
+
+
+def test_a_state_stands_in_the_place_of_a_position() -> None:
+    text = render({"a": A, "b": B}, run=B, states={"a"})
+    assert text == b"a=state,b=6-0,run=6-0"
+    assert parse(text.decode()) == ({"b": B}, B, frozenset({"a"}))
+    assert render({}, states={"a", "b"}) == b"a=state,b=state"
 
 
 @pytest.mark.parametrize(
@@ -43,6 +50,8 @@ def test_a_missing_second_number_is_0_as_redis_reads_it() -> None:
         "",
         "5-1",
         "a=5-1,a=5-1",
+        "a=state,a=5-1",
+        "run=state,a=5-1",
         "a=5-1,",
         "a=5-",
         "a=-5",

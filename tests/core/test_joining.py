@@ -99,15 +99,15 @@ class Client:
         return [(event.type, event.data, event.id) for event in self.events]
 
 
-STATE = ("stream.state", '{"channel":"a","keys":2}', "")
+STATE = ("stream.state", '{"channel":"a","keys":2}', "state")
 
 
-def test_the_state_comes_without_ids_and_then_the_position() -> None:
+def test_the_state_comes_without_positions_and_then_the_position() -> None:
     hub = make_hub(event(1, "k"), event(2, "l"), event(3, "k"), event(4, "l", "u"))
     client = Client(hub).go_on()
     assert client.told == [
         STATE,
-        ("t", "3", ""), ("t", "2", ""), ("u", "4", ""),
+        ("t", "3", "state"), ("t", "2", "state"), ("u", "4", "state"),
         ("stream.live", '{"replayed":3}', "4-0"),
     ]  # fmt: skip
     fan_out(hub, "a", event(5))
@@ -126,12 +126,12 @@ def test_what_comes_while_the_state_is_sent_follows_it(monkeypatch) -> None:  # 
     for _ in range(BEATS + 1):
         list(hub.beat())
     assert hub.proven(client.subscriber) is None
-    assert farewell(client.subscriber, None, 5) == b"retry: 5\n"
+    assert farewell(client.subscriber, None, 5).startswith(b"retry: 5\nid: state\n")
     assert client.go_on().told == [
-        STATE, ("t", "1", ""), ("t", "2", ""), ("stream.live", '{"replayed":2}', "2-0"),
+        STATE, ("t", "1", "state"), ("t", "2", "state"), ("stream.live", '{"replayed":2}', "2-0"),
         ("t", "3", "3-0"), ("sold", "4", "4-0"),
     ]  # fmt: skip
-    assert Client(hub).go_on().told[0] == ("stream.state", '{"channel":"a","keys":1}', "")
+    assert Client(hub).go_on().told[0] == ("stream.state", '{"channel":"a","keys":1}', "state")
 
 
 def test_keys_and_types_narrow_it() -> None:
@@ -143,7 +143,7 @@ def test_keys_and_types_narrow_it() -> None:
         '{"channel":"a","keys":3}', "3",
     ]  # fmt: skip
     assert Client(hub, key="none").go_on().told == [
-        ("stream.state", '{"channel":"a","keys":0}', ""),
+        ("stream.state", '{"channel":"a","keys":0}', "state"),
         ("stream.live", '{"replayed":0}', "4-0"),
     ]
 
@@ -173,7 +173,7 @@ def test_a_channel_without_a_state_begins_at_its_start() -> None:
     assert told[2][2] == "a=1-0,b=3-0"
     early = Channel(name="b", path="/b", start="earliest")
     told = Client(hub, A, early).go_on().told
-    assert [id_ for _, _, id_ in told[:2]] == ["", ""], "nothing of b comes before the state"
+    assert [id_ for _, _, id_ in told[:2]] == ["a=state,b=0-0"] * 2
     assert told[2:] == [
         ("stream.live", '{"replayed":1}', "a=1-0,b=0-0"),
         ("t", "2", "a=1-0,b=2-0"), ("t", "3", "a=1-0,b=3-0"),
@@ -199,8 +199,8 @@ def test_a_client_waits_for_a_fold_that_is_made_anew() -> None:
     hub.adopt("a", made)
     assert client.wakes == 2
     assert client.go_on().told == [
-        ("stream.state", '{"channel":"a","keys":1,"since":"1-0"}', ""),
-        ("t", "3", ""),
+        ("stream.state", '{"channel":"a","keys":1,"since":"1-0"}', "state"),
+        ("t", "3", "state"),
         ("stream.live", '{"replayed":1}', "3-0"),
     ]
     other = Fold(RULES)
@@ -220,8 +220,8 @@ def test_the_state_begins_anew_if_the_history_changes_while_it_is_sent(monkeypat
     fan_out(hub, "a", event(5, "m"))
     told = client.go_on().told
     assert told[-3:] == [
-        ("stream.state", '{"channel":"a","keys":1}', ""),
-        ("t", "5", ""),
+        ("stream.state", '{"channel":"a","keys":1}', "state"),
+        ("t", "5", "state"),
         ("stream.live", '{"replayed":1}', "5-0"),
     ]
 
@@ -250,9 +250,9 @@ def test_a_reset_is_followed_by_the_state() -> None:
         "state": True,
     }
     assert client.told == [
-        ("stream.reset", orjson.dumps(reset).decode(), "3-0"),  # the id that the client came with
-        ("stream.state", '{"channel":"a","keys":2}', "3-0"),
-        ("t", "6", "3-0"), ("t", "4", "3-0"),
+        ("stream.reset", orjson.dumps(reset).decode(), "state"),
+        ("stream.state", '{"channel":"a","keys":2}', "state"),
+        ("t", "6", "state"), ("t", "4", "state"),
         ("stream.live", '{"replayed":2}', "6-0"),
     ]  # fmt: skip
     assert hub.resets["a", "unknown"] == 1
@@ -264,11 +264,27 @@ def test_a_reset_after_a_cursor_that_cannot_be_read_is_followed_by_the_state() -
     fan_out(hub, "b", event(3))
     told = Client(hub, A, B, start="latest", unreadable="x").go_on().told
     assert [(type_, id_) for type_, _, id_ in told] == [
-        ("stream.reset", ""), ("stream.reset", ""), ("stream.state", ""), ("t", ""),
+        ("stream.reset", ""),
+        *[(of, "a=state,b=3-0") for of in ("stream.reset", "stream.state", "t")],
         ("stream.live", "a=2-0,b=3-0"), ("stream.live", "a=2-0,b=3-0"),
     ]  # fmt: skip
     assert [orjson.loads(data).get("state") for _, data, _ in told[:2]] == [None, True]
     assert [hub.resets[stream, "invalid"] for stream in "ab"] == [1, 1]
+
+
+def test_no_id_leaves_before_the_last_reset_after_a_cursor_that_cannot_be_read() -> None:
+    windows = {name: Window(100, 100_000) for name in ("s.0", "s.1")}
+    hub = Hub(windows, 4000, dict.fromkeys(windows, RULES))
+    for stream in windows:
+        hub.restart(stream, ZERO, complete=True)
+    shards = Channel(name="s", path="/s", shards=2, state="last")
+    client = Client(hub, shards, start="latest", unreadable="x")
+    assert farewell(client.subscriber, None, 5) == b"retry: 5\n"
+    assert [(type_, id_) for type_, _, id_ in client.go_on().told] == [
+        ("stream.reset", ""),
+        *[(of, "s.0=state,s.1=state") for of in ("stream.reset", "stream.state", "stream.state")],
+        ("stream.live", "s.0=0-0,s.1=0-0"),
+    ]
 
 
 def test_a_live_client_whose_history_was_dropped_gets_the_state() -> None:
@@ -285,7 +301,7 @@ def test_a_key_that_is_over_is_sent_its_end_and_then_204() -> None:
     hub = make_hub(event(1), event(2, type_="done"), event(3, "l"), window_events=1)
     client = Client(hub, key="k").go_on()
     assert client.told[1:] == [
-        ("t", "1", ""), ("done", "2", ""), ("stream.live", '{"replayed":2}', "3-0"),
+        ("t", "1", "state"), ("done", "2", "state"), ("stream.live", '{"replayed":2}', "3-0"),
     ]  # fmt: skip
     assert client.subscriber.state is State.ENDED
     assert client.parser.retry_ms == 4000
@@ -307,7 +323,7 @@ def test_a_state_that_is_too_large_is_announced_and_left_out() -> None:
     hub.restart("a", ZERO, complete=True)
     fan_out(hub, "a", event(1, "k"), event(2, "l"))
     assert Client(hub).go_on().told == [
-        ("stream.state", '{"channel":"a","keys":0,"too_large":true}', ""),
+        ("stream.state", '{"channel":"a","keys":0,"too_large":true}', "state"),
         ("stream.live", '{"replayed":0}', "2-0"),
     ]
 
@@ -360,9 +376,11 @@ def test_a_reader_of_values_has_no_position_before_its_state_is_complete(monkeyp
     assert isinstance(served, Serve)
     reading = Reading(hub, NoQuestions(), served, lambda: None)
     assert reading.partial
-    first = StateFollows("a", None, 2)
+    assert reading.advance()
+    assert reading.take() == StateFollows("a", None, 2)
+    assert (reading.partial, reading.cursor) == (False, b"state")
     assert values(reading) == [
-        first, Event(EventId(1, 0), "t", "k", b"1", "a"), Event(EventId(2, 0), "t", "l", b"2", "a"),
+        Event(EventId(1, 0), "t", "k", b"1", "a"), Event(EventId(2, 0), "t", "l", b"2", "a"),
         Live(2),
     ]  # fmt: skip
     assert (reading.partial, reading.cursor) == (False, b"2-0")
@@ -370,9 +388,10 @@ def test_a_reader_of_values_has_no_position_before_its_state_is_complete(monkeyp
     fan_out(hub, "a", event(1, "m"))
     assert reading.advance()
     while not isinstance(value := reading.take(), Event):
-        assert reading.cursor == b"2-0", "it goes on from where it was"
         if value is None:
             assert reading.advance()
+        else:
+            assert reading.cursor == b"state"
     reading.advance()
     assert values(reading)[-1:] == [Live(1)]
     assert reading.cursor == b"1-0"

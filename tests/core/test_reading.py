@@ -348,7 +348,7 @@ def test_pages_of_any_size_with_any_filter_are_the_log(
     for number, limit in enumerate(limits):
         if number == 3:
             publish(later)
-        positions, _ = restore(cursor.decode(), subscription, ())
+        positions, *_ = restore(cursor.decode(), subscription, ())
         reading = made(hub, Serve(subscription, positions, resumed=True), log)
         told = page_of(reading, limit)
         found += told

@@ -30,6 +30,9 @@ def test_the_id_that_a_client_came_with_is_rendered_as_it_came() -> None:
     assert Wanted((PLAIN, OTHER), both).cursor == b""
     made = Wanted((MADE,), Subscription.to((MADE,), ("u",)), {"a": at(5)}, at(3))
     assert made.cursor == b"a=5-0,run=3-0"
+    assert Wanted((PLAIN,), one, states=frozenset({"b"})).cursor == b"state"
+    two = Wanted((PLAIN, OTHER), both, {"c": at(6)}, states=frozenset({"b"}))
+    assert two.cursor == b"b=state,c=6-0"
 
 
 def test_an_id_that_can_not_be_read_is_given_back_or_another_one_that_can_not() -> None:

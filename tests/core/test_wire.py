@@ -76,7 +76,7 @@ def test_the_hubs_events_have_the_promised_fields() -> None:
     blocks = [sse.at(b"1-0"), sse.live(b"1-0", 3), sse.expired(5, b"1-0")]
     blocks += [sse.reset(s, r, "1-0", "2-0", b"") for s in ("a", "a.1") for r in wire.ResetReason]
     blocks += [sse.reset("a", "invalid", "x", "2-0", b"", state=True)]
-    blocks += [sse.state(StateFollows("a", n, 2, "1-0", n == 0)) for n in (None, 0)]
+    blocks += [sse.state(StateFollows("a", n, 2, "1-0", n == 0), b"") for n in (None, 0)]
     blocks += [sse.waiting(1_500, 500, b"1-0")]
     shapes = {event.type: event.fields for event in wire.EVENTS}
     types = {"integer": int, "string": str, "boolean": bool}

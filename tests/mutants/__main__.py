@@ -39,6 +39,7 @@ from tests.mutants import (
     requests,
     resume,
     showcase,
+    states,
     tokens,
     web,
 )
@@ -49,6 +50,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *requests.MUTANTS,
     *history.MUTANTS,
     *checkpoints.MUTANTS,
+    *states.MUTANTS,
     *backend.MUTANTS,
     *web.MUTANTS,
     *limits.MUTANTS,

@@ -474,7 +474,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "beginning: an id without any of the streams is believed",
         "broadcaster/core/beginning.py",
-        "    if not positions:",
+        "    if not positions and not states:",
         "    if False:",
         (_BEGINNING + "test_an_id_without_any_of_the_streams_is_refused",),
     ),

@@ -205,7 +205,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "following: each return asks for the record",
         "broadcaster/web/following.py",
-        "if positions and not asks and window.has(str(run)):",
+        "if (positions or states) and not asks and window.has(str(run)):",
         "if False:",
         (_WEB_RUNS + "test_a_follower_that_comes_back_goes_on_and_costs_no_command",),
     ),

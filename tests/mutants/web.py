@@ -428,7 +428,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "beginning: a run's cursor need not name the run",
         "broadcaster/core/beginning.py",
-        "    if run is None or made.name not in positions:",
+        "    if run is None or made.name not in {*positions, *states}:",
         "    if False:",
         (_READ + "test_a_cursor_of_a_run_that_does_not_name_it_is_unreadable",),
     ),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import pytest
 from starlette.responses import Response
 
 from broadcaster.core.catalogue import Catalogue
@@ -40,6 +42,20 @@ async def test_a_run_waits_at_the_head_until_it_has_an_event(redis_url: str, cli
         wanted = await follow(hub.node, "run=7-1")
         assert isinstance(wanted, Wanted)
         assert wanted.positions == {"answers": EventId(5, 2)}
+
+
+async def test_a_follower_that_was_cut_amid_the_state_of_its_run_begins_with_it(
+    redis_url: str, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_state = replace(CHANNEL, state="append", append="text")
+    monkeypatch.setattr(f"{__name__}.CHANNEL", with_state)
+    await client.hset("{answers}:run:7-1", mapping={"state": "waiting", "event_key": "7-1"})
+    async with running(redis_url, channels=Catalogue([with_state])) as hub:
+        for run, expected in (("7-1", {"answers"}), ("6-1", set())):
+            wanted = await follow(hub.node, f"run=7-1&lastEventId=answers=state,run={run}")
+            assert isinstance(wanted, Wanted)
+            assert wanted.states == expected
+            assert (wanted.positions == {}) is (run == "7-1")
 
 
 async def test_trouble_sheds_the_follower(redis_url: str, client: Any) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 
 from broadcaster import Channel, Publisher
+from broadcaster.client.source import EventSource
 from broadcaster.core.event import EventId
 from tests.nodes import Raw, Running, events, running
 from tests.wait import allowed_s, until
@@ -48,10 +51,10 @@ async def test_a_client_gets_what_is_and_then_what_changes(
 ) -> None:
     ids = await publish(hub, publisher, 500, 3)
     assert await state(hub) == [
-        ("stream.state", '{"channel":"stock","keys":3}', ""),
-        ("stock-change", "498", ""),
-        ("stock-change", "499", ""),
-        ("stock-change", "497", ""),
+        ("stream.state", '{"channel":"stock","keys":3}', "state"),
+        ("stock-change", "498", "state"),
+        ("stock-change", "499", "state"),
+        ("stock-change", "497", "state"),
         ("stream.live", '{"replayed":3}', str(ids[-1])),
     ]
     assert [data for _, data, _ in (await state(hub, "&key=k1"))[1:-1]] == ["499"]
@@ -71,7 +74,31 @@ async def test_a_client_that_was_away_for_too_long_gets_the_state(
         "stream.live",
     ]
     assert '"state":true' in told[0][1]
-    assert [id_ for _, _, id_ in told] == ["", "", "", "", "", str(ids[-1])]
+    assert [id_ for _, _, id_ in told] == [*["state"] * 5, str(ids[-1])]
+
+
+async def test_a_client_that_is_cut_amid_a_state_gets_all_of_it_from_a_node_that_knows_more(
+    redis_url: str, publisher: Publisher
+) -> None:
+    """The other node could prove the id that the client had before, but not what it has now."""
+    more = {"stock": replace(CHANNELS["stock"], window_events=1000)}
+    async with running(redis_url, channels=CHANNELS) as hub, running(redis_url, channels=more) as b:
+        ids = await publish(hub, publisher, 500, 3)
+        await until(lambda: b.node.hub.windows["stock"].head == ids[-1])
+        with publisher.commands() as redis:
+            await redis.xtrim("stock", maxlen=0)
+        told = await state(hub, headers=f"Last-Event-ID: {ids[0]}\r\n")
+        assert [type_ for type_, *_ in told[:2]] == ["stream.reset", "stream.state"]
+        for _, _, cut_at in told[:-1]:
+            source = EventSource(f"http://127.0.0.1:{b.port}{PATH}", last_event_id=cut_at)
+            found = []
+            async with aclosing(source.events()) as read:
+                async for event in read:
+                    found.append((event.type, event.data))
+                    if event.type == "stream.live":
+                        break
+            assert [type_ for type_, _ in found[:1]] == ["stream.state"], cut_at
+            assert [data for _, data in found[1:-1]] == [data for _, data, _ in told[2:-1]]
 
 
 async def test_a_node_that_starts_after_a_trim_says_since_when_its_state_is_whole(

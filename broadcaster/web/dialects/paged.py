@@ -73,9 +73,9 @@ def read(
     wait_s = _number(query, "wait", 0, 0, MOST_WAIT_S)
     chosen, subscription = (channel,), _subscription(query, channel, granted, most)
     if (text := native.cursor_of(scope, query, _CURSORS)) is not None:
-        wanted = at_cursor(text, chosen, subscription)
+        wanted = _without_state(at_cursor(text, chosen, subscription), text)
     elif text := query.get("from", [""])[0]:
-        wanted = begin_at(text, chosen, subscription, now_ms)
+        wanted = _without_state(begin_at(text, chosen, subscription, now_ms), text)
     else:
         wanted = Wanted(chosen, subscription)
     return PageWanted(wanted, limit, wait_s)
@@ -116,6 +116,13 @@ def _subscription(
     keys, types = tuple(query.get("key", ())), tuple(query.get("type", ()))
     native.check_count(keys, most)
     return native.subscribed((channel,), keys, types, granted=granted)
+
+
+def _without_state(wanted: Wanted, text: str) -> Wanted:
+    """Return what is wanted; a reset for an id amid a state, because no page has a state."""
+    if not wanted.states:
+        return wanted
+    return Wanted(wanted.channels, wanted.subscription, unreadable=text)
 
 
 def _number(query: Mapping[str, list[str]], name: str, default: int, least: int, most: int) -> int:

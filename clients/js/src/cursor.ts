@@ -1,7 +1,8 @@
 /**
  * Compares positions, for tabs that share a connection. Everywhere else they are opaque.
  *
- * A position is `1795374291043-0`, or one for each stream: `inventory=1795374291043-0,orders=0-0`.
+ * A position is `1795374291043-0`, or one for each stream: `inventory=1795374291043-0,orders=0-0`. In
+ * its place is the word `state` for a tab that has a part of the state, which lies before everything.
  */
 
 type Positions = Map<string, string>;
@@ -15,8 +16,11 @@ function parse(cursor: string): Positions {
   );
 }
 
+const STATE = "state";
+
 /** Ids are two unsigned numbers of 64 bits, so that a `number` would round them. */
 function value(id: string): bigint {
+  if (id === STATE) return -1n;
   const [ms, seq] = id.split("-");
   return (BigInt(ms || 0) << 64n) | BigInt(seq || 0);
 }
@@ -26,7 +30,8 @@ export function covers(after: string, before: string): boolean {
   const reached = parse(after);
   for (const [name, id] of parse(before)) {
     const mine = reached.get(name);
-    if (mine === undefined || (name === "run=" ? mine !== id : value(mine) < value(id))) return false;
+    const same = name === "run=" || id === STATE; // a position says nothing about a part of the state
+    if (mine === undefined || (same ? mine !== id : value(mine) < value(id))) return false;
   }
   return true;
 }

@@ -18,6 +18,11 @@ test.each([
   ["", "", true],
   ["5-0", "", true],
   ["", "5-0", false],
+  ["state", "state", true],
+  ["5-0", "state", false],
+  ["state", "5-0", false],
+  ["a=state,b=5-0", "a=state,b=4-0", true],
+  ["a=7-0,b=5-0", "a=state,b=4-0", false],
 ])("%j covers %j: %j", (after, before, expected) => {
   expect(covers(after, before)).toBe(expected);
 });
@@ -26,4 +31,5 @@ test("the later of two covers both", () => {
   expect(later("a=5-0,b=7-0", "a=6-0,b=6-9")).toBe("a=6-0,b=7-0");
   expect(later("5-0", "6-0")).toBe("6-0");
   expect(later("", "6-0")).toBe("6-0");
+  expect(later("state", "6-0")).toBe("6-0");
 });

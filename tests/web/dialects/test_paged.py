@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -42,6 +43,17 @@ def test_all_parameters() -> None:
 def test_after_is_one_more_name_of_the_cursor(query: str) -> None:
     assert read(query).wanted.positions == {"stock": EventId(5, 1)}
     assert read(query, last_event_id="6-1").wanted.positions == {"stock": EventId(6, 1)}
+
+
+@pytest.mark.parametrize("text", ["state", "stock=state"])
+def test_a_page_has_no_state_so_an_id_amid_one_is_a_reset(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{__name__}.STOCK", replace(STOCK, state="last"))
+    assert read(f"after={text}").wanted.unreadable == text
+    assert read(last_event_id=text).wanted.states == frozenset()
+    assert read("from=stock=state").wanted.unreadable == "stock=state"
+    assert read("from=state").wanted.start == "state"
 
 
 def test_an_empty_cursor_is_none() -> None:
