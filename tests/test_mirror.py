@@ -17,6 +17,8 @@ ELSEWHERE = {
     "broadcaster/core/steps.py": "tests/core/test_resume.py",  # values that the machines give
     "broadcaster/backend/sync_publisher.py": "tests/backend/test_publisher.py",  # both are alike
     "broadcaster/backend/run.py": "tests/backend/test_runs.py",  # a run is what its queue gives
+    "broadcaster/backend/asked.py": "tests/backend/test_records.py",  # values alone
+    "broadcaster/node/pieces.py": "tests/answers/test_facade.py",  # what answers are made of
     "broadcaster/answers/producing.py": "tests/answers/test_facade.py",  # what clients get of it
     "broadcaster/web/formatted.py": "tests/answers/test_facade.py",  # as a server sends it
     "broadcaster/backend/run_scripts.py": "tests/backend/test_records.py",  # which calls them

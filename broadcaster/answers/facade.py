@@ -13,19 +13,19 @@ from broadcaster.answers.formats import COMPLETE, format_of
 from broadcaster.answers.producing import Producers
 from broadcaster.answers.responses import AnswerReader, cancelled, retrieved
 from broadcaster.app import Application, create_app
+from broadcaster.backend.asked import Asked
 from broadcaster.backend.publisher import Publisher
-from broadcaster.backend.records import Asked, Records
+from broadcaster.backend.records import Records
 from broadcaster.backend.run import Run
 from broadcaster.backend.runs import TAKEOVER_S
 from broadcaster.core import cursor
 from broadcaster.core.channel import Channel
-from broadcaster.core.event import EventId, Live, Reset, StateFollows
-from broadcaster.core.record import new_run, newest_of
-from broadcaster.core.wire import RESTART, Ending
+from broadcaster.core.event import EventId
+from broadcaster.core.record import new_run
 from broadcaster.errors import BroadcasterError
-from broadcaster.node.listener import Listener
+from broadcaster.node.pieces import pieces
 from broadcaster.settings import Settings
-from broadcaster.web.formatted import CutError, FormattedResponse, Response, not_now, nothing
+from broadcaster.web.formatted import FormattedResponse, Response, not_now, nothing
 
 _ID_BYTES = 16
 
@@ -114,9 +114,6 @@ class Answers:
         try:
             asked = Asked(chat_id, str(run), ttl_s=self._settings.run_ttl_s)
             begun = await self._records.begin(str(run), asked, self._lease_s)
-            with self._publisher.commands() as redis:
-                kept_ms = round(self._settings.run_ttl_s * 1_000)
-                await redis.set(newest_of(self.channel.name, chat_id), str(run), px=kept_ms)
         except BroadcasterError as error:
             return not_now(str(error))
         assert begun is not None  # its id is new
@@ -147,7 +144,7 @@ class Answers:
             return not_now("the hub is still loading")
         head = node.hub.windows[self.channel.name].head
         try:
-            run = await self._newest(chat_id)
+            run = await self._records.newest(chat_id)
             record = await self._records.find(run) if run else None
         except BroadcasterError as error:
             return not_now(str(error))
@@ -162,7 +159,7 @@ class Answers:
         Raises:
             BackendUnavailableError: Redis is away.
         """
-        run = await self._newest(chat_id)
+        run = await self._records.newest(chat_id)
         return run is not None and await self._records.stop(run) == "ended"
 
     async def retrieve(
@@ -189,18 +186,13 @@ class Answers:
         node = self.hub.state.node
         return AnswerReader(node, self.channel.name, self._records, self._follow)
 
-    async def _newest(self, chat_id: str) -> EventId | None:
-        with self._publisher.commands() as redis:
-            found = await redis.get(newest_of(self.channel.name, chat_id))
-        return EventId.parse(found.decode()) if found else None
-
     def _entry(self, type_: str, key: str, data: Any) -> Any:
         return self._publisher.outgoing.entry((self.channel.name, type_, key, data))
 
-    async def _follow(
+    def _follow(
         self, run: EventId, at: EventId, *, until_live: bool = False
     ) -> AsyncIterator[tuple[str, str]]:
-        """Yield the type and the data of each event of a run.
+        """Return the type and the data of each event of a run, as `pieces` says.
 
         Args:
             run: its id.
@@ -211,21 +203,5 @@ class Answers:
             CutError: the whole answer can't be sent. Its client has to come back.
         """
         after = cursor.render({self.channel.name: at}, run).decode()
-        listener: Listener = self.hub.subscribe(self.channel.name, keys=str(run), after=after)
-        begun = False
-        async with listener:
-            yield "", ""  # it has begun, so that the head of the response leaves at once
-            async for value in listener:
-                if isinstance(value, Live):
-                    if until_live:
-                        return
-                    continue
-                if isinstance(value, Reset | StateFollows) or (
-                    value.type == RESTART.type and begun
-                ):
-                    raise CutError(f"the answer {run} does not go on where it was")
-                if value.type != RESTART.type:
-                    begun = True
-                    yield value.type, value.data.decode()
-        if listener.ending is not Ending.COMPLETE:
-            raise CutError(f"the answer {run} is not whole: {listener.ending}")
+        listener = self.hub.subscribe(self.channel.name, keys=str(run), after=after)
+        return pieces(listener, str(run), until_live=until_live)

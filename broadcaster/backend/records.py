@@ -7,80 +7,30 @@ Every change of a run is one script in the slot of its stream. `core.record` has
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgpack
 
+from broadcaster.backend.asked import KEPT_S, Asked, Begun, Piece
 from broadcaster.backend.driver.connect import AsyncClient
 from broadcaster.backend.driver.errors import NotSentError, translated, translating
 from broadcaster.backend.driver.exchange import Command, exchange
 from broadcaster.backend.outgoing import NewEntry
 from broadcaster.backend.run_scripts import BEGIN, CREATE, END, KEEP, LOOK, WRITE
 from broadcaster.core.event import EventId
-from broadcaster.core.record import MAX_DELIVERIES, Record, RunKeys, RunState, leases_of, owned_of
+from broadcaster.core.record import (
+    MAX_DELIVERIES,
+    Record,
+    RunKeys,
+    RunState,
+    leases_of,
+    newest_of,
+    owned_of,
+)
 from broadcaster.core.run import FAILED, STOPPED
 from broadcaster.core.silent import Waiting
 
-KEPT_S = 3_600.0
-"""Seconds that the record of a run is kept after its last piece, if it does not end."""
-DONE_S = 300.0
-"""Seconds that the record of a run is kept when it is over, if a GET has begun it. Shorter than for
-other runs, because any client may begin runs so."""
 _AT_ONCE = 50
-
-
-class Piece(NamedTuple):
-    """What a run has published: an event without its key.
-
-    Attributes:
-        type: the SSE event name.
-        data: its data.
-    """
-
-    type: str
-    data: bytes
-
-
-class Begun(NamedTuple):
-    """A run that a worker has begun.
-
-    Attributes:
-        attempt: the number of workers that have begun it.
-        key: what it is about.
-        event_key: the key of its events.
-        batch: the number of the last batch that was written.
-        began_ms: when the first worker began it, by Redis's clock.
-        body: the body of the request that asked for it.
-        pieces: everything that was published so far.
-    """
-
-    attempt: int
-    key: str
-    event_key: str
-    batch: int
-    began_ms: int
-    body: bytes
-    pieces: list[Piece]
-
-
-class Asked(NamedTuple):
-    """What is known of a run before it begins.
-
-    Attributes:
-        key: what it is about.
-        event_key: the key of its events.
-        owner: the subject that asks for it.
-        body: of the request.
-        wait_s: seconds in which a worker may begin it, or go on with it if its worker is silent.
-        ttl_s: seconds that its record is kept when it is over.
-    """
-
-    key: str
-    event_key: str
-    owner: str = ""
-    body: bytes = b""
-    wait_s: float = 0.0
-    ttl_s: float = DONE_S
 
 
 class Records:
@@ -116,8 +66,8 @@ class Records:
         kept_ms = _ms(asked.wait_s + max(asked.ttl_s, KEPT_S))
         words = asked.key, asked.event_key, asked.owner, asked.body
         times = _ms(asked.wait_s), _ms(asked.ttl_s), kept_ms
-        owned = owned_of(self._stream, asked.owner)
-        return bool(await self._call(CREATE, run, *words, *times, most, owned) == b"created")
+        beside = owned_of(self._stream, asked.owner), newest_of(self._stream, asked.key)
+        return bool(await self._call(CREATE, run, *words, *times, most, *beside) == b"created")
 
     async def begin(self, run: str, asked: Asked | None, lease_s: float) -> Begun | None:
         """Become the worker of a run.
@@ -130,10 +80,11 @@ class Records:
         Returns:
             The run; None if it is over, or another worker has it.
         """
+        about = newest_of(self._stream, asked.key) if asked else ""
         asked = asked or Asked("", "")
         words = _ms(lease_s), MAX_DELIVERIES, asked.key, asked.event_key
         times = _ms(asked.ttl_s), _ms(max(asked.ttl_s, KEPT_S)), _ms(asked.wait_s)
-        state, *found = await self._call(BEGIN, run, *words, *times)
+        state, *found = await self._call(BEGIN, run, *words, *times, about)
         if state != b"running":
             return None
         attempt, key, event_key, batch, began_ms, body, pieces = found
@@ -262,6 +213,12 @@ class Records:
         """Return the record of a run; None if it is unknown, or was over for too long."""
         with translating(f"look for a run of {self._stream}"):
             return Record.of(await self._client.hgetall(RunKeys.of(self._stream, run).record))
+
+    async def newest(self, key: str) -> EventId | None:
+        """Return the newest run about a key; None if there is none."""
+        with translating(f"look for a run of {self._stream}"):
+            found = await self._client.hget(newest_of(self._stream, key), "run")
+        return EventId.parse(found.decode()) if found else None
 
     async def known(self, run: EventId | str) -> bool:
         """Return True if a run has a record."""

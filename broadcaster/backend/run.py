@@ -12,8 +12,9 @@ from typing import Any, TypeAlias
 
 import msgpack
 
+from broadcaster.backend.asked import Begun, Piece
 from broadcaster.backend.outgoing import NewEntry
-from broadcaster.backend.records import Begun, Piece, Records
+from broadcaster.backend.records import Records
 from broadcaster.core.record import RunState
 from broadcaster.errors import BackendUnavailableError, RunLostError, RunStoppedError
 

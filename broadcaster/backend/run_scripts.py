@@ -33,7 +33,8 @@ end
 
 # ARGV: what a run is about, the key of its events, its owner, its body, for how many ms it may
 # wait, for how many ms its record is kept when it is over, for how many ms while it is not; and the
-# most runs of its owner, 0 for no limit, with the set that has them, which is in the same slot.
+# most runs of its owner, 0 for no limit, with the set that has them, which is in the same slot; and
+# the hash that names the newest run about its key, which is as well.
 CREATE = (
     _SHARED
     + """
@@ -48,13 +49,15 @@ redis.call("HSET", record, "state", "waiting", "key", ARGV[3], "event_key", ARGV
   "owner", ARGV[5], "body", ARGV[6], "wait", ARGV[7], "ttl", ARGV[8], "attempt", 0)
 redis.call("PEXPIRE", record, ARGV[9])
 redis.call("ZADD", leases, now + ARGV[7], run)
+redis.call("HSET", ARGV[12], "run", run)
+redis.call("PEXPIRE", ARGV[12], ARGV[9])
 return "created"
 """
 )
 
 # ARGV: the worker's lease in ms, the most deliveries, what the run is about, the key of its events,
-# for how many ms its record is kept when it is over, for how many ms while it is not, and for how
-# many ms another worker may go on with it.
+# for how many ms its record is kept when it is over, for how many ms while it is not, for how many
+# ms another worker may go on with it; and the hash that names the newest run about its key.
 BEGIN = (
     _SHARED
     + """
@@ -89,6 +92,10 @@ if redis.call("HINCRBY", record, "deliveries", 1) > tonumber(ARGV[4]) then
     "run", run, "key", known[1], "body", known[5] or "")
   finish("failed", "deliveries", "failed", "")
   return {"failed"}
+end
+if not state and ARGV[10] ~= "" then
+  redis.call("HSET", ARGV[10], "run", run)
+  redis.call("PEXPIRE", ARGV[10], ARGV[8])
 end
 redis.call("ZADD", leases, now + ARGV[3], run)
 return {"running", attempt, known[1], known[2], known[3], known[4], known[5] or "",

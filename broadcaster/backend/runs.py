@@ -17,12 +17,13 @@ from typing import Any, TypeVar
 
 from redis.exceptions import ResponseError
 
+from broadcaster.backend.asked import Asked
 from broadcaster.backend.clock import Clock, redis_time_ms
 from broadcaster.backend.crew import CONCURRENCY, Crew
 from broadcaster.backend.driver.errors import TROUBLE, translated
 from broadcaster.backend.outgoing import NewEntry
 from broadcaster.backend.publisher import Publisher
-from broadcaster.backend.records import Asked, Records
+from broadcaster.backend.records import Records
 from broadcaster.backend.requester import RUN_FIELD, TTL
 from broadcaster.backend.run import Run
 from broadcaster.core.event import EventId

@@ -90,12 +90,12 @@ def owned_of(stream: str, owner: str) -> str:
 
 
 def newest_of(stream: str, key: str) -> str:
-    """Return the Redis key that has the id of the newest run of an application about a key.
+    """Return the Redis key of a hash that names the newest run about a key.
 
     It has a hash of 128 bits, since keys can be long, and two must never be the same.
     """
     digest = blake2b(key.encode(errors="surrogatepass"), digest_size=16).hexdigest()
-    return in_slot_of(stream, f"runs:newest:{digest}")
+    return in_slot_of(stream, f"runs:about:{digest}")
 
 
 def new_run(drawn: bytes) -> EventId:

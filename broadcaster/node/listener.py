@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from broadcaster.core.beginning import begin_at
 from broadcaster.core.event import EventId
@@ -24,7 +24,9 @@ from broadcaster.core.subscription import Subscription
 from broadcaster.core.wanted import Wanted
 from broadcaster.core.wire import Ending, Shed
 from broadcaster.errors import BackendUnavailableError, InvalidRequestError, UnknownChannelError
-from broadcaster.node.node import Node
+
+if TYPE_CHECKING:
+    from broadcaster.node.node import Node
 
 T = TypeVar("T")
 
@@ -38,6 +40,9 @@ class Listener:
 
     `async with` and `aclose` free it. So does a cancelled wait for the next value: after that it is
     over. One task at a time may wait for the next value.
+
+    Attributes:
+        renews: if its run is gone, a new one begins. Otherwise that is an error.
     """
 
     def __init__(self, node: Node, wanted: Wanted, after: str = "") -> None:
@@ -55,6 +60,7 @@ class Listener:
         self._ending: Ending | None = None
         self._woken = asyncio.Event()
         self._release: Callable[[], object] | None = None
+        self.renews = True
 
     @property
     def ending(self) -> Ending | None:
@@ -132,6 +138,8 @@ class Listener:
         if self._reading or self._ending:
             return
         found = await self._opened()
+        if isinstance(found, Gone) and not self.renews:
+            raise BackendUnavailableError("the run is gone")
         if isinstance(found, Gone):
             self._wanted = self._wanted.anew()
             found = await self._opened()

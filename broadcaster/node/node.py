@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -20,15 +19,18 @@ from broadcaster.core.log import Answer, AnyQuestion, Known, Request
 from broadcaster.core.places import UNKNOWN, Owners
 from broadcaster.core.subscriber import Subscriber
 from broadcaster.core.turns import Reader
+from broadcaster.core.wanted import Wanted
 from broadcaster.core.wire import Ending, Shed
 from broadcaster.node import expiry
 from broadcaster.node.description import described
 from broadcaster.node.folds import Folds, hub_of
 from broadcaster.node.health import Health
 from broadcaster.node.limits import Limits
+from broadcaster.node.listener import Listener
 from broadcaster.node.metrics import Metrics
 from broadcaster.node.operations import Lookout
 from broadcaster.node.peers import Peers
+from broadcaster.node.pieces import pieces
 from broadcaster.node.publishing import Publishing
 from broadcaster.node.pump import Pump, despite_errors
 from broadcaster.node.questions import Questions
@@ -39,8 +41,6 @@ from broadcaster.node.runs import Runs
 from broadcaster.node.shutdown import Shutdown
 from broadcaster.settings import Settings
 from broadcaster.settings.schemas import Schemas
-
-logger = logging.getLogger(__name__)
 
 _WRITE_TIMEOUT_S = 5.0
 _PATIENCE_S = 2.0
@@ -261,6 +261,10 @@ class Node:
         """Return the oldest and newest id that a client can read, the length, and the path."""
         self.start()
         return await described(self.settings.channels[name], self.hub.windows, self.log)
+
+    def pieces(self, wanted: Wanted) -> AsyncIterator[tuple[str, str]]:
+        """Return the type and the data of each event of a run, as `node.pieces` says."""
+        return pieces(Listener(self, wanted), str(wanted.run))
 
     async def ask(self, stream: str, question: AnyQuestion, reader: Reader | None = None) -> Answer:
         """Return the log's answer about a stream, or the requester's answer about a run.

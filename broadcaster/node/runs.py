@@ -7,8 +7,9 @@ import logging
 import os
 from collections.abc import Callable
 
+from broadcaster.backend.asked import Asked
 from broadcaster.backend.driver.connect import AsyncClient
-from broadcaster.backend.records import Asked, Records
+from broadcaster.backend.records import Records
 from broadcaster.backend.requester import Requester
 from broadcaster.core.channel import Channel
 from broadcaster.core.event import EventId
@@ -85,6 +86,14 @@ class Runs:
             return None
         await requester.request(channel.requests, key, run)
         return run
+
+    async def newest(self, channel: Channel, key: str) -> EventId | None:
+        """Return the newest run about a key; None if there is none.
+
+        Raises:
+            BackendUnavailableError, ConfigurationError: as for `begin`.
+        """
+        return await self._records(channel).newest(key)
 
     async def record(self, channel: Channel, run: EventId) -> Record | None:
         """Return the record of a channel's run; None if there is none.

@@ -79,13 +79,17 @@ class Door(ABC):
             if asks:
                 return await self._permitted(scope, now_ms, read(None), read)
             return await self._opened(scope, now_ms, read())
-        except native.ExceededError as error:
-            self._node.meters.exceeded[error.limit] += 1
-            return problem(414 if error.limit is Exceeded.QUERY else 400, str(error))
         except (InvalidRequestError, InvalidCursorError) as error:
-            return problem(400, str(error))
+            return self._wrong(error)
         except UnknownChannelError as error:
             return unknown_channel(error, self._node.policy)
+
+    def _wrong(self, error: InvalidRequestError | InvalidCursorError) -> Response:
+        """Return the answer to a request that would fail again, and count the limit it exceeds."""
+        if not isinstance(error, native.ExceededError):
+            return problem(400, str(error))
+        self._node.meters.exceeded[error.limit] += 1
+        return problem(414 if error.limit is Exceeded.QUERY else 400, str(error))
 
     async def _permitted(
         self, scope: Any, now_ms: int, wanted: Wanted, read: Callable[..., Wanted]

@@ -15,14 +15,16 @@ from starlette.types import Receive, Scope, Send
 
 from broadcaster.core.by_access import is_public
 from broadcaster.core.channel import Channel
+from broadcaster.core.event import EventId
 from broadcaster.core.opening import Serve
 from broadcaster.core.wanted import Wanted
 from broadcaster.core.wire import Ending, Shed, SinkKind
 from broadcaster.errors import InvalidCursorError, InvalidRequestError
 from broadcaster.web import following, head, runs
+from broadcaster.web.bare import bare
 from broadcaster.web.connection import Connection
 from broadcaster.web.dialects import native
-from broadcaster.web.door import Door, owners
+from broadcaster.web.door import Door, come_back_later, owners
 from broadcaster.web.problem import EVENT_STREAM, SafeResponse, come_back, event_stream, problem
 from broadcaster.web.serving import ServedNode
 from broadcaster.web.sink import AsgiSink, Sink, TransportSink
@@ -37,6 +39,7 @@ class EventStream(Door):
     def __init__(self, node: ServedNode, channel: Channel | None = None) -> None:
         super().__init__(node)
         self._channel = channel
+        self._on_demand = channel if channel and channel.requests else None
         listed = {name: one for name, one in node.settings.channels.items() if one.listed}
         self._channels = node.settings.channels if channel else listed
         # A channel that is public beside others that are not costs no question.
@@ -83,31 +86,46 @@ class EventStream(Door):
         now_ms = self._node.clock.now_ms()
         at = scope, self._channels, self._channel, key or "", now_ms
         read = partial(native.read, *at, most=self._most)
-        if self._channel and self._channel.requests and b"run=" in scope["query_string"]:
-            followed = await self._followed(scope, now_ms, self._channel)
+        query = scope["query_string"]
+        if b"profile=" in query or (self._on_demand and b"run=" in query):
+            followed = await self._of_run(scope, key or "", now_ms)
             if followed is not None:
                 return followed
         return await self._admitted(scope, now_ms, read, asks=self._asks)
 
-    async def _followed(
-        self, scope: Scope, now_ms: int, channel: Channel
-    ) -> Serve | Response | None:
-        """Decide whether the follower of a run is served; None if the request names none."""
+    async def _of_run(self, scope: Scope, key: str, now_ms: int) -> Serve | Response | None:
+        """Decide whether the follower of a run is served; None if the request wants no run."""
+        channel = self._on_demand
         try:
-            run = native.run_of(scope)
-            if run is None:
+            is_bare, run = native.is_bare(scope, self._most), native.run_of(scope, self._most)
+            if channel is None and is_bare:
+                return problem(400, "profile=bare is for channels that are made on demand")
+            if channel is None or (run is None and not is_bare):
                 return None
+            about = key if run is None else str(run)
             wanted = native.read(
-                scope, {channel.name: channel}, channel, str(run), now_ms, most=self._most
+                scope, {channel.name: channel}, channel, about, now_ms, most=self._most
             )
         except (InvalidRequestError, InvalidCursorError) as error:
-            return problem(400, str(error))
+            return self._wrong(error)
+        if is_bare:
+            return await self._bare(scope, wanted, run)
+        assert run is not None
         found = await following.followed(self._node, scope, wanted, run, asks=self._asks)
         if isinstance(found, Shed):
             return self._shed(found, wanted, scope)
         if isinstance(found, Response):
             return found
         return await self._opened(scope, now_ms, found, _unknown)
+
+    async def _bare(self, scope: Scope, wanted: Wanted, run: EventId | None) -> Response:
+        if scope["method"] == "HEAD":
+            return self._head()
+        found = await bare(self._node, scope, wanted, run, asks=self._asks)
+        if isinstance(found, Response):
+            return found
+        self._node.meters.shed[found] += 1
+        return come_back_later(found, self._node.settings.shed_retry_ms, scope)
 
     def _head(self) -> Response:
         return event_stream(b"")

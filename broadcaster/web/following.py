@@ -22,7 +22,13 @@ from broadcaster.web.serving import ServedNode
 
 
 async def followed(
-    node: ServedNode, scope: Any, wanted: Wanted, run: EventId, *, asks: bool
+    node: ServedNode,
+    scope: Any,
+    wanted: Wanted,
+    run: EventId,
+    *,
+    asks: bool,
+    active: bool = False,
 ) -> Wanted | Response | Shed:
     """Return what the follower of a run gets.
 
@@ -35,6 +41,7 @@ async def followed(
         wanted: by the request, with the run as the key.
         run: its id.
         asks: True if a policy decides.
+        active: a run that is over is not followed, and has no answer but 204.
     """
     (channel,) = wanted.channels
     (stream,) = channel.streams
@@ -47,7 +54,7 @@ async def followed(
         return wanted
     head = window.head  # before the question, so that no event lies between it and the answer
     try:
-        found = await _looked_up(node, scope, wanted, run)
+        found = await _looked_up(node, scope, wanted, run, active)
     except RefusalError as refusal:
         return refusal.response
     except PolicyFailedError:
@@ -66,7 +73,7 @@ async def followed(
 
 
 async def _looked_up(
-    node: ServedNode, scope: Any, wanted: Wanted, run: EventId
+    node: ServedNode, scope: Any, wanted: Wanted, run: EventId, active: bool
 ) -> tuple[Record, Holder | None]:
     """Return the record of a run, and the holder of the right to it.
 
@@ -82,6 +89,8 @@ async def _looked_up(
     if record is None:
         raise RefusalError(unknown())
     holder = await may_follow(node, Request(scope), channel, record)
+    if active and record.state.over:
+        raise RefusalError(SafeResponse(status_code=204))
     missing = record.last if not node.hub.windows[stream].has(record.event_key) else None
     if missing and await node.ask(stream, Entry(missing)) is None:
         raise RefusalError(SafeResponse(status_code=204))

@@ -7,6 +7,7 @@ the connection: the server closes it without the last chunk of HTTP/1.1. Trouble
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
 from typing import Any, Protocol
@@ -16,6 +17,8 @@ from starlette.types import Receive, Scope, Send
 
 from broadcaster.errors import BroadcasterError
 from broadcaster.web.problem import SAFE, SafeResponse, problem
+
+logger = logging.getLogger(__name__)
 
 _COMMENT = b":\n\n"
 _QUIET_S = 15.0
@@ -27,7 +30,27 @@ _HEADERS = (
 
 
 class CutError(Exception):
-    """Ends a response without its end, on purpose. The server's log has it as an error."""
+    """Ends a response without its end, on purpose.
+
+    ASGI has no message for that, so that a server only learns it as an exception. Its log has no
+    error then: `_NoError` sees to that.
+    """
+
+
+class _NoError(logging.Filter):
+    """Keeps a `CutError` out of a server's log, and writes a line into ours."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]  # a task group of a middleware
+        if isinstance(error, CutError):
+            logger.info("a response is cut: %s", error)
+        return not isinstance(error, CutError)
+
+
+for _server in ("uvicorn.error", "hypercorn.error"):
+    logging.getLogger(_server).addFilter(_NoError())
 
 
 class Formatter(Protocol):
@@ -71,7 +94,9 @@ class FormattedResponse(Response):
         self._instead = instead
         self._coming: asyncio.Future[tuple[str, str] | None] | None = None
         if instead is not None:
-            self.status_code = instead.status_code
+            self.status_code, self.raw_headers = instead.status_code, instead.raw_headers
+        elif formatter is not None:
+            self.raw_headers = [*_HEADERS, *formatter.headers]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it, until its end or until its client has left.
@@ -109,8 +134,8 @@ class FormattedResponse(Response):
                     return
                 if not has_begun:
                     has_begun = True
-                    headers = [*_HEADERS, *formatter.headers]
-                    await send({"type": "http.response.start", "status": 200, "headers": headers})
+                    begin = {"type": "http.response.start", "status": 200}
+                    await send({**begin, "headers": self.raw_headers})
                     await send(_body(formatter.begin(self.run, self._began_ms)))
                 if data is None:
                     await send(_body(b"", more=False))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Protocol
 
 from broadcaster.core.access import Policy, Verifier
@@ -15,6 +15,7 @@ from broadcaster.core.log import Answer, AnyQuestion
 from broadcaster.core.places import UNKNOWN, Owners
 from broadcaster.core.record import Record
 from broadcaster.core.silent import Waiting
+from broadcaster.core.wanted import Wanted
 from broadcaster.core.wire import Shed
 from broadcaster.settings import Settings
 from broadcaster.settings.schemas import Schemas
@@ -125,6 +126,9 @@ class RunKeeper(Protocol):
     async def begin(self, channel: Channel, key: str, owner: str, body: bytes) -> EventId | None:
         """Ask workers for a run, and return its id; None if there are too many."""
 
+    async def newest(self, channel: Channel, key: str) -> EventId | None:
+        """Return the newest run about a key; None if there is none."""
+
     async def record(self, channel: Channel, run: EventId) -> Record | None:
         """Return the record of a channel's run; None if there is none."""
 
@@ -204,6 +208,9 @@ class ServedNode(GuardedNode, Protocol):
 
     async def ask(self, stream: str, question: AnyQuestion) -> Answer:
         """Return the log's answer about a stream."""
+
+    def pieces(self, wanted: Wanted) -> AsyncIterator[tuple[str, str]]:
+        """Yield the type and the data of each event of a run; see `node.pieces`."""
 
     def start(self) -> None:
         """Start the node. May be called again."""

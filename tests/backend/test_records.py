@@ -11,9 +11,10 @@ import orjson
 import pytest
 
 from broadcaster import BackendUnavailableError, ConfigurationError, EventId
+from broadcaster.backend.asked import Asked, Begun, Piece
 from broadcaster.backend.driver.connect import connect
 from broadcaster.backend.outgoing import Commands, NewEntry
-from broadcaster.backend.records import Asked, Begun, Piece, Records
+from broadcaster.backend.records import Records
 from broadcaster.core.record import MAX_DELIVERIES, Record, RunKeys, RunState, new_run
 from tests.backend.conftest import NOBODY, events_of
 from tests.channels import named

@@ -24,7 +24,8 @@ from broadcaster import (
     RunQueue,
     RunStoppedError,
 )
-from broadcaster.backend.records import Asked, Piece, Records
+from broadcaster.backend.asked import Asked, Piece
+from broadcaster.backend.records import Records
 from broadcaster.core.record import RunKeys, new_run
 from tests.backend.conftest import NOBODY, events_of
 from tests.channels import named

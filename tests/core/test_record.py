@@ -36,7 +36,7 @@ def test_all_keys_of_a_run_are_in_the_slot_of_its_stream() -> None:
     assert leases_of("answers") == keys.leases
     assert owned_of("answers", "ann").startswith("{answers}:runs:of:")
     assert owned_of("answers", "ann") != owned_of("answers", "bob")
-    assert newest_of("answers", "ann").startswith("{answers}:runs:newest:")
+    assert newest_of("answers", "ann").startswith("{answers}:runs:about:")
     assert newest_of("answers", "ann") != newest_of("answers", "bob")
 
 

@@ -241,6 +241,34 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     Mutant(
+        "bare: a GET begins where the client's cursor is",
+        "broadcaster/web/bare.py",
+        "positions={}, run=None,",
+        "run=None,",
+        ("tests/web/test_bare.py::test_the_events_of_the_newest_run_and_no_others",),
+    ),
+    Mutant(
+        "bare: a run that is over is followed",
+        "broadcaster/web/following.py",
+        "    if active and record.state.over:",
+        "    if False:",
+        ("tests/web/test_bare.py::test_the_events_of_the_newest_run_and_no_others",),
+    ),
+    Mutant(
+        "formatted: each cut is an error in the log",
+        "broadcaster/web/formatted.py",
+        "        return not isinstance(error, CutError)",
+        "        return True",
+        ("tests/web/test_bare.py::test_half_a_run_never_ends_cleanly",),
+    ),
+    Mutant(
+        "endpoint: a long query of a follower is not counted",
+        "broadcaster/web/endpoint.py",
+        "            return self._wrong(error)",
+        "            return problem(400, str(error))",
+        ("tests/web/test_bare.py::test_what_is_refused",),
+    ),
+    Mutant(
         "crew: the work on a run that is stopped goes on",
         "broadcaster/backend/crew.py",
         "                if task := self._tasks.get(run):\n                    task.cancel()",
@@ -256,9 +284,9 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "answers: half an answer ends cleanly",
-        "broadcaster/answers/facade.py",
-        "        if listener.ending is not Ending.COMPLETE:",
-        "        if False:",
+        "broadcaster/node/pieces.py",
+        "    if listener.ending is not Ending.COMPLETE:",
+        "    if False:",
         ("tests/answers/test_facade.py::test_half_an_answer_never_ends_cleanly",),
     ),
     Mutant(

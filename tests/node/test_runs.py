@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from broadcaster import ConfigurationError, EventId
+from broadcaster.backend.asked import Asked
 from broadcaster.backend.clock import own_ms
-from broadcaster.backend.records import Asked, Records
+from broadcaster.backend.records import Records
 from broadcaster.core.catalogue import Catalogue
 from broadcaster.core.hub import Hub
 from broadcaster.core.record import RunKeys, RunState

@@ -31,7 +31,12 @@ another origin a header may need a preflight.
 RUN_PARAM = "run"
 """The query parameter that names a run to follow, on a channel that is made on demand."""
 
-PARAMS = frozenset({RUN_PARAM, "type", "from", "names", "heartbeat", TICKET_PARAM, *CURSOR_PARAMS})
+PROFILE_PARAM = "profile"
+"""The query parameter that leaves out everything of the hub's own, on such a channel."""
+
+PARAMS = frozenset(
+    {RUN_PARAM, PROFILE_PARAM, "type", "from", "names", "heartbeat", TICKET_PARAM, *CURSOR_PARAMS}
+)
 """Query parameters of every event stream."""
 
 _OTHER_FIELDS = 20
@@ -127,13 +132,22 @@ def read(
     return Wanted(chosen, subscription)
 
 
-def run_of(scope: Any) -> EventId | None:
+def is_bare(scope: Any, most: Most = _MOST) -> bool:
+    """Return True if a request wants the events of a run, and nothing of the hub's own.
+
+    Raises:
+        ExceededError, InvalidRequestError: the query can't be read.
+    """
+    return _one_of(query_of(scope, most), PROFILE_PARAM, "native", "bare") == "bare"
+
+
+def run_of(scope: Any, most: Most = _MOST) -> EventId | None:
     """Return the run that a request names; None if it names none.
 
     Raises:
-        InvalidRequestError: it can't be read.
+        ExceededError, InvalidRequestError: it, or the query, can't be read.
     """
-    named = parse_qs(scope["query_string"].decode("latin-1")).get(RUN_PARAM)
+    named = query_of(scope, most).get(RUN_PARAM)
     if not named:
         return None
     try:

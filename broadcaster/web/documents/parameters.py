@@ -35,6 +35,13 @@ QUERY: dict[str, Json] = {
         "query", "run", STRING,
         "The id of a run to follow, on a channel that is made on demand. No run begins then.",
     ),
+    "profile": parameter(
+        "query", "profile", {"enum": ["native", "bare"], "default": "native"},
+        "`bare` has the events of a run, from its first one, and nothing of the hub's own. That is "
+        "the newest run about the key, or the one that `run` names; 204 if it is not active. The "
+        "response ends cleanly after the last event, and is cut otherwise. Only on a channel that "
+        "is made on demand.",
+    ),
     CURSOR_PARAMS[0]: parameter(
         "query", CURSOR_PARAMS[0], STRING,
         "The same as the header `Last-Event-ID`, for clients that can't send it. "

@@ -1,0 +1,41 @@
+"""The events of one run, all of them from its beginning, for responses that are whole or cut."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from broadcaster.core.event import Live, Reset, StateFollows
+from broadcaster.core.wire import RESTART, Ending
+from broadcaster.node.listener import Listener
+from broadcaster.web.formatted import CutError
+
+
+async def pieces(
+    listener: Listener, run: str, *, until_live: bool = False
+) -> AsyncIterator[tuple[str, str]]:
+    """Yield the type and the data of each event of a run, after one without a type.
+
+    Args:
+        listener: begins before the first event of the run. It is closed at the end.
+        run: its id.
+        until_live: end, cleanly, where the past ends.
+
+    Raises:
+        CutError: the whole answer can't be sent. Its client has to come back.
+        BackendUnavailableError: it can't begin now.
+    """
+    begun, listener.renews = False, False
+    async with listener:
+        yield "", ""  # it has begun, so that the head of the response leaves at once
+        async for value in listener:
+            if isinstance(value, Live):
+                if until_live:
+                    return
+                continue
+            if isinstance(value, Reset | StateFollows) or (value.type == RESTART.type and begun):
+                raise CutError(f"the answer {run} does not go on where it was")
+            if value.type != RESTART.type:
+                begun = True
+                yield value.type, value.data.decode()
+    if listener.ending is not Ending.COMPLETE:
+        raise CutError(f"the answer {run} is not whole: {listener.ending}")
