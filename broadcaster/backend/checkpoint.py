@@ -106,14 +106,14 @@ class Checkpoint:
         """Return the checkpoint with all of its values.
 
         Raises:
-            BackendUnavailableError: Redis is away, or another folder begins again and again.
+            BackendUnavailableError: Redis is away, or the checkpoint changes again and again.
             ConfigurationError: the key has a value of another type, or a right is missing.
         """
         with translating(f"read the checkpoint {self.redis_key!r}"):
             for _ in range(_TRIES):
                 if (found := await self._read()) is not None:
                     return found
-        raise BackendUnavailableError(f"the checkpoint {self.redis_key!r} changes its makers")
+        raise BackendUnavailableError(f"the checkpoint {self.redis_key!r} keeps changing")
 
     async def mark(self) -> Mark | None:
         """Return the mark alone, of whatever rules; errors as for `read`."""
@@ -157,6 +157,8 @@ class Checkpoint:
         # A cursor of `HSCAN` means nothing to another server, which a new connection may lead to.
         if again is None or again.maker != mark.maker or self._stream.connections != connections:
             return None
+        if start is None and again != mark:
+            return None  # it has gone on, and the log was trimmed up to where it is now
         return Found(None if start is None else mark, values, start, at, mark, newest=newest)
 
     async def _values(self) -> list[Value]:

@@ -120,7 +120,11 @@ class Restoring:
             try:
                 return await self._from(breaks, found), found
             except _HoleError:
-                pass  # the log after the checkpoint was trimmed while it was read
+                # The log after the checkpoint was trimmed while it was read. If the checkpoint has
+                # gone on meanwhile, the next attempt finds all of it.
+                if self._read and (await self._read()).at != found.at:
+                    raise
+                self._check(breaks)
         lost = found._replace(mark=None, values=[], newest=ZERO)
         return await self._from(breaks, lost), lost
 

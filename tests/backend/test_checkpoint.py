@@ -159,8 +159,26 @@ async def test_a_checkpoint_that_changes_its_maker_is_read_again(
     monkeypatch.setattr(checkpoint, "_values", values)
     assert [one.data for one in (await checkpoint.read()).values] == [b"new"]
     left += range(3, 10)
-    with pytest.raises(BackendUnavailableError, match="changes its makers"):
+    with pytest.raises(BackendUnavailableError, match="keeps changing"):
         await checkpoint.read()
+
+
+async def test_a_checkpoint_that_goes_on_while_its_log_is_trimmed_is_read_again(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint, ids = Checkpoint(client, "pets", "last"), await add(client, 5)
+    await put(client, Mark(b"m", ids[0], None, 1, "last"), value("7", ids[0]))
+    read, later = checkpoint._values, Mark(b"m", ids[3], None, 4, "last")
+
+    async def values() -> list[Value]:
+        found = await read()
+        await put(client, later, value("7", ids[3]))
+        await client.xtrim("pets", 1, approximate=False)
+        return found
+
+    monkeypatch.setattr(checkpoint, "_values", values)
+    found = await checkpoint.read()
+    assert (found.mark, found.values) == (later, [value("7", ids[3])])
 
 
 async def test_a_checkpoint_that_two_connections_have_read_is_read_again(

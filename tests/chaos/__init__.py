@@ -17,6 +17,7 @@ the ledger and the streams.
 | leaked | an event outside of the client's subscription |
 | corrupt | data or type differ from what was published under the id |
 | fatal | a response that ends an `EventSource` for good, or is not HTTP |
+| wrong | what a client has of a state is not what the events after its `since` add up to |
 
 Every `id:` claims that all events up to it were sent. Continuity begins at a chain's first id. This
 is usually the id of the first block, which has no data. A reset of a stream excuses missing events
@@ -25,5 +26,10 @@ may be lost. Events that Redis trimmed must be delivered or covered by a reset. 
 lost need not. They are gone in the *era* after a cut. A chain that is `complete` must reach the
 last event of its subscription.
 
-Read in this order: `history`, `checker`, `sse`, `load`, `producer`, `stage`, `attack`, `scenarios`.
+A channel may have a *state*. A client keeps what it is sent of it, and forgets everything at
+`stream.state`. At each `stream.live` and in the end, `values` compares what it has with a fold of
+the ledger.
+
+Read in this order: `history`, `checker`, `folds`, `values`, `sse`, `load`, `producer`, `stage`,
+`attack`, `scenarios`.
 """

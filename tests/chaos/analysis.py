@@ -125,11 +125,11 @@ def notes(
 
 def without_events(recording: Recording) -> list[str]:
     """Clients that stayed to the end and never got an event."""
-    kinds = [block.kind for block in recording.blocks]
+    is_event = [block.kind in (Kind.EVENT, Kind.VALUE) for block in recording.blocks]
     return [
         chain.name
         for chain in recording.chains
-        if chain.complete and not any(n >= 0 and kinds[n] is Kind.EVENT for n in chain.log)
+        if chain.complete and not any(n >= 0 and is_event[n] for n in chain.log)
     ]
 
 

@@ -40,6 +40,7 @@ class Fault(Enum):
     LEAKED = "leaked"
     CORRUPT = "corrupt"
     FATAL = "fatal"
+    WRONG = "wrong"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,8 @@ class Report:
         resets: by reason.
         needless: resets of a cursor that was valid all the time. A reset for an unreadable cursor
             counts too, since no client sends one.
+        states: that clients got.
+        holes: of these, the states that said that something may be missing.
         counts: findings by fault; `findings` keeps the first of them.
     """
 
@@ -71,6 +74,8 @@ class Report:
     connections: int = 0
     resets: Counter[str] = field(default_factory=Counter)
     needless: int = 0
+    states: int = 0
+    holes: int = 0
     counts: Counter[Fault] = field(default_factory=Counter)
     findings: list[Finding] = field(default_factory=list)
 
@@ -188,6 +193,7 @@ class _Walk:
         self._positions = {name: _Position() for name in plan.subscription.streams}
         self._over = False
         self._place = 0
+        self._with_state: set[str] = set()  # their states are complete at `stream.live`
 
     def run(self) -> None:
         """Check it, and add to the report."""
@@ -237,6 +243,7 @@ class _Walk:
 
     def _take_note(self, what: str, value: str) -> None:
         if what == "connect":
+            self._with_state.clear()
             self._report.connections += 1
         elif what == "fatal" or ((what, value) == ("status", "204") and not self._over):
             self._find(Fault.FATAL, "", None, f"{what} {value}")
@@ -248,6 +255,10 @@ class _Walk:
             stream = self._event(number)
         elif block.kind is Kind.RESET:
             self._reset(orjson.loads(block.data))
+        elif block.kind is Kind.STATE:
+            self._with_state.add(orjson.loads(block.data)["channel"])
+        elif block.kind is Kind.LIVE:
+            self._go_on_from_states(number)
         for name, id_ in self._plan.positions(number).items():
             position = self._positions[name]
             if name == stream or id_ == position.at:
@@ -320,6 +331,8 @@ class _Walk:
         self._report.needless += told["reason"] == "invalid" or bool(cursor and cursor.retained)
         self._flush(stream)
         now = truth.era_at(stream, self._chain.times[self._place])
+        if told.get("state"):  # it is complete at `stream.live`
+            return
         passed = self._between(stream, position.at, resumed, now) if position.at else []
         for entry in passed:
             if entry.retained or entry.last < truth.era[stream]:  # it was there when the reset came
@@ -327,6 +340,15 @@ class _Walk:
         position.doomed.clear()
         position.at = resumed
         self._stand_at(stream, resumed)
+
+    def _go_on_from_states(self, number: int) -> None:
+        """Go where the states that were sent end; `values` checks what they say."""
+        for stream in self._with_state:
+            position = self._positions[stream]
+            position.doomed.clear()
+            position.at = self._plan.positions(number)[stream]
+            self._stand_at(stream, position.at)
+        self._with_state.clear()
 
     def _flush(self, stream: str) -> None:
         position = self._positions[stream]

@@ -67,6 +67,7 @@ class Added:
         seq: the producer's own count.
         id: of the entry, or None if no reply came. In this case the entry may or may not exist.
         sent_s, acked_s: of the monotonic clock, which all processes share.
+        data: of the event, if its channel has a state.
     """
 
     stream: str
@@ -77,6 +78,7 @@ class Added:
     sent_s: float
     id: Id | None = None
     acked_s: float = 0.0
+    data: str = ""
 
 
 @dataclass(slots=True)
@@ -96,11 +98,16 @@ class Cut:
 
 @dataclass
 class Ledger:
-    """All that was done to the streams, and what they held at the end."""
+    """All that was done to the streams, and what they held at the end.
+
+    Attributes:
+        states: the streams of channels with a state, and how their events are folded.
+    """
 
     added: list[Added] = field(default_factory=list)
     cuts: list[Cut] = field(default_factory=list)
     final: dict[str, dict[Id, str]] = field(default_factory=dict)  # id -> digest
+    states: dict[str, str] = field(default_factory=dict)
 
     def last_of(self, subscription: Subscription) -> dict[str, Id]:
         """The last event of a subscription in each of its streams, of those that are there.
@@ -139,11 +146,13 @@ def accepts(subscription: Subscription, stream: str, key: str, type_: str) -> bo
 
 
 class Kind(Enum):
-    """The meaning of a block for a client."""
+    """The meaning of a block for a client. A value is an event without an id, a part of a state."""
 
     EVENT = "event"
     LIVE = "live"
     RESET = "reset"
+    STATE = "state"
+    VALUE = "value"
     CHECKPOINT = "checkpoint"
     NOTHING = "nothing"
 
@@ -155,7 +164,7 @@ class Block:
     Attributes:
         id: None where it has no `id:`.
         retry_ms: None where it has no `retry:`.
-        data: of the hub's own events only. For all others the digest is enough.
+        data: of the hub's own events and of values. For all others the digest is enough.
     """
 
     kind: Kind

@@ -37,7 +37,7 @@ def write(
         f"{about['kernel']}, Python {about['python']}, redis-py {about['redis']}. "
         f"{sum(result.report.deliveries for result in results):,} deliveries over "
         f"{sum(result.report.connections for result in results):,} connections were checked; lost, "
-        f"duplicate, reordered, phantom, leaked, corrupt and fatal together: {faults}. "
+        f"duplicate, reordered, phantom, leaked, corrupt, fatal and wrong together: {faults}. "
         "Deliveries are of all seeds, figures of each."
     )
     numbers = sorted({result.scenario.number for result in results})

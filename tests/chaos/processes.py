@@ -40,29 +40,31 @@ def command(*arguments: str) -> list[str]:
     return bound_to_us([sys.executable, *arguments])
 
 
-class Node:
-    """`broadcaster serve` on a port that stays its own.
+class Command:
+    """A command of the hub that can be started again and again.
 
     Attributes:
+        log: what it writes.
         settings: by the names of the environment, without the prefix, in lower case.
         status: how its last process ended.
-        client: an HTTP client of it.
     """
 
     def __init__(self, log: Path, settings: dict[str, Any]) -> None:
-        self.port = free_port()
         self.log = log
         self.settings = settings
         self.status: int | None = None
         self._process: Process | None = None
-        # It is asked for figures while the machine is busy. How fast it answers is no finding here.
-        url = f"http://127.0.0.1:{self.port}"
-        self.client = httpx.AsyncClient(base_url=url, timeout=PATIENCE_S)
 
-    @property
-    def target(self) -> tuple[str, int]:
-        """Where it listens."""
-        return ("127.0.0.1", self.port)
+    async def _run(self, *arguments: str) -> None:
+        ours = {f"BROADCASTER_{name.upper()}": str(v) for name, v in self.settings.items()}
+        others = {k: v for k, v in os.environ.items() if not k.startswith("BROADCASTER_")}
+        with self.log.open("ab") as file:
+            self._process = await asyncio.create_subprocess_exec(
+                *command("-m", "broadcaster", *arguments),
+                env={**others, **ours},
+                stdout=file,
+                stderr=file,
+            )
 
     @property
     def pid(self) -> int:
@@ -75,17 +77,59 @@ class Node:
         """True if it has neither been ended nor ended by itself."""
         return self._process is not None and self._process.returncode is None
 
+    def signal(self, number: int) -> None:
+        """Send a signal to its process."""
+        if self.running:
+            os.kill(self.pid, number)
+
+    async def ended(self) -> int:
+        """Wait until it has ended; its status."""
+        assert self._process is not None
+        self.status = await asyncio.wait_for(self._process.wait(), _STOP_TIMEOUT_S)
+        return self.status
+
+    async def kill(self) -> None:
+        """End it without a goodbye."""
+        self.signal(signal.SIGKILL)
+        await self.ended()
+
+    async def aclose(self) -> None:
+        """End it in any case."""
+        if self.running:
+            self.signal(signal.SIGCONT)
+            await self.kill()
+
+
+class Folder(Command):
+    """`broadcaster fold`."""
+
+    async def start(self) -> None:
+        """Start it; what it writes to Redis says when it works."""
+        await self._run("fold")
+
+
+class Node(Command):
+    """`broadcaster serve` on a port that stays its own.
+
+    Attributes:
+        client: an HTTP client of it.
+    """
+
+    def __init__(self, log: Path, settings: dict[str, Any]) -> None:
+        super().__init__(log, settings)
+        self.port = free_port()
+        # It is asked for figures while the machine is busy. How fast it answers is no finding here.
+        url = f"http://127.0.0.1:{self.port}"
+        self.client = httpx.AsyncClient(base_url=url, timeout=PATIENCE_S)
+
+    @property
+    def target(self) -> tuple[str, int]:
+        """Where it listens."""
+        return ("127.0.0.1", self.port)
+
     async def start(self, *, ready: bool = True) -> None:
         """Start it, and wait until it is ready."""
-        ours = {f"BROADCASTER_{name.upper()}": str(v) for name, v in self.settings.items()}
-        others = {k: v for k, v in os.environ.items() if not k.startswith("BROADCASTER_")}
-        with self.log.open("ab") as file:
-            self._process = await asyncio.create_subprocess_exec(
-                *command("-m", "broadcaster", "serve", "--port", str(self.port)),
-                env={**others, **ours},
-                stdout=file,
-                stderr=file,
-            )
+        await self._run("serve", "--port", str(self.port))
         if ready:
             await until(self.is_ready, _START_TIMEOUT_S)
 
@@ -132,28 +176,10 @@ class Node:
             return answer.status_code == 200
         return False
 
-    def signal(self, number: int) -> None:
-        """Send a signal to its process."""
-        if self.running:
-            os.kill(self.pid, number)
-
-    async def ended(self) -> int:
-        """Wait until it has ended; its status."""
-        assert self._process is not None
-        self.status = await asyncio.wait_for(self._process.wait(), _STOP_TIMEOUT_S)
-        return self.status
-
-    async def kill(self) -> None:
-        """End it without a goodbye."""
-        self.signal(signal.SIGKILL)
-        await self.ended()
-
     async def aclose(self) -> None:
         """End it in any case."""
         await self.client.aclose()
-        if self.running:
-            self.signal(signal.SIGCONT)
-            await self.kill()
+        await super().aclose()
 
     def rss_bytes(self) -> int:
         """Its resident memory."""

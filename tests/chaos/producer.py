@@ -72,8 +72,9 @@ class Producer:
             data: of the event, which no other has; made up if not given.
         """
         seq = next(self._seqs)
-        body, type_ = data if data is not None else self._made(stream, seq, key), f"t{seq % 3}"
+        type_, body = self._made(stream, seq, key) if data is None else (f"t{seq % 3}", data)
         added = Added(stream, seq, _digest(body), key, type_, time.monotonic())
+        added.data = body.decode() if stream in self._ledger.states else ""
         self._ledger.added.append(added)
         fields: dict[str, Any] = {"type": type_, "key": key, "data": body}
         if seq % 2:  # the form that the hub's publisher writes
@@ -90,10 +91,11 @@ class Producer:
             added.id, added.acked_s = id_of(answer.decode()), time.monotonic()
         return added
 
-    def _made(self, stream: str, seq: int, key: str) -> bytes:
+    def _made(self, stream: str, seq: int, key: str) -> tuple[str, bytes]:
+        """Return type and data of an event."""
         data = {"channel": stream, "seq": seq, "key": key, "pad": ""}
         data["pad"] = "x" * max(0, self._size - len(orjson.dumps(data)))
-        return orjson.dumps(data)
+        return f"t{seq % 3}", orjson.dumps(data)
 
     async def run(self, rate: float, seconds: float | None = None) -> None:
         """Publish so many events a second, until cancelled or for so long."""

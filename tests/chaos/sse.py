@@ -9,7 +9,8 @@ import re
 
 from tests.chaos.history import Block, Kind, digest_of
 
-AT, LIVE, RESET = "stream.at", "stream.live", "stream.reset"
+AT = "stream.at"
+_KINDS = {"stream.live": Kind.LIVE, "stream.reset": Kind.RESET, "stream.state": Kind.STATE}
 _COMMENTS = re.compile(rb"\A(:.*(\n|\Z))+")
 
 
@@ -65,9 +66,10 @@ def read(block: bytes) -> Block:
         kind = Kind.NOTHING if id_ is None else Kind.CHECKPOINT
         return Block(kind, id_, retry_ms=retry_ms)
     joined = b"\n".join(data)
-    if type_ in (LIVE, RESET):
-        kind = Kind.LIVE if type_ == LIVE else Kind.RESET
-        return Block(kind, id_, type_, "", retry_ms, joined.decode("utf-8", "replace"))
+    kind = _KINDS.get(type_, Kind.VALUE if id_ is None else Kind.EVENT)
+    if kind is not Kind.EVENT:
+        text = joined.decode("utf-8", "replace")
+        return Block(kind, id_, type_ or "message", "", retry_ms, text)
     return Block(Kind.EVENT, id_, type_ or "message", digest_of(joined), retry_ms)
 
 

@@ -6,23 +6,26 @@ import asyncio
 import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from broadcaster import EmbeddedRedis
 from tests.chaos.analysis import without_events
 from tests.chaos.browser import NAME, tabs
 from tests.chaos.checker import Report, check
 from tests.chaos.history import Ledger, Recording, Subscription
-from tests.chaos.processes import LoadProcess, Node
+from tests.chaos.processes import Folder, LoadProcess, Node
 from tests.chaos.producer import Producer, client_of, entries
 from tests.chaos.proxy import Proxy
+from tests.chaos.values import check_values
 from tests.clients import browsers
 from tests.wait import until
 
+_T = TypeVar("_T")
 CHANNELS = ("a", "b", "c", "d")
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--enable-debug-command", "yes")
 _PATHS = {name: f"/{name}" for name in CHANNELS} | {"d": "/d/{key}"}
@@ -140,6 +143,17 @@ class Stage:
         await self.aim(*(node.target for node in self.nodes))
         return made
 
+    def folder(self, url: str) -> Folder:
+        """Make a folder for the channels of the nodes, which were started before.
+
+        Args:
+            url: of its Redis.
+        """
+        settings = self.nodes[0].settings | {"redis_url": url}
+        made = Folder(self.directory / "folder.log", settings)
+        self._stack.push_async_callback(made.aclose)
+        return made
+
     async def pin(self, node: Node) -> None:
         """Give a node a core of its own, and another one to this process and to the clients.
 
@@ -175,6 +189,13 @@ class Stage:
         self._background.append(task)
         self._stack.push_async_callback(_cancelled, task)
         return task
+
+    async def entered(self, context: AbstractContextManager[_T]) -> _T:
+        """Enter a context that blocks, and leave it when the scenario ends."""
+        made = await asyncio.to_thread(context.__enter__)
+        leave = partial(asyncio.to_thread, context.__exit__, None, None, None)
+        self._stack.push_async_callback(leave)
+        return made
 
     async def closing(self, aclose: Callable[[], Awaitable[None]]) -> None:
         """Call this when the scenario ends."""
@@ -303,6 +324,7 @@ class Stage:
         self.load_cpu_s = (await self.load.ask("finish", path=str(path)))["cpu_s"]
         self.recording = await asyncio.to_thread(Recording.load, path)
         self.report = await asyncio.to_thread(check, self.recording, self.ledger)
+        await asyncio.to_thread(check_values, self.recording, self.ledger, self.report)
         if silent := without_events(self.recording):
             self.show("every client gets events", f"{len(silent)} do not: {silent[:3]}", False)
 

@@ -28,7 +28,7 @@ BLOCKS = [
     Block(Kind.EVENT, "6-0", "t1", digest_of(b"one\ntwo\n")),
     Block(Kind.RESET, "7-0", "stream.reset", data="{}"),
     Block(Kind.LIVE, "7-0", "stream.live", data='{"replayed":0}'),
-    Block(Kind.EVENT, None, "message", digest_of("€".encode())),
+    Block(Kind.VALUE, None, "message", data="€"),
 ]
 
 

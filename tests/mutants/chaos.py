@@ -59,6 +59,20 @@ MUTANTS: tuple[Mutant, ...] = (
         (_TESTS + "a_stream_made_anew_owes_nothing_of_the_old_one",),
     ),
     Mutant(
+        "checker: a value of a state may be wrong",
+        "tests/chaos/values.py",
+        "if held != right:",
+        "if held.keys() != right.keys():",
+        ("tests/chaos/test_values.py::test_a_wrong_state_is_found_once[old]",),
+    ),
+    Mutant(
+        "checker: a state whose connection is cut moves the position",
+        _CHECKER,
+        "            self._with_state.clear()\n            self._report",
+        "            self._report",
+        ("tests/chaos/test_values.py::test_a_reset_whose_state_is_cut_does_not_move_the_position",),
+    ),
+    Mutant(
         "scenario 8: the head's entry is not read again after a read",
         "broadcaster/backend/tailer.py",
         "if not proven:",

@@ -33,6 +33,20 @@ MUTANTS: tuple[Mutant, ...] = (
         (_READ + "test_a_checkpoint_that_two_connections_have_read_is_read_again",),
     ),
     Mutant(
+        "checkpoint: one that has gone on while its log was trimmed counts as lost",
+        _CHECKPOINT,
+        "if start is None and again != mark:",
+        "if False:",
+        (_READ + "test_a_checkpoint_that_goes_on_while_its_log_is_trimmed_is_read_again",),
+    ),
+    Mutant(
+        "restoring: a checkpoint that has gone on meanwhile is not looked for",
+        _RESTORING,
+        "if self._read and (await self._read()).at != found.at:",
+        "if False:",
+        (_RESTORED + "test_if_its_log_is_missing_a_newer_checkpoint_is_used",),
+    ),
+    Mutant(
         "checkpoint: a stream with fewer entries than were folded counts as the same",
         _CHECKPOINT,
         "info.added - info.length == added",

@@ -140,6 +140,28 @@ async def test_a_checkpoint_whose_log_is_missing_is_not_used(
         assert stream.folds[0].since == ids[1].before()
 
 
+async def test_if_its_log_is_missing_a_newer_checkpoint_is_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_BACKOFF_S", (0.001, 0.001))
+    stream = Stream(1)
+    stream.save(stream.add("b", 0), {"b": 0})
+    ids = [stream.add("a", n) for n in range(3)]
+    stream.log.trim("pets", 2)
+    older = stream.checkpoint
+
+    async def read() -> Found:
+        stream.reads += 1
+        return older if stream.reads == 1 else stream.checkpoint
+
+    stream.save(ids[0], {"a": 0, "b": 0})
+    stream.checkpoint = stream.checkpoint._replace(at=b"later")
+    stream.restoring = Restoring("pets", LAST, stream.log, stream.window, read, stream.adopt)
+    async with stream.running():
+        assert stream.data() == {"a": b"2", "b": b"0"}
+        assert stream.folds[0].since is None
+
+
 async def test_it_waits_for_the_window_to_have_what_a_value_has() -> None:
     stream = Stream()
     position, later = stream.add("a", 1), EventId(1 << 50, 0)

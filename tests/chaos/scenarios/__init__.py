@@ -13,6 +13,7 @@ from tests.chaos.scenarios import (
     nodes,
     outages,
     readers,
+    states,
     streams,
 )
 from tests.chaos.stage import Stage
@@ -64,4 +65,5 @@ SCENARIOS = [
     Scenario(20, "clients that read nothing of the past", greedy.unread),
     Scenario(21, "one address that floods a node", flood.flood, timed=True),
     Scenario(22, "one of two processes that hangs", nodes.hanging, timed=True),
+    Scenario(23, "folders that die, and a Redis that forgets", states.forgotten),
 ]
