@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
-from broadcaster.answers.batches import BATCH_S
 from broadcaster.answers.formats import COMPLETE, format_of
 from broadcaster.answers.producing import Producers
 from broadcaster.answers.responses import AnswerReader, cancelled, retrieved
 from broadcaster.app import Application, create_app
 from broadcaster.backend.asked import Asked
+from broadcaster.backend.outbox import BATCH_S
 from broadcaster.backend.publisher import Publisher
 from broadcaster.backend.records import Records
 from broadcaster.backend.run import Run
@@ -123,6 +123,7 @@ class Answers:
             self._records,
             encode=self._entry,
             release=lambda _: None,
+            outbox=self._producers.outbox,
             lease_s=self._lease_s,
             now_ms=node.clock.now_ms,
         )

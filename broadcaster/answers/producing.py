@@ -6,11 +6,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
-from broadcaster.answers.batches import Batches
 from broadcaster.answers.formats import COMPLETE, TEXT
 from broadcaster.answers.sources import texts
+from broadcaster.backend.outbox import Outbox
 from broadcaster.backend.records import Records
 from broadcaster.backend.run import Run
 from broadcaster.errors import BackendUnavailableError, BroadcasterError, RunLostError
@@ -24,7 +25,11 @@ _T = TypeVar("_T")
 
 
 class Producers:
-    """The tasks that produce answers, one for each run."""
+    """The tasks that produce answers, one for each run.
+
+    Attributes:
+        outbox: writes the texts of all of them.
+    """
 
     def __init__(self, records: Records, *, lease_s: float, batch_s: float) -> None:
         """Begin without answers.
@@ -36,7 +41,7 @@ class Producers:
         """
         self._records = records
         self._lease_s = lease_s
-        self._batch_s = batch_s
+        self.outbox = Outbox(partial(records.write_all, lease_s=lease_s), batch_s)
         self._tasks: dict[Run, asyncio.Task[None]] = {}
         self._keeping: asyncio.Task[None] | None = None
 
@@ -56,34 +61,26 @@ class Producers:
             self._keeping.cancel()
             tasks.append(self._keeping)
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self.outbox.aclose()
 
     async def _produce(self, run: Run, source: Any) -> None:
-        async def publish(text: str) -> None:
-            await self._patiently(lambda: run.publish(type=TEXT, data=text))
-
-        batches = Batches(publish, self._batch_s)
         try:
             async for text in texts(source):
-                await batches.write(text)
-            await batches.flush()
+                await run.write(text, type=TEXT)
             await self._patiently(lambda: run.complete(type=COMPLETE, data="{}"))
         except RunLostError as error:
             logger.info("%s", error)
         except asyncio.CancelledError:
-            await self._fail(run, batches, "shutdown")  # nothing happens if it was stopped
+            await self._fail(run, "shutdown")  # nothing happens if it was stopped
             raise
         except Exception as error:
             logger.exception("run %s failed", run.id)
-            await self._fail(run, batches, type(error).__name__)
-        finally:
-            await batches.aclose()
+            await self._fail(run, type(error).__name__)
 
-    async def _fail(self, run: Run, batches: Batches, reason: str) -> None:
-        """Publish what is gathered, and end the run."""
+    async def _fail(self, run: Run, reason: str) -> None:
+        """End the run, after all that is gathered."""
         with suppress(TimeoutError, BroadcasterError):
             async with asyncio.timeout(_FAREWELL_S):
-                with suppress(Exception):  # it may be what this run has failed of
-                    await batches.flush()
                 await self._patiently(lambda: run.fail(reason))
 
     async def _patiently(self, action: Callable[[], Awaitable[_T]]) -> _T:

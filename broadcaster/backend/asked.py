@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
+
+from broadcaster.backend.outgoing import NewEntry
+from broadcaster.core.event import EventId
 
 KEPT_S = 3_600.0
 """Seconds that the record of a run is kept after its last piece, if it does not end."""
@@ -63,3 +67,19 @@ class Asked(NamedTuple):
     body: bytes = b""
     wait_s: float = 0.0
     ttl_s: float = DONE_S
+
+
+class Write(NamedTuple):
+    """A batch of events of a run.
+
+    Attributes:
+        run: its id.
+        attempt: of the worker.
+        batch: one above the last batch of the run.
+        entries: the events.
+    """
+
+    run: EventId | str
+    attempt: int
+    batch: int
+    entries: Sequence[tuple[NewEntry, Piece]]

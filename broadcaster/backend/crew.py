@@ -114,6 +114,16 @@ class Crew:
                 await run.complete()
         except RunLostError as error:
             logger.info("%s", error)
+        except asyncio.CancelledError:
+            await self._flush(run)
+            raise
         except Exception:
             logger.exception("run %s failed; it is tried again later", run.id)
+            await self._flush(run)
             self._queue.release(run)
+
+    async def _flush(self, run: Run) -> None:
+        """Publish what is gathered, so that the next worker has it."""
+        with suppress(TimeoutError, BroadcasterError):
+            async with asyncio.timeout(_CLOSE_S):
+                await run.flush()

@@ -11,10 +11,11 @@ from typing import Any
 
 import msgpack
 
-from broadcaster.backend.asked import KEPT_S, Asked, Begun, Piece
+from broadcaster.backend.asked import KEPT_S, Asked, Begun, Piece, Write
 from broadcaster.backend.driver.connect import AsyncClient
-from broadcaster.backend.driver.errors import NotSentError, translated, translating
-from broadcaster.backend.driver.exchange import Command, exchange
+from broadcaster.backend.driver.errors import translating
+from broadcaster.backend.driver.exchange import Command
+from broadcaster.backend.driver.scripts import call, call_each
 from broadcaster.backend.outgoing import NewEntry
 from broadcaster.backend.run_scripts import BEGIN, CREATE, END, KEEP, LOOK, WRITE
 from broadcaster.core.event import EventId
@@ -121,11 +122,26 @@ class Records:
         Returns:
             `written`, or why nothing was written: the state of the run, `lost` or `absent`.
         """
-        words: list[Any] = [attempt, batch, _ms(lease_s), _ms(KEPT_S), "restart" if restart else ""]
-        for entry, piece in entries:
-            words += (entry.packed, msgpack.packb(piece))
-        said: bytes = await self._call(WRITE, run, *words)
+        words = attempt, batch, _ms(lease_s), _ms(KEPT_S), "restart" if restart else ""
+        said: bytes = await self._call(WRITE, run, *words, *_packed(entries))
         return said.decode()
+
+    async def write_all(self, writes: Sequence[Write], lease_s: float) -> list[str | Exception]:
+        """Write batches of several runs in one pipeline.
+
+        Args:
+            writes: at most one of each run.
+            lease_s: as for `begin`.
+
+        Returns:
+            For each what `write` returns, or the error that it raises.
+        """
+        calls = [
+            self._words(run, attempt, batch, _ms(lease_s), _ms(KEPT_S), "", *_packed(entries))
+            for run, attempt, batch, entries in writes
+        ]
+        found = await call_each(self._client, WRITE, calls, f"write to runs of {self._stream}")
+        return [one if isinstance(one, Exception) else one.decode() for one in found]
 
     async def complete(
         self, run: EventId | str, attempt: int, type_: str, data: bytes
@@ -173,19 +189,13 @@ class Records:
         Returns:
             `running` for each run, or why the worker does not have it any more: as for `write`.
         """
-        commands, replies = list[Command](), list[Any]()
-        for run, attempt in runs:
-            commands.append(("EVAL", *self._words(KEEP, run, attempt, _ms(lease_s))))
-        doing = f"keep runs of {self._stream}"
-        try:
-            with translating(doing):
-                await exchange(self._client, commands, replies)
-        except NotSentError as error:
-            raise translated(error.__cause__, doing) from error
-        for reply in replies:
+        calls = [self._words(run, attempt, _ms(lease_s)) for run, attempt in runs]
+        said = []
+        for reply in await call_each(self._client, KEEP, calls, f"keep runs of {self._stream}"):
             if isinstance(reply, Exception):
-                raise translated(reply, doing) from reply
-        return [reply.decode() for reply in replies]
+                raise reply
+            said.append(reply.decode())
+        return said
 
     async def due(self, now_ms: int, limit: int = _AT_ONCE) -> list[str]:
         """Return runs whose lease has ended, and runs that waited for too long.
@@ -226,16 +236,20 @@ class Records:
             return bool(await self._client.exists(RunKeys.of(self._stream, run).record))
 
     async def _call(self, script: str, run: EventId | str, *words: Any) -> Any:
-        with translating(f"write to run {run} of {self._stream}"):
-            return await self._client.eval(*self._words(script, run, *words))
+        doing = f"write to run {run} of {self._stream}"
+        return await call(self._client, script, self._words(run, *words), doing)
 
-    def _words(self, script: str, run: EventId | str, *words: Any) -> Command:
+    def _words(self, run: EventId | str, *words: Any) -> Command:
         keys = RunKeys.of(self._stream, run)
-        return (script, len(keys), *keys, str(run), self._maxlen, *words)
+        return (len(keys), *keys, str(run), self._maxlen, *words)
 
 
 def _ms(seconds: float) -> int:
     return round(seconds * 1_000)
+
+
+def _packed(entries: Sequence[tuple[NewEntry, Piece]]) -> list[Any]:
+    return [word for entry, piece in entries for word in (entry.packed, msgpack.packb(piece))]
 
 
 def _ended(reply: Sequence[bytes]) -> tuple[str, int]:

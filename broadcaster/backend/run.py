@@ -8,15 +8,22 @@ stalled worker that wakes up can't publish.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import msgpack
 
-from broadcaster.backend.asked import Begun, Piece
+from broadcaster.backend.asked import Begun, Piece, Write
+from broadcaster.backend.outbox import Outbox, Texts
 from broadcaster.backend.outgoing import NewEntry
 from broadcaster.backend.records import Records
 from broadcaster.core.record import RunState
-from broadcaster.errors import BackendUnavailableError, RunLostError, RunStoppedError
+from broadcaster.errors import (
+    BackendUnavailableError,
+    BroadcasterError,
+    RunLostError,
+    RunStoppedError,
+)
 
 Encoder: TypeAlias = Callable[[str, str, Any], NewEntry]
 """Makes the entry of an event from its type, key and data. Raises an `InvalidEventError`."""
@@ -47,6 +54,7 @@ class Run:
         *,
         encode: Encoder,
         release: Callable[[Run], object],
+        outbox: Outbox,
         lease_s: float,
         now_ms: Callable[[], int],
     ) -> None:
@@ -58,6 +66,7 @@ class Run:
             records: of its channel.
             encode: makes the entries of its channel.
             release: called when it is over.
+            outbox: writes its texts, and those of other runs.
             lease_s: seconds without a sign of life after which another worker takes it.
             now_ms: returns milliseconds since 1970, by a clock that all workers share.
         """
@@ -77,6 +86,8 @@ class Run:
         self._now_ms = now_ms
         # A batch of which it is not known whether it was written.
         self._unsure: tuple[bytes, bool] | None = None
+        self._outbox = outbox
+        self._texts = Texts(self._next_batch, self._took)
 
     @property
     def age_s(self) -> float:
@@ -87,6 +98,40 @@ class Run:
     def text(self) -> str:
         """Return the joined data of all pieces, which is the answer so far if they are texts."""
         return b"".join(piece.data for piece in self.pieces).decode()
+
+    async def write(self, text: str, *, type: str = "text") -> None:
+        """Publish a part of a text, such as a token, soon: joined with others of the same type.
+
+        The first part leaves at once. Later ones are gathered for `batch_s`. All other methods
+        publish first what is gathered. While Redis is away, texts wait here, and so does a caller
+        that has written much.
+
+        Args:
+            text: the part.
+            type: the SSE event name.
+
+        Raises:
+            RunStoppedError: a client has stopped the run; what was gathered is dropped.
+            RunLostError: another worker has the run now, or it is over; as before.
+            InvalidEventError: no node could deliver an earlier text.
+            ConfigurationError: Redis refuses for good.
+        """
+        self._check_sure(None)
+        await self._outbox.add(self._texts, type, text)
+
+    async def flush(self) -> None:
+        """Publish what `write` has gathered, and wait until it is published. Raises as `write`."""
+        await self._outbox.flush(self._texts)
+
+    def _next_batch(self, type_: str, text: str) -> Write:
+        entry = self._encode(type_, self._event_key, text)
+        return Write(self.id, self.attempt, self._batch + 1, [(entry, Piece(type_, text.encode()))])
+
+    def _took(self, type_: str, text: str, said: str) -> None:
+        if said != _WRITTEN:
+            raise self._lost(said)
+        self._batch += 1
+        self.pieces.append(Piece(type_, text.encode()))
 
     async def publish(self, *, type: str = "message", data: Any = None) -> None:
         """Publish a piece.
@@ -102,6 +147,7 @@ class Run:
             BackendUnavailableError: Redis is away; call again with the same arguments.
             ConfigurationError: Redis refuses for good.
         """
+        await self.flush()
         entry = self._encode(type, self._event_key, data)
         *_, text = msgpack.unpackb(entry.packed)
         piece = Piece(type, text.encode())
@@ -115,6 +161,7 @@ class Run:
             RunStoppedError, RunLostError, BackendUnavailableError, ConfigurationError: as for
                 `publish`.
         """
+        await self._outbox.forget(self._texts)
         await self._write([], b"", restart=True)
         self.pieces = []
 
@@ -128,6 +175,7 @@ class Run:
             RunStoppedError, RunLostError, InvalidEventError, BackendUnavailableError,
                 ConfigurationError: as for `publish`.
         """
+        await self.flush()
         entry = self._encode(type, self._event_key, data)
         self._check_sure(None)
         *_, text = msgpack.unpackb(entry.packed)
@@ -144,6 +192,8 @@ class Run:
             RunStoppedError, RunLostError, BackendUnavailableError, ConfigurationError: as for
                 `publish`.
         """
+        with suppress(BroadcasterError):  # it may be what this run fails of
+            await self.flush()
         said = await self._records.fail(self.id, self.attempt, reason)
         return self._end(*said, RunState.FAILED)
 

@@ -13,6 +13,7 @@ import socket
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from redis.exceptions import ResponseError
@@ -21,6 +22,7 @@ from broadcaster.backend.asked import Asked
 from broadcaster.backend.clock import Clock, redis_time_ms
 from broadcaster.backend.crew import CONCURRENCY, Crew
 from broadcaster.backend.driver.errors import TROUBLE, translated
+from broadcaster.backend.outbox import BATCH_S, Outbox
 from broadcaster.backend.outgoing import NewEntry
 from broadcaster.backend.publisher import Publisher
 from broadcaster.backend.records import Records
@@ -57,6 +59,7 @@ class RunQueue:
         *,
         group: str = "workers",
         takeover_s: float = TAKEOVER_S,
+        batch_s: float = BATCH_S,
     ) -> None:
         """Join the workers of a channel; nothing is sent to Redis yet.
 
@@ -65,6 +68,7 @@ class RunQueue:
             channel: the channel of the pieces. Its `requests` are taken.
             group: the consumer group; workers of one group share the requests.
             takeover_s: seconds after which a run whose worker is silent goes to another one.
+            batch_s: seconds for which the texts of `Run.write` are gathered.
 
         Raises:
             UnknownChannelError: the publisher has no such channel.
@@ -79,6 +83,7 @@ class RunQueue:
         self._active: dict[str, Run] = {}
         to = publisher.channels.resolve(channel)
         self._records = Records(publisher.redis, to.redis_key, publisher.outgoing.bound(to))
+        self._outbox = Outbox(partial(self._records.write_all, lease_s=takeover_s), batch_s)
         self._scan: bytes = b"0-0"
         self._redis: Any = publisher.redis
         self._clock = Clock(lambda: redis_time_ms(publisher.redis))
@@ -147,7 +152,8 @@ class RunQueue:
 
         A run that `answer` returns from without an end is completed. If `answer` raises, the run
         goes to a worker again after `takeover_s`. If the run is stopped or lost, the task of
-        `answer` is cancelled within 1 s. At the end, unfinished runs are given back.
+        `answer` is cancelled within 1 s. At the end, unfinished runs are given back. Texts that
+        `answer` has written are published before that.
 
         Args:
             answer: publishes the pieces of a run.
@@ -165,12 +171,15 @@ class RunQueue:
     async def aclose(self) -> None:
         """Give unfinished runs back, so that other workers take them at once.
 
+        What was gathered of their texts is dropped: `Run.flush` them first.
+
         Raises:
             BackendUnavailableError, ConfigurationError: as for `take`. The other workers take the
                 runs after `takeover_s` then.
         """
         runs = list(self._active.values())
         self._active.clear()
+        await self._outbox.aclose()
         await self._keep(runs, 0.0)
         mine = await self._asking(self._pending)
         if mine:
@@ -203,6 +212,7 @@ class RunQueue:
             self._records,
             encode=self._entry,
             release=self.release,
+            outbox=self._outbox,
             lease_s=self._takeover_s,
             now_ms=self._clock.now_ms,
         )

@@ -9,6 +9,7 @@ from typing import Any
 
 from broadcaster import BackendUnavailableError, Publisher, Run, RunQueue
 from broadcaster.backend import crew
+from broadcaster.backend.outbox import BATCH_S
 from broadcaster.backend.records import Records
 from tests.backend.conftest import events_of
 from tests.channels import named
@@ -20,10 +21,13 @@ CHANNELS = named("answers", requests=REQUESTS)
 
 @asynccontextmanager
 async def working(
-    url: str, answer: Callable[[Run], Awaitable[object]], concurrency: int = 64
+    url: str,
+    answer: Callable[[Run], Awaitable[object]],
+    concurrency: int = 64,
+    batch_s: float = BATCH_S,
 ) -> AsyncIterator[RunQueue]:
     async with Publisher(url, channels=CHANNELS) as publisher:
-        queue = RunQueue(publisher, "answers", takeover_s=1.0)
+        queue = RunQueue(publisher, "answers", takeover_s=1.0, batch_s=batch_s)
         task = asyncio.create_task(queue.serve(answer, concurrency=concurrency))
         try:
             yield queue
@@ -125,3 +129,24 @@ async def test_the_work_on_a_run_that_is_stopped_ends(
             await until(away.is_set)
         await ask(client, "b")
         assert (await took.get()).key == "b"
+
+
+async def test_a_worker_that_ends_publishes_what_it_has_written(
+    redis_url: str, client: Any
+) -> None:
+    texts = list[str]()
+
+    async def answer(run: Run) -> None:
+        texts.append(run.text)
+        if len(texts) == 1:
+            for word in ("half ", "of ", "it"):
+                await run.write(word)
+            await asyncio.Event().wait()
+
+    await ask(client, "a")
+    async with working(redis_url, answer, batch_s=3_600.0):
+        await until(lambda: texts)
+    assert await told(client) == [("text", b"half of it")]
+    async with working(redis_url, answer):
+        await until(lambda: len(texts) == 2)
+    assert texts[1] == "half of it"

@@ -165,6 +165,81 @@ async def test_a_piece_is_published_once_though_its_answer_was_lost(
     assert await worker.redis.xlen("answers") == 3
 
 
+async def test_texts_are_joined_and_published_before_anything_else(worker: Publisher) -> None:
+    await ask(worker)
+    run = await one(RunQueue(worker, "answers", batch_s=3_600.0))
+    for text in ("be", "cau", "se "):
+        await run.write(text)
+    await run.publish(type="source", data={"n": 1})
+    await run.write("blue")
+    await run.write("!", type="aside")
+    assert await run.complete(data=None)
+    assert [(type_, data) for type_, _, data in await published(worker)] == [
+        ("text", b"because "),
+        ("source", b'{"n":1}'),
+        ("text", b"blue"),
+        ("aside", b"!"),
+        ("complete", b"null"),
+    ]
+    assert run.text == 'because {"n":1}blue!'
+
+
+async def test_a_run_that_fails_has_all_texts_and_one_that_restarts_none(worker: Publisher) -> None:
+    await ask(worker)
+    run = await one(RunQueue(worker, "answers", batch_s=3_600.0))
+    await run.write("a")
+    await run.flush()
+    await run.write("old")
+    await run.restart()
+    await run.write("new")
+    assert await run.fail("trouble")
+    redis: Any = worker.redis
+    assert len(await redis.xrange("answers")) == 4
+    assert [data for _, _, data in await published(worker)][-2:] == [
+        b"new",
+        b'{"reason":"trouble"}',
+    ]
+
+
+async def test_a_text_is_published_once_though_its_answer_was_lost(
+    worker: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ask(worker)
+    run = await one(queue(worker))
+    write_all, trips = Records.write_all, list[int]()
+
+    async def unheard(self: Records, writes: Any, lease_s: float) -> Any:
+        said = await write_all(self, writes, lease_s)
+        trips.append(len(writes))
+        if len(trips) == 1:
+            raise BackendUnavailableError
+        return said
+
+    run._outbox._write = partial(unheard, run._records, lease_s=60.0)
+    await run.write("a")
+    await run.flush()
+    await run.write("b")
+    await run.flush()
+    assert trips == [1, 1, 1]
+    assert [data for _, _, data in await published(worker)] == [b"a", b"b"]
+
+
+async def test_a_worker_that_was_halted_writes_no_text(worker: Publisher) -> None:
+    await ask(worker)
+    dead = await one(queue(worker, SOON_S))
+    await dead.write("a")
+    await dead.flush()
+    living = await one(queue(worker, SOON_S))
+    await dead.write("late")
+    with pytest.raises(RunLostError, match="another worker has it now"):
+        await dead.flush()
+    with pytest.raises(RunLostError):
+        await dead.write("later")
+    await living.write("b")
+    await living.complete(data=None)
+    assert [data for _, _, data in await published(worker)] == [b"a", b"b", b"null"]
+
+
 async def test_what_can_t_be_delivered_is_refused_and_the_run_goes_on(
     worker: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:

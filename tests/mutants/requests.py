@@ -269,6 +269,37 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/web/test_bare.py::test_what_is_refused",),
     ),
     Mutant(
+        "crew: what a worker has written is lost when it ends",
+        "broadcaster/backend/crew.py",
+        "                await run.flush()",
+        "                pass",
+        ("tests/backend/test_crew.py::test_a_worker_that_ends_publishes_what_it_has_written",),
+    ),
+    Mutant(
+        "outbox: a text is joined with one of another type",
+        "broadcaster/backend/outbox.py",
+        "        if not texts.fits(type_):",
+        "        if False:",
+        ("tests/backend/test_outbox.py::test_the_end_and_another_type_do_not_wait",),
+    ),
+    Mutant(
+        "outbox: what was written while a batch was on its way is not written",
+        "broadcaster/backend/outbox.py",
+        "            if texts.pending and texts.due_s == _IN_NO_QUEUE:",
+        "            if False:",
+        ("tests/backend/test_outbox.py::test_the_first_leaves_at_once_and_later_ones_are_joined",),
+    ),
+    Mutant(
+        "scripts: Redis has restarted, and no run goes on",
+        "broadcaster/backend/driver/scripts.py",
+        "    if unknown:",
+        "    if False:",
+        (
+            "tests/backend/driver/test_scripts.py::"
+            "test_a_script_is_sent_whole_only_where_it_is_not_known",
+        ),
+    ),
+    Mutant(
         "crew: the work on a run that is stopped goes on",
         "broadcaster/backend/crew.py",
         "                if task := self._tasks.get(run):\n                    task.cancel()",
@@ -300,9 +331,9 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "answers: words that were not published yet are lost when an answer fails",
-        "broadcaster/answers/producing.py",
-        "                    await batches.flush()\n                await",
-        "                    pass\n                await",
+        "broadcaster/backend/run.py",
+        "  # it may be what this run fails of\n            await self.flush()",
+        "\n            pass",
         (
             "tests/answers/test_facade.py::test_a_process_that_ends_publishes_what_it_has_gathered",
             "tests/answers/test_facade.py::test_a_model_that_fails_is_said_after_all_of_its_words",
