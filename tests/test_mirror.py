@@ -40,7 +40,7 @@ ELSEWHERE = {
     "broadcaster/web/visible.py": "tests/web/test_doors.py",  # what each caller may see
     "broadcaster/web/table.py": "tests/web/test_routes.py",  # what the applications are made of
     "broadcaster/web/serving.py": "tests/web/test_endpoint.py",  # types alone
-    "broadcaster/web/sink.py": "tests/web/test_connection.py",  # sinks are what connections use
+    "broadcaster/web/asgi_sink.py": "tests/web/test_connection.py",  # which uses it
     "broadcaster/web/uvicorn/offer.py": "tests/web/uvicorn/test_rehearsal.py",  # types alone
     "broadcaster/web/uvicorn/protocol.py": "tests/web/uvicorn/test_rehearsal.py",
     "broadcaster/web/uvicorn/stage.py": "tests/web/uvicorn/test_rehearsal.py",

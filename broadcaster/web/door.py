@@ -6,7 +6,7 @@ import logging
 import math
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -138,7 +138,7 @@ class Door(ABC):
         step = opening.step()
         if not isinstance(step, Ask | Wait):
             return step
-        load = partial(node.loaded, wanted.subscription.streams)
+        load = partial(self._loaded, wanted.subscription.streams)
         reader = Reader(network(scope.get("client")))
         try:
             return await node.questions.open(opening, step, load, reader)
@@ -150,6 +150,10 @@ class Door(ABC):
         except BroadcasterError as error:
             logger.warning("a newcomer is shed: %s", error)
             return Shed.REDIS
+
+    async def _loaded(self, streams: Iterable[str]) -> bool:
+        """Wait a moment for windows that are still loading. Return True if all are loaded."""
+        return await self._node.loaded(streams)
 
     def _refusal(self, found: Refused | Shed | NoContent, wanted: Wanted, scope: Any) -> Response:
         if isinstance(found, Refused):

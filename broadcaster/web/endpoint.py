@@ -21,13 +21,15 @@ from broadcaster.core.wanted import Wanted
 from broadcaster.core.wire import Ending, Shed, SinkKind
 from broadcaster.errors import InvalidCursorError, InvalidRequestError
 from broadcaster.web import following, head, runs
+from broadcaster.web.asgi_sink import AsgiSink
 from broadcaster.web.bare import bare
 from broadcaster.web.connection import Connection
 from broadcaster.web.dialects import native
 from broadcaster.web.door import Door, come_back_later, owners
 from broadcaster.web.problem import EVENT_STREAM, SafeResponse, come_back, event_stream, problem
 from broadcaster.web.serving import ServedNode
-from broadcaster.web.sink import AsgiSink, Sink, TransportSink
+from broadcaster.web.sink import Sink, TransportSink
+from broadcaster.web.spread import Spread
 from broadcaster.web.uvicorn.offer import EXTENSION, TransportRefusedError
 
 logger = logging.getLogger(__name__)
@@ -36,8 +38,16 @@ logger = logging.getLogger(__name__)
 class EventStream(Door):
     """The ASGI endpoint of one channel's path, or of `/v1/events` for several channels."""
 
-    def __init__(self, node: ServedNode, channel: Channel | None = None) -> None:
+    def __init__(self, node: ServedNode, spread: Spread, channel: Channel | None = None) -> None:
+        """Serve a channel, or all that are listed.
+
+        Args:
+            node: has the channels.
+            spread: the one of all endpoints. It wakes the tasks of clients.
+            channel: None is all.
+        """
         super().__init__(node)
+        self._spread = spread
         self._channel = channel
         self._on_demand = channel if channel and channel.requests else None
         listed = {name: one for name, one in node.settings.channels.items() if one.listed}
@@ -127,6 +137,11 @@ class EventStream(Door):
         self._node.meters.shed[found] += 1
         return come_back_later(found, self._node.settings.shed_retry_ms, scope)
 
+    async def _loaded(self, streams: Iterable[str]) -> bool:
+        loaded = await super()._loaded(streams)
+        await self._spread.turn()  # all that wait for a window are woken in one instant
+        return loaded
+
     def _head(self) -> Response:
         return event_stream(b"")
 
@@ -172,6 +187,7 @@ class EventStream(Door):
 
     def _sink(self, scope: Scope, receive: Receive, send: Send) -> Sink:
         settings, opened = self._node.settings, self._node.meters.opened
+        timeout_s, high_water = settings.send_timeout_s, settings.high_water_bytes
         attach = scope.get("extensions", {}).get(EXTENSION)
         headers = [*EVENT_STREAM, *head.kept_alive(scope)]
         if settings.cors_origins:
@@ -179,7 +195,7 @@ class EventStream(Door):
         if attach is not None:
             try:
                 sink = TransportSink(
-                    attach, scope, send, headers, settings.high_water_bytes, settings.send_timeout_s
+                    attach, scope, send, headers, high_water, timeout_s, self._spread
                 )
             except TransportRefusedError as error:
                 if not opened[SinkKind.ASGI]:
@@ -188,7 +204,7 @@ class EventStream(Door):
                 opened[SinkKind.TRANSPORT] += 1
                 return sink
         opened[SinkKind.ASGI] += 1
-        return AsgiSink(receive, send, headers, settings.send_timeout_s)
+        return AsgiSink(receive, send, headers, timeout_s, self._spread)
 
 
 async def _unknown(_: Wanted) -> Response:
@@ -202,7 +218,8 @@ def _is_attachable(scope: Scope) -> bool:
 
 def endpoints(node: ServedNode, channels: Iterable[Channel]) -> dict[str, EventStream]:
     """Return the endpoint of each path."""
+    spread = Spread()
     return {
-        **{channel.path: EventStream(node, channel) for channel in channels},
-        "/v1/events": EventStream(node),
+        **{channel.path: EventStream(node, spread, channel) for channel in channels},
+        "/v1/events": EventStream(node, spread),
     }

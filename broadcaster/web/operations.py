@@ -10,9 +10,9 @@ from starlette.types import Receive, Scope, Send
 from broadcaster.core import sse
 from broadcaster.core.wire import Shed
 from broadcaster.web import head
+from broadcaster.web.asgi_sink import AsgiSink
 from broadcaster.web.problem import EVENT_STREAM, come_back, event_stream
 from broadcaster.web.serving import ServedNode
-from broadcaster.web.sink import AsgiSink
 
 MOST_VIEWERS = 100
 """The most of these event streams that a node has at a time."""

@@ -2,21 +2,20 @@
 
 The hub writes to the transport sink, which writes straight into uvicorn's transport. The client's
 task sleeps meanwhile. The ASGI sink works on any server. There the hub wakes the client's task, and
-that task sends.
+that task sends: see `web.asgi_sink`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Protocol
 
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Message, Scope, Send
 
-from broadcaster.core.sse import HEARTBEAT
 from broadcaster.core.subscriber import Framing, unframed
+from broadcaster.web.spread import Spread
 from broadcaster.web.uvicorn.offer import Attach, Headers
 
 SHARED_BYTES = 16 * 1024
@@ -71,21 +70,39 @@ class Sink(Protocol):
         """Cut the connection, because the client did not read what was sent in time."""
 
 
-class _Bell:
-    """An event for one waiter. Its future exists only while `wait` waits, which saves memory."""
+class Bell:
+    """An event for one waiter. Its future exists only while `wait` waits, which saves memory.
 
-    __slots__ = ("_future", "_rung")
+    Bells that share a `Spread` let few waiters go on in each turn of the event loop.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_future", "_rung", "_spread")
+
+    def __init__(self, spread: Spread | None = None) -> None:
+        """Begin silent.
+
+        Args:
+            spread: the one of all bells that may ring in one instant; None is for a bell alone.
+        """
         self._future: asyncio.Future[None] | None = None
         self._rung = False
+        self._spread = spread
 
     def ring(self) -> None:
-        self._rung = True
+        """Let `wait` return."""
+        if not self._rung:
+            self._rung = True
+            if self._spread is None:
+                self._resume()
+            elif self._future is not None:
+                self._spread.call(self._resume)
+
+    def _resume(self) -> None:
         if self._future is not None and not self._future.done():
             self._future.set_result(None)
 
     async def wait(self) -> None:
+        """Wait until it rings. Returns at once if it has rung since the last call."""
         if not self._rung:
             self._future = asyncio.get_running_loop().create_future()
             try:
@@ -95,11 +112,8 @@ class _Bell:
         self._rung = False
 
 
-# Errors of a write to a client that has disconnected. ASGI servers raise OSError (also for a client
-# that does not read). uvloop raises RuntimeError.
-_GONE = (OSError, RuntimeError)
-
-_END: Message = {"type": "http.response.body", "body": b"", "more_body": False}
+END: Message = {"type": "http.response.body", "body": b"", "more_body": False}
+"""The last message of a response."""
 
 
 def chunked(data: bytes) -> bytes:
@@ -131,6 +145,7 @@ class TransportSink:
         headers: Headers,
         high_water: int,
         send_timeout_s: float,
+        spread: Spread | None = None,
     ) -> None:
         """Take over the connection by the `attach` that our protocol offers.
 
@@ -141,11 +156,12 @@ class TransportSink:
             headers: of the response. Its status is 200.
             high_water: unsent bytes above which the client is blocked.
             send_timeout_s: seconds after which the kernel cuts a silent client.
+            spread: of all sinks that may be woken in one instant; None wakes it at once.
 
         Raises:
             TransportRefusedError: this response needs the ASGI sink.
         """
-        self._bell = _Bell()
+        self._bell = Bell(spread)
         self._protocol, self._transport, self._head = attach(
             send, self, headers, high_water, send_timeout_s
         )
@@ -158,8 +174,8 @@ class TransportSink:
         self.blocked = self._transport.get_write_buffer_size() > high_water
         self.closed = self._transport.is_closing()  # it may have closed before we attached
         self.timed_out = False
-        self.on_blocked: Callable[[], object] = _nothing
-        self.on_closed: Callable[[], object] = _nothing
+        self.on_blocked: Callable[[], object] = nothing
+        self.on_closed: Callable[[], object] = nothing
 
     def pause_writing(self) -> None:
         """Called by the transport when its buffer is above the high-water mark."""
@@ -194,9 +210,9 @@ class TransportSink:
             self.write(self._head)
         self._protocol.detach()
         # Break the reference cycle: connection -> sink -> callback -> connection.
-        self.on_blocked = self.on_closed = _nothing
+        self.on_blocked = self.on_closed = nothing
         if not self.closed:
-            await self._send(_END)
+            await self._send(END)
 
     def unsent_bytes(self) -> int:
         return self._transport.get_write_buffer_size()
@@ -206,93 +222,6 @@ class TransportSink:
         self._transport.abort()
 
 
-class AsgiSink:
-    """A sink that sends ASGI messages from the client's task. See `Sink`."""
-
-    pushed = False
-    blocked = False  # the server makes `send` wait
-
-    def __init__(
-        self, receive: Receive, send: Send, headers: Headers, send_timeout_s: float
-    ) -> None:
-        """Watch for the end of the connection. Nothing is sent yet.
-
-        Args:
-            receive: ASGI's `receive`.
-            send: ASGI's `send`.
-            headers: of the response. Its status is 200.
-            send_timeout_s: seconds that a `send` may take.
-        """
-        self._head: Message | None = {
-            "type": "http.response.start",
-            "status": 200,
-            "headers": headers,
-        }
-        self._receive = receive
-        self._send = send
-        self._send_timeout_s = send_timeout_s
-        self._bell = _Bell()
-        self._heartbeat = b""
-        self.framing: Framing = unframed
-        self.wake = self._bell.ring
-        self.closed = self.timed_out = False
-        self.on_blocked: Callable[[], object] = _nothing
-        self.on_closed: Callable[[], object] = _nothing
-        self._watcher = asyncio.create_task(self._watch())
-
-    def write(self, data: bytes) -> None:
-        if data != HEARTBEAT or not self._heartbeat:  # a position that waits is kept
-            self._heartbeat = data
-        self._bell.ring()
-
-    async def wait(self) -> None:
-        await self._bell.wait()
-        if self._heartbeat:
-            data, self._heartbeat = self._heartbeat, b""
-            await self.send(data)
-
-    async def send(self, data: bytes) -> None:
-        self._heartbeat = b""  # a heartbeat that still waits carries a position before this data
-        try:
-            async with asyncio.timeout(self._send_timeout_s):
-                await self._begin()
-                await self._send({"type": "http.response.body", "body": data, "more_body": True})
-        except TimeoutError:
-            self.abort()
-        except _GONE:
-            self.closed = True
-
-    async def finish(self) -> None:
-        # Break the reference cycle: connection -> sink -> callback -> connection.
-        self.on_blocked = self.on_closed = _nothing
-        self._watcher.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._watcher
-        if not self.closed:
-            with contextlib.suppress(*_GONE):  # a TimeoutError is an OSError
-                async with asyncio.timeout(self._send_timeout_s):
-                    await self._begin()
-                    await self._send(_END)
-
-    async def _begin(self) -> None:
-        """Send the head of the response, unless it was sent."""
-        if self._head is not None:
-            head, self._head = self._head, None
-            await self._send(head)
-
-    def unsent_bytes(self) -> int:
-        return 0
-
-    def abort(self) -> None:
-        self.closed = self.timed_out = True
-
-    async def _watch(self) -> None:
-        while not self.closed:
-            if (await self._receive())["type"] == "http.disconnect":
-                self.closed = True
-                self.on_closed()
-        self._bell.ring()
-
-
-def _nothing() -> None:
-    return None
+def nothing() -> None:
+    """Do nothing, where nothing is to be called."""
+    return

@@ -392,7 +392,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "sink: over ASGI a comment displaces a position",
-        "broadcaster/web/sink.py",
+        "broadcaster/web/asgi_sink.py",
         "        if data != HEARTBEAT or not self._heartbeat:",
         "        if True:",
         (

@@ -8,8 +8,91 @@ _TLS = "broadcaster/web/uvicorn/tls.py"
 _TLS_TESTS = "tests/web/uvicorn/test_tls.py::"
 _FILES = "tests/settings/test_files.py::"
 _LIMITS = "tests/node/test_limits.py::"
+_SPREAD = "broadcaster/web/spread.py"
+_SPREAD_TESTS = "tests/web/test_spread.py::"
+_BOUNDED = "broadcaster/web/uvicorn/bounded.py"
+_BOUNDS = "tests/web/uvicorn/test_bounded.py::"
+_OPEN = "broadcaster/web/uvicorn/open_connections.py"
+_OPEN_TESTS = "tests/web/uvicorn/test_open_connections.py::"
 
 MUTANTS: tuple[Mutant, ...] = (
+    Mutant(
+        "spread: all calls are made in one turn",
+        _SPREAD,
+        "        if self._waiting or self.taken >= self.per_turn:",
+        "        if False:",
+        (_SPREAD_TESTS + "test_calls_are_made_in_order_a_few_in_each_turn",),
+    ),
+    Mutant(
+        "spread: a call overtakes those that wait",
+        _SPREAD,
+        "        if self._waiting or self.taken >= self.per_turn:",
+        "        if self.taken >= self.per_turn:",
+        (_SPREAD_TESTS + "test_a_call_overtakes_none_that_wait",),
+    ),
+    Mutant(
+        "spread: an error in a call ends all turns",
+        _SPREAD,
+        "            if self._waiting:\n",
+        "            if False:\n",
+        (_SPREAD_TESTS + "test_a_call_that_fails_holds_up_no_other",),
+    ),
+    Mutant(
+        "bell: all clients that are lost are ended in one turn",
+        "broadcaster/web/sink.py",
+        "                self._spread.call(self._resume)",
+        "                self._resume()",
+        (_SPREAD_TESTS + "test_few_of_a_herd_are_served_or_freed_in_a_turn",),
+    ),
+    Mutant(
+        "endpoint: all that wait for a window are served in one turn",
+        "broadcaster/web/endpoint.py",
+        "        await self._spread.turn()",
+        "        pass",
+        (_SPREAD_TESTS + "test_few_of_those_that_wait_for_a_window_are_served_in_a_turn",),
+    ),
+    Mutant(
+        "bounded: all requests that come at once are parsed in one turn",
+        _BOUNDED,
+        "self._spread.taken < self._spread.per_turn:",
+        "True:",
+        (_BOUNDS + "test_a_request_waits_for_its_turn_and_nothing_more_is_read_meanwhile",),
+    ),
+    Mutant(
+        "bounded: a connection with many requests takes no more of a turn than others",
+        _BOUNDED,
+        "        self._spread.taken += 1\n",
+        "",
+        (_BOUNDS + "test_each_request_of_a_connection_takes_a_place",),
+    ),
+    Mutant(
+        "bounded: the bytes behind those that wait are lost",
+        _BOUNDED,
+        "            self._held += data",
+        "            pass",
+        (_BOUNDS + "test_a_request_waits_for_its_turn_and_nothing_more_is_read_meanwhile",),
+    ),
+    Mutant(
+        "bounded: a connection that had to wait is not read on",
+        _BOUNDED,
+        "        if not self.flow.read_paused:\n            self.transport.resume_reading()\n",
+        "",
+        (_BOUNDS + "test_each_request_of_a_connection_takes_a_place",),
+    ),
+    Mutant(
+        "open connections: all whose time is over are closed in one turn",
+        _OPEN,
+        "            self.spread.call(partial(self._give_up, connection))",
+        "            self._give_up(connection)",
+        (_OPEN_TESTS + "test_few_connections_are_closed_in_a_turn",),
+    ),
+    Mutant(
+        "open connections: a request that comes late is cut",
+        _OPEN,
+        "        if self._expected.get(connection, math.inf) <= time.monotonic():",
+        "        if True:",
+        (_OPEN_TESTS + "test_a_request_that_comes_before_its_connection_is_closed_is_served",),
+    ),
     Mutant(
         "tls: a certificate is read while its files are being written",
         "broadcaster/web/uvicorn/certificate.py",

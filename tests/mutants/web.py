@@ -10,6 +10,7 @@ _PUMP = "broadcaster/node/pump.py"
 _SHUTDOWN = "broadcaster/node/shutdown.py"
 _STREAM_PY = "broadcaster/web/endpoint.py"
 _SINK = "broadcaster/web/sink.py"
+_ASGI_SINK = "broadcaster/web/asgi_sink.py"
 _CONNECTION = "broadcaster/web/connection.py"
 _PROBLEM = "broadcaster/web/problem.py"
 _STREAM = "tests/web/test_endpoint.py::"
@@ -212,20 +213,20 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "sink: the last ASGI message has no timeout",
-        _SINK,
+        _ASGI_SINK,
         """                async with asyncio.timeout(self._send_timeout_s):
                     await self._begin()
-                    await self._send(_END)
+                    await self._send(END)
 """,
         """                async with asyncio.timeout(None):
                     await self._begin()
-                    await self._send(_END)
+                    await self._send(END)
 """,
         (_CONNECTED + "test_through_asgi_an_end_that_is_not_read_is_waited_for_only_so_long",),
     ),
     Mutant(
         "sink: a disconnect over ASGI is not reported",
-        _SINK,
+        _ASGI_SINK,
         """                self.closed = True
                 self.on_closed()
 """,
@@ -476,7 +477,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "sink: a delayed heartbeat over ASGI moves the cursor back",
-        "broadcaster/web/sink.py",
+        _ASGI_SINK,
         '        self._heartbeat = b""  # a heartbeat that still waits',
         "        # a heartbeat that still waits",
         (
@@ -608,7 +609,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "sink: a client without progress over ASGI is kept",
-        _SINK,
+        _ASGI_SINK,
         "timeout(self._send_timeout_s):\n                await self._begin()\n",
         "timeout(None):\n                await self._begin()\n",
         (_CONNECTED + "test_a_client_that_never_reads_again_is_cut_on_any_server",),

@@ -25,8 +25,9 @@ from broadcaster.core.window import Window
 from broadcaster.core.wire import Ending
 from broadcaster.node.questions import Questions
 from broadcaster.web import connection as connection_module
+from broadcaster.web.asgi_sink import AsgiSink
 from broadcaster.web.connection import Connection
-from broadcaster.web.sink import SHARED_BYTES, AsgiSink, chunked
+from broadcaster.web.sink import SHARED_BYTES, chunked
 from tests.nodes import Raw, running
 from tests.wait import PATIENCE_S, until
 

@@ -67,7 +67,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     # Slots, because CPython shares the keys of instance dicts only up to a limit. One more
     # attribute in the dict would pass it and cost each connection 1.3 KB.
-    __slots__ = ("_fed", "_opened", "_phase", "answering", "refused")
+    __slots__ = ("_fed", "_held", "_opened", "_phase", "_spread", "answering", "refused")
 
     attach: Any = None
     """An `Attach` that is offered to each request; None offers nothing."""
@@ -78,8 +78,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self.answering: list[RequestResponseCycle] = []
         self.refused = False
         self._opened = opened
+        self._spread = opened.spread
         self._phase = _Phase.BETWEEN
         self._fed = 0  # bytes of the head, or bytes behind the request that is being answered
+        self._held = b""  # bytes that wait for their turn
 
     def connection_made(self, transport: Any) -> None:
         """Wait for a request."""
@@ -98,7 +100,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.pipeline.clear()
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, in small pieces, until a bound is exceeded."""
+        """Take what came, at once or in a later turn of the event loop."""
         self._unset_keepalive_if_required()
         if self.refused:
             self._ignore_rest()
@@ -106,6 +108,29 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._phase is _Phase.RESTING:
             self._phase = _Phase.BETWEEN
             self._opened.expect(self)
+        if self._held:  # TLS brings what it has read, although reading is paused
+            self._held += data
+        elif self._phase is _Phase.BODY or self._spread.taken < self._spread.per_turn:
+            self._feed_all(data)
+        else:
+            self._held = data
+            self.transport.pause_reading()
+            self._spread.call(self._take_turn)
+
+    def _take_turn(self) -> None:
+        """Parse what was held, and read on unless uvicorn has stopped reading as well."""
+        data, self._held = self._held, b""
+        if self.transport.is_closing():
+            return
+        if not self.flow.read_paused:
+            self.transport.resume_reading()
+        if self.refused:
+            self._ignore_rest()
+        else:
+            self._feed_all(data)
+
+    def _feed_all(self, data: bytes) -> None:
+        """Parse bytes, in small pieces, until a bound is exceeded."""
         for at in range(0, len(data), _PIECE_BYTES):
             if not self._feed(data[at : at + _PIECE_BYTES]):
                 return
@@ -163,6 +188,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         self._phase = _Phase.BODY
         self._opened.serve(self)
+        self._spread.taken += 1
         self.answering.append(self.cycle)
         if self.attach:
             self.scope["extensions"] = {EXTENSION: self.attach}

@@ -7,14 +7,17 @@ without a request. This module does not import uvicorn.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from broadcaster.core.counters import Meters
 from broadcaster.core.wire import Refusal
 from broadcaster.settings import Settings
 from broadcaster.web.head import Headers, cors_headers
+from broadcaster.web.spread import Spread
 
 _SWEEP_S = 1.0
 _LEAST_RESERVE = 100
@@ -64,17 +67,25 @@ class OpenConnections:
     A connection is in one of three states. It is *expected* to send the head of a request, from its
     beginning or from the first byte of a further request; this has a time limit. It *rests* after
     an answer; the server's keep-alive limits this. Or it is *served*.
+
+    Attributes:
+        bounds: what connections may do.
+        meters: counts those that wait, and those that are refused.
+        spread: lets few of them send a request, or be closed, in one turn of the event loop.
+        count: the number of all connections.
     """
 
-    def __init__(self, bounds: Bounds, meters: Meters) -> None:
+    def __init__(self, bounds: Bounds, meters: Meters, spread: Spread | None = None) -> None:
         """Begin without connections.
 
         Args:
             bounds: what connections may do.
             meters: `waiting` and `refused` are kept there.
+            spread: None is a new one.
         """
         self.bounds = bounds
         self.meters = meters
+        self.spread = spread or Spread()
         self.count = 0
         # Newcomers above `max_connections` are answered, so they need room for their request.
         self._most = bounds.max_connections + max(_LEAST_RESERVE, bounds.max_connections // 10)
@@ -115,11 +126,16 @@ class OpenConnections:
         self.count -= 1
 
     def sweep(self) -> None:
-        """Close connections whose time is over."""
+        """Close connections whose time is over, a few in each turn of the event loop."""
         now_s = time.monotonic()
         for connection, until_s in list(self._expected.items()):
             if until_s > now_s:
                 return
+            self.spread.call(partial(self._give_up, connection))
+
+    def _give_up(self, connection: Closable) -> None:
+        """Close a connection, unless its request has come at last."""
+        if self._expected.get(connection, math.inf) <= time.monotonic():
             self.serve(connection)
             connection.close_for(Refusal.SLOW)
 

@@ -9,6 +9,7 @@ uvicorn, even a harmless one, makes streams slower but breaks no response. That 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, TypeAlias, cast
@@ -17,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from broadcaster.core.counters import Meters
 from broadcaster.core.wire import Refusal
+from broadcaster.web.spread import Spread
 from broadcaster.web.uvicorn.bounded import BoundedProtocol
 from broadcaster.web.uvicorn.offer import EXTENSION
 from broadcaster.web.uvicorn.open_connections import Bounds, OpenConnections
@@ -123,7 +125,7 @@ def _wait_and_upgrade() -> None:
 
 def _opened() -> OpenConnections:
     bounds = Bounds(max_head_bytes=4096, max_headers=9, head_timeout_s=10.0, max_connections=9)
-    return OpenConnections(bounds, Meters())
+    return OpenConnections(bounds, Meters(), Spread(sys.maxsize))  # nothing waits
 
 
 def _compare(

@@ -106,4 +106,4 @@ class Transport:
         self.calls.append("close")
 
     def write_eof(self) -> None:
-        self.calls.append("close")
+        self.calls.append("write_eof")

@@ -8,11 +8,21 @@ import json
 import logging
 import random
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
 
+from broadcaster.core.counters import Meters
+from broadcaster.core.wire import Refusal
+from broadcaster.settings import Settings
+from broadcaster.web.spread import Spread
+from broadcaster.web.uvicorn.bounded import BoundedProtocol
+from broadcaster.web.uvicorn.open_connections import Bounds, OpenConnections
+from broadcaster.web.uvicorn.stage import Loop, Transport
+from broadcaster.web.uvicorn.stage import connected as connected_stage
 from tests.nodes import Raw, Running, events, running
 from tests.wait import PATIENCE_S, allowed_s, until
 
@@ -353,3 +363,95 @@ async def test_nothing_that_is_refused_is_worth_a_warning(
         for sent, _, _ in REFUSED.values():
             await answered(hub, *sent)
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
+
+
+class Turn:
+    """Turns of an event loop for two connections."""
+
+    def __init__(self, places: int = 1) -> None:
+        self._next: list[Callable[[], object]] = []
+        bounds = Bounds.of(Settings())._replace(max_head_bytes=8192)
+        self.opened = OpenConnections(bounds, Meters(), Spread(places, self._next.append))
+        self.loops = Loop(), Loop()
+        self.transports = Transport(), Transport()
+        self.protocols: list[Any] = [
+            connected_stage(partial(BoundedProtocol, opened=self.opened), loop, transport)
+            for loop, transport in zip(self.loops, self.transports, strict=True)
+        ]
+
+    def end(self) -> None:
+        later, self._next[:] = list(self._next), []
+        for function in later:
+            function()
+
+
+def test_a_request_waits_for_its_turn_and_nothing_more_is_read_meanwhile() -> None:
+    turn = Turn()
+    first, second = turn.protocols
+    first.data_received(GET + b"\r\n")
+    second.data_received(GET)
+    second.data_received(b"\r\n" + GET + b"\r\n")  # TLS brings what it has read already
+    assert [loop.begun for loop in turn.loops] == [["a request"], []]
+    assert [transport.reading for transport in turn.transports] == [True, False]
+    turn.end()
+    assert turn.loops[1].begun == ["a request"]
+    assert [len(protocol.answering) for protocol in turn.protocols] == [1, 2]
+    assert turn.transports[1].reading
+
+
+def test_each_request_of_a_connection_takes_a_place() -> None:
+    turn = Turn(places=3)
+    first, second = turn.protocols
+    first.data_received((GET + b"\r\n") * 3)
+    second.data_received(GET + b"\r\n")
+    assert not turn.loops[1].begun
+    turn.end()
+    assert turn.loops[1].begun == ["a request"]
+    assert turn.transports[1].reading
+
+
+def test_a_connection_that_is_lost_before_its_turn_is_forgotten() -> None:
+    turn = Turn()
+    first, second = turn.protocols
+    first.data_received(GET + b"\r\n")
+    second.data_received(GET + b"\r\n")
+    turn.transports[1].close()
+    second.connection_lost(None)
+    turn.end()
+    assert not turn.loops[1].begun
+    assert turn.opened.count == 1
+
+
+def test_a_connection_that_is_refused_before_its_turn_is_read_to_its_end() -> None:
+    turn = Turn()
+    first, second = turn.protocols
+    second.data_received(GET[:9])
+    turn.end()
+    first.data_received(GET + b"\r\n")
+    second.data_received(GET[9:] + b"\r\n")
+    second.close_for(Refusal.SLOW)
+    assert turn.transports[1].written.startswith(b"HTTP/1.1 408 ")
+    turn.end()
+    # The client's system drops an answer if bytes are left unread at the end.
+    assert turn.transports[1].reading
+    assert turn.loops[1].begun == ["a timer"]
+
+
+def test_a_body_is_read_without_waiting_for_a_turn() -> None:
+    turn = Turn()
+    first, second = turn.protocols
+    second.data_received(POST + b"Content-Length: 10\r\n\r\n")
+    turn.end()
+    first.data_received(GET + b"\r\n")
+    second.data_received(b"0123456789")
+    assert bytes(second.cycle.body) == b"0123456789"
+
+
+def test_what_uvicorn_has_stopped_reading_is_not_read_on() -> None:
+    turn = Turn()
+    first, second = turn.protocols
+    first.data_received(GET + b"\r\n")
+    second.data_received(GET + b"\r\n")
+    second.flow.pause_reading()
+    turn.end()
+    assert not turn.transports[1].reading

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 from broadcaster.core.counters import Meters
 from broadcaster.core.wire import Refusal
 from broadcaster.settings import Settings
+from broadcaster.web.spread import PER_TURN, Spread
 from broadcaster.web.uvicorn.open_connections import Bounds, OpenConnections
 from tests.wait import until
 
@@ -49,7 +51,7 @@ def test_connections_wait_unless_a_request_is_answered() -> None:
     assert (opened.meters.waiting, opened.count) == (0, 0)
 
 
-def test_only_connections_that_are_expected_to_send_a_head_have_a_limit() -> None:
+async def test_only_connections_that_are_expected_to_send_a_head_have_a_limit() -> None:
     opened = with_bounds(head_timeout_s=0.0)
     early, late, served, resting = entered(opened, 4)
     opened.serve(served)
@@ -62,6 +64,30 @@ def test_only_connections_that_are_expected_to_send_a_head_have_a_limit() -> Non
     (waiting,) = entered(patient, 1)
     patient.sweep()
     assert not waiting.closed_for
+
+
+async def test_few_connections_are_closed_in_a_turn() -> None:
+    opened = with_bounds(head_timeout_s=0.0)
+    slow = entered(opened, 5 * PER_TURN)
+    opened.sweep()
+    opened.sweep()  # the first one has not closed all of them yet
+    closed = [0]
+    while opened.count:
+        closed.append(sum(len(connection.closed_for) for connection in slow))
+        await asyncio.sleep(0)
+    assert max(after - before for before, after in itertools.pairwise(closed)) == PER_TURN
+    assert all(connection.closed_for == [Refusal.SLOW] for connection in slow)
+
+
+async def test_a_request_that_comes_before_its_connection_is_closed_is_served() -> None:
+    bounds = Bounds.of(Settings())._replace(head_timeout_s=0.0)
+    opened = OpenConnections(bounds, Meters(), Spread(1))
+    first, second, third = entered(opened, 3)
+    opened.sweep()
+    opened.serve(second)
+    await until(lambda: third.closed_for)
+    assert first.closed_for
+    assert not second.closed_for
 
 
 async def test_it_sweeps_by_itself() -> None:
