@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from broadcaster.backend.memory import MemoryLog
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.hub import Hub
-from broadcaster.core.log import Answer, Batch, Change, Known, Request, Restart, Rewind
+from broadcaster.core.log import Answer, Batch, Change, Known, Request, Restart, Rewind, StateOf
 from broadcaster.core.page import Page
 from broadcaster.core.resume import Resume
 from broadcaster.core.steps import Ask, Greeting, ResetPart, Send
@@ -158,7 +158,7 @@ class LateAnswers(RuleBasedStateMachine):
                 return
 
     def truth(self, ask: Ask) -> Answer:
-        assert not isinstance(ask.question, Request | Known)
+        assert not isinstance(ask.question, Request | Known | StateOf)
         return finish(self.log.ask(ask.stream, ask.question))
 
     @precondition(lambda self: self.asked)

@@ -17,6 +17,7 @@ from broadcaster.backend.stream import RedisStream, id_of
 from broadcaster.core.channel import in_slot_of
 from broadcaster.core.checkpoint import AT, Mark, field_of, key_of, mark_of, values_of
 from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.log import KeyState
 from broadcaster.core.state import Value
 from broadcaster.errors import BackendUnavailableError
 
@@ -53,20 +54,6 @@ class Found(NamedTuple):
 
 NOTHING = Found(None, [], None, b"")
 """There is no checkpoint."""
-
-
-class OfKey(NamedTuple):
-    """The values of one key, and their position.
-
-    Attributes:
-        position: the values are those of the log up to here, or newer.
-        since: as in `Mark`.
-        values: of the key; empty if it has none.
-    """
-
-    position: EventId
-    since: EventId | None
-    values: list[Value]
 
 
 class Checkpoint:
@@ -120,10 +107,8 @@ class Checkpoint:
         with translating(f"read the checkpoint {self.redis_key!r}"):
             return mark_of(await self._client.hget(self.redis_key, AT))
 
-    async def of_key(self, key: str) -> OfKey | None:
-        """Return the values of one key and their position, which one command reads.
-
-        The log after the position may have been trimmed: the caller proves it.
+    async def of_keys(self, keys: Sequence[str]) -> KeyState | None:
+        """Return the values of some keys and their position, which one command reads.
 
         Returns:
             None if there is no checkpoint that can be used.
@@ -132,11 +117,25 @@ class Checkpoint:
             BackendUnavailableError, ConfigurationError: as for `read`.
         """
         with translating(f"read the checkpoint {self.redis_key!r}"):
-            at, packed = await self._client.hmget(self.redis_key, AT, field_of(key))
+            for _ in range(_TRIES):
+                connections = self._stream.connections
+                found = await self._of_keys(keys)
+                if self._stream.connections == connections:  # else it may be of two servers
+                    return found
+        raise BackendUnavailableError(f"the connection of {self.redis_key!r} is made anew")
+
+    async def _of_keys(self, keys: Sequence[str]) -> KeyState | None:
+        at, *packed = await self._client.hmget(self.redis_key, AT, *map(field_of, keys))
         mark = mark_of(at)
         if mark is None or mark.position is None or not self._fits(mark):
             return None
-        return OfKey(mark.position, mark.since, values_of(key, packed) if packed else [])
+        pairs = zip(keys, packed, strict=True)
+        values = tuple(value for key, of in pairs if of for value in values_of(key, of))
+        newest = max((value.id for value in values), default=ZERO)
+        if newest > mark.position:  # values that have moved here may have ids still to come
+            newest = min(newest, (await self._stream.info()).last)
+        start = await self._start(mark.position, mark.added)
+        return KeyState(mark.position, start, newest, mark.since, values)
 
     def _fits(self, mark: Mark) -> bool:
         return mark.rules == self._rules and self._shards in (None, mark.shards)

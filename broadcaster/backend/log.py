@@ -17,7 +17,7 @@ from broadcaster.backend.replayer import Replayer
 from broadcaster.backend.stream import RedisStream
 from broadcaster.backend.tailer import Tailer
 from broadcaster.core.event import EventId
-from broadcaster.core.log import Answer, Change, Known, Question
+from broadcaster.core.log import Answer, Change, KeyState, Known, Question, StateOf
 from broadcaster.core.page import PAGE_BYTES
 from broadcaster.core.run import Standing
 from broadcaster.core.turns import Reader
@@ -217,6 +217,12 @@ class RedisLog:
     async def ask(self, stream: str, question: Question, reader: Reader | None = None) -> Answer:
         """Answer a question. Concurrent callers with the same question share one read."""
         return await self._replayer.ask(stream, question, reader)
+
+    async def state_of(
+        self, stream: str, question: StateOf, reader: Reader | None = None
+    ) -> KeyState | None:
+        """Answer a question about the checkpoint of a stream; otherwise as `ask`."""
+        return await self._replayer.state_of(stream, question, reader)
 
     def status(self, stream: str) -> Status:
         """Return the state of a stream's tailer."""

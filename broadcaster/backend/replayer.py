@@ -16,6 +16,7 @@ import time
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from typing import TypeVar
 
+from broadcaster.backend.checkpoint import Checkpoint
 from broadcaster.backend.driver.errors import TROUBLE, limit_of, translated
 from broadcaster.backend.lane import Lane
 from broadcaster.backend.portion import Portion
@@ -29,9 +30,11 @@ from broadcaster.core.log import (
     Beginning,
     Entry,
     Exists,
+    KeyState,
     PageAfter,
     Past,
     Question,
+    StateOf,
 )
 from broadcaster.core.sse import Frame
 from broadcaster.core.turns import Reader
@@ -119,6 +122,20 @@ class Replayer:
             case Exists(position):
                 rows = await source.from_on(position, position.after(), 1)
                 return await self._proves(source, rows, position)
+
+    async def state_of(
+        self, stream: str, question: StateOf, reader: Reader | None = None
+    ) -> KeyState | None:
+        """Answer a question about the checkpoint of a stream, as `ask` does."""
+        source = self._streams[stream]
+        checkpoint = Checkpoint(source.client, source.redis_key, question.rules, question.shards)
+        return await self._read(
+            (stream, question),
+            self._short,
+            reader or Reader(),
+            lambda: checkpoint.of_keys(sorted(question.keys)),
+            counted=bool(question.keys),
+        )
 
     async def info(self, stream: str) -> Info:
         """Return what `XINFO STREAM` says of a stream."""

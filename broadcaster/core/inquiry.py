@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from broadcaster.core.cursor import Positions
-from broadcaster.core.log import Answer, Question
+from broadcaster.core.log import AnyAnswer, Question
 from broadcaster.core.page import Pages
 from broadcaster.core.rules import RULES, Outcome, Said, Situation, question, said
 from broadcaster.core.states import NO_STATES, HubStates
@@ -62,7 +62,7 @@ class _Open:
     situation: Situation
     reason: str = ""
     question: Question | None = None
-    answer: tuple[Answer, ...] = ()
+    answer: tuple[AnyAnswer, ...] = ()
 
 
 class Inquiry:
@@ -134,7 +134,7 @@ class Inquiry:
         """Return the reason of the reset that needs the answer about a stream."""
         return self._open[stream].reason
 
-    def take(self, stream: str) -> Answer:
+    def take(self, stream: str) -> AnyAnswer:
         """Return the log's answer and forget the question."""
         return self._open.pop(stream).answer[0]
 
@@ -149,7 +149,7 @@ class Inquiry:
 
     # What happens meanwhile
 
-    def answered(self, ask: Ask, answer: Answer) -> bool:
+    def answered(self, ask: Ask, answer: AnyAnswer) -> bool:
         """Take the log's answer. A late or repeated answer is ignored.
 
         Args:

@@ -16,9 +16,10 @@ from broadcaster.core.channel import without_shard
 from broadcaster.core.cursor import Positions
 from broadcaster.core.event import EventId, StateFollows
 from broadcaster.core.inquiry import Context
+from broadcaster.core.keyed import KeyStates
 from broadcaster.core.resets import Lost
 from broadcaster.core.states import Rendering
-from broadcaster.core.steps import For, LivePart, Part, Send, StatePart, Wait
+from broadcaster.core.steps import Ask, For, LivePart, Part, Send, StatePart, Wait
 from broadcaster.core.subscription import Subscription
 
 
@@ -35,6 +36,7 @@ class Joining:
     __slots__ = (
         "_context",
         "_events",
+        "_keys",
         "_parts",
         "_position",
         "_subscription",
@@ -62,6 +64,7 @@ class Joining:
         self._context = context
         self._subscription = subscription
         self._position = position
+        self._keys = KeyStates(context, subscription)
         self._told = set[str]()  # the streams that the client knows to be sent anew
         self._parts: Iterator[Part] | None = None
 
@@ -91,8 +94,8 @@ class Joining:
             data = sse.retry(self._context.pages.terminal_retry_ms) + data
         return LivePart(data, self._events, at)
 
-    def step(self) -> Send | Wait:
-        """Return the next part, or wait until all of the states can be cut.
+    def step(self) -> Send | Ask | Wait:
+        """Return the next part, or what has to be done until all of the states can be cut.
 
         They are cut in one step, so that they and the windows after them are of one moment.
         """
@@ -101,7 +104,13 @@ class Joining:
             missing = tuple(s for s in self.streams if not states.folds[s].offered)
             if missing:
                 return Wait(For.STATE, missing)
-            found = {s: states.rendering(s, self._subscription) for s in self.streams}
+            first = self._keys.step(self.streams)
+            if first is not None:
+                return first
+            found = {
+                stream: self._keys.rendering(stream) or states.rendering(stream, self._subscription)
+                for stream in self.streams
+            }
             self.positions = {s: rendering.cut.position for s, rendering in found.items()}
             self._parts, self._events = self._all(found), 0
         part = next(self._parts, None)
@@ -117,6 +126,7 @@ class Joining:
         """Begin with new cuts, because the history of a stream has changed."""
         if stream in self.streams:
             self._parts, self.over = None, False
+            self._keys.forget(stream)
 
     def _all(self, found: Mapping[str, Rendering]) -> Iterator[Part]:
         """Yield all resets, and then the states."""

@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeAlias
 
 from broadcaster.core.event import EventId
 from broadcaster.core.sse import Frame
+from broadcaster.core.state import Value
 
 # Questions are compared by class as well as by value, so they are dataclasses: two named tuples of
 # different classes with equal fields are equal.
@@ -103,6 +104,42 @@ class Known:
     run: EventId
 
 
+@dataclass(frozen=True, slots=True)
+class StateOf:
+    """What does the checkpoint of a stream have of some keys? Answer: `KeyState`, or None.
+
+    None means that there is no checkpoint that can be used.
+
+    Attributes:
+        keys: one or more.
+        rules: as a mark names them. The node adds them, and the shards.
+        shards: of the channel.
+    """
+
+    keys: frozenset[str]
+    rules: str = ""
+    shards: int = 1
+
+
+class KeyState(NamedTuple):
+    """A part of a checkpoint.
+
+    Attributes:
+        position: the values are those of the log up to here. They may have later events, too.
+        start: a position of the log after which all events after `position` are; None if some of
+            them are lost.
+        newest: the newest event of the stream that one of the values may have.
+        since: the values are those of the log after this position; None means the whole log.
+        values: of the keys.
+    """
+
+    position: EventId
+    start: EventId | None
+    newest: EventId
+    since: EventId | None
+    values: tuple[Value, ...]
+
+
 class Past(NamedTuple):
     """A page of the entries after a position.
 
@@ -119,10 +156,12 @@ class Past(NamedTuple):
 
 Question: TypeAlias = Beginning | AtOrBefore | Entry | Exists | PageAfter
 """A question about a stream, which a log answers."""
-AnyQuestion: TypeAlias = Question | Request | Known
-"""A question about a stream, or about a run. The latter goes to those that take requests."""
+AnyQuestion: TypeAlias = Question | Request | Known | StateOf
+"""A question about a stream, its checkpoint, or a run. The last goes to what takes requests."""
 Answer: TypeAlias = EventId | Frame | Past | bool | None
 """An answer of a log. Each question says which of these answers it."""
+AnyAnswer: TypeAlias = Answer | KeyState
+"""An answer to any question."""
 
 
 class Batch(NamedTuple):

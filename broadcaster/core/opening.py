@@ -14,7 +14,7 @@ from broadcaster.core.cursor import Positions, Start
 from broadcaster.core.event import SEARCHABLE_AHEAD_S, ZERO, EventId
 from broadcaster.core.grants import Holder
 from broadcaster.core.inquiry import Context
-from broadcaster.core.log import Answer, AnyQuestion, Entry, Known, Request
+from broadcaster.core.log import AnyAnswer, AnyQuestion, Entry, Known, Request
 from broadcaster.core.rules import STARTS, Outcome, Said, Situation, question, said
 from broadcaster.core.run import key_of
 from broadcaster.core.sse import Frame
@@ -91,7 +91,7 @@ class Opening:
         self._positions: Positions = dict(wanted.positions)
         self._run = wanted.run
         self._now_ms = now_ms
-        self._asked: dict[str, tuple[Situation, AnyQuestion, list[Answer]]] = {}
+        self._asked: dict[str, tuple[Situation, AnyQuestion, list[AnyAnswer]]] = {}
         self._states: list[str] = []  # streams whose state it is sent first
         self._earliest: set[str] = set()  # streams in which the time lies before everything
         self._seen_end: bool | None = None if wanted.subscription.terminal else False
@@ -120,7 +120,7 @@ class Opening:
             return over
         return self._find_positions() or self._request() or self._serve()
 
-    def answered(self, ask: Ask, answer: Answer) -> None:
+    def answered(self, ask: Ask, answer: AnyAnswer) -> None:
         """Take the log's answer. A late or repeated answer is ignored."""
         if asked := self._asked.get(ask.stream):
             _, question_, answers = asked
@@ -129,7 +129,7 @@ class Opening:
 
     def _answer(
         self, stream: str, situation: Situation, make: Callable[[], AnyQuestion]
-    ) -> tuple[Answer] | Ask | Wait:
+    ) -> tuple[AnyAnswer] | Ask | Wait:
         """Return the answer to a question about a stream, in a tuple, or the step to get it."""
         known = self._asked.get(stream)
         if known is None or known[0] is not situation:
@@ -146,7 +146,7 @@ class Opening:
         if self._context.states.is_over(stream, self._subscription.keys, position):
             self._seen_end = True
             return None
-        frame: Answer = window.get(position)
+        frame: AnyAnswer = window.get(position)
         # The window holds the entries after its floor, but the floor's own entry was evicted.
         at_floor = position == window.floor != ZERO
         if frame is None and (at_floor or window.place(position) is not Place.COVERED):
@@ -201,7 +201,7 @@ class Opening:
         before = EventId(start, 0).before() if isinstance(start, int) else ZERO
         situation = self._situation(stream, start, before)
         rule, answer = STARTS[situation], Said.UNASKED
-        there: Answer = None
+        there: AnyAnswer = None
         if rule.asks is not None:
             found = self._answer(stream, situation, lambda: question(rule, before))
             if isinstance(found, Ask | Wait):

@@ -141,7 +141,7 @@ class Resume(Inquiry):
         self._joining = self._joining or Joining(self._context, self._subscription, self.position)
         self._joining.add(stream, lost)
 
-    def _joined(self, joining: Joining) -> Send | Wait:
+    def _joined(self, joining: Joining) -> Step:
         step = joining.step()
         if not joining.done:
             return step

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from broadcaster.core.event import EventId
 from broadcaster.core.log import (
-    Answer,
+    AnyAnswer,
     AnyQuestion,
     AtOrBefore,
     Beginning,
@@ -157,7 +157,7 @@ def question(rule: Rule, position: EventId) -> Question:
     return made
 
 
-def said(answer: Answer, position: EventId) -> Said:
+def said(answer: AnyAnswer, position: EventId) -> Said:
     """Return what an answer means for a reader at a position."""
     match answer:
         case Past(_, end, proven):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from broadcaster.core.event import EventId, StateFollows
-from broadcaster.core.log import AnyQuestion
+from broadcaster.core.log import AnyAnswer, AnyQuestion
 from broadcaster.core.page import Page
 from broadcaster.core.sse import Frame
 from broadcaster.core.wire import ResetReason
@@ -127,16 +127,28 @@ class Send(NamedTuple):
     left_out: float = 0.0
 
 
+class TakesAnswers(Protocol):
+    """Takes the answers to its questions."""
+
+    def answered(self, ask: Ask, answer: AnyAnswer) -> bool:
+        """Take an answer. Return False if the log knows too little: call `failed` after a pause."""
+
+    def failed(self, ask: Ask) -> None:
+        """Note that there is no answer. It is asked again at the next step."""
+
+
 class Ask(NamedTuple):
     """Ask the log, and pass its answer to `answered`. Call `failed` if there is no answer.
 
     Attributes:
         stream: its name.
         question: what to ask. A late answer is recognised by this object's identity.
+        asker: gets the answer; None is the step machine itself.
     """
 
     stream: str
     question: AnyQuestion
+    asker: TakesAnswers | None = None
 
 
 class For(Enum):

@@ -11,11 +11,14 @@ from functools import partial
 
 from broadcaster.backend.checkpoint import NOTHING, Found
 from broadcaster.backend.driver.connect import AsyncClient
-from broadcaster.backend.log import Log
+from broadcaster.backend.log import Log, RedisLog
 from broadcaster.backend.moving import Moving
 from broadcaster.core.channel import Channel
+from broadcaster.core.checkpoint import named
 from broadcaster.core.fold import Fold
 from broadcaster.core.hub import Hub
+from broadcaster.core.log import KeyState, StateOf
+from broadcaster.core.turns import Reader
 from broadcaster.core.window import Window
 from broadcaster.node.folder import folded
 from broadcaster.node.pump import despite_errors
@@ -55,6 +58,7 @@ class Folds:
             log: has the streams.
             adopt: gets the name of a stream and its new fold, which is that of the window's head.
         """
+        self._log = log
         self._checkpoints: dict[str, Moving] = {}
         self._turn = asyncio.Lock()
         self._streams = folded(channels)
@@ -88,6 +92,23 @@ class Folds:
             return NOTHING
         async with self._turn:
             return await checkpoint.read()
+
+    async def ask(self, stream: str, question: StateOf, reader: Reader | None) -> KeyState | None:
+        """Return the state of some keys of a stream; None if there are no checkpoints.
+
+        Args:
+            stream: one that has a state.
+            question: names the keys.
+            reader: the client that asks.
+
+        Raises:
+            BackendUnavailableError, ConfigurationError: as for `Log.ask`.
+        """
+        if not isinstance(self._log, RedisLog) or stream not in self._checkpoints:
+            return None
+        (of,) = (one for one in self._streams if one.name == stream)
+        full = StateOf(question.keys, named(of.rules), of.shards)
+        return await self._log.state_of(stream, full, reader)
 
     def broken(self, stream: str) -> None:
         """Load the state of a stream, if it has one: its log has begun, or is another one."""

@@ -15,7 +15,7 @@ from broadcaster.backend.log import Log, RedisLog, Requests, Timed
 from broadcaster.core.access import Policy, Verifier, public
 from broadcaster.core.counters import Meters
 from broadcaster.core.heartbeat import farewell
-from broadcaster.core.log import Answer, AnyQuestion, Known, Request
+from broadcaster.core.log import AnyAnswer, AnyQuestion, Known, Request, StateOf
 from broadcaster.core.places import UNKNOWN, Owners
 from broadcaster.core.subscriber import Subscriber
 from broadcaster.core.turns import Reader
@@ -266,7 +266,9 @@ class Node:
         """Return the type and the data of each event of a run, as `node.pieces` says."""
         return pieces(Listener(self, wanted), str(wanted.run))
 
-    async def ask(self, stream: str, question: AnyQuestion, reader: Reader | None = None) -> Answer:
+    async def ask(
+        self, stream: str, question: AnyQuestion, reader: Reader | None = None
+    ) -> AnyAnswer:
         """Return the log's answer about a stream, or the requester's answer about a run.
 
         Args:
@@ -280,18 +282,16 @@ class Node:
         """
         if isinstance(question, Request | Known):
             return await self.requests.ask(stream, question)
+        if isinstance(question, StateOf):
+            return await self.folds.ask(stream, question, reader)
         return await self.log.ask(stream, question, reader)
 
 
 def _log_in_redis(settings: Settings) -> RedisLog:
     """Return the log of the settings' streams. Raises a `ConfigurationError` without a url."""
     settings.require_redis_url()
-    return RedisLog(
-        settings.redis_url,
-        settings.channels.streams,
-        max_event_bytes=settings.max_event_bytes,
-        page_bytes=settings.high_water_bytes,
-    )
+    sizes = {"max_event_bytes": settings.max_event_bytes, "page_bytes": settings.high_water_bytes}
+    return RedisLog(settings.redis_url, settings.channels.streams, **sizes)
 
 
 def _taking(log: object) -> Requests | None:

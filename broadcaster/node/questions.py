@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
 from broadcaster.backend.lane import Lane
-from broadcaster.core.log import Answer, AnyQuestion, PageAfter
+from broadcaster.core.log import AnyAnswer, AnyQuestion, PageAfter
 from broadcaster.core.opening import Admission, Opening, Verdict
 from broadcaster.core.resume import Resume
 from broadcaster.core.steps import Ask, Wait
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 _PAUSE_S = (0.5, 1.5)
 _OPEN_TIMEOUT_S = 10.0
 
-AskLog = Callable[[str, AnyQuestion, Reader | None], Awaitable[Answer]]
+AskLog = Callable[[str, AnyQuestion, Reader | None], Awaitable[AnyAnswer]]
 """Answers a reader's question about a stream. Raises a `BroadcasterError` if it can't for now."""
 
 
@@ -148,15 +148,15 @@ class Questions:
         self, resume: Resume, ask: Ask, wake: Callable[[], object], reader: Reader | None = None
     ) -> None:
         """Do the same as `ask`, but in the caller's task."""
-        settled = False
+        settled, asker = False, ask.asker or resume
         if reader and reader.rest_s and isinstance(ask.question, PageAfter):
             await self._rest(reader.rest_s)
         try:
-            settled = resume.answered(ask, await self._ask_log(ask.stream, ask.question, reader))
+            settled = asker.answered(ask, await self._ask_log(ask.stream, ask.question, reader))
         except BroadcasterError as error:
             # The client stays connected and gets heartbeats. It is served when Redis is back.
             logger.debug("a replay waits: %s", error)
         if not settled:
             await self._pause()
-            resume.failed(ask)
+            asker.failed(ask)
         wake()

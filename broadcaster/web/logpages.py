@@ -26,6 +26,7 @@ from broadcaster.errors import UnknownChannelError
 from broadcaster.web.dialects import paged
 from broadcaster.web.dialects.paged import PageWanted
 from broadcaster.web.door import Door, closing, come_back_later, owners
+from broadcaster.web.leaving import Leaving
 from broadcaster.web.problem import SafeResponse, unknown_channel
 from broadcaster.web.serving import ServedNode
 
@@ -86,8 +87,7 @@ class _Making:
         begun = node.hub, node.questions, serve, self._woken.set, reader
         self._reading = Reading(*begun, with_state=False)
         self._began_s = time.monotonic()
-        self._watching: asyncio.Task[None] | None = None
-        self._left = False
+        self._leaving = Leaving(request, self._woken.set)
 
     async def made(self) -> Response | None:
         """Return the page; None if nothing is known, because the log has not answered."""
@@ -96,15 +96,12 @@ class _Making:
             return self._answer()
         finally:
             self._reading.close()
-            if self._watching:
-                self._watching.cancel()
-                with suppress(asyncio.CancelledError):
-                    await self._watching
+            await self._leaving.stop()
 
     async def _fill(self) -> None:
         """Take events until the page is full, or all were taken and the wait is over."""
         reading, page = self._reading, self._page
-        while not self._left:
+        while not self._leaving.left:
             self._woken.clear()
             moved = self._step()
             if page.full or reading.ended or (reading.at_head and not page.empty):
@@ -131,21 +128,14 @@ class _Making:
 
     async def _wait(self, seconds: float) -> None:
         """Wait until there is something to do, or the client is gone."""
-        if self._watching is None:
-            self._watching = asyncio.create_task(self._watch())
+        self._leaving.watch()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._woken.wait()
 
-    async def _watch(self) -> None:
-        while (await self._request.receive())["type"] != "http.disconnect":
-            pass
-        self._left = True
-        self._woken.set()
-
     def _answer(self) -> Response | None:
         reading, page = self._reading, self._page
-        if self._left:
+        if self._leaving.left:
             return Response()  # which no client gets
         moved = reading.positions != self._began_at
         if not (moved or reading.ended or reading.at_head) and page.empty:

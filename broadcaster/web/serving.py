@@ -11,7 +11,7 @@ from broadcaster.core.counters import Meters
 from broadcaster.core.event import EventId
 from broadcaster.core.grants import Holder
 from broadcaster.core.hub import Hub
-from broadcaster.core.log import Answer, AnyQuestion
+from broadcaster.core.log import AnyAnswer, AnyQuestion
 from broadcaster.core.places import UNKNOWN, Owners
 from broadcaster.core.record import Record
 from broadcaster.core.silent import Waiting
@@ -206,7 +206,7 @@ class ServedNode(GuardedNode, Protocol):
     def operations(self) -> Looks:
         """Looks at the figures of all nodes, for the page."""
 
-    async def ask(self, stream: str, question: AnyQuestion) -> Answer:
+    async def ask(self, stream: str, question: AnyQuestion) -> AnyAnswer:
         """Return the log's answer about a stream."""
 
     def pieces(self, wanted: Wanted) -> AsyncIterator[tuple[str, str]]:

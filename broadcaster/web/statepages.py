@@ -29,6 +29,7 @@ from broadcaster.core.wire import Ending, Shed
 from broadcaster.errors import UnknownChannelError
 from broadcaster.web.dialects import paged
 from broadcaster.web.door import Door, come_back_later, owners
+from broadcaster.web.leaving import Leaving
 from broadcaster.web.problem import SafeResponse, problem, unknown_channel
 
 _PATIENCE_S = 2.0
@@ -90,9 +91,12 @@ class StatePages(Door):
         node, body, woken = self._node, StateBody(), asyncio.Event()
         reader = Reader(network(request.scope.get("client")))
         reading = Reading(node.hub, node.questions, serve, woken.set, reader)
+        leaving = Leaving(request, woken.set)
         try:
             until_s = time.monotonic() + _PATIENCE_S
             while not reading.ended:
+                if leaving.left:
+                    return Response()  # which no client gets
                 woken.clear()
                 moved = reading.advance()
                 while (value := reading.take()) is not None:
@@ -105,16 +109,19 @@ class StatePages(Door):
                 if moved:
                     await asyncio.sleep(0)  # a large state must not delay other clients
                 else:
+                    leaving.watch()
                     with suppress(TimeoutError):
                         async with asyncio.timeout(max(left_s, 0.05)):
                             await woken.wait()
             return None
         finally:
             reading.close()
+            await leaving.stop()
 
     def _answer(self, reading: Reading, body: StateBody, channel: Channel) -> Response:
         if body.too_large:
-            return problem(409, _too_large(channel))
+            one_key = bool(reading.subscriber.subscription.keys)
+            return problem(409, _too_large(channel, one_key=one_key))
         position, since = reading.cursor, body.since(channel.name)
         tag = tag_of(position, since, channel.state_rules)
         complete = reading.subscriber.ending is Ending.COMPLETE
@@ -148,8 +155,10 @@ def _no_state(name: str) -> str:
     )
 
 
-def _too_large(channel: Channel) -> str:
+def _too_large(channel: Channel, *, one_key: bool) -> str:
+    known = "broadcaster fold must have kept it" if one_key else "name a key, ?key=…"
     return (
         f"the state of {channel.name!r} has more than {channel.state_bytes} bytes (state_bytes), "
-        "so there is nothing of it: read events from where you need them, or raise state_bytes"
+        f"so there is nothing of it: {known}, read events from where you need them, or raise "
+        "state_bytes"
     )

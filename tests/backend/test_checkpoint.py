@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from broadcaster import BackendUnavailableError, ConfigurationError, connect
-from broadcaster.backend.checkpoint import NOTHING, Checkpoint, OfKey
+from broadcaster.backend.checkpoint import NOTHING, Checkpoint
 from broadcaster.core.checkpoint import Mark, field_of, packed_values
 from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.log import KeyState
 from broadcaster.core.state import Value
 
 HASH = "{pets}:state"
@@ -32,7 +33,7 @@ async def put(client: Any, mark: Mark, *values: Value) -> None:
 
 async def test_without_a_checkpoint_there_is_none(used: Any) -> None:
     assert await Checkpoint(used, "pets", "last").read() == NOTHING
-    assert await Checkpoint(used, "pets", "last").of_key("7") is None
+    assert await Checkpoint(used, "pets", "last").of_keys(["7"]) is None
     assert await Checkpoint(used, "pets", "last").mark() is None
 
 
@@ -68,7 +69,7 @@ async def test_of_other_rules_or_only_begun_it_is_not_used(used: Any, mark: Mark
     await put(used, mark, value("7", EventId(1, 1)))
     checkpoint = Checkpoint(used, "pets", "last")
     assert await checkpoint.read() == NOTHING._replace(at=mark.packed(), other=mark)
-    assert await checkpoint.of_key("7") is None
+    assert await checkpoint.of_keys(["7"]) is None
     assert await checkpoint.mark() == mark
 
 
@@ -122,12 +123,40 @@ async def test_without_a_count_of_redis_a_trimmed_entry_proves_nothing(used: Any
     assert (await Checkpoint(used, "pets", "last").read()).start is None
 
 
-async def test_a_key_is_read_with_its_position_by_one_command(used: Any) -> None:
-    since, position = EventId(1, 1), EventId(2, 2)
-    await put(used, Mark(b"m", position, since, 0, "last"), value("7", position))
+async def test_keys_are_read_with_their_position_by_one_command(used: Any) -> None:
+    ids, since = await add(used, 3), EventId(1, 1)
+    values = value("7", ids[0]), value("8", ids[2])
+    await put(used, Mark(b"m", ids[1], since, 2, "last"), *values, value("9", EventId(1 << 60, 0)))
     checkpoint = Checkpoint(used, "pets", "last")
-    assert await checkpoint.of_key("7") == OfKey(position, since, [value("7", position)])
-    assert await checkpoint.of_key("8") == OfKey(position, since, [])
+    assert await checkpoint.of_keys(["7"]) == KeyState(
+        ids[1], ids[1], ids[0], since, (value("7", ids[0]),)
+    )
+    assert await checkpoint.of_keys(["0"]) == KeyState(ids[1], ids[1], ZERO, since, ())
+    found = await checkpoint.of_keys(["7", "0", "8"])
+    assert found is not None
+    assert (found.newest, found.values) == (ids[2], values)
+    moved = await checkpoint.of_keys(["9"])
+    assert moved is not None
+    assert moved.newest == ids[2], "its id is still to come"
+    await used.xtrim("pets", 1, approximate=False)
+    found = await checkpoint.of_keys(["7"])
+    assert found is not None
+    assert found.start == ids[2].before(), "all that came after the position is there"
+    await used.xtrim("pets", 0, approximate=False)
+    found = await checkpoint.of_keys(["7"])
+    assert found is not None
+    assert found.start is None
+
+
+async def test_keys_that_two_connections_have_read_are_read_again(
+    used: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = await add(used, 1)
+    await put(used, Mark(b"m", ids[0], None, 1, "last"), value("7", ids[0]))
+    checkpoint, made = Checkpoint(used, "pets", "last"), iter(range(100))
+    monkeypatch.setattr(type(checkpoint._stream), "connections", property(lambda _: next(made)))
+    with pytest.raises(BackendUnavailableError, match="made anew"):
+        await checkpoint.of_keys(["7"])
 
 
 async def test_it_says_how_far_the_values_may_be_ahead(used: Any) -> None:
@@ -206,5 +235,5 @@ async def test_refusals_of_redis_are_public_errors(client: Any) -> None:
         await Checkpoint(client, "pets", "last").read()
     away = connect("redis://127.0.0.1:1")
     with pytest.raises(BackendUnavailableError):
-        await Checkpoint(away, "pets", "last").of_key("7")
+        await Checkpoint(away, "pets", "last").of_keys(["7"])
     await away.aclose()

@@ -53,10 +53,10 @@ class Client:
     """A client, from its request on."""
 
     def __init__(
-        self, hub: Hub, *channels: Channel, start: str = "state", last_id: str = "", **narrow: str
+        self, hub: Hub, *channels: Channel, start: str = "state", last_id: str = "", **narrow: Any
     ) -> None:
         self.hub, self.parser, self.events = hub, Parser(last_id), list[StreamEvent]()
-        keys, types = ([narrow[n]] if n in narrow else [] for n in ("key", "type"))
+        keys, types = ([*narrow[n]] if n in narrow else [] for n in ("key", "type"))
         subscription = Subscription.to(channels or (A,), keys, types)
         positions = {"a": EventId.parse(last_id)} if last_id else {}
         unreadable = narrow.get("unreadable")
@@ -142,7 +142,7 @@ def test_keys_and_types_narrow_it() -> None:
     assert [data for _, data, _ in Client(hub, type="u").go_on().told[:-1]] == [
         '{"channel":"a","keys":3}', "3",
     ]  # fmt: skip
-    assert Client(hub, key="none").go_on().told == [
+    assert Client(hub, key=["none"]).go_on().told == [
         ("stream.state", '{"channel":"a","keys":0}', "state"),
         ("stream.live", '{"replayed":0}', "4-0"),
     ]

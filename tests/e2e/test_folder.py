@@ -6,14 +6,15 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from broadcaster import Publisher
 from broadcaster.core.catalogue import PET_STORE
 from broadcaster.core.checkpoint import mark_of
 from broadcaster.node.folder import Folder, folded
-from tests.nodes import Raw, events, running
-from tests.wait import until
+from tests.nodes import Raw, events, running, told
+from tests.wait import http_client, until
 
 PATH = "/v1/inventory/stream?from=state"
 
@@ -66,6 +67,37 @@ async def test_with_a_folder_the_state_outlives_the_log(
         said, values = await opened(redis_url)
         assert values == newest | {"3": 99}
         assert "since" not in said
+
+
+async def test_of_a_state_that_is_too_large_for_nodes_each_key_is_known(
+    redis_url: str, client: Any, publisher: Publisher
+) -> None:
+    """By checkpoint, log and window together; and the client goes on live."""
+    small = {"inventory": replace(PET_STORE["inventory"], state_bytes=150, window_events=3)}
+    async with folding(redis_url):
+        for n in range(30):
+            await publish(publisher, str(n % 10), n)
+        await until(lambda: folded_up_to(client, 30))
+        await client.xtrim("inventory", 0, approximate=False)
+        for n in range(30, 33):
+            await publish(publisher, str(n % 10), n)
+        async with running(redis_url, channels=small) as hub:
+            for pet, stock in (("1", 31), ("5", 25)):
+                stream = await Raw.get(hub.port, f"{PATH}&petId={pet}")
+                await stream.until(b"stream.live")
+                assert json.loads(told(stream.body)[0]) == {"petId": pet, "stock": stock}
+                assert b'"keys":1}' in stream.body
+                await publish(publisher, pet, 77)
+                await stream.until(b'"stock":77')
+            async with http_client(base_url=hub.url) as http:
+                path = "/v1/channels/inventory/state"
+                assert (await http.get(path)).status_code == 409
+                answer = (await http.get(path, params={"key": ["5", "6"]})).json()
+                assert [event["data"]["stock"] for event in answer["events"]] == [77, 26]
+                assert answer["position"] == str(hub.node.hub.windows["inventory"].head)
+            whole = await Raw.get(hub.port, PATH)
+            await whole.until(b"stream.live")
+            assert b'"too_large":true' in whole.body
 
 
 async def test_without_a_folder_it_says_since_when_it_is_whole(

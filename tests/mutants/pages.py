@@ -41,8 +41,8 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "logpages: a client that leaves keeps its place until the wait is over",
-        _LOGPAGES,
-        "        self._left = True\n",
+        "broadcaster/web/leaving.py",
+        "        self.left = True\n",
         "",
         (_PAGES + "test_a_wait_takes_a_place_and_frees_it[it leaves-transport]",),
     ),

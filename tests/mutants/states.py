@@ -5,9 +5,12 @@ from __future__ import annotations
 from tests.mutants import Mutant
 
 _JOINING = "broadcaster/core/joining.py"
+_KEYED = "broadcaster/core/keyed.py"
 _OPENING = "broadcaster/core/opening.py"
 _PAGED = "broadcaster/web/dialects/paged.py"
 _JOINED = "tests/core/test_joining.py::"
+_KEYS = "tests/core/test_keyed.py::"
+_READ = "tests/backend/test_checkpoint.py::"
 _SOCKETS = "tests/web/test_state.py::"
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -49,6 +52,56 @@ MUTANTS: tuple[Mutant, ...] = (
         (
             "tests/web/dialects/test_paged.py::"
             "test_a_page_has_no_state_so_an_id_amid_one_is_a_reset",
+        ),
+    ),
+    # Single keys of what is too large
+    Mutant(
+        "keyed: a checkpoint that is ahead of the tailer is the state already",
+        _KEYED,
+        "if max(keyed.position, keyed.newest) > self._context.windows[stream].head:",
+        "if False:",
+        (_KEYS + "test_a_checkpoint_that_is_ahead_of_the_tailer_is_waited_for",),
+    ),
+    Mutant(
+        "keyed: a page with a gap is folded",
+        _KEYED,
+        "or not answer.proven or not answer.frames:",
+        "or not answer.frames:",
+        (_KEYS + "test_without_a_whole_log_after_it_there_is_no_state",),
+    ),
+    Mutant(
+        "keyed: what a lost history had is kept",
+        _KEYED,
+        "        self._keyed.pop(stream, None)\n",
+        "        pass\n",
+        (_KEYS + "test_it_begins_anew_when_the_history_changes",),
+    ),
+    Mutant(
+        "keyed: a late answer counts",
+        _KEYED,
+        """        if keyed is not None and keyed.ask is ask:
+            keyed.ask = None
+            if""",
+        """        if keyed is not None:
+            keyed.ask = None
+            if""",
+        (_KEYS + "test_a_question_without_an_answer_is_asked_again_and_a_late_answer_is_ignored",),
+    ),
+    Mutant(
+        "keyed: two servers make one state",
+        "broadcaster/backend/checkpoint.py",
+        "if self._stream.connections == connections:  # else",
+        "if True:  # else",
+        (_READ + "test_keys_that_two_connections_have_read_are_read_again",),
+    ),
+    Mutant(
+        "state: a client that leaves keeps its place while the state is made",
+        "broadcaster/web/statepages.py",
+        "                    leaving.watch()\n",
+        "",
+        (
+            "tests/web/test_statepages.py::"
+            "test_a_client_that_leaves_while_its_state_is_made_takes_no_place",
         ),
     ),
 )

@@ -14,7 +14,7 @@ import pytest
 
 from broadcaster import EmbeddedRedis, EventId, Publisher
 from broadcaster.core import sse
-from broadcaster.core.log import Answer, AnyQuestion
+from broadcaster.core.log import AnyAnswer, AnyQuestion
 from broadcaster.core.turns import Reader
 from broadcaster.core.wire import Shed
 from broadcaster.node import questions
@@ -459,7 +459,7 @@ async def test_a_client_that_is_shed_keeps_its_position(
         first.close()
 
 
-def asks_first(hub: Running) -> Callable[[str, AnyQuestion, Reader | None], Awaitable[Answer]]:
+def asks_first(hub: Running) -> Callable[[str, AnyQuestion, Reader | None], Awaitable[AnyAnswer]]:
     """Let a client that begins at `earliest` ask the log. Return the function that asks."""
     hub.node.hub.windows["inventory"].complete = False
     return hub.node.ask
@@ -471,7 +471,7 @@ async def test_the_limit_holds_for_newcomers_that_come_together(
     async with running(redis_url, max_connections=1) as hub:
         ask, asked, all_ask = asks_first(hub), asyncio.Semaphore(0), asyncio.Barrier(3)
 
-        async def when_all_ask(stream: str, question: AnyQuestion, reader: Reader) -> Answer:
+        async def when_all_ask(stream: str, question: AnyQuestion, reader: Reader) -> AnyAnswer:
             asked.release()
             await all_ask.wait()
             return await ask(stream, question, reader)
@@ -713,7 +713,7 @@ async def test_a_connection_that_is_gone_leaves_nothing_for_the_garbage_collecto
 async def test_a_client_that_waits_too_long_for_its_position_gets_a_retry_time(
     hub: Running, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    async def hang(*_: object) -> Answer:
+    async def hang(*_: object) -> AnyAnswer:
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -746,7 +746,7 @@ async def test_a_client_that_comes_while_a_drain_begins_gets_a_retry_time(
 ) -> None:
     ask = asks_first(hub)
 
-    async def drain_first(stream: str, question: AnyQuestion, reader: Reader) -> Answer:
+    async def drain_first(stream: str, question: AnyQuestion, reader: Reader) -> AnyAnswer:
         await hub.node.drain()
         return await ask(stream, question, reader)
 
@@ -767,7 +767,7 @@ async def test_a_client_that_disconnects_while_its_position_is_looked_up_is_not_
     async with running(redis_url) as hub:
         ask = asks_first(hub)
 
-        async def wait_first(stream: str, question: AnyQuestion, reader: Reader) -> Answer:
+        async def wait_first(stream: str, question: AnyQuestion, reader: Reader) -> AnyAnswer:
             await gone.wait()
             return await ask(stream, question, reader)
 

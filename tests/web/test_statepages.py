@@ -171,6 +171,30 @@ async def test_a_state_that_is_too_large_is_not_there_in_part(hub: Hub) -> None:
     assert "more than 1000 bytes (state_bytes)" in answer.json()["detail"]
 
 
+async def test_of_a_state_that_is_too_large_one_key_is_known_by_a_folder_alone(hub: Hub) -> None:
+    await hub.add("carts", json.dumps({"a": "x" * 2000}), "7")
+    answer = await hub.ask("carts", key="7")
+    assert answer.status_code == 409
+    assert "broadcaster fold must have kept it" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("how", ["leaves", "resets"])
+async def test_a_client_that_leaves_while_its_state_is_made_takes_no_place(
+    hub: Hub, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statepages, "_PATIENCE_S", 600.0)
+    node = hub.running.node
+    node.hub.states.folds["stock"].offered = False
+    _, writer = await asyncio.open_connection("127.0.0.1", hub.running.port)
+    writer.write(b"GET /v1/channels/stock/state HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await until(lambda: len(node.hub.subscribers) == 1)
+    if how == "leaves":
+        writer.close()
+    else:
+        writer.transport.abort()
+    await until(lambda: not node.hub.subscribers)
+
+
 @pytest.mark.parametrize(
     ("channel", "query", "status", "said"),
     [
