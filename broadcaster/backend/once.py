@@ -83,7 +83,8 @@ class Submission:
         self._ttl_ms = round(idempotency_s * 1_000)
         self._marker, self._home = "", ""
         if key:
-            named = "\0".join((subject, channel, key)).encode()
+            # An issuer or a producer may name half of a surrogate pair, as JSON can.
+            named = "\0".join((subject, channel, key)).encode(errors="surrogatepass")
             self._marker = "once:" + _hash_of(named)
             streams = list(commands.channels.channel(channel).streams.values())
             self._home = streams[crc32(named) % len(streams)] if len(streams) > 1 else ""

@@ -34,5 +34,6 @@ def cloud_event(fields: Fields) -> Incoming:
     value, raw = fields.get("data", (None, "null"))
     content = named["datacontenttype"]
     is_text = bool(content) and not _JSON.fullmatch(content) and raw.startswith('"')
-    source_and_id = f"{named['source']} {named['id']}"
+    # With the length, since nothing keeps a space out of either.
+    source_and_id = f"{len(named['source'])} {named['source']} {named['id']}"
     return Incoming(named["type"], named["subject"], value if is_text else raw, source_and_id)

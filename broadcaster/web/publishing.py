@@ -20,7 +20,7 @@ from broadcaster.core.turns import network
 from broadcaster.errors import InvalidEventError, UnknownChannelError
 from broadcaster.web import head
 from broadcaster.web.access import PolicyFailedError, UndecidedError, failed, undecided
-from broadcaster.web.body import whole
+from broadcaster.web.body import unread, whole
 from broadcaster.web.checking import Checker, unfit
 from broadcaster.web.lines import MEDIA_TYPE, Lines, LinesResponse
 from broadcaster.web.permit import Permit, permit
@@ -54,9 +54,9 @@ async def publish(node: ServedNode, request: Request, channel: str) -> Response:
             _hold(node, request, may.subject, held)
             return await _published(node, request, channel, may, held)
     except RefusalError as refusal:
-        return refusal.response
+        return unread(request.scope, refusal.response)
     except UnknownChannelError as error:
-        return unknown_channel(error, node.policy)
+        return unread(request.scope, unknown_channel(error, node.policy))
     except PolicyFailedError:
         return failed()
     except UndecidedError:
@@ -92,7 +92,21 @@ async def _published(
     if media_type in _LINES:
         return LinesResponse(Lines(node, channel, may, key), held.pop_all())
     body = await whole(request, node.settings.max_publish_bytes)
-    events = await _events(body, _FORMATS[media_type], Checker(node, channel))
+    try:
+        return await _written(node, channel, may, key, body, _FORMATS[media_type])
+    except RefusalError as refusal:
+        return refusal.response
+
+
+async def _written(
+    node: ServedNode,
+    channel: str,
+    may: Permit,
+    key: str,
+    body: bytes,
+    read: Callable[[Fields], Incoming],
+) -> Response:
+    events = await _events(body, read, Checker(node, channel))
     await may.require({event.key for event in events})
     sent = list(publications(channel, events))
     if key:

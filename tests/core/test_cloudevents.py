@@ -25,9 +25,14 @@ def with_data(data: str, content: str = "") -> Incoming:
 
 
 def test_type_subject_and_data_are_those_of_the_event() -> None:
-    assert with_data('{"n": 1.10}') == Incoming("shop.sold", "7", '{"n": 1.10}', "/shop a-1")
+    assert with_data('{"n": 1.10}') == Incoming("shop.sold", "7", '{"n": 1.10}', "5 /shop a-1")
     without: dict[str, Any] = {**WHOLE, "subject": None, "time": "2026-01-31T12:00:00Z"}
-    assert read(json.dumps(without)) == Incoming("shop.sold", "", "null", "/shop a-1")
+    assert read(json.dumps(without)) == Incoming("shop.sold", "", "null", "5 /shop a-1")
+
+
+def test_other_sources_and_ids_are_other_events() -> None:
+    pairs = [("a b", "c"), ("a", "b c"), ("a", "c")]
+    assert len({read(json.dumps({**WHOLE, "source": s, "id": i})).id for s, i in pairs}) == 3
 
 
 @pytest.mark.parametrize(

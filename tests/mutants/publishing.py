@@ -11,6 +11,7 @@ _ONCES = "tests/backend/test_once.py::"
 _SCHEMA = "broadcaster/core/schema.py"
 _SCHEMAS = "tests/core/test_schema.py::"
 _HTTP = "tests/web/test_publishing.py::"
+_LINES = "tests/web/test_lines.py::"
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
@@ -135,6 +136,41 @@ MUTANTS: tuple[Mutant, ...] = (
         "not 0 < len(found[0]) <=",
         "not 0 <= len(found[0]) <=",
         (_HTTP + "test_a_key_that_can_not_be_meant_publishes_nothing",),
+    ),
+    Mutant(
+        "cloudevents: a space in a source makes the id of another event",
+        "broadcaster/core/cloudevents.py",
+        "f\"{len(named['source'])} {named['source']} ",
+        "f\"{named['source']} ",
+        ("tests/core/test_cloudevents.py::test_other_sources_and_ids_are_other_events",),
+    ),
+    Mutant(
+        "once: a key is UTF-8",
+        _ONCE,
+        'encode(errors="surrogatepass")',
+        "encode()",
+        (_HTTP + "test_an_event_with_an_id_is_published_once",),
+    ),
+    Mutant(
+        "lines: the rest of a refused body stays unread",
+        "broadcaster/web/lines.py",
+        "            await drop_rest(receive)\n",
+        "",
+        (_LINES + "test_a_client_that_sends_all_of_a_long_body_reads_why_it_is_refused",),
+    ),
+    Mutant(
+        "body: the rest of one that is too long stays unread",
+        "broadcaster/web/body.py",
+        "    error.response = Unread(error.response)\n",
+        "",
+        (_LINES + "test_a_client_that_sends_all_of_a_long_body_reads_why_it_is_refused",),
+    ),
+    Mutant(
+        "publishing: a body that is refused unread stays unread",
+        "broadcaster/web/publishing.py",
+        "return unread(request.scope, refusal.response)",
+        "return refusal.response",
+        (_LINES + "test_a_client_that_sends_all_of_a_long_body_reads_why_it_is_refused",),
     ),
     Mutant(
         "lines: a line before one that is refused is lost",

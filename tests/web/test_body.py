@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from starlette.requests import ClientDisconnect, Request
 
-from broadcaster.web.body import whole
-from broadcaster.web.problem import ProblemError
+from broadcaster.web import body
+from broadcaster.web.body import unread, whole
+from broadcaster.web.problem import ProblemError, problem
 
 
 def request(*parts: bytes, length: str = "", ends: bool = True) -> Request:
@@ -59,3 +60,50 @@ async def test_a_client_that_leaves_is_no_body() -> None:
 
     with pytest.raises(ClientDisconnect):
         await whole(Request({"type": "http", "method": "POST", "headers": []}, receive), 4)
+
+
+async def answered(*bodies: bytes, length: str = "", chunked: bool = False) -> list[Any]:
+    """What is sent after a refusal, between the parts of the body that are read."""
+    seen = list[Any]()
+    of_body = request(*bodies)
+    headers = [(b"content-length", length.encode())] if length else []
+    if chunked:
+        headers.append((b"transfer-encoding", b"chunked"))
+
+    async def receive() -> Any:
+        message = await of_body.receive()
+        seen.append(message["body"])
+        return message
+
+    async def send(message: Any) -> None:
+        seen.append(message["status"] if "status" in message else message.get("more_body", False))
+
+    scope = {"type": "http", "http_version": "1.1", "headers": headers}
+    response = unread(scope, problem(401, "no"))
+    closes = response.headers.get("connection") == "close"
+    await response(scope, receive, send)
+    return [closes, *seen]
+
+
+async def test_the_rest_of_a_long_body_is_dropped_after_its_answer() -> None:
+    assert await answered(b"a", b"b", length="99999") == [True, 401, True, b"a", b"b", b"", False]
+    assert await answered(b"a", chunked=True) == [True, 401, True, b"a", b"", False]
+    assert await answered(length="9" * 5_000) == [True, 401, True, b"", False]
+
+
+async def test_after_a_refusal_of_a_short_body_the_connection_stays() -> None:
+    assert await answered(b"a", length="1") == [False, 401, False]
+    assert await answered() == [False, 401, False]
+
+
+async def test_a_body_without_end_is_dropped_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body, "_LINGER_S", 0.01)
+    with pytest.raises(ProblemError) as caught:
+        await whole(request(b"ab", b"cde", ends=False), 4)
+    sent = list[Any]()
+
+    async def send(message: Any) -> None:
+        sent.append(message.get("more_body", False))
+
+    await caught.value.response({"type": "http"}, request(ends=False).receive, send)
+    assert sent == [False, True, False]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import pytest
 
 from broadcaster.core.access import Denied, Grant
+from broadcaster.web import body as body_of_requests
 from broadcaster.web import lines as publishing
 from tests.nodes import running
-from tests.wait import http_client, until
+from tests.wait import PATIENCE_S, http_client, until
 from tests.web.test_publishing import CHANNELS, PETS, Hub, bearing, hub
 
 __all__ = ["hub"]
@@ -178,6 +180,39 @@ async def test_the_answer_to_many_lines_begins_before_they_end(
     rest = await reader.readuntil(b"0\r\n\r\n")
     writer.close()
     assert b'"line":51,"detail":"the line is not JSON' in rest
+
+
+def sent_before_reading(port: int, head: str, body: bytes) -> bytes:
+    """The answer to a client that reads nothing before all is sent."""
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as connection:
+        connection.sendall(head.encode() + body)
+        answer = b""
+        while part := connection.recv(65536):
+            answer += part
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("first", "more", "said"),
+    [
+        (b"nope", {}, b'"detail":"the line is not JSON'),
+        (b'{"data":1}', {"authorization": "Bearer x"}, b"token that could be read"),
+        (b'{"data":1}', {"content-type": "application/json"}, b"more than 2097152 bytes"),
+        (b'{"data":1}', {"content-type": "text/plain"}, b"the Content-Type is one of"),
+    ],
+)
+async def test_a_client_that_sends_all_of_a_long_body_reads_why_it_is_refused(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, first: bytes, more: dict[str, str], said: bytes
+) -> None:
+    monkeypatch.setattr(body_of_requests, "_LINGER_S", PATIENCE_S)
+    body = first + b'\n{"data":2}' * 1_000_000
+    headers = bearing("pets") | NDJSON | more | {"host": "a", "content-length": str(len(body))}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    head = f"POST {PETS} HTTP/1.1\r\n{lines}\r\n"
+    answer = await asyncio.to_thread(sent_before_reading, hub.running.port, head, body)
+    assert said in answer
+    assert b"connection: close" in answer
+    assert await hub.stored() == []
 
 
 async def test_while_redis_refuses_no_line_is_noted(hub: Hub) -> None:

@@ -319,6 +319,14 @@ async def test_the_keys_of_a_subject_are_its_own(hub: Hub) -> None:
     assert ids[0] != ids[1]
 
 
+async def test_a_subject_is_any_text(hub: Hub) -> None:
+    bob = token(sub="\ud800", broadcaster={"publish": ["pets"]})
+    headers = with_key("k") | {"authorization": f"Bearer {bob}"}
+    answers = [await hub.post({"data": 1}, headers) for _ in range(2)]
+    assert {answer.status_code for answer in answers} == {200}
+    assert answers[0].text == answers[1].text
+
+
 async def test_an_event_with_an_id_is_published_once(hub: Hub) -> None:
     body = [{"data": 1, "id": "a"}, {"data": 2}, {"data": 3}, {"data": 4, "id": "b"}]
     first = (await hub.post(body, bearing("pets"))).json()["ids"]
@@ -327,11 +335,14 @@ async def test_an_event_with_an_id_is_published_once(hub: Hub) -> None:
     assert [data for *_, data in await hub.stored()] == ["1", "2", "3", "4", "2", "3"]
     other = await hub.post({"data": 5, "id": "a"}, bearing("pets"))
     assert other.status_code == 422
+    # JSON can name half of a surrogate pair.
+    half = [(await hub.post('{"data":6,"id":"\\ud800"}', bearing("pets"))).text for _ in range(2)]
+    assert half[0] == half[1]
     cloud = {"specversion": "1.0", "id": "a", "source": "/s", "type": "t"}
     headers = bearing("pets") | {"content-type": "application/cloudevents+json"}
     twice = [(await hub.post(cloud, headers)).json() for _ in range(2)]
     assert twice[0] == twice[1]
-    assert len(await hub.stored()) == 7
+    assert len(await hub.stored()) == 8
 
 
 async def test_limits_hold_for_requests_that_publish(hub: Hub) -> None:

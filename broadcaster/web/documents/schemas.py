@@ -24,6 +24,8 @@ from broadcaster.web.documents.operation import (
 
 _JSON = "application/json"
 _ID = r"^[0-9]+-[0-9]+$"
+_OPTIONAL: Json = {"type": ["string", "null"]}
+_FILLED: Json = {"type": "string", "minLength": 1}
 
 ANSWERS: dict[str, Json] = {
     "Problem": described(
@@ -79,16 +81,16 @@ ANSWERS: dict[str, Json] = {
         "text": described(STRING, "in the place of `data` if that is not JSON"),
     }, "data", "text"),
     "NewEvent": record({
-        "type": described(STRING, "the name of the event", default=DEFAULT_TYPE),
-        "key": described(STRING, "what the event is about"),
+        "type": described(_OPTIONAL, "the name of the event", default=DEFAULT_TYPE),
+        "key": described(_OPTIONAL, "what the event is about"),
         "data": {"description": "Any JSON. A text is sent as it is, without quotes."},
-        "id": described(STRING, "of your choice; with it, the event is published once"),
+        "id": described(_OPTIONAL, "of your choice; with it, the event is published once"),
     }, "type", "key", "id"),
     "CloudEvent": described(
         record({
-            "specversion": {"const": "1.0"}, "id": STRING, "source": STRING,
-            "type": described(STRING, "the name of the event"),
-            "subject": described(STRING, "the key"),
+            "specversion": {"const": "1.0"}, "id": _FILLED, "source": _FILLED,
+            "type": described(_FILLED, "the name of the event"),
+            "subject": described(_OPTIONAL, "the key"),
             "data": {"description": "Any JSON."},
         }, "subject", "data"),
         "A CloudEvent in the JSON format. Its other attributes are left out.",
