@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from broadcaster.client.source import EventSource
     from broadcaster.core.access import Action, Caller, Denied, Grant, NotYet, Policy
     from broadcaster.core.channel import Channel
-    from broadcaster.core.event import Event, EventId, Live, Reset, StateFollows
+    from broadcaster.core.event import Event, EventId, Live, Reset, StateFollows, Superseded
     from broadcaster.core.filter import Filter
     from broadcaster.core.sse import Frame
     from broadcaster.core.wire import Ending
@@ -106,6 +106,7 @@ __all__ = [
     "StateFollows",
     "StreamEvent",
     "StreamRefusedError",
+    "Superseded",
     "SyncPublisher",
     "Transaction",
     "UnknownChannelError",
@@ -133,7 +134,7 @@ _HOME = {
     "broadcaster.client.source": ("EventSource",),
     "broadcaster.core.access": ("Action", "Caller", "Denied", "Grant", "NotYet", "Policy"),
     "broadcaster.core.channel": ("Channel",),
-    "broadcaster.core.event": ("Event", "EventId", "Live", "Reset", "StateFollows"),
+    "broadcaster.core.event": ("Event", "EventId", "Live", "Reset", "StateFollows", "Superseded"),
     "broadcaster.core.filter": ("Filter",),
     "broadcaster.core.sse": ("Frame",),
     "broadcaster.core.wire": ("Ending",),

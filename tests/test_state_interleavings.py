@@ -38,6 +38,7 @@ from broadcaster.core.window import Window
 REMOVES = "sold"
 KINDS = {
     "last": Rules("last", frozenset({REMOVES}), ttl_ms=1 << 40),
+    "passes": Rules("last", frozenset({REMOVES}), ttl_ms=1 << 40, coalesce=True),
     "merge": Rules("merge", frozenset({REMOVES}), ttl_ms=1 << 40),
     "append": Rules("append", frozenset({REMOVES}), "text", ttl_ms=1 << 40),
 }
@@ -210,6 +211,13 @@ class StateThenEvents(RuleBasedStateMachine):
     @rule(data=st.data(), number=st.integers(0, 1))
     def go_on(self, data: st.DataObject, number: int) -> None:
         self.stepped(data.draw(st.sampled_from(self.clients)), number)
+
+    @precondition(lambda self: self.clients)
+    @rule(data=st.data())
+    def lag(self, data: st.DataObject) -> None:
+        client = data.draw(st.sampled_from(self.clients))
+        if client.subscriber is not None:
+            self.hub.lag(client.subscriber)
 
     @precondition(lambda self: self.clients)
     @rule(data=st.data())

@@ -3,8 +3,9 @@
 A terminal gets a readable line per event. A pipe gets one JSON object per line. If the event's data
 is JSON in one line but not a string, `data` is that JSON, byte for byte. Otherwise `data` is the
 text as a string. So `broadcaster publish` publishes the same bytes again. The hub's own events
-(`stream.live`, `stream.state`, `stream.reset`, `stream.expired`) are lines too, because an
-announced gap must not become a silent one. The events of a state have an empty `id`.
+(`stream.live`, `stream.state`, `stream.superseded`, `stream.reset`, `stream.expired`) are lines
+too, because an announced gap must not become a silent one. The events of a state have an empty
+`id`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from broadcaster.client.parser import StreamEvent
 from broadcaster.client.source import EventSource
 from broadcaster.commands.logs import printable
 from broadcaster.commands.output import say
-from broadcaster.core.wire import EXPIRED, LIVE, RESERVED_PREFIX, RESET, STATE, WAITING
+from broadcaster.core.wire import EXPIRED, LIVE, RESERVED_PREFIX, RESET, STATE, SUPERSEDED, WAITING
 
 _ENTRY_MS = re.compile(r"(?:^|,)(?:(?!run=)[^,=]+=)?(\d{1,13})-\d+")
 _STYLES = {
@@ -33,6 +34,7 @@ _STYLES = {
     EXPIRED.type: "bold yellow",
     LIVE.type: "green",
     STATE.type: "green",
+    SUPERSEDED.type: "yellow",
     WAITING.type: "yellow",
 }
 

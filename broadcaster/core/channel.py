@@ -99,6 +99,8 @@ class Channel:
             and joins the texts of one field. Empty means that the channel has no state.
         removes: event types that take their key out of the state.
         append: the field whose texts are joined, if the state is `append`.
+        coalesce: send a client that lags far behind the newest event per key and type, without
+            those that it supersedes. It needs the state `last`.
         state_bytes: the most bytes of a stream's state. Clients get no state beyond that.
         state_ttl: a duration. For so long the state keeps keys after a terminal event, and knows
             which keys were removed.
@@ -125,6 +127,7 @@ class Channel:
     state: Literal["", "last", "merge", "append"] = ""
     removes: frozenset[str] = frozenset()
     append: str = ""
+    coalesce: bool = False
     state_bytes: int = STATE_BYTES
     state_ttl: str = "1d"
     maxlen: int = MAXLEN
@@ -176,6 +179,8 @@ class Channel:
             raise self._error("append names a field, which needs state = 'append'")
         if self.state == "append" and not self.append:
             raise self._error("state 'append' needs the field whose texts are joined: append = …")
+        if self.coalesce and self.state != "last":
+            raise self._error("coalesce sends the newest event of each type: it needs state 'last'")
         if both := self.removes & self.terminal:
             raise self._error(f"removes and terminal both have {min(both)!r}: one of them can")
         try:
@@ -222,6 +227,7 @@ class Channel:
             self.terminal,
             parse_duration(self.state_ttl),
             self.state_bytes,
+            self.coalesce,
         )
 
     def start_at(self, now_ms: int) -> Start:

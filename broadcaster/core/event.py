@@ -157,6 +157,20 @@ class StateFollows(NamedTuple):
     too_large: bool = False
 
 
+class Superseded(NamedTuple):
+    """Events were skipped, because newer ones of the same key and type follow. Nothing is lost.
+
+    Attributes:
+        channel: the channel that it concerns.
+        shard: the shard of it; None if the channel has no shards.
+        events: how many were skipped.
+    """
+
+    channel: str
+    shard: int | None
+    events: int
+
+
 class Live(NamedTuple):
     """Everything that was missed has been yielded; what follows is new.
 

@@ -12,8 +12,9 @@ from operator import attrgetter
 from typing import NamedTuple, TypeAlias
 
 from broadcaster.core.cursor import Positions
-from broadcaster.core.event import EventId
+from broadcaster.core.event import EventId, Superseded
 from broadcaster.core.log import Past
+from broadcaster.core.passes import Pass
 from broadcaster.core.sse import Frame
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.window import Window
@@ -27,7 +28,10 @@ _id = attrgetter("id")
 Placed: TypeAlias = tuple[str, Frame]
 """A frame, and its stream."""
 
-_Wanted: TypeAlias = tuple[Subscription, tuple[EventId, ...], tuple[str, ...], int]
+_Wanted: TypeAlias = tuple[
+    Subscription, tuple[EventId, ...], tuple[str, ...], int, tuple[Pass | None, ...]
+]
+_NO_PASSES: Mapping[str, Pass] = {}
 
 
 class Page(NamedTuple):
@@ -40,7 +44,8 @@ class Page(NamedTuple):
         exhausted: True if nothing follows it in the windows.
         over: True if the response ends with it.
         placed: its events, in order.
-        left_out: the share of events in its part of the windows that the filter left out.
+        left_out: the share of events in its part of the windows that it leaves out.
+        superseded: what its bytes say first: events that were skipped.
     """
 
     data: bytes
@@ -50,6 +55,7 @@ class Page(NamedTuple):
     over: bool
     placed: Sequence[Placed] = ()
     left_out: float = 0.0
+    superseded: Sequence[Superseded] = ()
 
 
 class Pages:
@@ -85,6 +91,7 @@ class Pages:
         positions: Positions,
         streams: Sequence[str],
         max_bytes: int = PAGE_BYTES,
+        passes: Mapping[str, Pass] = _NO_PASSES,
     ) -> Page:
         """Return the page after COVERED positions.
 
@@ -96,12 +103,13 @@ class Pages:
             positions: one for each stream of the subscription.
             streams: the streams whose positions are COVERED. The page has events of these only.
             max_bytes: about the most bytes.
+            passes: of the streams whose events come from a pass, and not from the window.
         """
         at = tuple(positions[name] for name in subscription.streams)
-        wanted = subscription, at, tuple(streams), max_bytes
+        wanted = subscription, at, tuple(streams), max_bytes, tuple(map(passes.get, streams))
         page = self._kept.get(wanted)
         if page is None:
-            page = self._made(subscription, positions, streams, max_bytes)
+            page = self._made(subscription, positions, streams, max_bytes, passes)
             if page.events:
                 if len(self._kept) >= _KEPT:
                     self._kept.clear()
@@ -114,22 +122,23 @@ class Pages:
         positions: Positions,
         streams: Sequence[str],
         max_bytes: int,
+        passes: Mapping[str, Pass],
     ) -> Page:
         keys_of = dict(zip(subscription.streams, subscription.keys_of, strict=True))
         parts = {
-            name: self._windows[name].after(positions[name], keys_of[name], max_bytes)
+            name: self._part(name, positions[name], keys_of[name], max_bytes, passes.get(name))
             for name in streams
         }
         # Streams are merged in the order of ids. If a stream's part is cut short, the later events
         # of the others wait for the rest of it.
-        cuts = [found[-1].id for found, exhausted in parts.values() if not exhausted]
+        cuts = [end for name, (_, end) in parts.items() if end != self._windows[name].head]
         cut = min(cuts, default=None)
         ends, merged = dict(positions), []
-        for stream, (found, exhausted) in parts.items():
+        for stream, (found, end) in parts.items():
             taken = found if cut is None else found[: bisect_right(found, cut, key=_id)]
             merged += [(frame.id, stream, frame) for frame in taken]
-            if exhausted and len(taken) == len(found):
-                ends[stream] = self._windows[stream].head
+            if len(taken) == len(found):
+                ends[stream] = end
             elif taken:
                 ends[stream] = taken[-1].id
         merged.sort()
@@ -139,6 +148,20 @@ class Pages:
         # The positions also move past the events that the filter has left out.
         left_out = 1.0 - page.events / len(merged) if merged else 0.0
         return page._replace(positions=ends, exhausted=cut is None, left_out=left_out)
+
+    def _part(
+        self,
+        stream: str,
+        position: EventId,
+        keys: frozenset[str],
+        max_bytes: int,
+        pass_: Pass | None,
+    ) -> tuple[list[Frame], EventId]:
+        """Return the next frames of a stream, and the position after them."""
+        if pass_ is not None:
+            return pass_.after(position, max_bytes)
+        found, exhausted = self._windows[stream].after(position, keys, max_bytes)
+        return found, self._windows[stream].head if exhausted else found[-1].id
 
     def of(
         self, subscription: Subscription, positions: Positions, placed: Iterable[Placed]

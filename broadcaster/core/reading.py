@@ -13,7 +13,7 @@ from broadcaster.core import cursor
 from broadcaster.core.channel import without_shard
 from broadcaster.core.cursor import Positions
 from broadcaster.core.driver import AsksLog, Driver
-from broadcaster.core.event import Event, Live, Reset, StateFollows
+from broadcaster.core.event import Event, Live, Reset, StateFollows, Superseded
 from broadcaster.core.hub import Hub
 from broadcaster.core.opening import Serve
 from broadcaster.core.page import PAGE_BYTES, Page
@@ -32,7 +32,7 @@ from broadcaster.core.subscriber import State, Subscriber
 from broadcaster.core.turns import Reader
 from broadcaster.core.wire import Ending
 
-Yielded: TypeAlias = Event | Reset | StateFollows | Live
+Yielded: TypeAlias = Event | Reset | StateFollows | Superseded | Live
 
 
 class Reading(Driver):
@@ -178,6 +178,7 @@ class Reading(Driver):
             self._at, self.partial = at, False
 
     def _of_page(self, page: Page) -> Iterator[Yielded]:
+        yield from page.superseded
         self._page = page
         for self._taken, (stream, frame) in enumerate(page.placed, 1):
             self._positions[stream] = frame.id

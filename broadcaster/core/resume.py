@@ -20,19 +20,10 @@ from broadcaster.core.inquiry import Context, Inquiry
 from broadcaster.core.joining import Joining
 from broadcaster.core.log import Past
 from broadcaster.core.page import PAGE_BYTES, Page
+from broadcaster.core.passing import Passing
 from broadcaster.core.resets import Lost, hello, lost_by
 from broadcaster.core.rules import REASONS, Outcome, Situation
-from broadcaster.core.steps import (
-    Ask,
-    For,
-    Greeting,
-    Hello,
-    LivePart,
-    Part,
-    Send,
-    Step,
-    Wait,
-)
+from broadcaster.core.steps import Ask, For, Greeting, Hello, LivePart, Part, Send, Step, Wait
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.wire import ResumeOutcome
 
@@ -50,6 +41,7 @@ class Resume(Inquiry):
         "_greeting",
         "_held",
         "_joining",
+        "_passing",
         "_reached",
         "_replayed",
         "_source",
@@ -95,6 +87,7 @@ class Resume(Inquiry):
                 self.note_returning(stream)
         self._joining: Joining | None = None
         self._with_state = states is not None
+        self._passing = Passing(context, subscription, coalesces=self._with_state)
         for stream in states or ():
             self._join(stream, greeting and lost_by(greeting))
 
@@ -125,7 +118,8 @@ class Resume(Inquiry):
         covered: list[str] = []
         reason = For.TAILER
         for stream in self._subscription.streams:
-            found = self._settled(stream)
+            held = self._passing.holds(stream, self.position[stream])
+            found = Outcome.WINDOW if held else self._settled(stream)
             if not isinstance(found, Outcome):
                 return found
             if found is Outcome.WINDOW:
@@ -176,7 +170,7 @@ class Resume(Inquiry):
         streams, cursor = self._subscription.streams, self._subscription.cursor
         page, parts, at_all = _NO_PAGE, list[Part](), len(covered) == len(streams)
         if covered:
-            page = self._context.pages.after(self._subscription, self.position, covered, max_bytes)
+            page = self._passing.after(self.position, covered, max_bytes)
         joins = at_all and page.exhausted and not page.over
         goes_live, greets = joins and self._announce, at_all and self._greeting is not None
         # `stream.live` has the position, if it follows at once.
@@ -267,6 +261,7 @@ class Resume(Inquiry):
     def rewritten(self, stream: str) -> None:
         """Note that a stream's window was rewritten: the log's answer may be out of date."""
         super().rewritten(stream)
+        self._passing.rewritten(stream)
         if self._joining is not None:
             self._joining.rewritten(stream)
 

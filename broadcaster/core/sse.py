@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from broadcaster.core.channel import without_shard
-from broadcaster.core.event import DEFAULT_TYPE, Event, EventId, StateFollows
-from broadcaster.core.wire import AT, EXPIRED, LIVE, RESET, STATE, WAITING, HubEvent
+from broadcaster.core.event import DEFAULT_TYPE, Event, EventId, StateFollows, Superseded
+from broadcaster.core.wire import AT, EXPIRED, LIVE, RESET, STATE, SUPERSEDED, WAITING, HubEvent
 
 HEARTBEAT = b":\n"
 """A comment. No blank line follows, because it would end a block: some clients show a block without
@@ -166,8 +166,7 @@ def state(follows: StateFollows, cursor: bytes) -> bytes:
         cursor: the id of a client that has only a part of the state.
     """
     channel, shard, keys, since, too_large = follows
-    data: dict[str, Any] = {"channel": channel} | ({} if shard is None else {"shard": shard})
-    data |= {"keys": keys} | ({"since": since} if since else {})
+    data = _named(channel, shard) | {"keys": keys} | ({"since": since} if since else {})
     return _hub_event(STATE, data | ({"too_large": True} if too_large else {}), cursor)
 
 
@@ -183,8 +182,22 @@ def waiting(waited_ms: int, left_ms: int, cursor: bytes) -> bytes:
     return _hub_event(WAITING, {"waited_ms": waited_ms, "left_ms": left_ms}, cursor)
 
 
+def superseded(told: Superseded, cursor: bytes) -> bytes:
+    """Return `stream.superseded`: events were skipped, as newer ones follow.
+
+    Args:
+        told: how many.
+        cursor: the position before them; empty if it can't be an id.
+    """
+    data = _named(told.channel, told.shard) | {"events": told.events}
+    return _hub_event(SUPERSEDED, data, cursor)
+
+
 def _of(stream: str) -> dict[str, Any]:
-    channel, shard = without_shard(stream)
+    return _named(*without_shard(stream))
+
+
+def _named(channel: str, shard: int | None) -> dict[str, Any]:
     return {"channel": channel} if shard is None else {"channel": channel, "shard": shard}
 
 

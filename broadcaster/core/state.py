@@ -19,6 +19,7 @@ class Rules(NamedTuple):
         ttl_ms: milliseconds for which the state keeps a key that is over, and knows that a key was
             removed. They are counted by the times in ids.
         max_bytes: the most bytes of all values; 0 is no bound.
+        coalesce: clients that lag far behind are sent the newest events only; see `core.passes`.
     """
 
     kind: Literal["last", "merge", "append"]
@@ -27,6 +28,7 @@ class Rules(NamedTuple):
     terminal: frozenset[str] = frozenset()
     ttl_ms: int = 86_400_000
     max_bytes: int = 0
+    coalesce: bool = False
 
 
 NO_RULES: Mapping[str, Rules] = {}

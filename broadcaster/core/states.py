@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.fold import Cut, Fold
+from broadcaster.core.passes import Passes
 from broadcaster.core.sse import Frame
 from broadcaster.core.state import Rules
 from broadcaster.core.subscription import Subscription
@@ -92,6 +93,7 @@ class HubStates:
     Attributes:
         folds: the fold of each stream, by its name. Only offered ones are the state of the head.
         broken: called with the name of a stream whose fold has to be made anew.
+        passes: of the streams whose channels coalesce.
     """
 
     def __init__(self, windows: Mapping[str, Window], rules: Mapping[str, Rules]) -> None:
@@ -103,6 +105,7 @@ class HubStates:
         """
         self.folds = {stream: Fold(of) for stream, of in rules.items()}
         self.broken: Callable[[str], object] = _nothing
+        self.passes = Passes(windows, rules)
         self._windows = windows
         self._shared = WeakValueDictionary[tuple[str, Subscription], Rendering]()
 
@@ -114,6 +117,7 @@ class HubStates:
 
     def rewritten(self, stream: str) -> None:
         """Drop a fold, because its window was rewritten, and have it made anew."""
+        self.passes.rewritten(stream)
         fold = self.folds.get(stream)
         if fold is None:
             return

@@ -151,17 +151,19 @@ class Window:
         Returns:
             The frames, and True if no more of them follow up to the head.
         """
+        frames = self.following(position, keys)
+        page = list(fitting(frames, max_bytes))
+        return page, next(frames, None) is None
+
+    def following(self, position: EventId, keys: Collection[str] = ()) -> Iterator[Frame]:
+        """Yield all frames after a position, as `after`. The window must not change meanwhile."""
         index = self._index_from(position)
         if index < len(self._frames) and self._frames[index].id == position:
             index += 1
-        frames: Iterator[Frame]
-        if keys:
-            places = merge(*(self._places_from(key, self._base + index) for key in keys))
-            frames = (self._frames[place - self._base] for place in places)
-        else:
-            frames = iter(self._frames[index : index + _PAGE_EVENTS + 1])
-        page = list(fitting(frames, max_bytes))
-        return page, next(frames, None) is None
+        if not keys:
+            return map(self._frames.__getitem__, range(index, len(self._frames)))
+        places = merge(*(self._places_from(key, self._base + index) for key in keys))
+        return (self._frames[place - self._base] for place in places)
 
     def at_or_before(self, position: EventId) -> EventId | None:
         """Return the id of the newest entry that is not after a position.

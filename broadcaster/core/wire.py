@@ -206,6 +206,15 @@ STATE = HubEvent(
         Field("too_large", "boolean", "true: it is too large, so nothing of it", required=False),
     ),
 )
+SUPERSEDED = HubEvent(
+    RESERVED_PREFIX + "superseded",
+    "events were skipped, because newer ones of the same key and type follow; nothing is lost",
+    (
+        Field("channel", "string", "the channel that it concerns"),
+        Field("shard", "integer", "the shard, if the channel has shards", required=False),
+        Field("events", "integer", "how many were skipped"),
+    ),
+)
 WAITING = HubEvent(
     RESERVED_PREFIX + "waiting",
     "no worker has the run; it comes every few seconds, until any other event of the run",
@@ -214,5 +223,5 @@ WAITING = HubEvent(
         Field("left_ms", "integer", "after this time it ends with `failed`, if no worker takes it"),
     ),
 )
-EVENTS = (AT, EXPIRED, LIVE, RESET, RESTART, STATE, WAITING)
+EVENTS = (AT, EXPIRED, LIVE, RESET, RESTART, STATE, SUPERSEDED, WAITING)
 """All events of the hub's own."""

@@ -138,6 +138,8 @@ def _connections(node: Watched) -> Iterator[Metric]:
     for (stream, reason), count in hub.resets.items():
         resets.add_metric((stream, reason), count)
     yield resets
+    text = "Events that clients were not sent, as newer ones followed."
+    yield _counter("superseded_events", text, hub.states.passes.superseded, "stream")
 
 
 def _streams(node: Watched, retained: Mapping[str, Retained]) -> Iterator[Metric]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from broadcaster.core.event import Live, Reset, StateFollows
+from broadcaster.core.event import Live, Reset, StateFollows, Superseded
 from broadcaster.core.wire import RESTART, Ending
 from broadcaster.node.listener import Listener
 from broadcaster.web.formatted import CutError
@@ -32,7 +32,9 @@ async def pieces(
                 if until_live:
                     return
                 continue
-            if isinstance(value, Reset | StateFollows) or (value.type == RESTART.type and begun):
+            if isinstance(value, Reset | StateFollows | Superseded) or (
+                value.type == RESTART.type and begun
+            ):
                 raise CutError(f"the answer {run} does not go on where it was")
             if value.type != RESTART.type:
                 begun = True

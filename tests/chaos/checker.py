@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 import orjson
 
@@ -173,14 +174,17 @@ class _Position:
         missing: events that were skipped. They may still come late.
         doomed: entries that were seen or stood at, and are gone later: a reset must come before
             what follows.
+        superseded: so many events may still be missing, as a later one of the same key and type
+            comes instead.
     """
 
-    __slots__ = ("at", "doomed", "missing")
+    __slots__ = ("at", "doomed", "missing", "superseded")
 
     def __init__(self) -> None:
         self.at: Id | None = None
         self.missing: dict[Id, Entry] = {}
         self.doomed: list[Entry] = []
+        self.superseded = 0
 
 
 class _Walk:
@@ -194,6 +198,7 @@ class _Walk:
         self._over = False
         self._place = 0
         self._with_state: set[str] = set()  # their states are complete at `stream.live`
+        self._skipped = 0  # events that were superseded
 
     def run(self) -> None:
         """Check it, and add to the report."""
@@ -222,12 +227,13 @@ class _Walk:
 
     def _look_at(self, number: int, at: int) -> int:
         """Judge a block. Return its number if the chain is at its id and whole, else `_NONE`."""
-        found = self._report.counts.total()
+        found, skipped = self._report.counts.total(), self._skipped
         self._take(number)
         if not self._is_exactly_at(number):
             return _NONE
         is_event = self._plan.blocks[number].kind is Kind.EVENT
-        if is_event and at != _NONE and self._report.counts.total() == found:
+        is_next = self._report.counts.total() == found and self._skipped == skipped
+        if is_event and at != _NONE and is_next:
             self._plan.follows[at] = number
         return number
 
@@ -259,6 +265,8 @@ class _Walk:
             self._with_state.add(orjson.loads(block.data)["channel"])
         elif block.kind is Kind.LIVE:
             self._go_on_from_states(number)
+        elif block.kind is Kind.SUPERSEDED:
+            self._superseded(orjson.loads(block.data))
         for name, id_ in self._plan.positions(number).items():
             position = self._positions[name]
             if name == stream or id_ == position.at:
@@ -286,6 +294,7 @@ class _Walk:
             self._find(Fault.REORDERED, stream, entry.id, f"came late, at {position.at}")
         elif fault is None:
             self._find(Fault.DUPLICATE, stream, entry.id, f"again, at {position.at}")
+        self._supersede(position, entry)
         self._stand_at(stream, entry.id)
         self._over = self._over or entry.type in self._plan.subscription.terminal
         return stream
@@ -349,6 +358,24 @@ class _Walk:
             position.at = self._plan.positions(number)[stream]
             self._stand_at(stream, position.at)
         self._with_state.clear()
+
+    def _superseded(self, told: dict[str, Any]) -> None:
+        """Events will be missing. This is no loss of those that a later event supersedes."""
+        shard = f".{told['shard']}" if "shard" in told else ""
+        self._positions[told["channel"] + shard].superseded += told["events"]
+
+    def _supersede(self, position: _Position, newer: Entry) -> None:
+        if not position.superseded or newer.type in self._plan.subscription.terminal:
+            return
+        older = [
+            id_
+            for id_, entry in position.missing.items()
+            if id_ < newer.id and (entry.key, entry.type) == (newer.key, newer.type)
+        ]
+        for id_ in older[: position.superseded]:
+            del position.missing[id_]
+            position.superseded -= 1
+            self._skipped += 1
 
     def _flush(self, stream: str) -> None:
         position = self._positions[stream]

@@ -153,6 +153,7 @@ class Kind(Enum):
     RESET = "reset"
     STATE = "state"
     VALUE = "value"
+    SUPERSEDED = "superseded"
     CHECKPOINT = "checkpoint"
     NOTHING = "nothing"
 

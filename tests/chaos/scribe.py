@@ -104,6 +104,10 @@ class Scribe:
         data = orjson.dumps({**told, "resumed": text_of(resumed)}).decode()
         return self.put(Block(Kind.RESET, self.cursor(), "stream.reset", data=data), at_s)
 
+    def superseded(self, stream: str, events: int) -> Scribe:
+        data = orjson.dumps({"channel": stream, "events": events}).decode()
+        return self.put(Block(Kind.SUPERSEDED, None, "stream.superseded", data=data))
+
     def report(self) -> Report:
         return check(self.recording, self.ledger)
 

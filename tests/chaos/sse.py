@@ -10,7 +10,12 @@ import re
 from tests.chaos.history import Block, Kind, digest_of
 
 AT = "stream.at"
-_KINDS = {"stream.live": Kind.LIVE, "stream.reset": Kind.RESET, "stream.state": Kind.STATE}
+_KINDS = {
+    "stream.live": Kind.LIVE,
+    "stream.reset": Kind.RESET,
+    "stream.state": Kind.STATE,
+    "stream.superseded": Kind.SUPERSEDED,
+}
 _COMMENTS = re.compile(rb"\A(:.*(\n|\Z))+")
 
 

@@ -176,6 +176,53 @@ def test_an_answer_that_ends_an_event_source_is_a_finding() -> None:
     assert scribe.found() == {Fault.FATAL: 2}
 
 
+# Passes
+
+
+def passed(events: int, *, whole: bool = True) -> Scribe:
+    """A client that is sent the newest of each key, after a client that was sent everything."""
+    ledger = ledger_of("a")
+    scribe = Scribe(ledger).begin(ONE).events().begin(ONE).events(1)
+    if events:
+        scribe.superseded("a", events)
+    for added in ledger.added[-4:] if whole else ledger.added[-4:-1]:
+        scribe.event(added)
+    return scribe
+
+
+def test_an_event_that_a_later_one_of_its_key_and_type_supersedes_is_not_lost() -> None:
+    scribe = passed(35)
+    assert scribe.found() == {}
+    scribe.begin(ONE).superseded("a", 36)
+    for added in scribe.ledger.added[-4:]:
+        scribe.event(added)
+    assert scribe.found() == {}
+
+
+def test_superseded_events_are_announced_and_the_newest_ones_come() -> None:
+    assert passed(0).found() == {Fault.LOST: 35}
+    assert passed(30).found() == {Fault.LOST: 5}
+    scribe = passed(40, whole=False)
+    scribe.chain.complete = False
+    assert scribe.found() == {Fault.LOST: 9}
+
+
+def test_what_one_client_was_told_does_not_count_for_another() -> None:
+    of_key = Subscription(("a",), ("k0",))
+    ledger = ledger_of("a", count=9)
+    scribe = Scribe(ledger).begin(of_key).events(1).superseded("a", 1).event(ledger.added[8])
+    assert scribe.found() == {}
+    scribe.begin(of_key).events(1).event(ledger.added[8])
+    assert scribe.found() == {Fault.LOST: 1}
+
+
+def test_a_terminal_event_is_not_superseded() -> None:
+    ledger = ledger_of("a", count=9)
+    scribe = Scribe(ledger).begin(Subscription(("a",), ("k1",), terminal=("t1",)))
+    scribe.superseded("a", 3).event(ledger.added[5])
+    assert scribe.found() == {Fault.LOST: 1}
+
+
 # Resets
 
 

@@ -18,6 +18,7 @@ STREAM = (
     b":\n:\nid: 6-0\nevent: t1\ndata: one\ndata:two\ndata\n\n"
     b"id: 7-0\nevent: stream.reset\ndata: {}\n\n"
     b'id: 7-0\nevent: stream.live\ndata: {"replayed":0}\n\n'
+    b'event: stream.superseded\ndata: {"events":2}\n\n'
     b"data: \xe2\x82\xac\n\n"
     b"id: incomplete\n"
 )
@@ -28,6 +29,7 @@ BLOCKS = [
     Block(Kind.EVENT, "6-0", "t1", digest_of(b"one\ntwo\n")),
     Block(Kind.RESET, "7-0", "stream.reset", data="{}"),
     Block(Kind.LIVE, "7-0", "stream.live", data='{"replayed":0}'),
+    Block(Kind.SUPERSEDED, None, "stream.superseded", data='{"events":2}'),
     Block(Kind.VALUE, None, "message", data="€"),
 ]
 

@@ -4,7 +4,7 @@ import pytest
 from redis.crc import key_slot
 
 from broadcaster.core.catalogue import DEMO, PET_STORE
-from broadcaster.core.channel import Channel, in_slot_of, shard_of, without_shard
+from broadcaster.core.channel import STATE_BYTES, Channel, in_slot_of, shard_of, without_shard
 from broadcaster.core.state import Rules
 from broadcaster.errors import ConfigurationError
 
@@ -109,3 +109,11 @@ def test_a_channel_with_a_state_has_the_rules_of_its_fold() -> None:
     )  # fmt: skip
     assert channel.state_rules == Rules("append", sold, "text", done, 2000, 7)
     assert [c.state for c in PET_STORE.values()] == ["last", "last", "append"]
+    coalescing = Channel(name="a", path="/a", state="last", coalesce=True).state_rules
+    assert coalescing == Rules("last", max_bytes=STATE_BYTES, coalesce=True)
+
+
+@pytest.mark.parametrize("state", [{}, {"state": "merge"}, {"state": "append", "append": "text"}])
+def test_only_the_newest_events_can_stand_for_those_before_them(state: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=r"'a': coalesce .* needs state 'last'"):
+        Channel(name="a", path="/a", coalesce=True, **state)

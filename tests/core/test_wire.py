@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from broadcaster.core import sse, wire
-from broadcaster.core.event import StateFollows
+from broadcaster.core.event import StateFollows, Superseded
 
 ROOT = Path(__file__).parent.parent.parent
 WIRE = (ROOT / "docs" / "wire.md").read_text("utf-8")
@@ -78,6 +78,7 @@ def test_the_hubs_events_have_the_promised_fields() -> None:
     blocks += [sse.reset("a", "invalid", "x", "2-0", b"", state=True)]
     blocks += [sse.state(StateFollows("a", n, 2, "1-0", n == 0), b"") for n in (None, 0)]
     blocks += [sse.waiting(1_500, 500, b"1-0")]
+    blocks += [sse.superseded(Superseded("a", n, 2), b"1-0") for n in (None, 0)]
     shapes = {event.type: event.fields for event in wire.EVENTS}
     types = {"integer": int, "string": str, "boolean": bool}
     seen: set[tuple[str, str]] = set()

@@ -8,6 +8,8 @@ _OPENING = "broadcaster/core/opening.py"
 _RESUME = "broadcaster/core/resume.py"
 _RULES = "broadcaster/core/rules.py"
 _QUESTIONS = "broadcaster/node/questions.py"
+_PASSES = "broadcaster/core/passes.py"
+_PASSED = "tests/core/test_passing.py::"
 _HUB = "tests/core/test_hub.py::"
 _RESUMED = "tests/core/test_resume.py::"
 _STREAM = "tests/web/test_endpoint.py::"
@@ -156,5 +158,34 @@ MUTANTS: tuple[Mutant, ...] = (
         "        self._announce = True\n",
         "",
         (_HUB + "test_a_second_stream_live_follows_a_reset",),
+    ),
+    # Passes
+    Mutant(
+        "passes: a removal is superseded",
+        _PASSES,
+        "{*of.removes, *of.terminal, RESTART.type}",
+        "{*of.terminal, RESTART.type}",
+        (_PASSED + "test_whatever_happens_nothing_is_lost",),
+    ),
+    Mutant(
+        "passes: a pass is not in the order of ids",
+        _PASSES,
+        "if newest.pop(place, None) is not None:",
+        "if newest.get(place) is not None:",
+        (_PASSED + "test_whatever_happens_nothing_is_lost",),
+    ),
+    Mutant(
+        "passes: the next one is not gathered while one is sent",
+        "broadcaster/core/passing.py",
+        "self._next[stream] = passes.gathering(stream, self._subscription, begun.end)",
+        "self._next.pop(stream, None)",
+        (_PASSED + "test_a_slow_client_needs_neither_its_window_nor_the_log",),
+    ),
+    Mutant(
+        "passes: one goes on after its history has changed",
+        "broadcaster/core/passing.py",
+        "        self._now.pop(stream, None)",
+        "        pass",
+        (_PASSED + "test_a_change_of_the_history_ends_a_pass",),
     ),
 )

@@ -20,6 +20,7 @@ const HUBS = {
   "stream.restart": "the answer begins anew, by another worker",
   "stream.waiting": "no worker has the run",
   "stream.state": "what is, up to stream.live; what was shown before is out of date",
+  "stream.superseded": "events were skipped, because newer ones follow; nothing is lost",
 };
 
 let channels = new Map(), chosen = new Set();
@@ -72,8 +73,10 @@ function follow() {
   set($("curl"), commands());
   paintSoon(paint);
   if (hint) line.close();
-  else line.open({ url, types: null, headers: presented(), onEvent, onReset: () => ledger.forget() });
+  else line.open({ url, types: null, headers: presented(), onEvent, onReset: forget, onSuperseded: forget });
 }
+
+const forget = () => ledger.forget();
 
 function hintFor(names, key) {
   if (!names.length) return "Choose a channel.";

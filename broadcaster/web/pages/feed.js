@@ -33,6 +33,7 @@ export function listen(url, options) {
     onLive: own("stream.live"),
     onReset: own("stream.reset"),
     onState: own("stream.state"),
+    onSuperseded: own("stream.superseded"),
     onExpired: own("stream.expired"),
     onRestart: own("stream.restart"),
     onWaiting: own("stream.waiting"),

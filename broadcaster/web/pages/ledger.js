@@ -42,7 +42,7 @@ export class Ledger {
     return false;
   }
 
-  /** After a reset, events may be missing, so the next value of each thing is not compared. */
+  /** Events may be missing, or were skipped as superseded: the next value of each thing is not compared. */
   forget() {
     this.#known.clear();
   }

@@ -64,8 +64,8 @@ class Line {
    *
    * source: `url`; `types`, to hear, or null for all of them; `headers`, `share` and `ticket`, as of
    * `listen`; `onEvent(event)` with `stream`, `live`, and `isState` for what is no news, but a value
-   * of the channel's state; `onReset(reset)`; `onLost()`, when it is no longer live; `note()`, what
-   * is said while it is live.
+   * of the channel's state; `onReset(reset)`; `onSuperseded()`, when events are skipped because newer
+   * ones follow; `onLost()`, when it is no longer live; `note()`, what is said while it is live.
    */
   open(source) {
     this.close();
@@ -147,6 +147,7 @@ class Line {
     if (event.type === "stream.reset") this.#onReset(JSON.parse(event.data));
     const { stream, id, isNew, isState } = this.#track.place(event);
     if (event.type === "stream.live") this.#onLive(JSON.parse(event.data).replayed);
+    if (event.type === "stream.superseded") this.#source.onSuperseded?.();
     if (event.type === "stream.expired") this.#expired = true;
     if (!hubs) {
       this.firstMs ||= Math.round(performance.now());

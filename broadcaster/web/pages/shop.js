@@ -46,6 +46,7 @@ export function show(channels) {
   line.open({
     url: urlOf("v1/events", { channel: streams, from: "state" }),
     types: TYPES, share: true, ticket: ticketFor(streams), onEvent, onReset,
+    onSuperseded: () => ledger.forget(),
   });
   paintSoon(paint);
 }

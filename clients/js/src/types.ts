@@ -34,7 +34,7 @@ export interface HubEvents {
     /** True if the state follows: a `stream.state`, then its events. */
     state?: boolean;
   };
-  "stream.superseded": { events: number };
+  "stream.superseded": { channel: string; shard?: number; events: number };
   "stream.restart": unknown;
   "stream.waiting": { waited_ms: number; left_ms: number };
   "stream.expired": unknown;

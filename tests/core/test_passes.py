@@ -1,0 +1,124 @@
+"""A pass has the newest event per key and type up to its end, and says how many it leaves out."""
+
+from __future__ import annotations
+
+import gc
+
+from broadcaster.core import sse
+from broadcaster.core.event import ZERO, Event, EventId
+from broadcaster.core.filter import KeysAndTypes
+from broadcaster.core.passes import Passes
+from broadcaster.core.sse import Frame
+from broadcaster.core.state import Rules
+from broadcaster.core.subscription import Subscription
+from broadcaster.core.window import Window
+
+A = Subscription(("a",))
+RULES = Rules("last", frozenset({"sold"}), terminal=frozenset({"done"}), coalesce=True)
+
+
+def at(ms: int) -> EventId:
+    return EventId(ms, 0)
+
+
+def event(ms: int, key: str = "k", type_: str = "t") -> Frame:
+    return sse.encode(Event(at(ms), type_, key, b"%d" % ms))
+
+
+def made(*frames: Frame, window_events: int = 100) -> tuple[Window, Passes]:
+    window = Window(window_events, 1 << 20)
+    window.append(frames)
+    return window, Passes({"a": window, "b": Window(9, 9)}, {"a": RULES, "b": Rules("last")})
+
+
+def ids(frames: object) -> list[int]:
+    return [frame.id.ms for frame in frames]  # type: ignore[attr-defined]
+
+
+def test_it_has_the_newest_event_of_each_key_and_type_in_order() -> None:
+    _, passes = made(event(1), event(2, "l"), event(3, type_="u"), event(4), event(5, "l"))
+    pass_ = passes.gathering("a", A, ZERO).cut()
+    assert (ids(pass_.frames), pass_.superseded, pass_.end) == ([3, 4, 5], 2, at(5))
+    assert ids(passes.gathering("a", A, at(4)).cut().frames) == [5]
+
+
+def test_terminal_events_removals_and_restarts_are_all_in_it() -> None:
+    types = ["sold", "done", "stream.restart", "t"]
+    frames = [event(ms, type_=types[ms % 4]) for ms in range(8, 16)]
+    pass_ = made(*frames)[1].gathering("a", A, ZERO).cut()
+    assert (ids(pass_.frames), pass_.superseded) == ([8, 9, 10, 12, 13, 14, 15], 1)
+
+
+def test_it_has_what_the_filter_admits_and_counts_nothing_else() -> None:
+    frames = [event(1), event(2, "l"), event(3, "l"), event(4, type_="u"), sse.skipped(at(5))]
+    _, passes = made(*frames)
+    by_key = Subscription(("a",), KeysAndTypes.of({"l"}))
+    pass_ = passes.gathering("a", by_key, ZERO).cut()
+    assert (ids(pass_.frames), pass_.superseded, pass_.end) == ([3], 1, at(5))
+    by_type = Subscription(("a",), KeysAndTypes.of((), {"u"}))
+    pass_ = passes.gathering("a", by_type, ZERO).cut()
+    assert (ids(pass_.frames), pass_.superseded) == ([4], 0)
+
+
+def test_nothing_counts_after_the_end_of_the_response() -> None:
+    _, passes = made(event(1), event(2), event(3, type_="done"), event(4), event(5))
+    ends = Subscription(("a",), KeysAndTypes.of({"k"}), frozenset({"done"}))
+    pass_ = passes.gathering("a", ends, ZERO).cut()
+    assert (ids(pass_.frames), pass_.superseded) == ([2, 3], 1)
+
+
+def test_its_pages_are_bounded_and_its_last_one_ends_with_it() -> None:
+    _, passes = made(event(1), event(2, "l"), sse.skipped(at(3)))
+    pass_ = passes.gathering("a", A, ZERO).cut()
+    (first,), end = pass_.after(ZERO, 1)
+    assert (first.id, end) == (at(1), at(1))
+    found, end = pass_.after(end, 1)
+    assert (ids(found), end) == ([2], at(3))
+    assert pass_.after(at(2), 1) == ([], at(3))
+
+
+def test_it_is_fixed_while_the_next_one_is_gathered() -> None:
+    window, passes = made(event(1), event(2, "l"), window_events=2)
+    gathering = passes.gathering("a", A, ZERO)
+    first = gathering.cut()
+    following = passes.gathering("a", A, first.end)
+    for ms in range(3, 9):  # more than the window has, but never at once
+        window.append([event(ms)])
+        assert following.catch_up()
+    assert ids(first.frames) == [1, 2]
+    then = following.cut()
+    assert (ids(then.frames), then.superseded, then.end) == ([8], 5, at(8))
+    assert following.cut() is then
+
+
+def test_the_next_one_is_lost_if_the_window_drops_events_that_it_has_not() -> None:
+    window, passes = made(event(1), window_events=2)
+    following = passes.gathering("a", A, at(1))
+    window.append([event(2), event(3), event(4)])
+    assert not following.catch_up()
+    assert ids(passes.gathering("a", A, at(2)).cut().frames) == [4]
+
+
+def test_equal_needs_share_it_as_long_as_it_is_needed() -> None:
+    window, passes = made(event(1), event(2))
+    first = passes.gathering("a", A, ZERO)
+    assert passes.gathering("a", Subscription(("a",)), ZERO) is first
+    assert passes.gathering("a", A, at(1)) is not first
+    window.append([event(3)])
+    assert ids(passes.gathering("a", A, ZERO).cut().frames) == [3]
+    other = passes.gathering("a", Subscription(("a",), KeysAndTypes.of({"k"})), ZERO)
+    assert other is not first
+    del first
+    gc.collect()
+    assert len(passes._shared) == 1
+    passes.rewritten("b")
+    assert len(passes._shared) == 1
+    passes.rewritten("a")
+    assert len(passes._shared) == 0
+
+
+def test_only_streams_of_channels_that_coalesce_have_passes() -> None:
+    _, passes = made()
+    assert passes.of(Subscription(("a", "b"))) == {"a"}
+    assert passes.superseded == {"a": 0, "b": 0}
+    assert Passes({}, {}).of(A) == set()
