@@ -129,8 +129,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "window: a page repeats the event at the client's position",
         "broadcaster/core/window.py",
-        "            index += 1\n        frames:",
-        "            pass\n        frames:",
+        "            index += 1\n        if not keys:",
+        "            pass\n        if not keys:",
         (_WINDOW + "test_a_page_ends_with_the_frame_that_reaches_the_limit",),
     ),
     Mutant(
@@ -277,8 +277,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "page: the position after a page is always the head",
         "broadcaster/core/page.py",
-        "if exhausted and len(taken) == len(found):",
-        "if True:",
+        "self._windows[stream].head if exhausted else found[-1].id",
+        "self._windows[stream].head",
         (_HUB + "test_pages_in_which_everything_is_filtered_out_are_passed",),
     ),
     Mutant(
