@@ -216,8 +216,8 @@ class StateThenEvents(RuleBasedStateMachine):
     @rule(data=st.data())
     def lag(self, data: st.DataObject) -> None:
         client = data.draw(st.sampled_from(self.clients))
-        if client.subscriber is not None:
-            self.hub.lag(client.subscriber)
+        if client.subscriber is not None and client.node is not None:
+            client.node.hub.lag(client.subscriber)
 
     @precondition(lambda self: self.clients)
     @rule(data=st.data())
