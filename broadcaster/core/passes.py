@@ -22,7 +22,6 @@ from broadcaster.core.window import Place, Window, fitting
 from broadcaster.core.wire import RESTART
 
 _MOST = 1000  # events of a page, as in windows
-_NONE = frozenset[str]()
 _id = attrgetter("id")
 
 
@@ -117,6 +116,7 @@ class Passes:
     """The streams of a hub that have passes.
 
     Attributes:
+        streams: their names.
         superseded: events that clients were not sent because newer ones follow, by stream.
     """
 
@@ -133,13 +133,9 @@ class Passes:
             for stream, of in rules.items()
             if of.coalesce
         }
-        self._streams = frozenset(self._always)
+        self.streams = frozenset(self._always)
         self.superseded = from_zero(*windows)
         self._shared = WeakValueDictionary[tuple[str, Subscription, EventId], Gathering]()
-
-    def of(self, subscription: Subscription) -> frozenset[str]:
-        """Return the streams of a subscription that have passes."""
-        return self._streams.intersection(subscription.streams) if self._streams else _NONE
 
     def gathering(self, stream: str, subscription: Subscription, after: EventId) -> Gathering:
         """Return what gathers the newest events after a position that is COVERED.

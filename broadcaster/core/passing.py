@@ -18,25 +18,22 @@ from broadcaster.core.passes import Gathering, Pass
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.window import Place
 
-_NONE = frozenset[str]()
-
 
 class Passing:
     """The passes of one subscriber, by stream."""
 
     __slots__ = ("_context", "_next", "_now", "_streams", "_subscription")
 
-    def __init__(self, context: Context, subscription: Subscription, *, coalesces: bool) -> None:
+    def __init__(self, context: Context, subscription: Subscription) -> None:
         """Begin without a pass.
 
         Args:
             context: of the hub.
             subscription: the client's request.
-            coalesces: False if every event is sent, whatever its channels say.
         """
         self._context = context
         self._subscription = subscription
-        self._streams = context.states.passes.of(subscription) if coalesces else _NONE
+        self._streams = context.states.passes.streams
         self._now: dict[str, Pass] = {}
         self._next: dict[str, Gathering] = {}
 

@@ -87,7 +87,8 @@ class Resume(Inquiry):
                 self.note_returning(stream)
         self._joining: Joining | None = None
         self._with_state = states is not None
-        self._passing = Passing(context, subscription, coalesces=self._with_state)
+        coalesces = not context.states.passes.streams.isdisjoint(subscription.streams)
+        self._passing = Passing(context, subscription) if coalesces and self._with_state else None
         for stream in states or ():
             self._join(stream, greeting and lost_by(greeting))
 
@@ -118,7 +119,7 @@ class Resume(Inquiry):
         covered: list[str] = []
         reason = For.TAILER
         for stream in self._subscription.streams:
-            held = self._passing.holds(stream, self.position[stream])
+            held = self._passing and self._passing.holds(stream, self.position[stream])
             found = Outcome.WINDOW if held else self._settled(stream)
             if not isinstance(found, Outcome):
                 return found
@@ -170,7 +171,7 @@ class Resume(Inquiry):
         streams, cursor = self._subscription.streams, self._subscription.cursor
         page, parts, at_all = _NO_PAGE, list[Part](), len(covered) == len(streams)
         if covered:
-            page = self._passing.after(self.position, covered, max_bytes)
+            page = self._page(covered, max_bytes)
         joins = at_all and page.exhausted and not page.over
         goes_live, greets = joins and self._announce, at_all and self._greeting is not None
         # `stream.live` has the position, if it follows at once.
@@ -193,6 +194,11 @@ class Resume(Inquiry):
             return Send(tuple(parts), joins, page.over, left_out)
         # If the log was asked about a stream, its answer wakes the subscriber.
         return Wait(reason, tuple(s for s in streams if not self.asks(s)))
+
+    def _page(self, covered: list[str], max_bytes: int) -> Page:
+        if self._passing is not None:
+            return self._passing.after(self.position, covered, max_bytes)
+        return self._context.pages.after(self._subscription, self.position, covered, max_bytes)
 
     # What an answer leads to
 
@@ -261,7 +267,8 @@ class Resume(Inquiry):
     def rewritten(self, stream: str) -> None:
         """Note that a stream's window was rewritten: the log's answer may be out of date."""
         super().rewritten(stream)
-        self._passing.rewritten(stream)
+        if self._passing is not None:
+            self._passing.rewritten(stream)
         if self._joining is not None:
             self._joining.rewritten(stream)
 

@@ -119,6 +119,5 @@ def test_equal_needs_share_it_as_long_as_it_is_needed() -> None:
 
 def test_only_streams_of_channels_that_coalesce_have_passes() -> None:
     _, passes = made()
-    assert passes.of(Subscription(("a", "b"))) == {"a"}
+    assert passes.streams == {"a"}
     assert passes.superseded == {"a": 0, "b": 0}
-    assert Passes({}, {}).of(A) == set()
