@@ -34,7 +34,7 @@ _QUICK = ("backend", "client", "commands", "core", "node", "settings", "web", "w
           "test_tenants.py")  # fmt: skip
 _ALONE = ("bench", "chaos/test_scenarios.py", "deploy/test_compose.py")
 _LONG = ("test_interleavings.py", "e2e/test_rolling_update.py", "commands/test_supervisor.py",
-         "e2e", "deploy/test_proxies.py", "deploy/test_wheel.py", "clients", "mutants",
+         "e2e", "deploy/test_proxies.py", "deploy/test_wheel.py", "clients", "examples", "mutants",
          "docs/test_commands.py", "deploy", "commands", "workers")  # fmt: skip
 _IN_A_BROWSER = re.compile(r"[\[-](chromium|firefox|webkit)\b")
 _FOREIGN = ("clients/test_foreign.py", "clients/test_documents.py")
@@ -77,7 +77,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("alone")
         elif _is_in(path, _QUICK) and not needs_server and not item.get_closest_marker("server"):
             item.add_marker("quick")
-        if _is_in(path, _FOREIGN):
+        if _is_in(path, _FOREIGN) or _is_in_a_second_browser(path, item.name):
             item.add_marker("foreign")
         if not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(TEST_S))
@@ -120,6 +120,12 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Where a part of the tests is asked for, by `-m`, it may be that there are none of them."""
     if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and session.config.option.markexpr:
         session.exitstatus = pytest.ExitCode.OK
+
+
+def _is_in_a_second_browser(path: Path, name: str) -> bool:
+    """Return True for a test of an example, in another browser than the first."""
+    found = _IN_A_BROWSER.search(name)
+    return path.is_relative_to("examples") and found is not None and found[1] != "chromium"
 
 
 @cache  # each module has many tests

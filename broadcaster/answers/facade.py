@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
+import orjson
+
 from broadcaster.answers.formats import COMPLETE, format_of
 from broadcaster.answers.producing import Producers
 from broadcaster.answers.responses import AnswerReader, cancelled, retrieved
@@ -129,6 +131,35 @@ class Answers:
         )
         self._producers.start(working, stream)
         return FormattedResponse(made, str(run), self._follow(run, head), began_ms=begun.began_ms)
+
+    async def ask(self, chat_id: str, body: Any, *, format: str = "ai-sdk") -> Response:
+        """Give an answer to the workers of the channel, and return the response with it.
+
+        A worker takes it with a `RunQueue`. If it dies, another one goes on or begins anew.
+
+        Args:
+            chat_id: as for `start`.
+            body: what JSON can be; the worker has it as `Run.body`.
+            format: as for `start`.
+
+        Returns:
+            The response; 503 if Redis is away, or too many answers wait for a worker.
+
+        Raises:
+            ConfigurationError: there is no such format.
+        """
+        made, node = format_of(format), self.hub.state.node
+        if not await node.loaded([self.channel.name]):
+            return not_now("the hub is still loading")
+        head = node.hub.windows[self.channel.name].head
+        try:
+            run = await node.runs.begin(self.channel, chat_id, "", orjson.dumps(body))
+            if run is None:
+                return not_now("too many answers wait for a worker")
+        except BroadcasterError as error:
+            return not_now(str(error))
+        began_ms = node.clock.now_ms()
+        return FormattedResponse(made, str(run), self._follow(run, head), began_ms=began_ms)
 
     async def resume(self, chat_id: str, *, format: str = "ai-sdk") -> Response:
         """Return the response with the newest answer, from its beginning; 204 if that is over.

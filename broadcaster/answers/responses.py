@@ -15,7 +15,7 @@ from broadcaster.core.event import EventId
 from broadcaster.core.record import Record
 from broadcaster.errors import BroadcasterError
 from broadcaster.web.formatted import CutError, FormattedResponse, Response, not_now
-from broadcaster.web.problem import SafeResponse, as_json
+from broadcaster.web.problem import SafeResponse, as_json, problem
 from broadcaster.web.runs import parsed, unknown
 
 _FORMAT = "openai"
@@ -49,11 +49,14 @@ async def retrieved(reader: AnswerReader, id_: str, stream: bool, after: int | N
             return unknown()
         beginning = record.first or record.last
         at = beginning.before() if beginning else head
+        since = {"restarts": record.restarts, "told": record.told}
+        made: Any = format_of(_FORMAT, after=-1 if after is None else after, **since)
+        if after is not None and after < made.first:
+            return problem(409, "the answer has begun anew since then: read it from its beginning")
         if stream and not record.state.over:
-            made = format_of(_FORMAT, after=-1 if after is None else after)
             events = reader.follow(run, at)
             return FormattedResponse(made, str(run), events, began_ms=record.began_ms)
-        return await _past(reader, run, record, at, stream, after)
+        return await _past(reader, run, record, at, made, stream)
     except (CutError, BroadcasterError) as error:
         return not_now(str(error))
 
@@ -70,14 +73,13 @@ async def cancelled(reader: AnswerReader, id_: str) -> Response:
 
 
 async def _past(
-    reader: AnswerReader, run: EventId, record: Record, at: EventId, stream: bool, after: int | None
+    reader: AnswerReader, run: EventId, record: Record, at: EventId, made: Any, stream: bool
 ) -> Response:
     """Return what was published so far: to the end, if the answer is over.
 
     Raises:
         CutError, BroadcasterError: it can't be read now.
     """
-    made: Any = format_of(_FORMAT, after=-1 if after is None else after)
     body = [made.begin(str(run), record.began_ms)]
     try:
         async for type_, data in reader.follow(run, at, until_live=not record.state.over):

@@ -123,6 +123,8 @@ class Record(NamedTuple):
         first: the id of its first event; None if it has none yet.
         last: the id of the event that ended it; None while it is not over.
         began_ms: when its first worker began it; 0 if none has.
+        restarts: how often it has begun anew.
+        told: how many pieces it had published before it last began anew.
     """
 
     state: RunState
@@ -134,6 +136,8 @@ class Record(NamedTuple):
     first: EventId | None
     last: EventId | None
     began_ms: int = 0
+    restarts: int = 0
+    told: int = 0
 
     @classmethod
     def of(cls, fields: Mapping[bytes, bytes]) -> Record | None:
@@ -151,6 +155,8 @@ class Record(NamedTuple):
             _id(text, "first"),
             _id(text, "last"),
             int(text.get("began", 0)),
+            int(text.get("restarts", 0)),
+            int(text.get("told", 0)),
         )
 
 

@@ -107,41 +107,47 @@ class FormattedResponse(Response):
         if self._instead is not None:
             await self._instead(scope, receive, send)
             return
+        assert self._events is not None
         leaving = asyncio.create_task(_left(receive))
         try:
-            await self._send(scope, receive, send, leaving)
+            async with aclosing(self._events) as events:  # type: ignore[type-var]
+                try:
+                    await self._send(events, scope, receive, send, leaving)
+                finally:  # also where a server that stops cancels this
+                    await _dropped(self._coming)
         finally:
-            leaving.cancel()
-            with suppress(asyncio.CancelledError):
-                await leaving
+            await _dropped(leaving)
 
     async def _send(
-        self, scope: Scope, receive: Receive, send: Send, leaving: asyncio.Task[None]
+        self,
+        events: AsyncIterator[tuple[str, str]],
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        leaving: asyncio.Task[None],
     ) -> None:
         assert self._formatter is not None
-        assert self._events is not None
         formatter, has_begun = self._formatter, False
-        async with aclosing(self._events) as events:  # type: ignore[type-var]
-            while True:
-                try:
-                    data = await self._next(events, leaving)
-                except (CutError, BroadcasterError) as error:
-                    if has_begun:
-                        raise CutError(str(error)) from error
-                    await not_now(str(error))(scope, receive, send)
-                    return
-                if data is None and leaving.done():
-                    return
-                if not has_begun:
-                    has_begun = True
-                    begin = {"type": "http.response.start", "status": 200}
-                    await send({**begin, "headers": self.raw_headers})
-                    await send(_body(formatter.begin(self.run, self._began_ms)))
-                if data is None:
-                    await send(_body(b"", more=False))
-                    return
-                if data:
-                    await send(_body(data))
+        while True:
+            try:
+                data = await self._next(events, leaving)
+            except (CutError, BroadcasterError) as error:
+                if has_begun:
+                    raise CutError(str(error)) from error
+                await not_now(str(error))(scope, receive, send)
+                return
+            if data is None and leaving.done():
+                return
+            if not has_begun:
+                has_begun = True
+                begin = {"type": "http.response.start", "status": 200}
+                await send({**begin, "headers": self.raw_headers})
+                await send(_body(formatter.begin(self.run, self._began_ms)))
+            if data is None:
+                await send(_body(b"", more=False))
+                return
+            if data:
+                await send(_body(data))
 
     async def _next(
         self, events: AsyncIterator[tuple[str, str]], leaving: asyncio.Task[None]
@@ -154,9 +160,6 @@ class FormattedResponse(Response):
         waiting: set[asyncio.Future[Any]] = {coming, leaving}
         await asyncio.wait(waiting, timeout=_QUIET_S, return_when=asyncio.FIRST_COMPLETED)
         if leaving.done():
-            coming.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await coming
             return None
         if not coming.done():
             return _COMMENT
@@ -167,6 +170,14 @@ class FormattedResponse(Response):
 
 def _body(data: bytes, *, more: bool = True) -> dict[str, object]:
     return {"type": "http.response.body", "body": data, "more_body": more}
+
+
+async def _dropped(waiting: asyncio.Future[Any] | None) -> None:
+    """Stop waiting for something, whose result is not needed."""
+    if waiting is not None:
+        waiting.cancel()
+        with suppress(asyncio.CancelledError, Exception):
+            await waiting
 
 
 async def _left(receive: Receive) -> None:

@@ -15,6 +15,8 @@ from fastapi import FastAPI
 from starlette.responses import Response
 
 from broadcaster import Answers, ConfigurationError
+from broadcaster.answers.formats import format_of
+from broadcaster.web.formatted import FormattedResponse
 from tests.wait import PATIENCE_S, http_client, until
 
 WORDS = ["Because ", "of ", "Rayleigh ", "scattering."]
@@ -56,7 +58,9 @@ class Pod(NamedTuple):
 
 
 @asynccontextmanager
-async def pod(redis_url: str, **options: Any) -> AsyncIterator[Pod]:
+async def pod(
+    redis_url: str, *, host: str = "127.0.0.1", port: int = 0, **options: Any
+) -> AsyncIterator[Pod]:
     seen, model = list[str](), Model()
 
     @asynccontextmanager
@@ -80,13 +84,18 @@ async def pod(redis_url: str, **options: Any) -> AsyncIterator[Pod]:
     async def stop(chat: str) -> dict[str, bool]:
         return {"stopped": await answers.stop(chat)}
 
-    config = uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=1)
+    @app.get("/readyz")
+    async def ready() -> bool:
+        return True
+
+    settings: dict[str, Any] = {"log_level": "error", "timeout_graceful_shutdown": 1}
+    config = uvicorn.Config(app, host=host, port=port, **settings)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
     await until(lambda: server.started)
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
-        async with http_client(base_url=f"http://127.0.0.1:{port}") as http:
+        async with http_client(base_url=f"http://{host}:{port}") as http:
             yield Pod(http, model, answers, server, seen, port, app)
     finally:
         server.should_exit = True
@@ -151,7 +160,7 @@ async def test_stop_works_from_any_pod_and_ends_the_model(redis_url: str) -> Non
         assert (await other.http.post("/api/chat/7/stop")).json() == {"stopped": True}
         assert (await other.http.post("/api/chat/7/stop")).json() == {"stopped": False}
         found = parts((await stream.aread()).decode())
-        assert found[-1]["type"] == "abort"
+        assert [part["type"] for part in found[-2:]] == ["abort", "finish"]
         await asyncio.wait_for(one.model.ended.wait(), PATIENCE_S)
         assert (await one.http.post("/api/chat/8/stop")).json() == {"stopped": False}
 
@@ -194,6 +203,33 @@ async def test_a_process_that_ends_publishes_what_it_has_gathered(redis_url: str
         found = parts((await following.aread()).decode())
     assert text_of(found) == "".join(WORDS[:2])
     assert found[-1] == {"type": "error", "errorText": "shutdown"}
+
+
+async def test_a_server_that_stops_may_cancel_a_response() -> None:
+    closed = list[bool]()
+    sent = list[str]()
+
+    async def events() -> AsyncIterator[tuple[str, str]]:
+        try:
+            yield "", ""
+            await asyncio.Event().wait()
+        finally:
+            closed.append(True)
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    response = FormattedResponse(format_of("ai-sdk"), "7-1", events())
+    task = asyncio.create_task(response({"type": "http"}, receive, send))
+    await until(lambda: len(sent) == 2)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert closed == [True]
 
 
 async def test_trouble_before_the_first_byte_is_503(redis_url: str) -> None:

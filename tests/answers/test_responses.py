@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from openai import APIConnectionError, AsyncOpenAI, NotFoundError
+from openai import APIConnectionError, AsyncOpenAI, ConflictError, NotFoundError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from broadcaster import Publisher, RunQueue
 from tests.answers.test_facade import WORDS, Pod, pod
-from tests.wait import PATIENCE_S
+from tests.wait import PATIENCE_S, until
 
 WHOLE = "".join(WORDS)
 DELTA = "response.output_text.delta"
@@ -135,6 +137,38 @@ async def test_an_answer_that_is_unknown_is_no_empty_success(redis_url: str) -> 
                 await client.responses.retrieve(id_, stream=True)
             with pytest.raises(NotFoundError):
                 await client.responses.cancel(id_)
+
+
+async def test_a_number_from_before_a_restart_is_refused(redis_url: str) -> None:
+    async with (
+        served(redis_url) as (made, client),
+        Publisher(redis_url, channels=[made.answers.channel]) as publisher,
+    ):
+        queue = RunQueue(publisher, "answers")
+        asking = asyncio.create_task(made.answers.ask("7", {"text": "why?"}, format="openai"))
+        (run,) = await until(lambda: queue.take(1))
+        assert json.loads(run.body) == {"text": "why?"}
+        await asking
+        for word in ("Forget ", "this."):
+            await run.publish(type="text", data=word)
+        stream: Any = await client.responses.retrieve(run.id, stream=True)
+        seen = [await anext(stream) for _ in range(5)]
+        await run.restart()
+        with pytest.raises(APIConnectionError):
+            await anext(stream)
+        for after in range(5):
+            with pytest.raises(ConflictError):
+                await client.responses.retrieve(run.id, stream=True, starting_after=after)
+        await run.publish(type="text", data=WHOLE)
+        await run.complete()
+        again: Any = [event async for event in await client.responses.retrieve(run.id, stream=True)]
+        assert again[0].sequence_number == seen[-1].sequence_number + 1
+        assert (again[-1].type, text_of(again)) == ("response.completed", WHOLE)
+        tail = await client.responses.retrieve(
+            run.id, stream=True, starting_after=again[2].sequence_number
+        )
+        assert [event async for event in tail] == again[3:]
+        assert (await client.responses.retrieve(run.id)).output_text == WHOLE
 
 
 async def test_redis_is_away(redis_url: str) -> None:

@@ -227,6 +227,7 @@ async def test_a_restart_is_said_and_forgets_the_pieces(redis: Any) -> None:
     record = await records.find(run)
     assert record
     assert record.first == EventId.of_entry(entries[1][0])
+    assert (record.restarts, record.told) == (1, 1)
     assert [fields.get(b"type") for _, fields in entries] == [None, b"stream.restart", None]
     assert entries[1][1][b"key"] == b"ann#7-1"
 

@@ -3,7 +3,7 @@
 python -m tests.clients [--quick] [--write]
 
 `--quick` tries npm, Python and Go, with two scenarios each, which is what CI has the time for, and
-the tools.
+the tools. All of it has the chat of examples/ in each browser as well.
 """
 
 from __future__ import annotations
@@ -76,6 +76,7 @@ def main(quick: bool, write: bool, arguments: tuple[str, ...]) -> None:
     found = Found()
     chosen = ["-k", QUICK] if quick else []
     tests = [str(Path(__file__).with_name(f"test_{name}.py")) for name in ("foreign", "documents")]
+    tests.append(str(Path(__file__).parents[1] / "examples"))
     # The clients' table has imported modules whose assertions pytest would like to rewrite.
     quiet = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
     options = ["-n", "2", "-q", "-rs", *quiet, *tests, *chosen, *arguments]

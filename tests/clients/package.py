@@ -77,12 +77,12 @@ def installed(where: Path = HERE, name: str = "package") -> Path:
     return target
 
 
-def copied(place: Path) -> Path:
-    """Copy the package's sources into an empty directory, beside the tools; return it."""
-    for path in HERE.iterdir():
+def copied(place: Path, where: Path = HERE, name: str = "package") -> Path:
+    """Copy a package's sources into an empty directory, beside the tools; return it."""
+    for path in where.iterdir():
         if path.name not in ("node_modules", "dist"):
             (shutil.copytree if path.is_dir() else shutil.copy)(path, place / path.name)
-    (place / "node_modules").symlink_to(installed() / "node_modules")
+    (place / "node_modules").symlink_to(installed(where, name) / "node_modules")
     return place
 
 

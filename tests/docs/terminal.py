@@ -42,6 +42,7 @@ PAGES = [
 _BLOCK = re.compile(
     r"<!-- (file|run)(?:: (\S+))? -->\n```\w+\n(.*?)^```$", re.DOTALL | re.MULTILINE
 )
+_RUN_ID = re.compile(r"\b\d{15,20}-\d{15,20}\b")
 _ENTRY_ID = re.compile(r"\b\d{13}-\d+\b")
 # For machines without Redis's own tools: what redis-cli prints for a command like XADD.
 _REDIS_CLI = """#!{python}
@@ -187,11 +188,12 @@ class Terminal:
             ids = zip(_ENTRY_ID.findall(theirs), _ENTRY_ID.findall(ours), strict=False)
             self.known.update({t: o for t, o in ids if t not in self.known})
         expected = [self.ours(line) for line in command.expected]
-        assert _plain(printed) == _plain(expected), f"$ {command.text}"
+        assert _plain(printed) == _plain(expected), f"$ {command.text}\n{printed}"
 
 
 def _plain(lines: list[str]) -> list[str]:
-    return [re.sub(r"^retry: \d+$", "retry: N", line) for line in lines]
+    lines = [re.sub(r"^retry: \d+$", "retry: N", line) for line in lines]
+    return [_RUN_ID.sub("RUN", line) for line in lines]
 
 
 def _listens(port: int) -> bool:

@@ -6,14 +6,17 @@ import asyncio
 import os
 import re
 import shutil
+import sys
 from contextlib import suppress
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.responses import Response
 
 from broadcaster import Publisher, load_settings
+from tests.answers.test_facade import parts, pod, text_of
 from tests.clients.browsers import Browser
 from tests.docs.terminal import PAGES, ROOT, Terminal, blocks, file_of
 from tests.nodes import Raw, running, told
@@ -24,6 +27,7 @@ RUN = [page for page in PAGES if any(block.kind == "run" for block in blocks(pag
 SHOP = "docs/quickstart.md"
 """The page with the files of an application that mounts the hub."""
 CHANNELS = "docs/channels.md"
+ANSWERS = "docs/answers.md"
 CONFIGURATION = "docs/settings.md"
 
 
@@ -96,6 +100,20 @@ def test_the_configuration_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "tickets" in settings.channels
     assert settings.channels["tickets"].terminal == {"closed"}
     assert settings.channels["tickets"].maxlen == settings.maxlen
+
+
+async def test_a_worker_makes_answers(terminal: Terminal, redis_url: str) -> None:
+    terminal.write("worker.py", file_of(ANSWERS, "worker.py"))
+    worker = await terminal.start(f"env REDIS_URL={redis_url} {sys.executable} worker.py", [])
+    async with pod(redis_url) as made:
+
+        @made.app.post("/ask")
+        async def ask() -> Response:
+            return await made.answers.ask("7", {"text": "why?"})
+
+        found = parts((await made.http.post("/ask")).text)
+    await worker.stop()
+    assert text_of(found) == "You asked: why?"
 
 
 async def test_the_worker_answers(tmp_path: Path, redis_url: str) -> None:

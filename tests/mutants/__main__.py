@@ -27,6 +27,7 @@ from rich.table import Table
 
 from tests.mutants import (
     Mutant,
+    answers,
     backend,
     chaos,
     checkpoints,
@@ -48,6 +49,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *core.MUTANTS,
     *resume.MUTANTS,
     *requests.MUTANTS,
+    *answers.MUTANTS,
     *history.MUTANTS,
     *checkpoints.MUTANTS,
     *states.MUTANTS,

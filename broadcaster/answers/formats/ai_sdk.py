@@ -36,15 +36,23 @@ class UiMessages:
             reason = orjson.loads(data)["reason"]
             return _part({"type": "error", "errorText": reason}) + _DONE
         if type_ == STOPPED:
-            return _part({"type": "abort"}) + _DONE
+            return _part({"type": "abort"}) + _finish("other")
         if type_ == "complete":
             end = _part({"type": "text-end", "id": _TEXT_ID}) if self._has_text else b""
-            return end + _part({"type": "finish"}) + _DONE
+            return end + _finish("stop")
         if type_ != "text":
             return b""
         begin = b"" if self._has_text else _part({"type": "text-start", "id": _TEXT_ID})
         self._has_text = True
         return begin + _part({"type": "text-delta", "id": _TEXT_ID, "delta": data})
+
+
+def _finish(reason: str) -> bytes:
+    """Return the end of a message. Without a reason, `useChat` can't tell an end from a cut.
+
+    A part `abort` alone leaves no trace in a chat of `ai`.
+    """
+    return _part({"type": "finish", "finishReason": reason}) + _DONE
 
 
 def make() -> UiMessages:

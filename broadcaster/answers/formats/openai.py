@@ -3,7 +3,8 @@
 https://platform.openai.com/docs/api-reference/responses-streaming
 
 Each published piece of the text is one delta. So the number of an event is the same in each
-response about the run, and `starting_after` can leave out what its client has.
+response about the run, and `starting_after` can leave out what its client has. Where a run begins
+anew, its numbers go on above all that were used before.
 """
 
 from __future__ import annotations
@@ -15,21 +16,30 @@ import orjson
 from broadcaster.core.run import FAILED, STOPPED
 
 _PLACE = {"output_index": 0, "content_index": 0}
+_BEGINNING = 3
+"""The most events before the first piece of a text."""
 
 
 class ResponseEvents:
-    """One response, as the events of its stream, or as it is so far."""
+    """One response, as the events of its stream, or as it is so far.
+
+    Attributes:
+        first: the number of its first event, since the run has last begun anew.
+    """
 
     headers = ((b"content-type", b"text/event-stream; charset=utf-8"),)
 
-    def __init__(self, after: int = -1) -> None:
+    def __init__(self, after: int = -1, restarts: int = 0, told: int = 0) -> None:
         """Begin without a run.
 
         Args:
             after: the number of the last event that its client has.
+            restarts: how often the run has begun anew.
+            told: how many pieces it had published before it last did.
         """
+        self.first = told + _BEGINNING * restarts
         self._after = after
-        self._number = 0
+        self._number = self.first
         self._run, self._created_at = "", 0
         self._status, self._reason = "in_progress", ""
         self._texts: list[str] = []
@@ -121,13 +131,9 @@ class ResponseEvents:
         return b"event: %b\ndata: %b\n\n" % (type_.encode(), data)
 
 
-def make(after: int = -1) -> ResponseEvents:
-    """Return the format of one response.
-
-    Args:
-        after: the number of the last event that its client has.
-    """
-    return ResponseEvents(after)
+def make(after: int = -1, restarts: int = 0, told: int = 0) -> ResponseEvents:
+    """Return the format of one response. The arguments are those of `ResponseEvents`."""
+    return ResponseEvents(after, restarts, told)
 
 
 def _part(text: str) -> dict[str, Any]:

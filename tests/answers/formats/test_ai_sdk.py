@@ -27,7 +27,7 @@ def test_a_text_begins_goes_on_and_ends() -> None:
         '{"type":"text-delta","id":"0","delta":"a\\"\\n"}',
         '{"type":"text-delta","id":"0","delta":"b"}',
         '{"type":"text-end","id":"0"}',
-        '{"type":"finish"}',
+        '{"type":"finish","finishReason":"stop"}',
         "[DONE]",
     ]
 
@@ -35,13 +35,13 @@ def test_a_text_begins_goes_on_and_ends() -> None:
 @pytest.mark.parametrize(
     ("event", "last"),
     [
-        (("complete", "{}"), '{"type":"finish"}'),
-        (("failed", '{"reason":"worker"}'), '{"type":"error","errorText":"worker"}'),
-        (("stopped", "{}"), '{"type":"abort"}'),
+        (("complete", "{}"), ['{"type":"finish","finishReason":"stop"}']),
+        (("failed", '{"reason":"worker"}'), ['{"type":"error","errorText":"worker"}']),
+        (("stopped", "{}"), ['{"type":"abort"}', '{"type":"finish","finishReason":"other"}']),
     ],
 )
-def test_the_ends(event: tuple[str, str], last: str) -> None:
-    assert sent(event) == [START, last, "[DONE]"]
+def test_the_ends(event: tuple[str, str], last: list[str]) -> None:
+    assert sent(event) == [START, *last, "[DONE]"]
 
 
 def test_no_format_is_loaded_before_it_is_used() -> None:

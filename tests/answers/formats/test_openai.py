@@ -15,9 +15,9 @@ TEXT = ["response.output_item.added", "response.content_part.added", "response.o
 DONE = ["response.output_text.done", "response.content_part.done", "response.output_item.done"]
 
 
-def sent(*events: tuple[str, str], after: int = -1) -> list[dict[str, Any]]:
+def sent(*events: tuple[str, str], **options: int) -> list[dict[str, Any]]:
     """The events, each of which must be one that the client's own types accept."""
-    made = format_of("openai", after=after)
+    made = format_of("openai", **options)
     body = made.begin("7-1", 5_999) + b"".join(made.event(*event) for event in events)
     blocks = body.decode().split("\n\n")
     assert blocks.pop() == ""
@@ -28,9 +28,8 @@ def sent(*events: tuple[str, str], after: int = -1) -> list[dict[str, Any]]:
         TYPED.validate_python(event)
         assert first == f"event: {event['type']}"
         found.append(event)
-    assert [event["sequence_number"] for event in found] == [
-        after + 1 + n for n in range(len(found))
-    ]
+    numbers = [event["sequence_number"] for event in found]
+    assert numbers == [number + numbers[0] for number in range(len(numbers))]
     return found
 
 
@@ -75,3 +74,10 @@ def test_what_a_client_has_is_left_out_and_numbers_stay() -> None:
     everything = sent(*events)
     for after in range(len(everything)):
         assert sent(*events, after=after) == everything[after + 1 :]
+
+
+def test_numbers_go_on_above_those_from_before_a_restart() -> None:
+    pieces = [("text", text) for text in "abc"]
+    numbers = [event["sequence_number"] for event in sent(*pieces)]
+    again = [event["sequence_number"] for event in sent(*pieces, restarts=1, told=len(pieces))]
+    assert again == list(range(numbers[-1] + 1, numbers[-1] + 1 + len(again)))

@@ -1,0 +1,41 @@
+"""Mutants of answers: numbers and ends in the formats, and responses that are whole or cut."""
+
+from __future__ import annotations
+
+from tests.mutants import Mutant
+
+_RESPONSES = "tests/answers/test_responses.py::"
+
+MUTANTS: tuple[Mutant, ...] = (
+    Mutant(
+        "answers: a chat of ai can't tell a stopped answer from a cut one",
+        "broadcaster/answers/formats/ai_sdk.py",
+        '_part({"type": "abort"}) + _finish("other")',
+        '_part({"type": "abort"}) + _DONE',
+        ("tests/answers/formats/test_ai_sdk.py::test_the_ends",),
+    ),
+    Mutant(
+        "answers: numbers from before a restart are used again",
+        "broadcaster/answers/formats/openai.py",
+        "self.first = told + _BEGINNING * restarts",
+        "self.first = 0",
+        (
+            "tests/answers/formats/test_openai.py"
+            "::test_numbers_go_on_above_those_from_before_a_restart",
+        ),
+    ),
+    Mutant(
+        "answers: a number from before a restart gets the middle of another text",
+        "broadcaster/answers/responses.py",
+        "        if after is not None and after < made.first:",
+        "        if False:",
+        (_RESPONSES + "test_a_number_from_before_a_restart_is_refused",),
+    ),
+    Mutant(
+        "answers: a response that a stopping server cancels closes what is still asked",
+        "broadcaster/web/formatted.py",
+        "                    await _dropped(self._coming)",
+        "                    pass",
+        ("tests/answers/test_facade.py::test_a_server_that_stops_may_cancel_a_response",),
+    ),
+)
