@@ -110,6 +110,11 @@ mutants-core: install
 client: install
 	$(BIN)/python -m tests.clients.package
 
+# Many requests that schemathesis makes of /openapi.json: a few minutes. `make clients` makes a few of them.
+.PHONY: schemathesis
+schemathesis: install
+	EXAMPLES=$${EXAMPLES:-100} $(PYTEST) tests/clients/test_documents.py -k answers $(ARGS)
+
 # Foreign clients in five languages, with real nodes. What they need is installed in ~/.cache, and they
 # are skipped where a toolchain or a registry is missing. ARGS=--write writes docs/results/clients.md.
 clients: install

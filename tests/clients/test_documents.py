@@ -1,10 +1,15 @@
-"""What foreign tools make of the OpenAPI document: redocly lints it, openapi-ts makes a client."""
+"""What foreign tools make of the OpenAPI document.
+
+redocly lints it, openapi-ts makes a client, and schemathesis makes requests.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +17,22 @@ from typing import Any
 import pytest
 
 from broadcaster import MemoryLog
-from tests.clients import package
+from tests.clients import package, toolchain
 from tests.nodes import running
-from tests.wait import http_client
+from tests.wait import PATIENCE_S, http_client
 from tests.web.documents.hubs import HUBS, document
+from tests.web.tokens.issuers import SECRET, token
 
 FILES = Path(__file__).with_name("documents")
+STOCK = str(Path(__file__).parents[1] / "web" / "documents" / "stock.json")
+CHANNELS: dict[str, Any] = {
+    "stock": {"path": "/s", "state": "last", "schemas": {"stock": STOCK}},
+    "orders": {"path": "/o", "shards": 3},
+}
+STREAMS = ("/s", "/o", "/v1/events", "/v1/operations/stream")  # these answers have no end
+# `make schemathesis` has many.
+EXAMPLES = int(os.environ.get("EXAMPLES", "3"))
+PHASES = "examples,fuzzing" if EXAMPLES < 10 else "examples,coverage,fuzzing"
 QUIET = {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}
 
 
@@ -77,3 +92,43 @@ async def test_a_client_that_is_made_of_it_compiles_and_reads_a_stream(place: Pa
         package.run(place, "node_modules/typescript/bin/tsc", "--project", ".")
         printed = await asyncio.to_thread(package.run, place, "out/read.js", hub.url)
     assert json.loads(printed) == [4, 3]
+
+
+def tried(url: str, bearer: str) -> subprocess.CompletedProcess[str]:
+    """Let schemathesis try all that a document describes."""
+    try:
+        command = [*toolchain.command("schemathesis"), "run", f"{url}/openapi.json"]
+    except toolchain.MissingError as error:
+        pytest.skip(str(error))
+    for path in STREAMS:
+        command += ["--exclude-path", path]
+    # A key that was used for other events is refused, however valid the request is.
+    command += ["--exclude-checks", "positive_data_acceptance"]
+    command += ["--header", f"Authorization: Bearer {bearer}", "--phases", PHASES]
+    command += ["--max-examples", str(EXAMPLES), "--seed", "1", "--request-timeout", "20"]
+    environment = {**os.environ, "COLUMNS": "200"}
+    timeout_s = PATIENCE_S * max(12, EXAMPLES)
+    return subprocess.run(
+        command, env=environment, timeout=timeout_s, capture_output=True, text=True
+    )
+
+
+@pytest.mark.timeout(PATIENCE_S * max(30, 2 * EXAMPLES))
+@pytest.mark.parametrize("application", ["clients", "operators"])
+async def test_answers_are_as_the_document_says(
+    redis_url: str, application: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # schemathesis writes there
+    rights = {"publish": list(CHANNELS), "subscribe": list(CHANNELS)}
+    bearer = token(sub="shop", broadcaster=rights)
+    async with running(
+        redis_url,
+        two_ports=True,
+        channels=CHANNELS,
+        token_secrets=[SECRET],
+        operators_token="of operators",
+    ) as hub:
+        url = hub.url if application == "clients" else hub.operators_url
+        given = bearer if application == "clients" else "of operators"
+        done = await asyncio.to_thread(tried, url, given)
+    assert done.returncode == 0, done.stdout

@@ -77,6 +77,12 @@ def _npm(target: Path) -> None:
     _call(target, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
 
 
+def _pip(target: Path) -> None:
+    _call(target, sys.executable, "-m", "venv", "venv")
+    install = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    _call(target, "venv/bin/python", *install, "--require-hashes", "-r", "requirements.txt")
+
+
 def _go(target: Path) -> None:
     _call(target, "go", "build", "-mod=readonly", "-o", "drivers", ".")
 
@@ -113,6 +119,11 @@ _LANGUAGES: dict[str, tuple[str, Callable[[Path], None], Callable[[Path], tuple[
         "mvn",
         _maven,
         lambda target: ("java", "-cp", f"{target}/classes:{target}/lib/*", "Driver"),
+    ),
+    "schemathesis": (
+        sys.executable,
+        _pip,
+        lambda target: (str(target / "venv" / "bin" / "schemathesis"),),
     ),
     "rust": ("cargo", _cargo, lambda target: (str(target / "drivers"),)),
 }

@@ -24,6 +24,7 @@ from broadcaster.web.documents.operation import (
 
 _JSON = "application/json"
 _ID = r"^[0-9]+-[0-9]+$"
+_TYPE = r"^(?!stream\.)[^\x00-\x1f\x7f]*$"  # what `core.entry.encode` takes
 _OPTIONAL: Json = {"type": ["string", "null"]}
 _FILLED: Json = {"type": "string", "minLength": 1}
 
@@ -81,7 +82,9 @@ ANSWERS: dict[str, Json] = {
         "text": described(STRING, "in the place of `data` if that is not JSON"),
     }, "data", "text"),
     "NewEvent": record({
-        "type": described(_OPTIONAL, "the name of the event", default=DEFAULT_TYPE),
+        "type": described(
+            _OPTIONAL, "the name of the event", pattern=_TYPE, default=DEFAULT_TYPE
+        ),
         "key": described(_OPTIONAL, "what the event is about"),
         "data": {"description": "Any JSON. A text is sent as it is, without quotes."},
         "id": described(_OPTIONAL, "of your choice; with it, the event is published once"),
@@ -89,7 +92,7 @@ ANSWERS: dict[str, Json] = {
     "CloudEvent": described(
         record({
             "specversion": {"const": "1.0"}, "id": _FILLED, "source": _FILLED,
-            "type": described(_FILLED, "the name of the event"),
+            "type": described(_FILLED, "the name of the event", pattern=_TYPE),
             "subject": described(_OPTIONAL, "the key"),
             "data": {"description": "Any JSON."},
         }, "subject", "data"),

@@ -84,7 +84,10 @@ REVOKE = Operation(
         )
     },
     (400, 401, 403, 503), parameters=(
-        parameter("query", "name", STRING, "The subject, or the id of a token.", required=True),
+        parameter(
+            "query", "name", {"type": "string", "minLength": 1, "maxLength": 1024},
+            "The subject, or the id of a token.", required=True,
+        ),
     ),
     needs="operators",
 )  # fmt: skip
