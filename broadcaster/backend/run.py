@@ -44,6 +44,8 @@ class Run:
         attempt: 1 for the first worker that has begun it, 2 for the next one.
         pieces: everything that was published so far, by this worker and earlier ones.
         finished: True if the last event is published.
+        listeners: how many clients follow it, over all nodes, as `RunQueue.keep` has learnt it some
+            seconds ago; None if that is not known. Leaving is not stopping.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Run:
         self.attempt = begun.attempt
         self.pieces = begun.pieces
         self.finished = False
+        self.listeners: int | None = None
         self._event_key = begun.event_key
         self._batch = begun.batch
         self._began_ms = begun.began_ms

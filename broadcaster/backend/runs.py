@@ -22,6 +22,7 @@ from broadcaster.backend.asked import Asked
 from broadcaster.backend.clock import Clock, redis_time_ms
 from broadcaster.backend.crew import CONCURRENCY, Crew
 from broadcaster.backend.driver.errors import TROUBLE, translated
+from broadcaster.backend.listeners import Listeners
 from broadcaster.backend.outbox import BATCH_S, Outbox
 from broadcaster.backend.outgoing import NewEntry
 from broadcaster.backend.publisher import Publisher
@@ -31,7 +32,7 @@ from broadcaster.backend.run import Run
 from broadcaster.core.event import EventId
 from broadcaster.core.run import key_of
 
-_RUNNING = "running"
+_RUNNING, NODES_KEY = "running", "broadcaster.nodes"
 _WAIT_TAKEOVERS = 4  # a run that a GET began ends if no worker goes on with it for so many
 _PENDING = 1_000  # above the number of requests that one worker takes at a time
 _T = TypeVar("_T")
@@ -60,6 +61,7 @@ class RunQueue:
         group: str = "workers",
         takeover_s: float = TAKEOVER_S,
         batch_s: float = BATCH_S,
+        nodes_key: str = NODES_KEY,
     ) -> None:
         """Join the workers of a channel; nothing is sent to Redis yet.
 
@@ -69,6 +71,7 @@ class RunQueue:
             group: the consumer group; workers of one group share the requests.
             takeover_s: seconds after which a run whose worker is silent goes to another one.
             batch_s: seconds for which the texts of `Run.write` are gathered.
+            nodes_key: as in the settings of the nodes, to learn `Run.listeners`.
 
         Raises:
             UnknownChannelError: the publisher has no such channel.
@@ -87,6 +90,7 @@ class RunQueue:
         self._scan: bytes = b"0-0"
         self._redis: Any = publisher.redis
         self._clock = Clock(lambda: redis_time_ms(publisher.redis))
+        self._listeners = Listeners(self._redis, nodes_key, self._clock.now_ms)
         self._redis.set_response_callback("XREADGROUP", _raw_of_one_stream)
         self._redis.set_response_callback("XAUTOCLAIM", lambda response, **_: response)
 
@@ -135,6 +139,7 @@ class RunQueue:
         """
         runs = list(self._active.values())
         said = await self._keep(runs, self._takeover_s)
+        await self._listeners.tell(runs)
         lost = [run for run, standing in zip(runs, said, strict=True) if standing != _RUNNING]
         for run in lost:
             self.release(run)
@@ -169,9 +174,7 @@ class RunQueue:
         self._active.pop(run.id, None)
 
     async def aclose(self) -> None:
-        """Give unfinished runs back, so that other workers take them at once.
-
-        What was gathered of their texts is dropped: `Run.flush` them first.
+        """Give unfinished runs back, without the texts that are not published yet.
 
         Raises:
             BackendUnavailableError, ConfigurationError: as for `take`. The other workers take the

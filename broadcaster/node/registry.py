@@ -20,6 +20,7 @@ from time import monotonic
 from typing import Any
 
 from broadcaster.backend.driver.connect import AsyncClient
+from broadcaster.backend.listeners import FOLLOWED
 from broadcaster.backend.nodes import ANNOUNCE_S, NodesHash
 from broadcaster.core.backoff import backoff_s
 from broadcaster.errors import BroadcasterError
@@ -35,7 +36,8 @@ _FORGOTTEN = 4  # failures after which other nodes' streams count no more, as th
 _COUNTS = "streams_of"
 _PUBLIC = ("clients", "lag_s")
 _FIGURES = "figures"
-_OURS = ("public_name", "reasons", _COUNTS, _FIGURES)
+_OURS = ("public_name", "reasons", _COUNTS, _FIGURES, FOLLOWED)
+_MOST_RUNS = 2_000  # in one line
 
 
 def name_of(settings: Settings, process: str) -> str:
@@ -83,7 +85,7 @@ class Registry:
             wait_s = backoff_s(failures - 1, *_AGAIN_S, random.random()) if failures else ANNOUNCE_S
             await asyncio.sleep(wait_s)
             try:
-                others = await self._hash.announce(self._about() | self._counts())
+                others = await self._hash.announce(self._about() | self._counts() | self._runs())
             except BroadcasterError as error:
                 level = logging.DEBUG if failures else logging.INFO
                 logger.log(level, "this node is not announced, only /v1/nodes misses it: %s", error)
@@ -150,6 +152,12 @@ class Registry:
         """Return the counts of event streams for the other nodes, if there is a limit for them."""
         counts = self._node.limits.told()
         return {_COUNTS: counts} if counts else {}
+
+    def _runs(self) -> dict[str, Any]:
+        """Return the number of followers of each run, for its worker."""
+        of = self._node.hub.subscribers
+        found = {str(run): len(of.of_run(run)) for run in of.runs[-_MOST_RUNS:]}
+        return {FOLLOWED: found} if found else {}
 
     def _about(self) -> dict[str, Any]:
         lags = (self._node.log.status(name).lag_s for name in self._node.hub.windows)

@@ -202,7 +202,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "limits: operators are shown what nodes tell each other",
         "broadcaster/node/registry.py",
-        '_OURS = ("public_name", "reasons", _COUNTS, _FIGURES)',
+        '_OURS = ("public_name", "reasons", _COUNTS, _FIGURES, FOLLOWED)',
         '_OURS = ("public_name", "reasons")',
         (_LIMITS + "test_streams_count_over_all_nodes_and_nothing_shows_an_address",),
     ),

@@ -276,6 +276,13 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/backend/test_crew.py::test_a_worker_that_ends_publishes_what_it_has_written",),
     ),
     Mutant(
+        "registry: no worker learns who follows its runs",
+        "broadcaster/node/registry.py",
+        "return {FOLLOWED: found} if found else {}",
+        "return {}",
+        ("tests/backend/test_listeners.py::test_from_the_clients_of_a_node_to_the_worker",),
+    ),
+    Mutant(
         "outbox: a text is joined with one of another type",
         "broadcaster/backend/outbox.py",
         "        if not texts.fits(type_):",
