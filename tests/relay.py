@@ -8,6 +8,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
+from tests.servers import serving
+
 Ways: TypeAlias = tuple[Coroutine[Any, Any, None], Coroutine[Any, Any, None]]
 PIECE = 65536
 """The most bytes that are read at once."""
@@ -20,15 +22,14 @@ class Relay:
     """
 
     def __init__(self) -> None:
-        self._server: asyncio.Server | None = None
+        self._serving = serving(self._serve, backlog=4096)
+        self._port = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def address(self) -> tuple[str, int]:
         """Where it listens."""
-        assert self._server is not None
-        host, port = self._server.sockets[0].getsockname()[:2]
-        return host, port
+        return "127.0.0.1", self._port
 
     @property
     def port(self) -> int:
@@ -36,7 +37,7 @@ class Relay:
         return self.address[1]
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=4096)
+        self._port = await self._serving.__aenter__()
         return self
 
     async def __aexit__(
@@ -45,10 +46,7 @@ class Relay:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        assert self._server is not None
-        self._server.close()
-        self.cut()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._serving.__aexit__(kind, error, trace)
 
     def cut(self) -> None:
         """Cut all connections, without an end of their responses."""

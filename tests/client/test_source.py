@@ -11,6 +11,7 @@ import pytest
 
 from broadcaster.client.source import EventSource
 from broadcaster.errors import StreamRefusedError
+from tests.servers import serving
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\r\n"
 GONE = b"HTTP/1.1 204 No Content\r\n\r\n"
@@ -43,9 +44,8 @@ class Script:
 @asynccontextmanager
 async def scripted(*answers: bytes) -> AsyncIterator[Script]:
     script = Script(list(answers))
-    server = await asyncio.start_server(script.answer, "127.0.0.1", 0)
-    script.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with server:
+    async with serving(script.answer) as port:
+        script.url = f"http://127.0.0.1:{port}"
         yield script
 
 

@@ -14,6 +14,8 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from tests.servers import serving
+
 SECRET = "a secret of the tests, of 64 bytes: 0123456789abcdef0123456789ab"
 ISSUER = "https://id.example"
 
@@ -97,7 +99,6 @@ async def key_server() -> AsyncIterator[KeyServer]:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await made[0].answer(reader, writer)
 
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
+    async with serving(answer) as port:
         made.append(KeyServer(f"http://127.0.0.1:{port}/jwks.json"))
         yield made[0]
