@@ -586,6 +586,7 @@ _ORDER = """() => {
 }"""
 
 
+@pytest.mark.parametrize("browser", ["chromium"], indirect=True)
 async def test_the_demo_places_an_order_and_its_commands_work_as_shown(page: Watched) -> None:
     async with starting() as start:
         demo = await start("demo", "--port", "0")
@@ -713,6 +714,7 @@ _SIZES = """Object.fromEntries(
     .map((entry) => [entry.name, entry.encodedBodySize ?? 0]))"""
 
 
+@pytest.mark.parametrize("browser", ["chromium"], indirect=True)
 async def test_seven_tabs_are_live_over_six_connections(
     node: Node, browser: Browser, shop: Shop
 ) -> None:
@@ -743,6 +745,7 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     return (place / "node_modules" / "axe-core" / "axe.min.js").read_text("utf-8")
 
 
+@pytest.mark.parametrize("browser", ["chromium"], indirect=True)
 async def test_axe_finds_nothing_serious(
     node: Node, page: Watched, shop: Shop, axe: str, publisher: Publisher
 ) -> None:

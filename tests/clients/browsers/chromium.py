@@ -1,6 +1,7 @@
 """Chromium, by its DevTools protocol: https://chromedevtools.github.io/devtools-protocol/.
 
-The tests of one process share it, with a new context for each.
+The tests of one process share it, and its windows: a new one, with a process for its page, costs
+most of a second of a CPU.
 """
 
 from __future__ import annotations
@@ -30,13 +31,16 @@ _FLAGS = (
     "--disable-component-update",
     "--disable-dev-shm-usage",
     "--disable-extensions",
+    "--disable-features=BackForwardCache,SpareRendererForSitePerProcess",
     "--disable-quic",
     "--disable-renderer-backgrounding",
+    "--disable-site-isolation-trials",
     "--disable-sync",
     "--no-first-run",
     "--no-proxy-server",
     "--password-store=basic",
     "--remote-debugging-port=0",
+    "--renderer-process-limit=1",
 )
 
 
@@ -87,8 +91,9 @@ def _reason(details: dict[str, Any]) -> str:
 
 
 class _Tab(Tab):
-    def __init__(self, session: _Session, page: str) -> None:
+    def __init__(self, session: _Session, target: str, page: str) -> None:
         self._session, self._page = session, page
+        self.target = target
 
     async def open(self, url: str) -> None:
         begun = await self._session.command("Page.navigate", self._page, url=url)
@@ -104,29 +109,50 @@ class _Tab(Tab):
             raise ChromiumError(_reason(answer["exceptionDetails"]))
         return answer["result"].get("value")
 
+    async def clear(self) -> None:
+        """Leave an empty page, and forget what the browser keeps of complaints."""
+        await self.open("about:blank")
+        await self._session.command("Log.clear", self._page)
+        await self._session.command("Runtime.discardConsoleEntries", self._page)
+
 
 class _Chromium(Browser):
     name = "chromium"
 
-    def __init__(self, session: _Session, context: str) -> None:
-        self._session, self._context = session, context
+    def __init__(self, session: _Session) -> None:
+        self._session = session
+        self._tabs: list[_Tab] = []
 
     async def tab(self) -> Tab:
-        # A window, because a tab in the background is hidden.
-        made = await self._session.command(
-            "Target.createTarget",
-            url="about:blank",
-            browserContextId=self._context,
-            newWindow=True,
-        )
+        target = await self._free() or await self._window()
         attached = await self._session.command(
-            "Target.attachToTarget", targetId=made["targetId"], flatten=True
+            "Target.attachToTarget", targetId=target, flatten=True
         )
         page = attached["sessionId"]
         for method in ("Page.enable", "Runtime.enable", "Log.enable"):
             await self._session.command(method, page)
         await self._session.command("Page.setLifecycleEventsEnabled", page, enabled=True)
-        return _Tab(self._session, page)
+        self._tabs.append(_Tab(self._session, target, page))
+        return self._tabs[-1]
+
+    async def _free(self) -> str:
+        used = [tab.target for tab in self._tabs]
+        there = (await self._session.command("Target.getTargets"))["targetInfos"]
+        pages = (one["targetId"] for one in there if one["type"] == "page")
+        return next((target for target in pages if target not in used), "")
+
+    async def _window(self) -> str:
+        # A window, because a tab in the background is hidden.
+        made = await self._session.command("Target.createTarget", url="about:blank", newWindow=True)
+        return str(made["targetId"])
+
+    async def close(self) -> None:
+        """Leave one window, with an empty page, and no cookies."""
+        for tab in self._tabs[1:]:
+            await self._session.command("Target.closeTarget", targetId=tab.target)
+        for tab in self._tabs[:1]:
+            await tab.clear()
+        await self._session.command("Storage.clearCookies")
 
     async def complaints(self) -> list[str]:
         await self._session.command("Browser.getVersion")  # what was written before has come then
@@ -144,11 +170,15 @@ def started(directory: Path) -> Iterator[str]:
 
 @asynccontextmanager
 async def connected(address: str) -> AsyncIterator[Browser]:
-    """Use one that runs. Each use has cookies and connections of its own."""
+    """Use one that runs, as the only user. Its tabs are closed at the end, without their cookies.
+
+    What else a page can store is stored for its origin, and each server of a test has a port of its
+    own.
+    """
     session = _Session()
     async with talking(address, session.on_event) as session.dialogue:
-        context = (await session.command("Target.createBrowserContext"))["browserContextId"]
+        browser = _Chromium(session)
         try:
-            yield _Chromium(session, context)
+            yield browser
         finally:
-            await session.command("Target.disposeBrowserContext", browserContextId=context)
+            await browser.close()

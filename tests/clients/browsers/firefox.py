@@ -1,7 +1,8 @@
 """Firefox, by WebDriver BiDi: https://w3c.github.io/webdriver-bidi/.
 
 Firefox speaks it by itself on its debugging port, so that no geckodriver is needed, which Debian
-does not have. The tests of one process share it, with a new context for each.
+does not have. The tests of one process share it, and its windows: a new one, with a process for its
+page, costs a second of a CPU.
 """
 
 from __future__ import annotations
@@ -26,13 +27,19 @@ _PREFERENCES = {
     "app.update.disabledForTesting": True,
     "app.shield.optoutstudies.enabled": False,
     "browser.newtabpage.enabled": False,
+    "browser.pagethumbnails.capturing_disabled": True,
     "browser.safebrowsing.malware.enabled": False,
     "browser.safebrowsing.phishing.enabled": False,
+    "browser.sessionhistory.max_total_viewers": 0,
     "browser.shell.checkDefaultBrowser": False,
     "browser.startup.homepage": "about:blank",
     "browser.startup.page": 0,
     "datareporting.policy.dataSubmissionEnabled": False,
+    "dom.ipc.processCount": 1,
+    "dom.ipc.processPrelaunch.enabled": False,
     "extensions.update.enabled": False,
+    "fission.autostart": False,
+    "fission.bfcacheInParent": False,
     "messaging-system.rsexperimentloader.enabled": False,
     "network.captive-portal-service.enabled": False,
     "network.connectivity-service.enabled": False,
@@ -76,18 +83,18 @@ class _Session:
 
 class _Tab(Tab):
     def __init__(self, session: _Session, context: str) -> None:
-        self._session, self._context = session, context
+        self._session, self.context = session, context
 
     async def open(self, url: str) -> None:
         await self._session.command(
-            "browsingContext.navigate", context=self._context, url=url, wait="complete"
+            "browsingContext.navigate", context=self.context, url=url, wait="complete"
         )
 
     async def evaluate(self, expression: str) -> Any:
         answer = await self._session.command(
             "script.evaluate",
             expression=expression,
-            target={"context": self._context},
+            target={"context": self.context},
             awaitPromise=False,
         )
         if answer["type"] == "exception":
@@ -98,15 +105,28 @@ class _Tab(Tab):
 class _Firefox(Browser):
     name = "firefox"
 
-    def __init__(self, session: _Session, user: str) -> None:
-        self._session, self._user = session, user
+    def __init__(self, session: _Session) -> None:
+        self._session = session
+        self._tabs: list[_Tab] = []
 
     async def tab(self) -> Tab:
+        used = [tab.context for tab in self._tabs]
+        there = (await self._session.command("browsingContext.getTree", maxDepth=0))["contexts"]
+        free = [one["context"] for one in there if one["context"] not in used]
         # A window, because timers of a tab in the background run once a second.
-        made = await self._session.command(
-            "browsingContext.create", type="window", userContext=self._user
-        )
-        return _Tab(self._session, made["context"])
+        made = free[:1] or [
+            (await self._session.command("browsingContext.create", type="window"))["context"]
+        ]
+        self._tabs.append(_Tab(self._session, made[0]))
+        return self._tabs[-1]
+
+    async def close(self) -> None:
+        """Leave one window, with an empty page, and no cookies."""
+        for tab in self._tabs[1:]:
+            await self._session.command("browsingContext.close", context=tab.context)
+        for tab in self._tabs[:1]:
+            await tab.open("about:blank")
+        await self._session.command("storage.deleteCookies")
 
     async def complaints(self) -> list[str]:
         await self._session.command("session.status")  # what was written before has come then
@@ -128,14 +148,19 @@ def started(directory: Path) -> Iterator[str]:
 
 @asynccontextmanager
 async def connected(address: str) -> AsyncIterator[Browser]:
-    """Use one that runs, as the only user. Each use has cookies and connections of its own."""
+    """Use one that runs, as the only user. Its tabs are closed at the end, without their cookies.
+
+    What else a page can store is stored for its origin, and each server of a test has a port of its
+    own.
+    """
     session = _Session()
     async with talking(f"{address}/session", session.on_event) as session.dialogue:
         await session.command("session.new", capabilities={})
         await session.command("session.subscribe", events=["log.entryAdded"])
-        user = (await session.command("browser.createUserContext"))["userContext"]
+        session.complaints.clear()  # those of the page that was open before
+        browser = _Firefox(session)
         try:
-            yield _Firefox(session, user)
+            yield browser
         finally:
-            await session.command("browser.removeUserContext", userContext=user)
+            await browser.close()
             await session.command("session.end")
