@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from tests import forks
 from tests.nodes import Raw
 from tests.wait import PATIENCE_S, http_client, until
 
@@ -28,7 +29,7 @@ QUICK = {
 class Running:
     """A command that runs, and the lines that it has written so far."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process | forks.Fork) -> None:
         assert process.stdin
         assert process.stdout
         assert process.stderr
@@ -81,17 +82,10 @@ async def starting(*command: str) -> AsyncIterator[Start]:
     started: list[Running] = []
 
     async def start(*args: str, env: dict[str, str] | None = None, **options: Any) -> Running:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("BROADCASTER_")}
-        process = await asyncio.create_subprocess_exec(
-            *(command or (SCRIPT,)),
-            *args,
-            env={**environment, **QUICK, **(env or {})},
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=PIPE,
-            **options,
-        )
-        started.append(Running(process))
+        others = {k: v for k, v in os.environ.items() if not k.startswith("BROADCASTER_")}
+        environment = {**others, **QUICK, **(env or {})}
+        whole = [*(command or (SCRIPT,)), *args]
+        started.append(Running(await _process(whole, environment, options)))
         return started[-1]
 
     try:
@@ -102,6 +96,16 @@ async def starting(*command: str) -> AsyncIterator[Start]:
                 running.process.kill()
             await running.ended()
         Raw.close_all()
+
+
+async def _process(
+    command: list[str], environment: dict[str, str], options: dict[str, Any]
+) -> asyncio.subprocess.Process | forks.Fork:
+    if not options and forks.can_run(command, environment):
+        return await forks.start(command, environment)
+    return await asyncio.create_subprocess_exec(
+        *command, env=environment, stdin=PIPE, stdout=PIPE, stderr=PIPE, **options
+    )
 
 
 async def finished(running: Running, data: str = "") -> tuple[int, list[str], str]:

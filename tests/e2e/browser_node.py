@@ -1,12 +1,8 @@
-"""A node in a process of its own, for a browser to lose and to find again.
-
-Python imports all of it once, in a process that is forked for each node.
-"""
+"""A node in a process of its own, for a browser to lose and to find again."""
 
 from __future__ import annotations
 
 import logging
-import multiprocessing
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TextIO
@@ -19,6 +15,7 @@ from broadcaster.app import create_app
 from broadcaster.core.catalogue import DEMO
 from broadcaster.settings import load_settings
 from broadcaster.web.uvicorn.server import make_server
+from tests.forks import FORKS
 
 
 def mounted(hub: Starlette, prefix: str) -> ASGIApp:
@@ -54,13 +51,9 @@ def start(redis_url: str, port: int, prefix: str, paths: Path) -> BaseProcess:
             empty where it is not.
         paths: the path of each request is added to this file.
     """
-    process = _FORKS.Process(target=_serve, args=(redis_url, port, prefix, paths))
+    process = FORKS.Process(target=_serve, args=(redis_url, port, prefix, paths))
     process.start()
     return process
-
-
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload([__name__])
 
 
 def _serve(redis_url: str, port: int, prefix: str, paths: Path) -> None:

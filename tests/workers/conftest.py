@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from broadcaster import EventId, connect_sync
 from broadcaster.core.entry import decode
 from broadcaster.core.event import Event
+from tests import forks
 from tests.wait import PATIENCE_S, until_sync
 
 ROOT = Path(__file__).parents[2]
@@ -26,8 +28,15 @@ class WorkerProcess:
     def __init__(self, log: Path, url: str, *arguments: str) -> None:
         self._log = log
         command = [sys.executable, "-m", "workers", *arguments, "--redis-url", url]
-        with log.open("wb") as stderr:
-            self._process = subprocess.Popen(command, cwd=ROOT, stderr=stderr)
+        self._process: forks.BlockingFork | subprocess.Popen[bytes]
+        with log.open("wb") as stderr, open(os.devnull, "r+b") as null:
+            if forks.can_run(command, os.environ):
+                given = (null.fileno(), null.fileno(), stderr.fileno())
+                self._process = forks.BlockingFork(forks.begin(command, os.environ, ROOT, given))
+            else:
+                self._process = subprocess.Popen(
+                    command, cwd=ROOT, stdin=null, stdout=null, stderr=stderr
+                )
 
     def said(self) -> str:
         return self._log.read_text()
