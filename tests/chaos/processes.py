@@ -23,9 +23,9 @@ from broadcaster.backend.lifeline import bound_to_us
 from tests.wait import PATIENCE_S, until
 
 _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG, prctl(2)
-_START_TIMEOUT_S = 30.0
+_START_TIMEOUT_S = PATIENCE_S
 _READY_TIMEOUT_S = 5.0
-_STOP_TIMEOUT_S = 30.0
+_STOP_TIMEOUT_S = PATIENCE_S
 _LINE_LIMIT = 1 << 24
 _LOAD_ENDED = "the load generator has ended"
 
