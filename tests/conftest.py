@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
+import redis.utils
 from hypothesis import settings as hypothesis_settings
 
 from broadcaster import EmbeddedRedis, Publisher, connect
@@ -33,7 +33,9 @@ _QUICK = ("backend", "client", "commands", "core", "node", "settings", "web", "w
           "test_app.py", "test_interleavings.py", "test_mirror.py", "test_settings.py",
           "test_tenants.py")  # fmt: skip
 _ALONE = ("bench", "chaos/test_scenarios.py", "deploy/test_compose.py")
-_LONG = ("test_interleavings.py", "e2e/test_rolling_update.py", "commands/test_supervisor.py",
+_PLACES = {"quick": _QUICK, "alone": _ALONE}
+_LONG = ("test_interleavings.py", "test_state_interleavings.py", "test_late_answers.py",
+         "test_tenants.py", "e2e/test_rolling_update.py", "commands/test_supervisor.py",
          "e2e", "deploy/test_proxies.py", "deploy/test_wheel.py", "clients", "examples", "mutants",
          "docs/test_commands.py", "deploy", "commands", "workers")  # fmt: skip
 _IN_A_BROWSER = re.compile(r"[\[-](chromium|firefox|webkit)\b")
@@ -53,6 +55,9 @@ hypothesis_settings.load_profile("same")
 # All modules and tests stay until the end, so the garbage collector need not look at them.
 gc.disable()
 
+# redis-py reads its own version from a file for each connection, which costs more than connecting.
+vars(redis.utils)["get_lib_version"] = cache(redis.utils.get_lib_version)
+
 # Where a shell has started us in the background, SIGINT is ignored, and by our children too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -62,16 +67,20 @@ if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_I
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Do not even import what has no quick tests, where only those are asked for."""
-    if config.option.markexpr != "quick" or collection_path.suffix != ".py":
+    """Do not even import what has no quick tests, where only those are asked for.
+
+    The same holds for those that must run alone.
+    """
+    places = _PLACES.get(config.option.markexpr)
+    if places is None or collection_path.suffix != ".py":
         return None
-    return None if _is_in(collection_path.relative_to(_TESTS), _QUICK) else True
+    return None if _is_in(collection_path.relative_to(_TESTS), places) else True
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark tests by their folder, and give each the time that a busy machine may need."""
     for item in items:
-        path = item.path.relative_to(_TESTS)
+        path = _within(item.path)
         needs_server = bool(_SERVERS & set(getattr(item, "fixturenames", ())))
         if _is_in(path, _ALONE):
             item.add_marker("alone")
@@ -108,7 +117,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def _turn(item: pytest.Item) -> int:
     """Long tests begin first, so that at the end no process works alone."""
-    return _place(item.path.relative_to(_TESTS))
+    return _place(_within(item.path))
+
+
+@cache  # each module has many tests
+def _within(path: Path) -> Path:
+    return path.relative_to(_TESTS)
 
 
 @cache
@@ -128,7 +142,7 @@ def _is_in_a_second_browser(path: Path, name: str) -> bool:
     return path.is_relative_to("examples") and found is not None and found[1] != "chromium"
 
 
-@cache  # each module has many tests
+@cache
 def _is_in(path: Path, places: tuple[str, ...]) -> bool:
     return any(path.is_relative_to(place) for place in places)
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from openai import APIConnectionError, APIError, AsyncOpenAI, ConflictError
 
 from broadcaster import Publisher, Run, RunQueue
 from tests.answers.stage import ALL, Cutter, Stage, staged
@@ -66,6 +65,9 @@ class Court:
 
 async def python(url: str, chat: str, action: str, *, returns: bool = False, **_: Any) -> Verdict:
     """The client of OpenAI in Python, as `judge.mjs` uses that in npm."""
+    # Not at the top: it takes a second, in each process that collects the tests.
+    from openai import APIConnectionError, APIError, AsyncOpenAI, ConflictError
+
     async with AsyncOpenAI(base_url=url + "/v1", api_key="none", max_retries=0) as client:
         if action != "send":
             async with client.responses.stream(response_id=chat) as stream:

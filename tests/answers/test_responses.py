@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from openai import APIConnectionError, AsyncOpenAI, ConflictError, NotFoundError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -22,8 +21,11 @@ DELTA = "response.output_text.delta"
 
 
 @asynccontextmanager
-async def served(redis_url: str) -> AsyncIterator[tuple[Pod, AsyncOpenAI]]:
+async def served(redis_url: str) -> AsyncIterator[tuple[Pod, Any]]:
     """A pod with the three requests of the API, and the client of it."""
+    # Not at the top: it takes a second, in each process that collects the tests.
+    from openai import AsyncOpenAI
+
     async with pod(redis_url, batch_s=0.01) as made:
 
         @made.app.post("/v1/responses")
@@ -48,7 +50,7 @@ async def served(redis_url: str) -> AsyncIterator[tuple[Pod, AsyncOpenAI]]:
             yield made, client
 
 
-async def ask(client: AsyncOpenAI) -> Any:
+async def ask(client: Any) -> Any:
     return await client.responses.create(model="stub", input="why?", stream=True)
 
 
@@ -83,6 +85,8 @@ async def test_a_whole_answer_live_again_and_polled(redis_url: str) -> None:
 
 
 async def test_half_an_answer_is_cut_and_another_pod_goes_on(redis_url: str) -> None:
+    from openai import APIConnectionError
+
     async with served(redis_url) as (one, first), served(redis_url) as (_, second):
         one.model.go.clear()
         stream = await ask(first)
@@ -131,6 +135,8 @@ async def test_an_answer_that_another_device_cancels(redis_url: str) -> None:
 
 
 async def test_an_answer_that_is_unknown_is_no_empty_success(redis_url: str) -> None:
+    from openai import NotFoundError
+
     async with served(redis_url) as (_, client):
         for id_ in ("nothing", "1-1"):
             with pytest.raises(NotFoundError):
@@ -140,6 +146,8 @@ async def test_an_answer_that_is_unknown_is_no_empty_success(redis_url: str) -> 
 
 
 async def test_a_number_from_before_a_restart_is_refused(redis_url: str) -> None:
+    from openai import APIConnectionError, ConflictError
+
     async with (
         served(redis_url) as (made, client),
         Publisher(redis_url, channels=[made.answers.channel]) as publisher,

@@ -6,8 +6,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from pydantic_ai import Agent
-from pydantic_ai.models.test import TestModel
 
 from broadcaster.answers.sources import texts
 
@@ -34,6 +32,10 @@ async def test_a_stream_of_openai() -> None:
 
 
 async def test_a_run_of_pydantic_ai() -> None:
+    # Not at the top: it takes a second, in each process that collects the tests.
+    from pydantic_ai import Agent
+    from pydantic_ai.models.test import TestModel
+
     agent = Agent(TestModel(custom_output_text="Because of Rayleigh scattering."))
     assert "".join(await all_of(agent.run_stream("why?"))) == "Because of Rayleigh scattering."
 

@@ -1,18 +1,26 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import Any
 
 import pytest
-from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from broadcaster.answers.formats import format_of
 
-TYPED: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 BEGIN = ["response.created"]
 TEXT = ["response.output_item.added", "response.content_part.added", "response.output_text.delta"]
 DONE = ["response.output_text.done", "response.content_part.done", "response.output_item.done"]
+
+
+@cache
+def typed() -> TypeAdapter[Any]:
+    """The client's own types."""
+    # Not at the top: it takes a second, in each process that collects the tests.
+    from openai.types.responses import ResponseStreamEvent
+
+    return TypeAdapter(ResponseStreamEvent)
 
 
 def sent(*events: tuple[str, str], **options: int) -> list[dict[str, Any]]:
@@ -25,7 +33,7 @@ def sent(*events: tuple[str, str], **options: int) -> list[dict[str, Any]]:
     for block in blocks:
         first, second = block.split("\n")
         event = json.loads(second.removeprefix("data: "))
-        TYPED.validate_python(event)
+        typed().validate_python(event)
         assert first == f"event: {event['type']}"
         found.append(event)
     numbers = [event["sequence_number"] for event in found]
