@@ -89,7 +89,7 @@ def begin(
     """
     passed = [_Descriptor(number) for number in descriptors]
     arguments = (list(command), dict(environment), str(directory or Path.cwd()), passed)
-    process = FORKS.Process(target=_run, args=arguments)
+    process = FORKS.Process(target=_run, args=arguments, daemon=True)
     process.start()
     return process
 
