@@ -32,7 +32,7 @@ FORKS.set_forkserver_preload(
         "broadcaster.app",
         *(
             f"broadcaster.commands.{name}"
-            for name in ("main", "serve", "demo", "publish", "tail", "check", "fold", "logs")
+            for name in ("main", "serve", "publish", "tail", "check", "fold", "logs")
         ),
         *(f"workers.{name}" for name in ("desk", "inventory", "orders", "recommendations")),
     ]
@@ -49,13 +49,15 @@ def can_run(command: Sequence[str], environment: Mapping[str, str]) -> bool:
         command: a program and its arguments.
         environment: that of the command.
     """
-    program = command[:1] == [_SCRIPT] or command[:3] == [sys.executable, "-m", "workers"]
-    ours, theirs = (
+    # The demo starts more processes than it saves.
+    ours = command[:1] == [_SCRIPT] and command[1:2] != ["demo"]
+    program = ours or command[:3] == [sys.executable, "-m", "workers"]
+    here, there = (
         {name: value for name, value in each.items() if name.startswith(_AT_START)}
         for each in (os.environ, environment)
     )
-    measured = any(name.startswith("COVERAGE_") for name in ours)
-    return program and ours == theirs and not measured and sys.platform == "linux"
+    measured = any(name.startswith("COVERAGE_") for name in here)
+    return program and here == there and not measured and sys.platform == "linux"
 
 
 class _Descriptor:
@@ -101,6 +103,10 @@ def _run(
     for standard, number in enumerate(descriptors):
         os.dup2(number, standard)
         os.close(number)
+    for number in map(int, os.listdir("/proc/self/fd")):
+        if number > 2:  # what only forks know is not for their children
+            with suppress(OSError):
+                os.set_inheritable(number, False)
     for name, opened in (
         ("stdin", _text(0, "r", "strict")),
         ("stdout", _text(1, "w", "strict")),
