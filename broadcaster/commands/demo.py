@@ -17,7 +17,6 @@ from asyncio.subprocess import PIPE, STDOUT, Process
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
@@ -28,7 +27,7 @@ from broadcaster.app import create_app
 from broadcaster.backend.embedded import EmbeddedRedis
 from broadcaster.backend.log import Status
 from broadcaster.commands import host as machine
-from broadcaster.commands import processes
+from broadcaster.commands import pet_store, processes
 from broadcaster.commands.demo_access import CHANNELS, access, page_token
 from broadcaster.commands.logs import printable
 from broadcaster.commands.output import say
@@ -142,7 +141,15 @@ class _Demo:
     async def _work(self, name: str) -> None:
         """Run a worker. Log its warnings, and an error if it ends by itself."""
         # -P: do not import a package of the same name from the working directory.
-        command = [sys.executable, "-P", "-m", pet_store(), name, "--rate", str(RATES[name])]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            pet_store.package(),
+            name,
+            "--rate",
+            str(RATES[name]),
+        ]
         command += _PACE.get(name, ())
         command += ["--redis-url", self._redis_url]
         process = await processes.start(command, stdout=PIPE, stderr=STDOUT)
@@ -181,16 +188,6 @@ class _Demo:
                 await _until(lambda: len(window) > 0)
         frames, _ = window.after(window.floor)
         return printable(frames[-1].key) if frames else "ORDER"
-
-
-def pet_store() -> str:
-    """Return the package of the workers: `broadcaster_petstore` if installed, else `workers`.
-
-    It looks only beside this package. An editable install leaves a copy of the workers among the
-    installed packages, and that copy may be older than the checkout.
-    """
-    installed = Path(__file__).parents[2] / "broadcaster_petstore"
-    return installed.name if installed.is_dir() else "workers"
 
 
 def _command() -> str:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from broadcaster.commands import token
+from broadcaster.commands.pet_store import schemas
 from broadcaster.core.catalogue import DEMO, Catalogue
 from broadcaster.core.channel import Channel
 from broadcaster.settings import Settings
@@ -21,7 +22,12 @@ from broadcaster.web.hosts import is_loopback
 _LIFE = "5m"
 _DESK = Channel(name="desk", path="/v1/desk/stream", access="public", maxlen=1_000)
 
-CHANNELS = Catalogue((*(replace(channel, access="public") for channel in DEMO.values()), _DESK))
+CHANNELS = Catalogue(
+    (
+        *(replace(one, access="public", schemas=schemas(one.name)) for one in DEMO.values()),
+        _DESK,
+    )
+)
 """The channels of the demo: the pet store's, and the desk that its page asks for things."""
 
 

@@ -119,7 +119,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "demo: the workers are not found in a wheel",
-        "broadcaster/commands/demo.py",
+        "broadcaster/commands/pet_store.py",
         'return installed.name if installed.is_dir() else "workers"',
         'return "workers"',
         ("tests/deploy/test_wheel.py::test_the_demo_runs",),

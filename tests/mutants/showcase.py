@@ -9,6 +9,16 @@ _OPERATIONS = "tests/web/test_operations.py::"
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
+        "demo: the documents have no types of the pet store's events",
+        "broadcaster/commands/demo_access.py",
+        "schemas=schemas(one.name)",
+        "schemas={}",
+        (
+            "tests/commands/test_pet_store.py::"
+            "test_a_client_that_is_made_of_the_documents_knows_that_a_stock_is_a_number",
+        ),
+    ),
+    Mutant(
         "answers: a page of another site gets the token of the demo's page",
         "broadcaster/web/answers.py",
         'if request.headers.get("sec-fetch-site") != "same-origin":',
