@@ -1,0 +1,35 @@
+local stream, record, leases, pieces, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local run, maxlen = ARGV[1], ARGV[2]
+local OVER = {complete = true, failed = true, stopped = true, expired = true}
+local time = redis.call("TIME")
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local function add(...)
+  if maxlen == "" then return redis.call("XADD", stream, "*", ...) end
+  return redis.call("XADD", stream, "MAXLEN", "~", maxlen, "*", ...)
+end
+local function finish(state, reason, kind, data)
+  local known = redis.call("HMGET", record, "event_key", "ttl", "owned")
+  redis.call("ZREM", leases, run)
+  if known[3] then redis.call("ZREM", known[3], run) end
+  redis.call("LTRIM", pieces, 1, 0)
+  redis.call("HDEL", record, "body")
+  redis.call("PEXPIRE", record, known[2])
+  redis.call("HSET", record, "state", state, "reason", reason)
+  if state ~= "complete" and data == "" then data = cjson.encode({reason = reason}) end
+  local last = add("type", kind, "key", known[1], "data", data)
+  redis.call("HSET", record, "last", last)
+end
+
+local state, reason = ARGV[3], ARGV[4]
+local known = redis.call("HMGET", record, "state", "attempt", "wait")
+if not known[1] then return {"absent"} end
+if OVER[known[1]] then return {known[1], known[2]} end
+if ARGV[7] == "attempt" and known[2] ~= ARGV[8] then return {"lost"} end
+if ARGV[7] == "due" then
+  local due = tonumber(redis.call("ZSCORE", leases, run) or "0")
+  if known[1] == "running" then due = due + tonumber(known[3]) end
+  if now < due then return {"alive"} end
+  if known[1] == "waiting" then state, reason = "expired", "waited" end
+end
+finish(state, reason, ARGV[5], ARGV[6])
+return {"ended"}
