@@ -24,10 +24,13 @@ _EVENT = re.compile(r"event: (recommendation|complete)\ndata: (.*)\n")
 
 def test_it_is_beside_this_package() -> None:
     assert package() == "workers"
-    assert [Path(file).name for file in schemas("orders").values()] == [
-        "complete.json",
-        "message.json",
-    ]
+    files = schemas("inventory")
+    assert {type_: Path(file).name for type_, file in files.items()} == {
+        "price-change": "price-change.json",
+        "stock-change": "stock-change.json",
+    }
+    # The page's test event is a `message`, whatever its channel, and its data are anything.
+    assert not any("message" in channel.schemas for channel in CHANNELS.values())
     assert schemas("nope") == {}
 
 
