@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from itertools import count
 
-PACE_S = 0.05
+PACE_S = 0.1
 
 
 async def stub(text: str) -> AsyncIterator[str]:
@@ -19,7 +19,7 @@ async def stub(text: str) -> AsyncIterator[str]:
     Raises:
         ConnectionError: as a model does whose provider is away.
     """
-    pace_s = PACE_S * 10 if "slowly" in text else PACE_S
+    pace_s = PACE_S * 5 if "slowly" in text else PACE_S
     for number in count(1) if "forever" in text else range(1, 51):
         await asyncio.sleep(pace_s)
         yield f"{number} "

@@ -17,7 +17,7 @@ from tests.wait import http_client, until
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "examples" / "chat" / "page"
 WHOLE = [str(number) for number in range(1, 51)]
-TAKEOVER_S = 3
+TAKEOVER_S = 5
 
 Pods = Callable[[], Awaitable["Pod"]]
 
