@@ -62,10 +62,10 @@ coverage-all: install
 compose-test: install
 	COMPOSE_TEST=1 $(PYTEST) -s tests/deploy/test_compose.py $(ARGS)
 
-# A rolling update from the older commit that tests/e2e/older-commit names, and back, again and again
-# for a minute under load; prints what was compared. `make test` does it once.
+# A rolling update from each of the older commits that tests/e2e/older-commit names, and back, again
+# and again for a minute under load. `make test` does it once.
 rolling-update: install
-	LASTS_S=$${LASTS_S:-60} $(PYTEST) -s tests/e2e/test_rolling_update.py -k move $(ARGS)
+	LASTS_S=$${LASTS_S:-60} $(PYTEST) -s tests/e2e/test_rolling_update.py tests/e2e/test_rolling_states.py -k move $(ARGS)
 
 # Takes eight minutes and writes docs/results. docs/performance.md says what it needs.
 bench: install

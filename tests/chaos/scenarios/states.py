@@ -35,6 +35,7 @@ _WITHIN_S = 0.8
 _RETAINED = 20
 _AT_ONCE = 50
 _FOLDED_S = 60.0
+_PATIENT = "?socket_timeout=30"
 _LOCKS = [f"{{{stream}}}:folder" for stream in STREAMS]
 
 
@@ -103,6 +104,7 @@ class _Play:
 
     async def _publish_to(self, url: str) -> None:
         stage = self._stage
+        stage.use(url + _PATIENT)
         self._producer = Facts(url, stage.ledger, stage.random, keys=self._keys)
         await stage.closing(self._producer.aclose)
         stage.background(self._producer.run(stage.size(120, 60)))
@@ -191,7 +193,7 @@ class _Play:
         """
         stage, producer = self._stage, self._producer
         replica = await stage.entered(EmbeddedRedis())
-        other = client_of(replica.url)
+        other = client_of(replica.url + _PATIENT)
         await stage.closing(other.aclose)
         link = await stage.proxy(("127.0.0.1", stage.redis.port))
         await other.execute_command("REPLICAOF", *link.address)
@@ -212,7 +214,6 @@ class _Play:
             if mark and mark.position and mark.position > await self._head(stream, other):
                 self.ahead.append(stream)
             stage.ledger.cuts.append(Cut(stream, time.monotonic(), kept))
-        stage.use(replica.url)
         self._lead(self._of_nodes, replica)
         await self._publish_to(replica.url)
         await asyncio.sleep(stage.size(3.0, 1.0))
