@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from broadcaster import MemoryLog
@@ -94,10 +95,21 @@ async def test_a_client_that_is_made_of_it_compiles_and_reads_a_stream(place: Pa
     assert json.loads(printed) == [4, 3]
 
 
+def without_waits(document: Any) -> Any:
+    """The document, without the parameter that makes an answer wait for a minute."""
+    for path in document["paths"].values():
+        for operation in path.values():
+            given = operation.get("parameters", [])
+            operation["parameters"] = [one for one in given if one.get("name") != "wait"]
+    return document
+
+
 def tried(url: str, bearer: str) -> subprocess.CompletedProcess[str]:
     """Let schemathesis try all that a document describes."""
+    document = httpx.get(f"{url}/openapi.json", headers={"authorization": f"Bearer {bearer}"})
+    Path("openapi.json").write_text(json.dumps(without_waits(document.json())), "utf-8")
     try:
-        command = [*toolchain.command("schemathesis"), "run", f"{url}/openapi.json"]
+        command = [*toolchain.command("schemathesis"), "run", "openapi.json", "--url", url]
     except toolchain.MissingError as error:
         pytest.skip(str(error))
     for path in STREAMS:
