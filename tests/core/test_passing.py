@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from operator import itemgetter
+from random import Random
 from typing import Any, NamedTuple
 
 import orjson
@@ -68,7 +71,7 @@ class Client:
         self.last_id = ""
         self.got: list[tuple[str, str, str, int]] = []
         self.own: list[tuple[str, Any]] = []
-        self.asks = 0
+        self.asks = self.bytes = 0
         self.connect()
 
     def connect(self) -> None:
@@ -82,6 +85,7 @@ class Client:
         self.shop.hub.add(self.subscriber, at, Greeting(1), resumed=bool(parts))
 
     def read(self, data: bytes) -> None:
+        self.bytes += len(data)
         for event in self.parser.feed(data):
             self.last_id = event.id
             if event.type.startswith("stream."):
@@ -324,3 +328,84 @@ def test_whatever_happens_nothing_is_lost(
             torn.cut(op.share)
     check(shop, whole.go_on(), all_told=True)
     check(shop, torn.go_on(), all_told=False)
+
+
+class Simulation:
+    """A client of 10 KB/s on 2,000 events/s over 5,000 keys, one of which has a fifth of them.
+
+    Attributes:
+        stalest_s: the longest time for which the client had an old value of a key.
+        pass_s: the longest time from one pass to the next.
+    """
+
+    def __init__(self, scale: float, *, window_events: int) -> None:
+        """Prepare it; all of the sizes, but not the times, are multiplied by a scale."""
+        self.keys, self.rate, self.bytes_s = int(5000 * scale), 2000 * scale, 10_000 * scale
+        self.page_bytes = int(65_536 * scale)
+        self.shop = Shop("a", window_events=int(window_events * scale))
+        self.client = Client(self.shop).go_on()
+        self.now_s = self.stalest_s = self.pass_s = self.begun_s = 0.0
+        self.events: dict[str, list[tuple[int, float]]] = {}  # of each key: ids and times
+        self.have: dict[str, int] = {}
+        self.sent = self.noted = 0
+
+    def run(self, seconds: float) -> None:
+        random, unsent, step_s = Random(7), 0.0, 0.1
+        while self.now_s < seconds:
+            self.now_s += step_s
+            for _ in range(int(self.rate * step_s)):
+                number = 0 if random.random() < 0.2 else random.randrange(self.keys)
+                key = f"k{number:060}"  # an event has about 110 bytes
+                self.events.setdefault(key, []).append((self.shop.add("a", key), self.now_s))
+            unsent = max(0.0, unsent + self.taken() - self.bytes_s * step_s)
+            self.note_all(unsent)
+            if unsent > self.page_bytes:
+                self.shop.hub.lag(self.client.subscriber)
+            while unsent <= self.page_bytes / 4 and self.advance():
+                unsent += self.taken()
+                self.note_all(unsent)
+        for key in self.events:
+            self.note(key, self.now_s)
+
+    def taken(self) -> int:
+        """Return the bytes that were sent since the last call."""
+        size, self.sent = self.client.bytes - self.sent, self.client.bytes
+        return size
+
+    def advance(self) -> bool:
+        """Send a page, if the client lags."""
+        subscriber, announced = self.client.subscriber, len(self.client.own)
+        if subscriber.state is not State.LAGGING:
+            return False
+        step = self.shop.hub.advance(subscriber, self.page_bytes)
+        assert isinstance(step, Send)
+        self.client.read(b"".join(part.data for part in step.parts))
+        if len(self.client.own) > announced:
+            self.pass_s = max(self.pass_s, self.now_s - self.begun_s)
+            self.begun_s = self.now_s
+        return True
+
+    def note_all(self, unsent: float) -> None:
+        """Note what the client was sent: it has it once the bytes before it are sent."""
+        for _, key, _, ms in self.client.got[self.noted :]:
+            self.note(key, self.now_s + unsent / self.bytes_s)
+            self.have[key] = ms
+        self.noted = len(self.client.got)
+
+    def note(self, key: str, now_s: float) -> None:
+        """Note for how long the client's value of a key is not the newest one."""
+        of_key = self.events[key]
+        first = bisect_right(of_key, self.have.get(key, 0), key=itemgetter(0))
+        if first < len(of_key):
+            self.stalest_s = max(self.stalest_s, now_s - of_key[first][1])
+
+
+@pytest.mark.parametrize("window_events", [100_000, 20_000])
+def test_no_value_of_a_slow_client_is_older_than_two_passes(window_events: int) -> None:
+    """At 110 bytes for each event, a pass takes longer than the window reaches back."""
+    simulation = Simulation(0.02, window_events=window_events)
+    simulation.run(250)
+    buffer_s = 1.25 * simulation.page_bytes / simulation.bytes_s
+    assert 30 < simulation.pass_s < 90
+    assert simulation.stalest_s <= 2 * simulation.pass_s + buffer_s
+    assert simulation.client.asks == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -13,7 +15,7 @@ from broadcaster import Channel, Publisher
 from broadcaster.client.source import EventSource
 from broadcaster.core.event import EventId
 from tests.nodes import Raw, Running, events, running
-from tests.wait import allowed_s, until
+from tests.wait import PATIENCE_S, allowed_s, until
 
 CHANNELS = {"stock": Channel(name="stock", path="/v1/stock", state="last", window_events=200)}
 PATH = "/v1/stock?from=state"
@@ -125,3 +127,48 @@ async def test_many_clients_share_one_rendering_and_ask_redis_nothing(
         await answer.until(b'"replayed":10000')
     assert time.monotonic() - begun_s < allowed_s(5.0)
     assert hub.node.log.reads == reads
+
+
+COALESCING = {"stock": replace(CHANNELS["stock"], window_events=100_000, coalesce=True)}
+
+
+async def test_a_client_that_does_not_read_gets_the_newest_of_each_key_and_no_less(
+    redis_url: str, publisher: Publisher
+) -> None:
+    async with running(redis_url, channels=COALESCING) as hub:
+        slow = await Raw.get(hub.port, "/v1/stock")
+        await slow.until(b"stream.live")
+        sent = 0
+        async with asyncio.timeout(PATIENCE_S):
+            while hub.node.hub.live:  # the sockets between them take several MB
+                many = [("stock", "t", f"k{n % 7}", f"{sent + n} {'x' * 4000}") for n in range(500)]
+                await publisher.publish_many(many)
+                sent += len(many)
+        for _ in range(3):
+            await publisher.publish_many(
+                [("stock", "t", f"k{n % 7}", str(sent + n)) for n in range(1000)]
+            )
+            sent += 1000
+        newest = str(sent - 1)
+        await slow.until(f"data: {newest}\n".encode())
+        got = [e for e in events(slow.body) if not e.event.startswith("stream.")]
+        told = [json.loads(e.data) for e in events(slow.body) if e.event == "stream.superseded"]
+        assert {one["channel"] for one in told} == {"stock"}
+        assert len(got) + sum(one["events"] for one in told) == sent
+        numbers = [int(event.data.split()[0]) for event in got]
+        assert numbers == sorted(set(numbers))
+        assert hub.node.hub.states.passes.superseded["stock"] >= 2000
+
+
+async def test_a_client_that_comes_back_gets_the_newest_of_each_key(
+    redis_url: str, publisher: Publisher
+) -> None:
+    async with running(redis_url, channels=COALESCING) as hub:
+        ids = await publish(hub, publisher, 3000, 5)
+        back = await Raw.get(hub.port, "/v1/stock", f"Last-Event-ID: {ids[0]}\r\n")
+        found = events(await back.until(b'"replayed":'))
+    assert [(e.event, e.data, e.id) for e in found] == [
+        ("stream.superseded", '{"channel":"stock","events":2994}', str(ids[0])),
+        *[("stock-change", str(n), str(ids[n])) for n in range(2995, 3000)],
+        ("stream.live", '{"replayed":5}', str(ids[-1])),
+    ]
