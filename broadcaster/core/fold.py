@@ -197,6 +197,11 @@ class Fold:
             self._items, self._removed, self._cut = {}, {}, None
             self._ending.clear()
 
+    @property
+    def keys(self) -> int:
+        """Return the number of keys that have values."""
+        return len(self._items)
+
     def of_key(self, key: str) -> tuple[Value, ...]:
         """Return the values of a key, in order; for a removed key, the value that says so."""
         if key in self._removed:

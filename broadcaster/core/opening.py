@@ -191,6 +191,8 @@ class Opening:
                         wait = found
                     else:
                         self._positions[stream] = found
+                        if start == "earliest" and self._ended_by(stream, found):
+                            self._states.append(stream)  # its end is not retained
         return wait
 
     def _position(self, stream: str, start: Start) -> EventId | Ask | Wait:
@@ -231,6 +233,11 @@ class Opening:
         )
         is_wanted = start == "state" or stream in self._wanted.states
         return stream in self._context.states.folds and (is_wanted or is_reset)
+
+    def _ended_by(self, stream: str, position: EventId) -> bool:
+        end = self._context.states.end(stream, self._subscription.keys)
+        is_first = self._subscription.terminal and stream not in self._states
+        return bool(is_first) and end is not None and end <= position
 
     def _situation(self, stream: str, start: Start, before: EventId) -> Situation:
         window = self._context.windows[stream]

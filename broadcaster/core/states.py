@@ -128,19 +128,22 @@ class HubStates:
         if not fold.offered:
             self.broken(stream)
 
-    def is_over(self, stream: str, keys: Collection[str], position: EventId) -> bool:
-        """Return True if a client at a position has seen the end of its only key."""
+    def end(self, stream: str, keys: Collection[str]) -> EventId | None:
+        """Return the id of the terminal event of an only key; None if it is not over."""
         fold = self.folds.get(stream)
         if fold is None or not fold.offered or len(keys) != 1:
-            return False
+            return None
         newest = fold.newest(*keys)
-        if newest is None or newest.type not in fold.rules.terminal:
-            return False
-        if newest.id == position:
-            return True
+        return newest.id if newest and newest.type in fold.rules.terminal else None
+
+    def is_over(self, stream: str, keys: Collection[str], position: EventId) -> bool:
+        """Return True if a client at a position has seen the end of its only key."""
+        end = self.end(stream, keys)
+        if end is None or end == position:
+            return end is not None
         window = self._windows[stream]
         is_proven = window.place(position) in (Place.COVERED, Place.BEHIND)
-        return newest.id < position and is_proven and position not in window.dropped
+        return end < position and is_proven and position not in window.dropped
 
     def adopt(self, stream: str, fold: Fold) -> None:
         """Offer a fold that was made anew, up to the head of the window."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 
 from broadcaster.backend.checkpoint import NOTHING, Found
@@ -20,6 +21,7 @@ from broadcaster.core.hub import Hub
 from broadcaster.core.log import KeyState, StateOf
 from broadcaster.core.turns import Reader
 from broadcaster.core.window import Window
+from broadcaster.errors import BroadcasterError
 from broadcaster.node.folder import folded
 from broadcaster.node.pump import despite_errors
 from broadcaster.node.restoring import Restoring
@@ -109,6 +111,19 @@ class Folds:
         (of,) = (one for one in self._streams if one.name == stream)
         full = StateOf(question.keys, named(of.rules), of.shards)
         return await self._log.state_of(stream, full, reader)
+
+    async def checkpoints(self) -> dict[str, KeyState | None]:
+        """Return how far the checkpoint of each stream goes, for the metrics.
+
+        Returns:
+            None for a checkpoint that can't be used. A stream whose checkpoint can't be read now is
+            missing, and so are all if there is no Redis.
+        """
+        found: dict[str, KeyState | None] = {}
+        for stream in self._checkpoints:
+            with suppress(BroadcasterError):
+                found[stream] = await self.ask(stream, StateOf(frozenset()), None)
+        return found
 
     def broken(self, stream: str) -> None:
         """Load the state of a stream, if it has one: its log has begun, or is another one."""

@@ -25,6 +25,7 @@ from broadcaster.backend.log import Log
 from broadcaster.core.counters import Meters
 from broadcaster.core.event import CLOCK_TOLERANCE_S, EventId
 from broadcaster.core.hub import Hub
+from broadcaster.core.log import KeyState
 from broadcaster.core.sse import Frame
 from broadcaster.node.limits import Limits
 from broadcaster.node.publishing import Publishing
@@ -43,6 +44,13 @@ class Loading(Protocol):
     """Loads windows. `loaded` has one asyncio event per stream, set once its window is loaded."""
 
     loaded: dict[str, asyncio.Event]
+
+
+class Checkpoints(Protocol):
+    """Knows how far the checkpoints of streams go."""
+
+    async def checkpoints(self) -> Mapping[str, KeyState | None]:
+        """Return it by stream; None for a checkpoint that can't be used."""
 
 
 class Watched(Protocol):
@@ -64,6 +72,10 @@ class Watched(Protocol):
     @property
     def pump(self) -> Loading:
         """Loads the node's windows."""
+
+    @property
+    def folds(self) -> Checkpoints:
+        """Has the node's states."""
 
 
 class Problem(NamedTuple):

@@ -23,8 +23,11 @@ from prometheus_client.registry import CollectorRegistry
 
 from broadcaster.backend.log import Retained, Status
 from broadcaster.core.counters import Histogram
-from broadcaster.core.event import ZERO
-from broadcaster.core.window import Window
+from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.fold import Fold
+from broadcaster.core.hub import Hub
+from broadcaster.core.log import KeyState
+from broadcaster.core.window import Place, Window
 from broadcaster.errors import BroadcasterError
 from broadcaster.node.health import Watched
 from broadcaster.node.peers import Peers
@@ -61,14 +64,18 @@ class Metrics:
     async def own(self) -> bytes:
         """Return the metrics of this process, without the label `process`."""
         retained: dict[str, Retained] = {}
+        checkpoints: Mapping[str, KeyState | None] = {}
         with suppress(TimeoutError):
             async with asyncio.timeout(_COUNT_S):
                 for stream in self._node.hub.windows:
                     with suppress(BroadcasterError):
                         retained[stream] = await self._node.log.retained(stream)
+                checkpoints = await self._node.folds.checkpoints()
         process = ProcessCollector(registry=CollectorRegistry())
         ours = (*_connections(self._node), *_streams(self._node, retained), *_node(self._node))
-        return _render([*ours, *process.collect()])
+        now_s = self._node.clock.now_ms() / 1000
+        states = (*_states(self._node.hub), *_checkpoints(self._node.hub, checkpoints, now_s))
+        return _render([*ours, *states, *process.collect()])
 
 
 def together(
@@ -195,6 +202,44 @@ def _retained(retained: Mapping[str, Retained]) -> Iterator[Metric]:
         {n: max(0, r.length - r.unread) for n, r in retained.items() if r.unread is not None},
         "stream",
     )
+
+
+def _states(hub: Hub) -> Iterator[Metric]:
+    folds = hub.states.folds
+
+    def gauge(name: str, text: str, value: Callable[[Fold], float]) -> Metric:
+        return _gauge(name, text, {n: value(fold) for n, fold in folds.items()}, "stream")
+
+    yield gauge("state_offered", "Whether clients get the state now.", lambda f: f.offered)
+    yield gauge("state_keys", "Keys of the state.", lambda f: f.keys)
+    yield gauge("state_bytes", "Bytes of its values.", lambda f: f.bytes)
+    text = "Whether it has more bytes than state_bytes, so that nothing of it is in memory."
+    yield gauge("state_too_large", text, lambda f: f.too_large)
+    text = "Whether events may be missing in it."
+    yield gauge("state_incomplete", text, lambda f: f.since is not None)
+
+
+def _checkpoints(
+    hub: Hub, checkpoints: Mapping[str, KeyState | None], now_s: float
+) -> Iterator[Metric]:
+    usable = {n: found is not None and found.start is not None for n, found in checkpoints.items()}
+    text = "Whether a node that starts can use the checkpoint."
+    yield _gauge("checkpoint_usable", text, usable, "stream")
+    lacks = {n: _lacking(hub.windows[n], found) for n, found in checkpoints.items() if found}
+    ages = {name: max(0.0, now_s - id_.ms / 1000) if id_ else 0.0 for name, id_ in lacks.items()}
+    text = "Age of the oldest event that the checkpoint lacks."
+    yield _gauge("checkpoint_lag_seconds", text, ages, "stream")
+
+
+def _lacking(window: Window, found: KeyState) -> EventId | None:
+    """Return the oldest event that a checkpoint lacks, or its position if that is not in memory."""
+    match window.place(found.position):
+        case Place.AHEAD:
+            return None
+        case Place.COVERED:
+            frames, _ = window.after(found.position, max_bytes=1)
+            return frames[0].id if frames else None
+    return found.position
 
 
 def _node(node: Watched) -> Iterator[Metric]:

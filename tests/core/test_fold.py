@@ -58,6 +58,7 @@ def test_a_cut_has_the_values_of_each_key_and_never_changes() -> None:
 def test_an_event_of_removes_takes_its_key_out_and_leaves_a_tombstone() -> None:
     made = fold_of(frame(1, "a"), frame(2, "b"), frame(3, "a", "sold"))
     assert list(known(made)) == ["b"]
+    assert made.keys == 1
     assert made.of_key("a") == (Value(EventId(3, 0), "sold", "a", b"", removed=True),)
     made.apply([frame(4, "a", "u")])
     assert known(made)["a"] == [(4, "u", b"d")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -316,6 +317,34 @@ def test_a_key_that_is_over_is_sent_its_end_and_then_204() -> None:
     assert not hub.states.folds["a"].offered
     assert not hub.states.is_over("a", {"k"}, EventId(3, 0))
     assert not hub.states.is_over("b", {"k"}, EventId(3, 0))
+
+
+def test_a_newcomer_is_sent_the_end_of_a_key_that_lies_before_what_is_retained() -> None:
+    hub = make_hub(event(1), event(2, type_="done"), event(3, "l"), window_events=1)
+    early = replace(A, start="earliest")
+    client = Client(hub, early, start="earliest", key="k")
+    assert isinstance(client.verdict, Ask)
+    assert Client(hub, key="k", start="latest").go_on().told == [
+        ("stream.live", '{"replayed":0}', "3-0")
+    ]
+
+    def begun(oldest: EventId, key: str) -> Serve:
+        wanted = Wanted((early,), Subscription.to((early,), [key]))
+        opening = Opening(hub.context, lambda _: None, wanted, 10_000)
+        ask = opening.step()
+        assert isinstance(ask, Ask)
+        opening.answered(ask, oldest)
+        served = opening.step()
+        assert isinstance(served, Serve)
+        return served
+
+    assert begun(EventId(2, 5), "k").states == ["a"]
+    assert begun(EventId(2, 0), "k").states == ["a"]
+    assert begun(EventId(1, 5), "k").states == [], "it is sent from the log"
+    assert begun(EventId(2, 5), "l").states == [], "it is not over"
+    reset = Client(hub, early, start="earliest", key="k", unreadable="x")
+    assert isinstance(reset.verdict, Serve)
+    assert reset.verdict.states == ["a"]
 
 
 def test_a_state_that_is_too_large_is_announced_and_left_out() -> None:

@@ -54,6 +54,13 @@ MUTANTS: tuple[Mutant, ...] = (
             "test_a_page_has_no_state_so_an_id_amid_one_is_a_reset",
         ),
     ),
+    Mutant(
+        "state: the end of a key that is over is not sent if it was trimmed",
+        _OPENING,
+        'if start == "earliest" and self._ended_by(stream, found):',
+        "if False:",
+        (_JOINED + "test_a_newcomer_is_sent_the_end_of_a_key_that_lies_before_what_is_retained",),
+    ),
     # Single keys of what is too large
     Mutant(
         "keyed: a checkpoint that is ahead of the tailer is the state already",

@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from broadcaster import Publisher
+from broadcaster import EventId, Publisher
+from broadcaster.core.catalogue import PET_STORE
+from broadcaster.core.checkpoint import Mark, named
+from broadcaster.core.state import Rules
 from tests.nodes import Raw, Running, running, told
 from tests.wait import http_client, until
 
@@ -46,16 +49,21 @@ def documented() -> Iterator[tuple[str, str, set[str]]]:
             yield match[1], match[2], set(re.findall(r"`(\w+)`", labels))
 
 
+RULES = named(PET_STORE["inventory"].state_rules or Rules("last"))
+
+
 async def test_the_document_has_every_metric_with_its_labels(
-    redis_url: str, publisher: Publisher
+    redis_url: str, client: Any, publisher: Publisher
 ) -> None:
     async with running(redis_url, max_connections=1) as hub:
-        client = await Raw.get(hub.port, STREAM, "Last-Event-ID: rubbish\r\n")
-        await client.until(b"stream.live")
+        mark = Mark(b"m", EventId(1, 0), None, 0, RULES)
+        await client.hset("{inventory}:state", "at", mark.packed())
+        stream = await Raw.get(hub.port, STREAM, "Last-Event-ID: rubbish\r\n")
+        await stream.until(b"stream.live")
         await publisher.publish("inventory", data=1)
-        await client.until(b"data: 1")
+        await stream.until(b"data: 1")
         await (await Raw.get(hub.port, STREAM)).rest()  # shed
-        client.close()
+        stream.close()
         await until(lambda: not hub.node.hub.subscribers)
         async with http_client() as http:
             text = (await http.get(f"{hub.url}/metrics")).text
@@ -188,6 +196,35 @@ async def test_the_trim_edge_comes_near_while_a_node_does_not_read(
         await publisher.redis.execute_command("XTRIM", "inventory", "MAXLEN", 6)
         values = await scraped(hub)
         assert values["broadcaster_trim_edge_entries"]["inventory",] == 2
+
+
+async def test_the_state_and_its_checkpoint_show(redis_url: str, client: Any) -> None:
+    async with running(redis_url) as hub:
+        figures = await scraped(hub)
+        assert figures["broadcaster_checkpoint_usable"]["inventory",] == 0
+        assert "broadcaster_checkpoint_lag_seconds" not in figures
+        for ms, key in ((1000, "a"), (2000, "b"), (3000, "c")):
+            await client.xadd("inventory", {"key": key, "data": "123"}, id=f"{ms}-0")
+        await until(lambda: hub.node.hub.windows["inventory"].head == EventId(3000, 0))
+        for ms, lacks, usable in ((3000, False, 1), (1000, True, 1), (1, True, 0)):
+            mark = Mark(b"m", EventId(ms, 0), None, 3, RULES)
+            await client.hset("{inventory}:state", "at", mark.packed())
+            figures = await scraped(hub)
+            assert figures["broadcaster_checkpoint_usable"]["inventory",] == usable
+            lag_s = figures["broadcaster_checkpoint_lag_seconds"]["inventory",]
+            assert (lag_s > 1e9) is lacks
+            assert (lag_s == 0) is not lacks
+        shown = {
+            name.removeprefix("broadcaster_state_"): by["inventory",]
+            for name, by in figures.items()
+            if name.startswith("broadcaster_state_")
+        }
+        assert shown == {
+            "offered": 1, "keys": 3, "too_large": 0, "incomplete": 0, "bytes": shown["bytes"]
+        }  # fmt: skip
+        assert shown["bytes"] > 9
+        hub.node.hub.states.folds["inventory"].offered = False
+        assert (await scraped(hub))["broadcaster_state_offered"]["inventory",] == 0
 
 
 async def test_an_id_from_the_future_shows(redis_url: str, client: Any) -> None:
