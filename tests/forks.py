@@ -220,6 +220,14 @@ class BlockingFork(_Process):
             super().send_signal(number)
 
 
+class _Output(asyncio.StreamReaderProtocol):
+    """Reads a pipe, and closes it at its end. uvloop would leave it open."""
+
+    def eof_received(self) -> bool:
+        super().eof_received()
+        return False
+
+
 async def start(
     command: Sequence[str], environment: Mapping[str, str], directory: Path | None = None
 ) -> Fork:
@@ -233,6 +241,6 @@ async def start(
     transport, _ = await loop.connect_write_pipe(lambda: protocol, os.fdopen(to, "wb", 0))
     fork = Fork(process, asyncio.StreamWriter(transport, protocol, None, loop))
     for number, reader in ((out, fork.stdout), (err, fork.stderr)):
-        made = partial(asyncio.StreamReaderProtocol, reader)
+        made = partial(_Output, reader)
         await loop.connect_read_pipe(made, os.fdopen(number, "rb", 0))
     return fork

@@ -280,18 +280,18 @@ async def test_cluster(empty_cluster_url: str) -> None:
         ids = await publisher.publish_many(many, batch=7)
         stored = [event.id for event in await events_of(publisher.redis, "orders")]
         assert stored == ids[1::2]
-        async with publisher.transaction("{pets}:state") as transaction:
-            assert await transaction.redis.get("{pets}:state") is None
+        async with publisher.transaction("{pets}:mine") as transaction:
+            assert await transaction.redis.get("{pets}:mine") is None
             transaction.publish("pets", data="last")
-            transaction.redis.set("{pets}:state", "1")
+            transaction.redis.set("{pets}:mine", "1")
         assert (await events_of(publisher.redis, "pets"))[-1].id == transaction.ids[0]
         with pytest.raises(CrossSlotTransactionError):  # noqa: PT012 -- the block is what is tested
             async with publisher.transaction() as transaction:
                 transaction.publish("pets")
                 transaction.publish("orders")
         with pytest.raises(ConflictError):  # noqa: PT012 -- the block is what is tested
-            async with publisher.transaction("{pets}:state") as transaction:
-                await publisher.redis.set("{pets}:state", "2")
+            async with publisher.transaction("{pets}:mine") as transaction:
+                await publisher.redis.set("{pets}:mine", "2")
                 transaction.publish("pets")
     with SyncPublisher(empty_cluster_url, channels=CHANNELS) as sync:
         assert len(sync.publish_many(many, batch=7)) == 40

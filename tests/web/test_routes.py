@@ -91,7 +91,7 @@ def test_a_status_of_a_page_reaches_its_reader(row: TableRow) -> None:
     path = example(row.path)
     assert in_haproxy("page", path)
     assert not in_haproxy("hidden", path)
-    assert "=200" not in of_nginx(path)
+    assert "@come_back" not in of_nginx(path)
     assert "proxy_pass" in of_nginx(path)
 
 
@@ -99,7 +99,7 @@ def test_a_status_of_a_page_reaches_its_reader(row: TableRow) -> None:
 def test_a_status_of_a_stream_is_always_200(path: str) -> None:
     assert not in_haproxy("page", example(path))
     assert not in_haproxy("hidden", example(path))
-    assert "=200" in of_nginx(example(path))
+    assert "error_page 502 503 504 = @come_back;" in of_nginx(example(path))
 
 
 def test_the_ingress_passes_on_clients_routes() -> None:
