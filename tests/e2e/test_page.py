@@ -586,7 +586,6 @@ _ORDER = """() => {
 }"""
 
 
-@pytest.mark.parametrize("browser", ["chromium"], indirect=True)
 async def test_the_demo_places_an_order_and_its_commands_work_as_shown(page: Watched) -> None:
     async with starting() as start:
         demo = await start("demo", "--port", "0")
@@ -714,7 +713,6 @@ _SIZES = """Object.fromEntries(
     .map((entry) => [entry.name, entry.encodedBodySize ?? 0]))"""
 
 
-@pytest.mark.parametrize("browser", ["chromium"], indirect=True)
 async def test_seven_tabs_are_live_over_six_connections(
     node: Node, browser: Browser, shop: Shop
 ) -> None:
