@@ -385,7 +385,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "bounded: each byte prolongs the time of a request's head",
         _BOUNDED,
-        "        if self._phase is _Phase.RESTING:\n",
+        "        if self._phase is _Phase.RESTING and not self.refused:\n",
         "        if not self.answering:\n",
         (_BOUNDS + "test_bytes_that_keep_coming_do_not_prolong_the_time",),
     ),

@@ -101,13 +101,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what came, at once or in a later turn of the event loop."""
-        self._unset_keepalive_if_required()
+        self._begin_again()
         if self.refused:
             self._ignore_rest()
             return
-        if self._phase is _Phase.RESTING:
-            self._phase = _Phase.BETWEEN
-            self._opened.expect(self)
         if self._held:  # TLS brings what it has read, although reading is paused
             self._held += data
         elif self._phase is _Phase.BODY or self._spread.taken < self._spread.per_turn:
@@ -116,6 +113,13 @@ class BoundedProtocol(HttpToolsProtocol):
             self._held = data
             self.transport.pause_reading()
             self._spread.call(self._take_turn)
+
+    def _begin_again(self) -> None:
+        """Note that a connection that may have rested sends a request."""
+        self._unset_keepalive_if_required()
+        if self._phase is _Phase.RESTING and not self.refused:
+            self._phase = _Phase.BETWEEN
+            self._opened.expect(self)
 
     def _take_turn(self) -> None:
         """Parse what was held, and read on unless uvicorn has stopped reading as well."""
@@ -127,6 +131,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.refused:
             self._ignore_rest()
         else:
+            self._begin_again()  # the answer before may have ended while these bytes were held
             self._feed_all(data)
 
     def _feed_all(self, data: bytes) -> None:
