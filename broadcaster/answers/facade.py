@@ -30,6 +30,7 @@ from broadcaster.settings import Settings
 from broadcaster.web.formatted import FormattedResponse, Response, not_now, nothing
 
 _ID_BYTES = 16
+_LOADING = "the hub is still loading"
 
 
 class Answers:
@@ -110,9 +111,8 @@ class Answers:
         """
         made, run = format_of(format), new_run(os.urandom(_ID_BYTES))
         node = self.hub.state.node
-        if not await node.loaded([self.channel.name]):
-            return not_now("the hub is still loading")
-        head = node.hub.windows[self.channel.name].head
+        if (head := await self._head()) is None:
+            return not_now(_LOADING)
         try:
             asked = Asked(chat_id, str(run), ttl_s=self._settings.run_ttl_s)
             begun = await self._records.begin(str(run), asked, self._lease_s)
@@ -149,9 +149,8 @@ class Answers:
             ConfigurationError: there is no such format.
         """
         made, node = format_of(format), self.hub.state.node
-        if not await node.loaded([self.channel.name]):
-            return not_now("the hub is still loading")
-        head = node.hub.windows[self.channel.name].head
+        if (head := await self._head()) is None:
+            return not_now(_LOADING)
         try:
             run = await node.runs.begin(self.channel, chat_id, "", orjson.dumps(body))
             if run is None:
@@ -171,10 +170,9 @@ class Answers:
         Raises:
             ConfigurationError: there is no such format.
         """
-        made, node = format_of(format), self.hub.state.node
-        if not await node.loaded([self.channel.name]):
-            return not_now("the hub is still loading")
-        head = node.hub.windows[self.channel.name].head
+        made = format_of(format)
+        if (head := await self._head()) is None:
+            return not_now(_LOADING)
         try:
             run = await self._records.newest(chat_id)
             record = await self._records.find(run) if run else None
@@ -213,6 +211,14 @@ class Answers:
     async def cancel(self, response_id: str) -> Response:
         """Stop an answer, and return it as `retrieve` does. One that is over stays as it is."""
         return await cancelled(self._reader(), response_id)
+
+    async def _head(self) -> EventId | None:
+        """Return the position of the newest event; None if the hub is still loading."""
+        node = self.hub.state.node
+        if not await node.loaded([self.channel.name]):
+            return None
+        head: EventId = node.hub.windows[self.channel.name].head
+        return head
 
     def _reader(self) -> AnswerReader:
         node = self.hub.state.node

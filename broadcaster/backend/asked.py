@@ -1,4 +1,4 @@
-"""What is asked of a run, and what its worker gets: values alone. Part of `backend`."""
+"""Values that describe a run: what is asked of it, and what its worker gets. Part of `backend`."""
 
 from __future__ import annotations
 

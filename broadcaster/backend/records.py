@@ -215,8 +215,8 @@ class Records:
         if not runs:
             return []
         keys = leases_of(self._stream), *(RunKeys.of(self._stream, run).record for run in runs)
-        with translating(f"look after the runs of {self._stream}"):
-            found = await self._client.eval(LOOK, len(keys), *keys, *map(str, runs))
+        words = len(keys), *keys, *map(str, runs)
+        found = await call(self._client, LOOK, words, f"look after the runs of {self._stream}")
         return [Waiting(*times) if times else None for times in found]
 
     async def find(self, run: EventId | str) -> Record | None:

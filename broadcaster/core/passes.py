@@ -18,10 +18,9 @@ from broadcaster.core.event import EventId
 from broadcaster.core.sse import Frame
 from broadcaster.core.state import Rules
 from broadcaster.core.subscription import Subscription
-from broadcaster.core.window import Place, Window, fitting
+from broadcaster.core.window import PAGE_EVENTS, Place, Window, fitting
 from broadcaster.core.wire import RESTART
 
-_MOST = 1000  # events of a page, as in windows
 _id = attrgetter("id")
 
 
@@ -47,7 +46,7 @@ class Pass:
             max_bytes: stop after the event that reaches this sum.
         """
         begin = bisect_right(self.frames, position, key=_id)
-        found = list(fitting(self.frames[begin : begin + _MOST], max_bytes))
+        found = list(fitting(self.frames[begin : begin + PAGE_EVENTS], max_bytes))
         whole = begin + len(found) == len(self.frames)
         return found, self.end if whole else found[-1].id
 

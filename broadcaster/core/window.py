@@ -24,7 +24,8 @@ from broadcaster.core.sse import Frame
 # The place of an evicted frame takes 53 bytes until the list is compacted. With a greater number, a
 # small window would grow for a long time after it is full.
 _COMPACT_EVERY = 256
-_PAGE_EVENTS = 1000
+PAGE_EVENTS = 1000
+"""The most events of a page."""
 # Removing the first place of a shorter list moves less than 2 KB. In a longer list, evicted places
 # stay until they are half of it.
 _LONG = 256
@@ -287,7 +288,7 @@ def fitting(frames: Iterable[Frame], max_bytes: int) -> Iterator[Frame]:
     A page has at most that sum and one frame, therefore.
     """
     size = 0
-    for frame in islice(frames, _PAGE_EVENTS):
+    for frame in islice(frames, PAGE_EVENTS):
         size += len(frame.wire)
         yield frame
         if size >= max_bytes:

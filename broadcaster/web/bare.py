@@ -14,15 +14,14 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from broadcaster.core import sse
+from broadcaster.core.channel import Channel
 from broadcaster.core.event import ZERO, Event, EventId
 from broadcaster.core.places import Owners
 from broadcaster.core.record import Record, RunState
 from broadcaster.core.turns import network
 from broadcaster.core.wanted import Wanted
 from broadcaster.core.wire import Shed
-from broadcaster.errors import BroadcasterError
-from broadcaster.web.access import PolicyFailedError, UndecidedError, failed
-from broadcaster.web.following import followed
+from broadcaster.web.following import answered, followed
 from broadcaster.web.formatted import FormattedResponse
 from broadcaster.web.problem import EVENT_STREAM, SAFE, RefusalError, SafeResponse
 from broadcaster.web.runs import may_follow
@@ -82,18 +81,11 @@ async def bare(
     node.start()
     if not await node.loaded([stream]):
         return Shed.LOADING
-    try:
-        if run is None and (run := await node.runs.newest(channel, key)) is None:
-            await may_follow(node, Request(scope), channel, _none(key))
-            return SafeResponse(status_code=204)
-    except RefusalError as refusal:
-        return refusal.response
-    except PolicyFailedError:
-        return failed()
-    except UndecidedError:
-        return Shed.ACCESS
-    except BroadcasterError:
-        return Shed.REDIS
+    if run is None:
+        newest = await answered(_newest(node, scope, channel, key))
+        if not isinstance(newest, EventId):
+            return newest
+        run = newest
     filter_ = wanted.subscription.filter.with_key(str(run))
     wanted = replace(wanted, subscription=replace(wanted.subscription, filter=filter_))
     found = await followed(node, scope, wanted, run, asks=asks, active=True)
@@ -103,6 +95,17 @@ async def bare(
     return node.why_shed((stream,), owners) or BareResponse(node, found, owners)
 
 
-def _none(key: str) -> Record:
-    """Return a record that has no owner, so that only a grant is good for it."""
-    return Record(RunState.COMPLETE, "", key, "", "", 0, None, None)
+async def _newest(node: ServedNode, scope: Any, channel: Channel, key: str) -> EventId:
+    """Return the newest run about a key.
+
+    Raises:
+        RefusalError: 204, as there is none; 401 or 403 for who may not know that.
+        PolicyFailedError, UndecidedError: the policy can't decide.
+        BroadcasterError: Redis is away, or refuses.
+    """
+    if run := await node.runs.newest(channel, key):
+        return run
+    # A record without an owner, so that only a grant is good for it.
+    record = Record(RunState.COMPLETE, "", key, "", "", 0, None, None)
+    await may_follow(node, Request(scope), channel, record)
+    raise RefusalError(SafeResponse(status_code=204))

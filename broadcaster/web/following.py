@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,6 +20,26 @@ from broadcaster.web.access import PolicyFailedError, UndecidedError, failed
 from broadcaster.web.problem import RefusalError, SafeResponse
 from broadcaster.web.runs import may_follow, unknown
 from broadcaster.web.serving import ServedNode
+
+_T = TypeVar("_T")
+
+
+async def answered(question: Awaitable[_T]) -> _T | Response | Shed:
+    """Return the answer to a question about a run, or what a client gets if there is none.
+
+    Args:
+        question: may raise a `RefusalError`, or what the policy or Redis raises.
+    """
+    try:
+        return await question
+    except RefusalError as refusal:
+        return refusal.response
+    except PolicyFailedError:
+        return failed()
+    except UndecidedError:
+        return Shed.ACCESS
+    except BroadcasterError:
+        return Shed.REDIS
 
 
 async def followed(
@@ -53,16 +74,9 @@ async def followed(
     if (positions or states) and not asks and window.has(str(run)):
         return wanted
     head = window.head  # before the question, so that no event lies between it and the answer
-    try:
-        found = await _looked_up(node, scope, wanted, run, active)
-    except RefusalError as refusal:
-        return refusal.response
-    except PolicyFailedError:
-        return failed()
-    except UndecidedError:
-        return Shed.ACCESS
-    except BroadcasterError:
-        return Shed.REDIS
+    found = await answered(_looked_up(node, scope, wanted, run, active))
+    if isinstance(found, Response | Shed):
+        return found
     record, holder = found
     subscription = wanted.subscription
     if record.event_key != str(run):  # a GET has begun it

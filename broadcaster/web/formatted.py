@@ -16,6 +16,7 @@ from starlette.responses import Response as Response  # for those above, which n
 from starlette.types import Receive, Scope, Send
 
 from broadcaster.errors import BroadcasterError
+from broadcaster.web.leaving import left
 from broadcaster.web.problem import SAFE, SafeResponse, problem
 
 logger = logging.getLogger(__name__)
@@ -108,7 +109,7 @@ class FormattedResponse(Response):
             await self._instead(scope, receive, send)
             return
         assert self._events is not None
-        leaving = asyncio.create_task(_left(receive))
+        leaving = asyncio.create_task(left(receive))
         try:
             async with aclosing(self._events) as events:  # type: ignore[type-var]
                 try:
@@ -152,7 +153,7 @@ class FormattedResponse(Response):
     async def _next(
         self, events: AsyncIterator[tuple[str, str]], leaving: asyncio.Task[None]
     ) -> bytes | None:
-        """Return the next bytes: of an event, or a comment. None is the end, or nobody listens."""
+        """Return the next bytes, of an event or a comment; None at the end, or for no client."""
         assert self._formatter is not None
         if self._coming is None:
             self._coming = asyncio.ensure_future(anext(events, None))
@@ -178,11 +179,6 @@ async def _dropped(waiting: asyncio.Future[Any] | None) -> None:
         waiting.cancel()
         with suppress(asyncio.CancelledError, Exception):
             await waiting
-
-
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def nothing() -> FormattedResponse:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from starlette.requests import Request
+from starlette.types import Receive
 
 
 class Leaving:
@@ -34,8 +35,7 @@ class Leaving:
             self._watching = asyncio.create_task(self._watch())
 
     async def _watch(self) -> None:
-        while (await self._request.receive())["type"] != "http.disconnect":
-            pass
+        await left(self._request.receive)
         self.left = True
         self._wake()
 
@@ -45,3 +45,9 @@ class Leaving:
             self._watching.cancel()
             with suppress(asyncio.CancelledError):
                 await self._watching
+
+
+async def left(receive: Receive) -> None:
+    """Wait until the client of a request leaves. What it sends meanwhile is dropped."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

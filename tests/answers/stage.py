@@ -78,6 +78,20 @@ class Stage(NamedTuple):
         await until(lambda: len(self.followers - without) == count)
 
 
+def serve_retrieval(made: Pod) -> None:
+    """Add the requests about an answer that exists, as the clients of OpenAI's API send them."""
+
+    @made.app.get("/v1/responses/{id}")
+    async def retrieve(
+        id: str, stream: bool = False, starting_after: int | None = None
+    ) -> Response:
+        return await made.answers.retrieve(id, stream=stream, starting_after=starting_after)
+
+    @made.app.post("/v1/responses/{id}/cancel")
+    async def cancel(id: str) -> Response:
+        return await made.answers.cancel(id)
+
+
 @asynccontextmanager
 async def staged(redis_url: str, *, asks: bool = False, **options: Any) -> AsyncIterator[Stage]:
     """Run a pod. `asks`: it gives its answers to workers, instead of making them."""
@@ -97,16 +111,7 @@ async def staged(redis_url: str, *, asks: bool = False, **options: Any) -> Async
         async def create(request: Request) -> Response:
             return await begun((await request.json())["user"], "openai")
 
-        @made.app.get("/v1/responses/{id}")
-        async def retrieve(
-            id: str, stream: bool = False, starting_after: int | None = None
-        ) -> Response:
-            return await made.answers.retrieve(id, stream=stream, starting_after=starting_after)
-
-        @made.app.post("/v1/responses/{id}/cancel")
-        async def cancel(id: str) -> Response:
-            return await made.answers.cancel(id)
-
+        serve_retrieval(made)
         yield Stage(made, speeches, f"http://127.0.0.1:{made.port}")
 
 

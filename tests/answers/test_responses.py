@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from broadcaster import Publisher, RunQueue
+from tests.answers.stage import serve_retrieval
 from tests.answers.test_facade import WORDS, Pod, pod
 from tests.wait import PATIENCE_S, until
 
@@ -33,16 +34,7 @@ async def served(redis_url: str) -> AsyncIterator[tuple[Pod, Any]]:
             body = await request.json()
             return await made.answers.start("7", made.model.answer(body["input"]), format="openai")
 
-        @made.app.get("/v1/responses/{id}")
-        async def retrieve(
-            id: str, stream: bool = False, starting_after: int | None = None
-        ) -> Response:
-            return await made.answers.retrieve(id, stream=stream, starting_after=starting_after)
-
-        @made.app.post("/v1/responses/{id}/cancel")
-        async def cancel(id: str) -> Response:
-            return await made.answers.cancel(id)
-
+        serve_retrieval(made)
         url = f"http://127.0.0.1:{made.port}/v1"
         async with AsyncOpenAI(
             base_url=url, api_key="none", max_retries=0, timeout=PATIENCE_S

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 
+import httpx
+import pytest
 import uvloop
+
+from tests.nodes import Running
+from tests.wait import http_client
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """The loop of every test in this folder."""
     return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture
+async def http(hub: Running) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the node that a module has as its `hub`."""
+    async with http_client(base_url=hub.url) as made:
+        yield made

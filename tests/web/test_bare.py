@@ -30,12 +30,6 @@ async def hub(request: pytest.FixtureRequest, redis_url: str) -> AsyncIterator[R
 
 
 @pytest.fixture
-async def http(hub: Running) -> AsyncIterator[httpx.AsyncClient]:
-    async with http_client(base_url=hub.url) as made:
-        yield made
-
-
-@pytest.fixture
 async def worker(redis_url: str) -> AsyncIterator[RunQueue]:
     async with Publisher(redis_url, channels=CHANNELS) as publisher:
         yield RunQueue(publisher, "answers")
