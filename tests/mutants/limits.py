@@ -66,6 +66,27 @@ MUTANTS: tuple[Mutant, ...] = (
         (_BOUNDS + "test_each_request_of_a_connection_takes_a_place",),
     ),
     Mutant(
+        "bounded: a request that has waited takes a place for its wait too",
+        _BOUNDED,
+        "        self._spread.taken -= 1  # each request in it takes a place of its own\n",
+        "",
+        (_BOUNDS + "test_a_request_that_has_waited_takes_one_place",),
+    ),
+    Mutant(
+        "bounded: a connection rests while its request waits for its turn",
+        _BOUNDED,
+        "_Phase.BETWEEN and not self._held:",
+        "_Phase.BETWEEN:",
+        (_BOUNDS + "test_a_connection_whose_request_waits_for_its_turn_does_not_rest",),
+    ),
+    Mutant(
+        "bounded: the keep-alive time of an answer cuts the request behind it",
+        _BOUNDED,
+        "            self._unset_keepalive_if_required()\n            self._opened.expect(self)",
+        "            self._opened.expect(self)",
+        (_BOUNDS + "test_a_connection_whose_request_waits_for_its_turn_does_not_rest",),
+    ),
+    Mutant(
         "bounded: the bytes behind those that wait are lost",
         _BOUNDED,
         "            self._held += data",

@@ -364,7 +364,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "bounded: a body that nothing reads may take any time",
         _BOUNDED,
-        "        if self._phase is _Phase.BETWEEN:",
+        "        if self._phase is _Phase.BETWEEN and not self._held:",
         "        if True:",
         (_BOUNDS + "test_a_body_that_nothing_reads_has_a_time_limit_after_the_answer",),
     ),
@@ -385,7 +385,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "bounded: each byte prolongs the time of a request's head",
         _BOUNDED,
-        "        if self._phase is _Phase.RESTING and not self.refused:\n",
+        "        if self._phase is _Phase.RESTING:\n",
         "        if not self.answering:\n",
         (_BOUNDS + "test_bytes_that_keep_coming_do_not_prolong_the_time",),
     ),

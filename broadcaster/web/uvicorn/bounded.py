@@ -101,10 +101,13 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what came, at once or in a later turn of the event loop."""
-        self._begin_again()
+        self._unset_keepalive_if_required()
         if self.refused:
             self._ignore_rest()
             return
+        if self._phase is _Phase.RESTING:
+            self._phase = _Phase.BETWEEN
+            self._opened.expect(self)
         if self._held:  # TLS brings what it has read, although reading is paused
             self._held += data
         elif self._phase is _Phase.BODY or self._spread.taken < self._spread.per_turn:
@@ -114,15 +117,9 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.pause_reading()
             self._spread.call(self._take_turn)
 
-    def _begin_again(self) -> None:
-        """Note that a connection that may have rested sends a request."""
-        self._unset_keepalive_if_required()
-        if self._phase is _Phase.RESTING and not self.refused:
-            self._phase = _Phase.BETWEEN
-            self._opened.expect(self)
-
     def _take_turn(self) -> None:
         """Parse what was held, and read on unless uvicorn has stopped reading as well."""
+        self._spread.taken -= 1  # each request in it takes a place of its own
         data, self._held = self._held, b""
         if self.transport.is_closing():
             return
@@ -131,7 +128,6 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.refused:
             self._ignore_rest()
         else:
-            self._begin_again()  # the answer before may have ended while these bytes were held
             self._feed_all(data)
 
     def _feed_all(self, data: bytes) -> None:
@@ -235,10 +231,11 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if self.answering or self.transport.is_closing():
             return
-        if self._phase is _Phase.BETWEEN:
+        if self._phase is _Phase.BETWEEN and not self._held:
             self._phase = _Phase.RESTING
             self._opened.rest(self)
-        else:  # half of a request, or a body that nothing has read
+        else:  # bytes that wait for their turn, half of a request, or a body that nothing has read
+            self._unset_keepalive_if_required()
             self._opened.expect(self)
 
     def close_for(self, reason: Refusal) -> None:

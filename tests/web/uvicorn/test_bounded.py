@@ -366,14 +366,14 @@ async def test_nothing_that_is_refused_is_worth_a_warning(
 
 
 class Turn:
-    """Turns of an event loop for two connections."""
+    """Turns of an event loop for a few connections."""
 
-    def __init__(self, places: int = 1) -> None:
+    def __init__(self, places: int = 1, connections: int = 2) -> None:
         self._next: list[Callable[[], object]] = []
-        bounds = Bounds.of(Settings())._replace(max_head_bytes=8192)
+        bounds = Bounds.of(Settings())._replace(max_head_bytes=8192, max_connections=1)
         self.opened = OpenConnections(bounds, Meters(), Spread(places, self._next.append))
-        self.loops = Loop(), Loop()
-        self.transports = Transport(), Transport()
+        self.loops = [Loop() for _ in range(connections)]
+        self.transports = [Transport() for _ in range(connections)]
         self.protocols: list[Any] = [
             connected_stage(partial(BoundedProtocol, opened=self.opened), loop, transport)
             for loop, transport in zip(self.loops, self.transports, strict=True)
@@ -408,6 +408,41 @@ def test_each_request_of_a_connection_takes_a_place() -> None:
     turn.end()
     assert turn.loops[1].begun == ["a request"]
     assert turn.transports[1].reading
+
+
+def test_a_request_that_has_waited_takes_one_place() -> None:
+    turn = Turn(places=2, connections=6)
+    for protocol in turn.protocols:
+        protocol.data_received(GET + b"\r\n")
+    begun = [sum(bool(loop.begun) for loop in turn.loops)]
+    for _ in range(2):
+        turn.end()
+        begun.append(sum(bool(loop.begun) for loop in turn.loops))
+    assert begun == [2, 4, 6]
+
+
+async def test_a_connection_whose_request_waits_for_its_turn_does_not_rest() -> None:
+    turn = Turn()
+    _, second = turn.protocols
+    for _ in range(2):  # a request that is answered, and one that is held meanwhile
+        second.data_received(GET + b"\r\n")
+    await second.cycle.send({"type": "http.response.start", "status": 200, "headers": []})
+    await second.cycle.send({"type": "http.response.body", "body": b""})
+    assert not second.answering
+    assert second.timeout_keep_alive_task is None
+    for _ in range(100):  # the one too many closes one that rests, or waits longest
+        turn.opened.enter(Idle())
+    assert [transport.is_closing() for transport in turn.transports] == [True, False]
+    turn.end()
+    assert turn.loops[1].begun == ["a request", "a timer", "a request"]
+    assert second.timeout_keep_alive_task is None
+
+
+class Idle:
+    """A connection that sends nothing."""
+
+    def close_for(self, reason: Refusal) -> None:
+        raise AssertionError(reason)
 
 
 def test_a_connection_that_is_lost_before_its_turn_is_forgotten() -> None:
