@@ -164,6 +164,45 @@ async def test_every_answer_can_be_read_by_the_configured_origins(balance: Balan
         await _assert_readable(balancer, INVENTORY, "/metrics", "/readyz", "/v1/channels")
 
 
+async def test_a_preflight_is_answered_with_yes_where_no_node_can(balance: Balance) -> None:
+    """Else the page never learns the status of the request, and some clients give up for good."""
+    balancer = await balance(READABLE, mortal=True, cors_origins=ORIGINS)
+    paths = (INVENTORY, "/v1/channels/orders/events", "/v1/runs/7/stop", "/v1/pets/recommendations")
+    await _assert_preflights(balancer, *paths)
+    if balancer.name == "haproxy":  # nginx refuses such an address before it looks at the path
+        streams = [await Raw.get(balancer.port, INVENTORY) for _ in range(20)]
+        await _assert_preflights(balancer, INVENTORY, "/v1/pets/recommendations")
+        for stream in streams:
+            stream.close()
+    for node in balancer.nodes.values():
+        node.process.kill()
+        await node.ended()
+    for _ in range(3):  # before the balancer has noticed, and after
+        await _assert_preflights(balancer, *paths)
+        async with http_client(base_url=f"http://127.0.0.1:{balancer.port}") as client:
+            for path in paths[1:]:
+                answer = await client.post(path, content=b"{}", headers={"Origin": ORIGINS[0]})
+                assert answer.status_code == 503, path
+                assert answer.headers["access-control-allow-origin"] == ORIGINS[0], path
+
+
+async def _assert_preflights(balancer: Balancer, *paths: str) -> None:
+    asked = {
+        "Accept": "*/*",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "last-event-id",
+    }
+    async with http_client(base_url=f"http://127.0.0.1:{balancer.port}") as client:
+        for path in paths:
+            for origin in ORIGINS:
+                answer = await client.options(path, headers=asked | {"Origin": origin})
+                assert answer.is_success, (path, answer)
+                assert answer.headers.get_list("access-control-allow-origin") == [origin], path
+                assert "last-event-id" in answer.headers["access-control-allow-headers"].lower()
+            other = await client.options(path, headers=asked | {"Origin": "https://evil.example"})
+            assert "access-control-allow-origin" not in other.headers, path
+
+
 async def _assert_readable(balancer: Balancer, *paths: str) -> None:
     for path in paths:
         for origin in (*ORIGINS, "https://evil.example", ""):

@@ -180,6 +180,20 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     Mutant(
+        "haproxy: a preflight is refused while no node can answer",
+        "deploy/haproxy.cfg",
+        "    http-request unset-var(txn.true_status)",
+        "    # http-request unset-var(txn.true_status)",
+        ("tests/deploy/test_proxies.py::test_a_preflight_is_answered_with_yes_where_no_node_can",),
+    ),
+    Mutant(
+        "nginx: a preflight learns of no headers while no node can answer",
+        "deploy/nginx.conf",
+        "        1 $http_access_control_request_headers;\n",
+        "",
+        ("tests/deploy/test_proxies.py::test_a_preflight_is_answered_with_yes_where_no_node_can",),
+    ),
+    Mutant(
         "supervisor: children do not learn the host that their parent was given",
         "broadcaster/commands/supervisor.py",
         '_OPTIONS = ("host", "port",',
