@@ -7,7 +7,7 @@ numbers are some seconds old.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from broadcaster.backend.driver.connect import AsyncClient
@@ -39,12 +39,14 @@ class Listeners:
         self._nodes = NodesHash(client, nodes_key, "", now_ms)
         self._looked_s = float("-inf")
 
-    async def tell(self, runs: Iterable[Listened]) -> None:
+    async def tell(self, runs: Sequence[Listened]) -> None:
         """Tell runs how many clients follow them, unless that was done in the last 3 s.
+
+        Without runs, nothing is read.
 
         They are told None while the lines can't be read, or no node announces itself.
         """
-        if time.monotonic() < self._looked_s + ANNOUNCE_S:
+        if not runs or time.monotonic() < self._looked_s + ANNOUNCE_S:
             return
         self._looked_s = time.monotonic()
         try:

@@ -139,10 +139,10 @@ class RunQueue:
         """
         runs = list(self._active.values())
         said = await self._keep(runs, self._takeover_s)
-        await self._listeners.tell(runs)
         lost = [run for run, standing in zip(runs, said, strict=True) if standing != _RUNNING]
         for run in lost:
             self.release(run)
+        await self._listeners.tell([run for run in runs if run not in lost])
         return lost
 
     async def _keep(self, runs: Sequence[Run], lease_s: float) -> list[str]:
@@ -171,7 +171,8 @@ class RunQueue:
 
     def release(self, run: Run) -> None:
         """Stop working on a run that can't be finished. Another worker takes it in `takeover_s`."""
-        self._active.pop(run.id, None)
+        if self._active.get(run.id) is run:  # it may have taken the same run again meanwhile
+            del self._active[run.id]
 
     async def aclose(self) -> None:
         """Give unfinished runs back, without the texts that are not published yet.
@@ -198,8 +199,7 @@ class RunQueue:
         key = named.get(b"key", b"").decode(errors="replace")
         id_ = named.get(RUN_FIELD, b"").decode(errors="replace")
         run = id_ or entry
-        wait_s = _WAIT_TAKEOVERS * self._takeover_s
-        asked = Asked(key, id_ or key_of(key, entry), wait_s=wait_s)
+        asked = Asked(key, id_ or key_of(key, entry), wait_s=_WAIT_TAKEOVERS * self._takeover_s)
         late = await self._is_late(entry, named.get(TTL)) and not await self._records.known(run)
         begun = await self._begun(run, asked) if key and not late else []
         await self._asking(lambda: self._delete(entry))

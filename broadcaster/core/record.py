@@ -123,7 +123,7 @@ class Record(NamedTuple):
         first: the id of its first event; None if it has none yet.
         last: the id of the event that ended it; None while it is not over.
         began_ms: when its first worker began it; 0 if none has.
-        restarts: how often it has begun anew.
+        restarts: how often it has begun anew after a piece.
         told: how many pieces it had published before it last began anew.
     """
 

@@ -29,9 +29,12 @@ redis.call("ZADD", leases, now + ARGV[5], run)
 redis.call("PEXPIRE", record, ARGV[6])
 redis.call("HSET", record, "state", "running")  -- a right that is missing shows here
 if ARGV[7] == "restart" then
-  redis.call("HINCRBY", record, "told", redis.call("LLEN", pieces))
-  redis.call("HINCRBY", record, "restarts", 1)
-  redis.call("LTRIM", pieces, 1, 0)
+  local told = redis.call("LLEN", pieces)
+  if told > 0 then  -- else its clients have seen nothing that has a number
+    redis.call("HINCRBY", record, "told", told)
+    redis.call("HINCRBY", record, "restarts", 1)
+    redis.call("LTRIM", pieces, 1, 0)
+  end
   local key = redis.call("HGET", record, "event_key")
   known[4] = add("type", "stream.restart", "key", key, "data", "{}")
   redis.call("HSET", record, "first", known[4])

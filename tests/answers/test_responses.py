@@ -171,6 +171,29 @@ async def test_a_number_from_before_a_restart_is_refused(redis_url: str) -> None
         assert (await client.responses.retrieve(run.id)).output_text == WHOLE
 
 
+async def test_an_answer_that_begins_anew_before_its_first_word_has_the_same_numbers(
+    redis_url: str,
+) -> None:
+    async with (
+        served(redis_url) as (made, client),
+        Publisher(redis_url, channels=[made.answers.channel]) as publisher,
+    ):
+        queue = RunQueue(publisher, "answers")
+        asking = asyncio.create_task(made.answers.ask("7", {}, format="openai"))
+        (run,) = await until(lambda: queue.take(1))
+        await asking
+        stream: Any = await client.responses.retrieve(run.id, stream=True)
+        live = [await anext(stream)]
+        await run.restart()
+        await run.publish(type="text", data=WHOLE)
+        await run.complete()
+        live += [event async for event in stream]
+        assert [event.sequence_number for event in live] == list(range(len(live)))
+        assert text_of(live) == WHOLE
+        again = [event async for event in await client.responses.retrieve(run.id, stream=True)]
+        assert again == live
+
+
 async def test_redis_is_away(redis_url: str) -> None:
     async with served("redis://127.0.0.1:1") as (made, _):
         answer = await made.http.get("/v1/responses/1-1")

@@ -12,6 +12,7 @@ from broadcaster.backend import listeners
 from broadcaster.backend.clock import own_ms
 from broadcaster.backend.listeners import FOLLOWED, Listeners
 from broadcaster.backend.nodes import NodesHash
+from broadcaster.backend.records import Records
 from broadcaster.core.catalogue import Catalogue
 from tests.channels import named
 from tests.nodes import Raw, running
@@ -52,6 +53,29 @@ async def test_without_the_right_it_is_not_known(client: Any) -> None:
     one.listeners = 7
     await Listeners(client, KEY, own_ms).tell([one])
     assert one.listeners is None
+
+
+async def reads(publisher: Publisher) -> int:
+    redis: Any = publisher.redis
+    found = await redis.info("commandstats")
+    return int(found.get("cmdstat_hgetall", {"calls": 0})["calls"])
+
+
+async def test_a_worker_that_keeps_no_run_does_not_ask(redis_url: str, client: Any) -> None:
+    channels = named("answers", requests="answers.requests")
+    async with Publisher(redis_url, channels=channels) as publisher:
+        queue = RunQueue(publisher, "answers", takeover_s=60.0)
+        before = await reads(publisher)
+        assert await queue.keep() == []
+        await client.xadd("answers.requests", {"key": "ann"})
+        (run,) = await queue.take(1)
+        await Records(publisher.redis, "answers", None).stop(run.id)
+        assert await queue.keep() == [run]
+        assert await reads(publisher) == before
+        await client.xadd("answers.requests", {"key": "ann"})
+        (run,) = await queue.take(1)
+        assert await queue.keep() == []
+        assert await reads(publisher) == before + 1
 
 
 async def test_from_the_clients_of_a_node_to_the_worker(

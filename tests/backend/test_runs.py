@@ -318,6 +318,20 @@ async def test_a_worker_that_was_silent_takes_its_own_run_as_another_would(
     assert await after.complete(data=None)
 
 
+async def test_news_of_an_older_run_does_not_end_the_newer_one_of_the_same_request(
+    worker: Publisher,
+) -> None:
+    await ask(worker)
+    mine = queue(worker, 0.5)
+    before = await one(mine)
+    after = await one(mine)
+    with pytest.raises(RunLostError):
+        await before.publish(data="a")
+    mine.release(before)
+    await Records(worker.redis, "answers", None).stop(after.id)
+    assert await mine.keep() == [after]  # so it was kept up to now
+
+
 async def test_a_request_taken_before_redis_goes_away_is_found_again(
     worker: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:

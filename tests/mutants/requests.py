@@ -130,6 +130,33 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/backend/test_runs.py::test_a_request_that_is_too_old_is_not_begun",),
     ),
     Mutant(
+        "runs: a restart before the first piece changes the numbers of events",
+        _SCRIPTS,
+        "  if told > 0 then",
+        "  if true then",
+        (
+            "tests/answers/test_responses.py"
+            "::test_an_answer_that_begins_anew_before_its_first_word_has_the_same_numbers",
+        ),
+    ),
+    Mutant(
+        "runs: news of an older run drops the newer one of the same request",
+        "broadcaster/backend/runs.py",
+        "        if self._active.get(run.id) is run:",
+        "        if run.id in self._active:",
+        (
+            "tests/backend/test_runs.py"
+            "::test_news_of_an_older_run_does_not_end_the_newer_one_of_the_same_request[single]",
+        ),
+    ),
+    Mutant(
+        "listeners: a worker without runs reads the nodes",
+        "broadcaster/backend/listeners.py",
+        "        if not runs or time.monotonic()",
+        "        if time.monotonic()",
+        ("tests/backend/test_listeners.py::test_a_worker_that_keeps_no_run_does_not_ask",),
+    ),
+    Mutant(
         "runs: a worker that was taken over goes on writing",
         _SCRIPTS,
         'if known[2] ~= ARGV[3] then return "lost" end\nif known[3] == ARGV[4]',

@@ -11,7 +11,14 @@ from typing import Any
 
 import pytest
 
-from broadcaster import EmbeddedRedis, EventSource, Publisher, SyncPublisher, connect_sync
+from broadcaster import (
+    EmbeddedRedis,
+    EventSource,
+    Publisher,
+    RunQueue,
+    SyncPublisher,
+    connect_sync,
+)
 from broadcaster.core.checkpoint import mark_of
 from tests.channels import demo_variable
 from tests.command_line import finished, ready, starting
@@ -139,6 +146,32 @@ async def test_to_revoke_needs_no_more(server: EmbeddedRedis) -> None:
         status, lines, _ = await finished(await start("revoke", "ann", env=env))
     assert status == 0
     assert lines[0].endswith("replicas that have it: 0")
+
+
+@pytest.mark.server
+async def test_a_worker_of_runs_needs_no_more(server: EmbeddedRedis) -> None:
+    with connect_sync(server.url) as client:
+        for key in "abc":
+            client.xadd("recommendations.requests", {"key": key})
+    async with Publisher(as_user(server, "worker")) as publisher:
+        queue = RunQueue(publisher, "recommendations")
+        leaving = RunQueue(publisher, "recommendations")
+        run, failing = await queue.take(2)
+        (given_back,) = await leaving.take(1)
+        assert await queue.keep() == []
+        await run.write("old")
+        await run.flush()
+        await run.restart()
+        await run.publish(data="new")
+        assert await run.complete()
+        assert await failing.fail("trouble")
+        await leaving.aclose()
+        (again,) = await queue.take(1)
+        assert (again.id, again.attempt) == (given_back.id, 2)
+        await queue.aclose()
+    with connect_sync(server.url) as client:
+        kinds = [fields.get(b"type") for _, fields in client.xrange("recommendations")]
+    assert kinds == [None, b"stream.restart", None, b"complete", b"failed"]
 
 
 async def test_a_node_and_workers_need_no_more(
