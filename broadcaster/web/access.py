@@ -22,7 +22,7 @@ from broadcaster.core.ticket import Ticket
 from broadcaster.core.wanted import Wanted
 from broadcaster.core.wire import Shed
 from broadcaster.web import head
-from broadcaster.web.problem import problem
+from broadcaster.web.problem import AnsweredError, problem
 from broadcaster.web.serving import GuardedNode
 
 logger = logging.getLogger(__name__)
@@ -31,12 +31,23 @@ _TIMEOUT_S = 10.0
 _COMPLAIN_S = 10.0
 
 
-class PolicyFailedError(Exception):
-    """The policy has raised an error, has returned no decision, or takes too long."""
+class PolicyFailedError(AnsweredError):
+    """The policy has raised an error, has returned no decision, or takes too long.
+
+    The answer says nothing about the error.
+    """
+
+    def __init__(self) -> None:
+        """Make the answer."""
+        super().__init__(problem(500, "the hub's policy failed; the log says how"))
 
 
-class UndecidedError(Exception):
+class UndecidedError(AnsweredError):
     """Something that a decision needs can't be loaded for now."""
+
+    def __init__(self) -> None:
+        """Make the answer, for all that is no event stream."""
+        super().__init__(problem(503, Shed.ACCESS.text, {"retry-after": "10"}))
 
 
 class _Complaints:
@@ -102,8 +113,8 @@ async def permitted(
             grant, keys[channel] = found
             grants.append(grant)
         holder = _holder(grants, caller)
-    except PolicyFailedError:
-        return failed()
+    except PolicyFailedError as error:
+        return error.response
     except UndecidedError:
         return Shed.ACCESS
     if not asked:
@@ -279,13 +290,3 @@ def refused(denied: Denied) -> Response:
     """
     headers = {"www-authenticate": "Bearer"} if denied.status == 401 else None
     return problem(denied.status, denied.detail, headers)
-
-
-def failed() -> Response:
-    """The answer where the policy could not decide. It says nothing about the error."""
-    return problem(500, "the hub's policy failed; the log says how")
-
-
-def undecided() -> Response:
-    """The answer outside of event streams where rights can't be checked for now."""
-    return problem(503, Shed.ACCESS.text, {"retry-after": "10"})

@@ -1,4 +1,4 @@
-"""Reads the body of a request, within bounds of bytes and time."""
+"""Reads the body of a request, within bounds of bytes and time, and drops what is not wanted."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import asyncio
 from contextlib import suppress
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from broadcaster.web.head import header
 from broadcaster.web.problem import ProblemError
@@ -18,46 +17,68 @@ _LINGER_S = 1.0
 _SMALL_BYTES = 16_384
 
 
-def unread(scope: Scope, response: Response) -> Response:
-    """Return the answer to a request whose body is not read. If that may be long, it closes."""
+def may_be_long(scope: Scope) -> bool:
+    """Return True if a request may have more of a body than a server drops without being asked."""
     length = header(scope, b"content-length") or b"0"
     chunked = header(scope, b"transfer-encoding") is not None
-    if not chunked and length.isdigit() and int(length[:20]) <= _SMALL_BYTES:
-        return response  # uvicorn drops it
-    if scope["http_version"] < "2":
-        response.headers["connection"] = "close"
-    return Unread(response)
+    return chunked or not length.isdigit() or int(length[:20]) > _SMALL_BYTES
 
 
-class Unread(Response):
-    """The last answer of a connection, while a request's body comes; see `drop_rest`."""
+def lingering(scope: Scope, receive: Receive, send: Send) -> tuple[Receive, Send]:
+    """Return what a request with a long body is answered with, so that its answer arrives.
 
-    def __init__(self, response: Response) -> None:
-        """Store what is answered."""
-        super().__init__(response.body, response.status_code)
-        self.raw_headers = response.raw_headers
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the answer, then drop what still comes."""
-        start = {"type": "http.response.start", "status": self.status_code}
-        await send({**start, "headers": self.raw_headers})
-        await send({"type": "http.response.body", "body": self.body, "more_body": True})
-        await drop_rest(receive)
-        await send({"type": "http.response.body", "body": b""})
-
-
-async def drop_rest(receive: Receive) -> None:
-    """Read the rest of a body, but for a second at the most.
+    An answer may come before the end of the body. Its own end then waits, for a second at the most,
+    and what still comes is dropped. A refusal closes the connection, so that its client may stop.
 
     If a connection is closed while bytes are unread, the client's system drops the answer, too.
     https://www.rfc-editor.org/rfc/rfc9112#section-9.6
+
+    Args:
+        scope: the request's ASGI scope.
+        receive: ASGI's `receive`.
+        send: ASGI's `send`.
     """
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_LINGER_S):
-            more = True
-            while more:
-                message = await receive()
-                more = message["type"] == "http.request" and message.get("more_body", False)
+    answer = _Lingering(receive, send, closes=scope["http_version"] < "2")
+    return answer.receive, answer.send
+
+
+class _Lingering:
+    """An answer that ends after the body of its request, or a second later."""
+
+    def __init__(self, receive: Receive, send: Send, *, closes: bool) -> None:
+        self._receive = receive
+        self._send = send
+        self._closes = closes  # HTTP/2 does not allow the header
+        self._more = True  # of the body may come
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._more = message["type"] == "http.request" and message.get("more_body", False)
+        return message
+
+    async def send(self, message: Message) -> None:
+        if not self._more:
+            await self._send(message)
+        elif message["type"] == "http.response.start":
+            refuses = message["status"] >= 400
+            await self._send(_closing(message) if refuses and self._closes else message)
+        elif message.get("more_body", False):
+            await self._send(message)
+        else:
+            await self._send({**message, "more_body": True})
+            await self._drop_rest()
+            await self._send({"type": "http.response.body", "body": b""})
+
+    async def _drop_rest(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER_S):
+                while self._more:
+                    await self.receive()
+
+
+def _closing(start: Message) -> Message:
+    others = [pair for pair in start.get("headers", ()) if pair[0].lower() != b"connection"]
+    return {**start, "headers": [*others, (b"connection", b"close")]}
 
 
 async def whole(request: Request, most_bytes: int, timeout_s: float = TIMEOUT_S) -> bytes:
@@ -89,16 +110,9 @@ async def whole(request: Request, most_bytes: int, timeout_s: float = TIMEOUT_S)
                     raise _too_large(most_bytes)
     except TimeoutError as error:
         detail = f"the body was not complete within {timeout_s:g} s"
-        raise _refused(408, detail) from error
+        raise ProblemError(408, detail, {"connection": "close"}) from error
     return b"".join(parts)
 
 
 def _too_large(most_bytes: int) -> ProblemError:
-    return _refused(413, f"the body has more than {most_bytes} bytes")
-
-
-def _refused(status: int, detail: str) -> ProblemError:
-    # The connection can't have another request behind a body that is not read.
-    error = ProblemError(status, detail, {"connection": "close"})
-    error.response = Unread(error.response)
-    return error
+    return ProblemError(413, f"the body has more than {most_bytes} bytes")

@@ -16,8 +16,8 @@ from broadcaster.core.record import Record
 from broadcaster.core.wanted import Wanted
 from broadcaster.core.wire import Shed
 from broadcaster.errors import BroadcasterError
-from broadcaster.web.access import PolicyFailedError, UndecidedError, failed
-from broadcaster.web.problem import RefusalError, SafeResponse
+from broadcaster.web.access import UndecidedError
+from broadcaster.web.problem import AnsweredError, RefusalError, SafeResponse
 from broadcaster.web.runs import may_follow, unknown
 from broadcaster.web.serving import ServedNode
 
@@ -32,12 +32,10 @@ async def answered(question: Awaitable[_T]) -> _T | Response | Shed:
     """
     try:
         return await question
-    except RefusalError as refusal:
-        return refusal.response
-    except PolicyFailedError:
-        return failed()
     except UndecidedError:
         return Shed.ACCESS
+    except AnsweredError as error:
+        return error.response
     except BroadcasterError:
         return Shed.REDIS
 

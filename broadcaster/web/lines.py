@@ -22,11 +22,9 @@ from starlette.types import Receive, Scope, Send
 
 from broadcaster.core.incoming import Incoming, Publication, parse, publications
 from broadcaster.errors import InvalidEventError
-from broadcaster.web.access import PolicyFailedError, UndecidedError, failed, undecided
-from broadcaster.web.body import drop_rest
 from broadcaster.web.checking import Checker, unfit
 from broadcaster.web.permit import Permit
-from broadcaster.web.problem import SAFE, ProblemError, RefusalError
+from broadcaster.web.problem import SAFE, AnsweredError, ProblemError, RefusalError
 from broadcaster.web.serving import ServedNode
 from broadcaster.web.writing import SOON, write
 
@@ -134,13 +132,11 @@ class LinesAnswer:
 
     Attributes:
         line: the number of the line that can't be published; 0 if that is none.
-        unread: True while more of the body may come.
     """
 
     def __init__(self, send: Send) -> None:
         """Send nothing yet."""
         self.line = 0
-        self.unread = True
         self._send = send
         self._parts: list[bytes] = []
         self._size = 0
@@ -160,7 +156,7 @@ class LinesAnswer:
             await self._body(200, more=True)
 
     async def end(self, response: Response | None = None) -> None:
-        """Send the rest of the answer. If some of the body is unread, `close` must follow.
+        """Send the rest of the answer.
 
         Args:
             response: to the line that can't be published; None if all are. Its status is that of
@@ -174,16 +170,11 @@ class LinesAnswer:
             self._append({"line": self.line, **said})
             keep = (b"retry-after", b"www-authenticate")
             headers = [pair for pair in response.raw_headers if pair[0] in keep]
-            headers.append((b"connection", b"close"))  # the rest of the body is not read
         if not self._begun:
             size = sum(map(len, self._parts))
             headers.append((b"content-length", b"%d" % size))
         status = response.status_code if response else 200
-        await self._body(status, headers, more=self.unread)
-
-    async def close(self) -> None:
-        """Close the connection."""
-        await self._body(200, more=False)
+        await self._body(status, headers, more=False)
 
     async def _body(
         self, status: int, headers: Sequence[tuple[bytes, bytes]] = (), *, more: bool
@@ -219,9 +210,6 @@ class LinesResponse(Response):
                 await answer.end(await self._published(receive, answer))
         except ClientDisconnect:
             return
-        if answer.unread:
-            await drop_rest(receive)
-            await answer.close()
 
     async def _published(self, receive: Receive, answer: LinesAnswer) -> Response | None:
         """Publish, and return the answer to the line that can't be published."""
@@ -229,12 +217,8 @@ class LinesResponse(Response):
             async for lines in _batches(self._lines.node, receive, answer):
                 await self._lines.publish(lines, answer)
                 await answer.flush()
-        except RefusalError as refusal:
-            return refusal.response
-        except PolicyFailedError:
-            return failed()
-        except UndecidedError:
-            return undecided()
+        except AnsweredError as error:
+            return error.response
         return None
 
 
@@ -251,7 +235,7 @@ async def _batches(
     while more:
         answer.line = number + 1
         message = await _next(node, receive)
-        answer.unread = more = message.get("more_body", False)
+        more = message.get("more_body", False)
         *texts, rest = (rest + message.get("body", b"")).split(b"\n")
         lines = [_Numbered(number + n, text) for n, text in enumerate(texts, 1) if text.strip()]
         number += len(texts)

@@ -55,8 +55,8 @@ def problem(
     )
 
 
-class RefusalError(Exception):
-    """Ends the work on a request. Its answer is a refusal.
+class AnsweredError(Exception):
+    """Ends the work on a request, because its answer is known.
 
     Attributes:
         response: the answer.
@@ -66,6 +66,10 @@ class RefusalError(Exception):
         """Store the answer."""
         super().__init__(response.status_code)
         self.response = response
+
+
+class RefusalError(AnsweredError):
+    """Ends the work on a request. Its answer is a refusal."""
 
 
 class ProblemError(RefusalError):

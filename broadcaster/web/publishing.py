@@ -19,12 +19,11 @@ from broadcaster.core.places import Owners
 from broadcaster.core.turns import network
 from broadcaster.errors import InvalidEventError, UnknownChannelError
 from broadcaster.web import head
-from broadcaster.web.access import PolicyFailedError, UndecidedError, failed, undecided
-from broadcaster.web.body import unread, whole
+from broadcaster.web.body import whole
 from broadcaster.web.checking import Checker, unfit
 from broadcaster.web.lines import MEDIA_TYPE, Lines, LinesResponse
 from broadcaster.web.permit import Permit, permit
-from broadcaster.web.problem import ProblemError, RefusalError, as_json, unknown_channel
+from broadcaster.web.problem import AnsweredError, ProblemError, as_json, unknown_channel
 from broadcaster.web.serving import ServedNode
 from broadcaster.web.writing import SOON, write
 
@@ -53,14 +52,10 @@ async def publish(node: ServedNode, request: Request, channel: str) -> Response:
         with ExitStack() as held:
             _hold(node, request, may.subject, held)
             return await _published(node, request, channel, may, held)
-    except RefusalError as refusal:
-        return unread(request.scope, refusal.response)
+    except AnsweredError as error:
+        return error.response
     except UnknownChannelError as error:
-        return unread(request.scope, unknown_channel(error, node.policy))
-    except PolicyFailedError:
-        return failed()
-    except UndecidedError:
-        return undecided()
+        return unknown_channel(error, node.policy)
     except ClientDisconnect:
         return Response()  # which no client gets
 
@@ -92,10 +87,7 @@ async def _published(
     if media_type in _LINES:
         return LinesResponse(Lines(node, channel, may, key), held.pop_all())
     body = await whole(request, node.settings.max_publish_bytes)
-    try:
-        return await _written(node, channel, may, key, body, _FORMATS[media_type])
-    except RefusalError as refusal:
-        return refusal.response
+    return await _written(node, channel, may, key, body, _FORMATS[media_type])
 
 
 async def _written(

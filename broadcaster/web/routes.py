@@ -19,19 +19,13 @@ from broadcaster.core.presented import bearer
 from broadcaster.errors import InvalidRequestError
 from broadcaster.settings import Settings
 from broadcaster.web import endpoint, head, showcase
-from broadcaster.web.access import (
-    PolicyFailedError,
-    UndecidedError,
-    caller_of,
-    failed,
-    refused,
-    undecided,
-)
+from broadcaster.web.access import caller_of, refused
 from broadcaster.web.answers import Replies
+from broadcaster.web.body import lingering, may_be_long
 from broadcaster.web.documents.served import Documents
 from broadcaster.web.hosts import LOOPBACK, Hosts
 from broadcaster.web.paths import Paths
-from broadcaster.web.problem import SafeResponse, problem
+from broadcaster.web.problem import AnsweredError, SafeResponse, problem
 from broadcaster.web.publishing import publish
 from broadcaster.web.serving import ServedNode
 from broadcaster.web.table import APART, CLIENTS, OPERATORS, TABLE, operations_of
@@ -76,8 +70,7 @@ class ClientsApplication(Starlette):
             exception_handlers={
                 404: _not_found,
                 405: _not_allowed,
-                PolicyFailedError: _failed,
-                UndecidedError: _undecided,
+                AnsweredError: _answered,
             },
             lifespan=lifespan,
         )
@@ -96,6 +89,8 @@ class ClientsApplication(Starlette):
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return
+        if scope["method"] == "POST" and may_be_long(scope):
+            receive, send = lingering(scope, receive, send)
         found = self._find(scope)
         if (refused := self._hosts.refusal(scope)) and scope["path"] not in _PROBES:
             await problem(*refused)(scope, receive, send)
@@ -214,12 +209,9 @@ async def _not_of_operators(request: Request, _: Exception | None) -> Response:
     return problem(404, f"nothing is at {request.url.path[:200]!r}; there are: {known}")
 
 
-async def _failed(_: Request, __: Exception) -> Response:
-    return failed()
-
-
-async def _undecided(_: Request, __: Exception) -> Response:
-    return undecided()
+async def _answered(_: Request, error: Exception) -> Response:
+    assert isinstance(error, AnsweredError)
+    return error.response
 
 
 async def _not_allowed(_: Request, error: Exception) -> Response:

@@ -22,17 +22,9 @@ from broadcaster.core.places import Owners
 from broadcaster.core.record import Record
 from broadcaster.core.turns import network
 from broadcaster.errors import BroadcasterError, InvalidCursorError
-from broadcaster.web.access import (
-    PolicyFailedError,
-    UndecidedError,
-    decide,
-    failed,
-    identified,
-    refused,
-    undecided,
-)
+from broadcaster.web.access import PolicyFailedError, decide, identified, refused
 from broadcaster.web.body import whole
-from broadcaster.web.problem import ProblemError, RefusalError, as_json, problem
+from broadcaster.web.problem import AnsweredError, ProblemError, RefusalError, as_json, problem
 from broadcaster.web.serving import ServedNode
 
 _SOON = {"retry-after": "1"}
@@ -50,12 +42,8 @@ async def begin(node: ServedNode, request: Request, channel: Channel, key: str) 
     node.start()
     try:
         return await _begun(node, request, channel, key)
-    except RefusalError as refusal:
-        return refusal.response
-    except PolicyFailedError:
-        return failed()
-    except UndecidedError:
-        return undecided()
+    except AnsweredError as error:
+        return error.response
     except BroadcasterError as error:
         return problem(503, str(error), _SOON)
     except ClientDisconnect:
@@ -136,8 +124,6 @@ async def _answered(node: ServedNode, request: Request, *, stops: bool) -> Respo
             await node.runs.stop(channel, run)
             record = await node.runs.record(channel, run) or record
         waiting = None if record.state.over else await node.runs.waiting(channel, run)
-    except RefusalError as refusal:
-        return refusal.response
     except BroadcasterError as error:
         return problem(503, str(error), _SOON)
     path = request.scope.get("root_path", "") + url_of(channel, record.key, run)

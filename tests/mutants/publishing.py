@@ -11,6 +11,7 @@ _ONCES = "tests/backend/test_once.py::"
 _SCHEMA = "broadcaster/core/schema.py"
 _SCHEMAS = "tests/core/test_schema.py::"
 _HTTP = "tests/web/test_publishing.py::"
+_BODY = "tests/web/test_body.py::"
 _LINES = "tests/web/test_lines.py::"
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -152,25 +153,25 @@ MUTANTS: tuple[Mutant, ...] = (
         (_HTTP + "test_an_event_with_an_id_is_published_once",),
     ),
     Mutant(
-        "lines: the rest of a refused body stays unread",
-        "broadcaster/web/lines.py",
-        "            await drop_rest(receive)\n",
-        "",
-        (_LINES + "test_a_client_that_sends_all_of_a_long_body_reads_why_it_is_refused",),
-    ),
-    Mutant(
-        "body: the rest of one that is too long stays unread",
+        "body: the rest of one that is refused stays unread",
         "broadcaster/web/body.py",
-        "    error.response = Unread(error.response)\n",
+        "            await self._drop_rest()\n",
         "",
-        (_LINES + "test_a_client_that_sends_all_of_a_long_body_reads_why_it_is_refused",),
+        (_BODY + "test_an_answer_to_a_long_body_arrives_whatever_it_is",),
     ),
     Mutant(
-        "publishing: a body that is refused unread stays unread",
-        "broadcaster/web/publishing.py",
-        "return unread(request.scope, refusal.response)",
-        "return refusal.response",
-        (_LINES + "test_a_client_that_sends_all_of_a_long_body_reads_why_it_is_refused",),
+        "routes: an answer does not wait for a long body",
+        "broadcaster/web/routes.py",
+        'if scope["method"] == "POST" and may_be_long(scope):',
+        "if False:",
+        (_BODY + "test_an_answer_to_a_long_body_arrives_whatever_it_is",),
+    ),
+    Mutant(
+        "body: after a refusal a client sends all of a long body",
+        "broadcaster/web/body.py",
+        "_closing(message) if refuses and self._closes else message",
+        "message",
+        (_BODY + "test_the_rest_of_a_long_body_is_dropped_before_its_answer_ends",),
     ),
     Mutant(
         "lines: a line before one that is refused is lost",

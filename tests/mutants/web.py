@@ -155,7 +155,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "access: a mistake of the policy lets a caller in",
         "broadcaster/web/access.py",
-        "    except PolicyFailedError:\n        return failed()",
+        "    except PolicyFailedError as error:\n        return error.response",
         "    except PolicyFailedError:\n        return wanted",
         ("tests/web/test_access.py::test_a_mistake_of_the_policy_lets_no_caller_in",),
     ),

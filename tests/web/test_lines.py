@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
@@ -15,6 +14,7 @@ from broadcaster.web import body as body_of_requests
 from broadcaster.web import lines as publishing
 from tests.nodes import running
 from tests.wait import PATIENCE_S, http_client, until
+from tests.web.test_body import sent_before_reading
 from tests.web.test_publishing import CHANNELS, PETS, Hub, bearing, hub
 
 __all__ = ["hub"]
@@ -74,7 +74,6 @@ async def test_the_first_line_that_is_wrong_ends_the_answer(
     *ids, last = said(answer.text)
     assert (answer.status_code, last["status"], last["line"]) == (status, status, 3)
     assert detail in last["detail"]
-    assert answer.headers["connection"] == "close"
     stored = await hub.stored()
     assert [one["id"] for one in ids] == [id_ for id_, *_ in stored]
     assert len(stored) == 2
@@ -180,16 +179,6 @@ async def test_the_answer_to_many_lines_begins_before_they_end(
     rest = await reader.readuntil(b"0\r\n\r\n")
     writer.close()
     assert b'"line":51,"detail":"the line is not JSON' in rest
-
-
-def sent_before_reading(port: int, head: str, body: bytes) -> bytes:
-    """The answer to a client that reads nothing before all is sent."""
-    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as connection:
-        connection.sendall(head.encode() + body)
-        answer = b""
-        while part := connection.recv(65536):
-            answer += part
-    return answer
 
 
 @pytest.mark.parametrize(
