@@ -18,12 +18,15 @@ local function add(...)
   return redis.call("XADD", stream, "MAXLEN", "~", maxlen, "*", ...)
 end
 local function finish(state, reason, kind, data)
-  local known = redis.call("HMGET", record, "event_key", "ttl", "owned")
+  local known = redis.call("HMGET", record, "event_key", "ttl", "owned", "about")
   redis.call("ZREM", leases, run)
   if known[3] then redis.call("ZREM", known[3], run) end
   redis.call("LTRIM", pieces, 1, 0)
   redis.call("HDEL", record, "body")
   redis.call("PEXPIRE", record, known[2])
+  if known[4] and redis.call("HMGET", known[4], "run")[1] == run then
+    redis.call("PEXPIRE", known[4], known[2])
+  end
   redis.call("HSET", record, "state", state, "reason", reason)
   if state ~= "complete" and data == "" then data = cjson.encode({reason = reason}) end
   local last = add("type", kind, "key", known[1], "data", data)
@@ -46,7 +49,8 @@ if ARGV[10] ~= "0" then
   redis.call("HSET", record, "owned", ARGV[11])
 end
 redis.call("HSET", record, "state", "waiting", "key", ARGV[3], "event_key", ARGV[4],
-  "owner", ARGV[5], "body", ARGV[6], "wait", ARGV[7], "ttl", ARGV[8], "attempt", 0)
+  "owner", ARGV[5], "body", ARGV[6], "wait", ARGV[7], "ttl", ARGV[8], "attempt", 0,
+  "about", ARGV[12])
 redis.call("PEXPIRE", record, ARGV[9])
 redis.call("ZADD", leases, now + ARGV[7], run)
 redis.call("HSET", ARGV[12], "run", run)
@@ -94,6 +98,7 @@ if redis.call("HINCRBY", record, "deliveries", 1) > tonumber(ARGV[4]) then
   return {"failed"}
 end
 if not state and ARGV[10] ~= "" then
+  redis.call("HSET", record, "about", ARGV[10])
   redis.call("HSET", ARGV[10], "run", run)
   redis.call("PEXPIRE", ARGV[10], ARGV[8])
 end

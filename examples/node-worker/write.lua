@@ -8,12 +8,15 @@ local function add(...)
   return redis.call("XADD", stream, "MAXLEN", "~", maxlen, "*", ...)
 end
 local function finish(state, reason, kind, data)
-  local known = redis.call("HMGET", record, "event_key", "ttl", "owned")
+  local known = redis.call("HMGET", record, "event_key", "ttl", "owned", "about")
   redis.call("ZREM", leases, run)
   if known[3] then redis.call("ZREM", known[3], run) end
   redis.call("LTRIM", pieces, 1, 0)
   redis.call("HDEL", record, "body")
   redis.call("PEXPIRE", record, known[2])
+  if known[4] and redis.call("HMGET", known[4], "run")[1] == run then
+    redis.call("PEXPIRE", known[4], known[2])
+  end
   redis.call("HSET", record, "state", state, "reason", reason)
   if state ~= "complete" and data == "" then data = cjson.encode({reason = reason}) end
   local last = add("type", kind, "key", known[1], "data", data)

@@ -15,7 +15,15 @@ from broadcaster.backend.asked import Asked, Begun, Piece
 from broadcaster.backend.driver.connect import connect
 from broadcaster.backend.outgoing import Commands, NewEntry
 from broadcaster.backend.records import Records
-from broadcaster.core.record import MAX_DELIVERIES, Record, RunKeys, RunState, new_run
+from broadcaster.core.record import (
+    MAX_DELIVERIES,
+    Record,
+    RunKeys,
+    RunState,
+    leases_of,
+    new_run,
+    newest_of,
+)
 from tests.backend.conftest import NOBODY, events_of
 from tests.channels import named
 from tests.wait import until
@@ -85,6 +93,31 @@ async def test_a_run_waits_runs_and_ends_and_its_body_is_stored_once(redis: Any)
     assert await redis.zcard(keys.leases) == 0
     assert not await redis.hexists(keys.record, "body")
     assert 0 < await redis.ttl(keys.record) <= 100
+
+
+async def test_no_key_of_a_run_is_left_when_its_time_is_over(redis: Any) -> None:
+    """A run that is created, one that a worker begins alone, and one that has a successor."""
+    records, runs = of(redis), [drawn() for _ in range(3)]
+    for run, key in zip(runs[:2], ("ann", "bob"), strict=True):
+        assert await records.create(run, Asked(key, str(run), "", b"", LONG_S, 0.1))
+        assert await records.begin(str(run), None, LONG_S)
+    assert await records.begin(str(runs[2]), Asked("cid", str(runs[2]), ttl_s=0.1), LONG_S)
+    newest = drawn()
+    assert await records.create(newest, Asked("bob", str(newest), "", b"", LONG_S, 0.1))
+    for run in runs:
+        assert await records.write(run, 1, 1, [entry("a")], LONG_S) == "written"
+        assert await records.complete(run, 1, "complete", b"") == ("ended", 0)
+
+    async def left() -> set[str]:
+        return {key.decode() async for key in redis.scan_iter("{answers}:run*")}
+
+    kept = {RunKeys.of("answers", newest).record, newest_of("answers", "bob"), leases_of("answers")}
+    await until(lambda: _same(left, kept))
+    assert await records.newest("bob") == newest
+
+
+async def _same(left: Any, kept: set[str]) -> bool:
+    return bool(await left() == kept)
 
 
 async def test_a_batch_is_written_once_and_only_in_its_turn(redis: Any) -> None:

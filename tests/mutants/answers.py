@@ -38,4 +38,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "                    pass",
         ("tests/answers/test_facade.py::test_a_server_that_stops_may_cancel_a_response",),
     ),
+    Mutant(
+        "answers: the hash that names a run outlives it",
+        "broadcaster/backend/run_scripts.py",
+        '    redis.call("PEXPIRE", known[4], known[2])',
+        "",
+        (
+            "tests/backend/test_records.py"
+            "::test_no_key_of_a_run_is_left_when_its_time_is_over[single]",
+        ),
+    ),
 )
