@@ -11,13 +11,14 @@ import asyncio
 from typing import Any
 
 import orjson
+import pytest
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from broadcaster.backend.memory import MemoryLog
 from broadcaster.client.parser import Parser
-from broadcaster.core import states
+from broadcaster.core import passes, passing, states
 from broadcaster.core.beginning import at_cursor
 from broadcaster.core.channel import Channel
 from broadcaster.core.entry import frame_of
@@ -156,9 +157,13 @@ class StateThenEvents(RuleBasedStateMachine):
     @initialize(
         windows=st.lists(st.sampled_from([1, 3, 100]), min_size=2, max_size=2),
         kind=st.sampled_from(sorted(KINDS)),
+        spare=st.sampled_from([120, 1 << 20]),
     )
-    def begin(self, windows: list[int], kind: str) -> None:
-        self.page_bytes, states._PAGE_BYTES = states._PAGE_BYTES, 60
+    def begin(self, windows: list[int], kind: str, spare: int) -> None:
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(states, "_PAGE_BYTES", 60)
+        self.patch.setattr(passes, "SLICE", 2)
+        self.patch.setattr(passing, "SPARE_BYTES", spare)
         self.of, self.ms, self.count = KINDS[kind], 1000, 0
         self.history: list[Frame] = []
         self.loop = asyncio.new_event_loop()
@@ -273,11 +278,11 @@ class StateThenEvents(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "loop"):
             return
-        states._PAGE_BYTES = self.page_bytes
         try:
             self.settle()
             self.check()
         finally:
+            self.patch.undo()
             for node in self.nodes:
                 node.close()
             self.loop.close()

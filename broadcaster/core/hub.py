@@ -45,7 +45,7 @@ class Hub:
         deliveries: events written to subscribers, each counted once per subscriber.
         delivered_bytes: their bytes.
         resumes: subscribers that came with a cursor, by the way they were served: from the
-            `window`, with pages from `redis`, or after a `reset`.
+            `window`, with pages from `redis`, with a `state`, or after a `reset`.
         resets: resets that were sent, by stream and reason.
         states: the folds of its streams.
         context: the objects that its step machines share.

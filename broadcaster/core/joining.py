@@ -17,6 +17,7 @@ from broadcaster.core.cursor import Positions
 from broadcaster.core.event import EventId, StateFollows
 from broadcaster.core.inquiry import Context
 from broadcaster.core.keyed import KeyStates
+from broadcaster.core.passing import Passing
 from broadcaster.core.resets import Lost
 from broadcaster.core.states import Rendering
 from broadcaster.core.steps import Ask, For, LivePart, Part, Send, StatePart, Wait
@@ -38,6 +39,7 @@ class Joining:
         "_events",
         "_keys",
         "_parts",
+        "_passing",
         "_position",
         "_subscription",
         "_told",
@@ -48,7 +50,11 @@ class Joining:
     )
 
     def __init__(
-        self, context: Context, subscription: Subscription, position: Mapping[str, EventId]
+        self,
+        context: Context,
+        subscription: Subscription,
+        position: Mapping[str, EventId],
+        passing: Passing | None,
     ) -> None:
         """Begin without a stream.
 
@@ -56,6 +62,7 @@ class Joining:
             context: of the hub.
             subscription: the client's request.
             position: in each of its streams, before the states.
+            passing: gathers what follows the states; None if the client has no passes.
         """
         self.streams: dict[str, Lost | None] = {}
         self.positions: Positions = {}
@@ -64,6 +71,7 @@ class Joining:
         self._context = context
         self._subscription = subscription
         self._position = position
+        self._passing = passing
         self._keys = KeyStates(context, subscription)
         self._told = set[str]()  # the streams that the client knows to be sent anew
         self._parts: Iterator[Part] | None = None
@@ -112,6 +120,8 @@ class Joining:
                 for stream in self.streams
             }
             self.positions = {s: rendering.cut.position for s, rendering in found.items()}
+            if self._passing:
+                self._passing.follow(self.positions)
             self._parts, self._events = self._all(found), 0
         part = next(self._parts, None)
         if part is None:

@@ -295,6 +295,6 @@ class Opening:
 
     def _serve(self) -> Serve:
         wanted = self._wanted
-        resumed = bool(wanted.positions)
+        resumed = bool(wanted.positions or wanted.states)
         rest = wanted.unreadable, wanted.reason, wanted.holder
         return Serve(self._subscription, self._positions, resumed, *rest, self._states)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from operator import attrgetter
 from weakref import WeakValueDictionary
 
@@ -21,6 +22,8 @@ from broadcaster.core.subscription import Subscription
 from broadcaster.core.window import PAGE_EVENTS, Place, Window, fitting
 from broadcaster.core.wire import RESTART
 
+SLICE = 2000
+"""Events of a window that are taken in at once. It takes about 2 ms."""
 _id = attrgetter("id")
 
 
@@ -52,7 +55,14 @@ class Pass:
 
 
 class Gathering:
-    """The newest event per key and type after a position. It grows with its window."""
+    """The newest event per key and type after a position. It grows with its window.
+
+    Attributes:
+        after: the position.
+        end: it has what comes up to here.
+        bytes: of its events.
+        full: True once it has more bytes than it may have. It takes in nothing more.
+    """
 
     def __init__(
         self,
@@ -61,6 +71,7 @@ class Gathering:
         subscription: Subscription,
         always: Collection[str],
         after: EventId,
+        max_bytes: int,
     ) -> None:
         """Begin without an event.
 
@@ -70,45 +81,76 @@ class Gathering:
             subscription: selects the events.
             always: types of which every event is sent.
             after: the position.
+            max_bytes: the most bytes of its events, and one event.
         """
+        self.after = self.end = after
+        self.bytes = 0
+        self.full = False
         self._stream = stream
         self._window = window
         self._subscription = subscription
         self._always = always
-        self._end = after
+        self._max_bytes = max_bytes
         self._keys = subscription.keys_of[subscription.streams.index(stream)]
         self._newest: dict[tuple[str, str] | EventId, Frame] = {}
         self._superseded = 0
+        self._every: list[Frame] | None = []  # as long as a page may hold all of them
+        self._every_bytes = self._last_bytes = 0
         self._over = False
-        self._pass: Pass | None = None
+        self._cuts: dict[bool, Pass] = {}
 
-    def catch_up(self) -> bool:
-        """Take in what the window has got since the last call.
+    @property
+    def lost(self) -> bool:
+        """Return True if the window has dropped events that it has still to take in."""
+        return not self.full and self._window.place(self.end) is not Place.COVERED
 
-        Returns:
-            False if the window has dropped a part of that.
-        """
-        window, newest = self._window, self._newest
-        if self._end == window.head:
-            return True
-        if window.place(self._end) is not Place.COVERED:
+    def gather(self) -> bool:
+        """Take in the next events of the window. Return True if more of them are left."""
+        window = self._window
+        if self.end == window.head or self.full or self.lost:
             return False
-        for frame in window.following(self._end, self._keys):
-            if not frame.wire or self._over or not self._subscription.accepts(self._stream, frame):
-                continue
-            place = frame.id if frame.type in self._always else (frame.key, frame.type)
-            if newest.pop(place, None) is not None:
-                self._superseded += 1
-            newest[place] = frame  # so they are in the order of ids
-            self._over = self._subscription.ends_with(frame)
-        self._end, self._pass = window.head, None
-        return True
+        self._cuts.clear()
+        frames = list(islice(window.following(self.end, self._keys), SLICE))
+        for frame in frames:
+            if frame.wire and not self._over and self._subscription.accepts(self._stream, frame):
+                self._add(frame)
+                if self.bytes > self._max_bytes:
+                    self.full, self.end = True, frame.id
+                    return False
+        is_rest = len(frames) < SLICE
+        self.end = window.head if is_rest else frames[-1].id
+        return not is_rest
 
-    def cut(self) -> Pass:
-        """Return the pass that was gathered."""
-        if self._pass is None:
-            self._pass = Pass(self._end, tuple(self._newest.values()), self._superseded)
-        return self._pass
+    def _add(self, frame: Frame) -> None:
+        place = frame.id if frame.type in self._always else (frame.key, frame.type)
+        older = self._newest.pop(place, None)
+        if older is not None:
+            self._superseded += 1
+            self.bytes -= len(older.wire)
+        self._newest[place] = frame  # so they are in the order of ids
+        self._last_bytes = len(frame.wire)
+        self.bytes += self._last_bytes
+        self._over = self._subscription.ends_with(frame)
+        if self._every is not None:
+            self._every.append(frame)
+            self._every_bytes += self._last_bytes
+            if len(self._every) > PAGE_EVENTS or self._every_bytes > self._max_bytes:
+                self._every = None
+
+    def cut(self, page_bytes: int) -> Pass:
+        """Return the pass that was gathered. It has every event if a page holds all of them.
+
+        Args:
+            page_bytes: about the most bytes of a page.
+        """
+        fits = self._every_bytes - self._last_bytes < page_bytes
+        every = self._every if fits else None
+        made = self._cuts.get(fits)
+        if made is None:
+            found = self._newest.values() if every is None else every
+            superseded = self._superseded if every is None else 0
+            made = self._cuts[fits] = Pass(self.end, tuple(found), superseded)
+        return made
 
 
 class Passes:
@@ -136,17 +178,24 @@ class Passes:
         self.superseded = from_zero(*windows)
         self._shared = WeakValueDictionary[tuple[str, Subscription, EventId], Gathering]()
 
-    def gathering(self, stream: str, subscription: Subscription, after: EventId) -> Gathering:
+    def gathering(
+        self, stream: str, subscription: Subscription, after: EventId, max_bytes: int
+    ) -> Gathering:
         """Return what gathers the newest events after a position that is COVERED.
 
         Clients with the same position share it: many come back at once after a node has failed.
+
+        Args:
+            stream: its name.
+            subscription: selects the events.
+            after: the position.
+            max_bytes: the most bytes of its events, unless it is shared.
         """
         wanted = stream, subscription, after
         found = self._shared.get(wanted)
-        if found is None or not found.catch_up():
+        if found is None or found.lost:
             window, always = self._windows[stream], self._always[stream]
-            found = Gathering(stream, window, subscription, always, after)
-            found.catch_up()
+            found = Gathering(stream, window, subscription, always, after, max_bytes)
             self._shared[wanted] = found
         return found
 

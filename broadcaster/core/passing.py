@@ -1,7 +1,11 @@
 """One subscriber's passes: it decides when a pass begins, and makes the pages of it. Pure.
 
-Part of `core.resume`. A pass begins if what follows the position does not fit in one page. So a
-client that lags a little is sent every event, as one that is live.
+Part of `core.resume`. A pass begins if the events of a stream that a client is to be sent do not
+fit in one page. So a client that lags a little is sent every event, as one that is live. Each
+stream has passes of its own.
+
+The next pass of a stream is gathered while a pass, or the state of the stream, is sent. All work is
+done by the subscriber's own steps, in slices: a step that only gathers sends nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +20,9 @@ from broadcaster.core.inquiry import Context
 from broadcaster.core.page import Page
 from broadcaster.core.passes import Gathering, Pass
 from broadcaster.core.subscription import Subscription
-from broadcaster.core.window import Place
+
+SPARE_BYTES = 1 << 20
+"""A pass may have so many bytes more than the state. Otherwise, the state is sent in its place."""
 
 
 class Passing:
@@ -37,21 +43,46 @@ class Passing:
         self._now: dict[str, Pass] = {}
         self._next: dict[str, Gathering] = {}
 
+    def gather(self) -> bool:
+        """Take in a slice of what has come for the next passes. Return True if more is left."""
+        for stream, gathering in tuple(self._next.items()):
+            if gathering.gather():
+                return True
+            if gathering.lost:
+                del self._next[stream]
+        return False
+
     def holds(self, stream: str, position: EventId) -> bool:
         """Return True if what follows a position is held here, whatever the window drops."""
-        pass_ = self._now.get(stream)
-        if pass_ is None:
-            return False
+        pass_, gathering = self._now.get(stream), self._next.get(stream)
+        in_pass = pass_ is not None and position < pass_.end
+        return in_pass or (gathering is not None and gathering.after == position)
+
+    def is_full(self, stream: str, position: EventId) -> bool:
+        """Return True if what follows a position is more than the state of its stream."""
         gathering = self._next.get(stream)
-        if gathering is not None and not gathering.catch_up():
-            del self._next[stream]
-        held = position < pass_.end or stream in self._next
-        if not held:
-            del self._now[stream]
-        return held
+        at_it = gathering is not None and gathering.full and gathering.after == position
+        return at_it and self.has_state(stream)
+
+    def has_state(self, stream: str) -> bool:
+        """Return True if the state of a stream can be sent in the place of a pass."""
+        return stream in self._streams and self._context.states.is_whole(stream)
+
+    def follow(self, positions: Mapping[str, EventId]) -> None:
+        """Gather what follows the states that are sent now: they are passes without frames.
+
+        Args:
+            positions: of the states, by stream.
+        """
+        for stream, position in positions.items():
+            if stream in self._streams:
+                self._now.pop(stream, None)
+                self._next[stream] = self._gathering(stream, position)
 
     def after(self, positions: Positions, streams: Sequence[str], max_bytes: int) -> Page:
         """Return the page after positions that are COVERED, or held here.
+
+        It is empty, and not exhausted, if more has to be gathered first.
 
         Args:
             positions: one for each stream of the subscription.
@@ -62,27 +93,37 @@ class Passing:
         for stream in [s for s, pass_ in self._now.items() if positions[s] >= pass_.end]:
             del self._now[stream]
         due = [s for s in streams if s in self._streams and s not in self._now]
-        if not self._now and not any(self._is_beyond(s, positions[s]) for s in due):
+        if not self._now and self._next.keys().isdisjoint(due):
             page = pages.after(subscription, positions, streams, max_bytes)
             if not due or page.exhausted or page.over:
-                self._next.clear()
                 return page
-        begun = {stream: self._begin(stream, positions[stream]) for stream in due}
+        for stream in due:
+            if stream not in self._next and not self._fits(stream, positions[stream], max_bytes):
+                self._next[stream] = self._gathering(stream, positions[stream])
+        if self.gather():
+            return Page(b"", 0, positions, exhausted=False, over=False, left_out=1.0)
+        begun = {stream: self._begin(stream, max_bytes) for stream in due if stream in self._next}
         page = pages.after(subscription, positions, streams, max_bytes, self._now)
+        if page.exhausted:
+            self._now.clear()
+            self._next.clear()
         return _announced(page, begun, subscription.cursor(positions))
 
-    def _is_beyond(self, stream: str, position: EventId) -> bool:
-        """Return True if the window does not hold what follows a position."""
-        return self._context.windows[stream].place(position) is not Place.COVERED
+    def _fits(self, stream: str, position: EventId, max_bytes: int) -> bool:
+        """Return True if a page holds what follows a position in the window."""
+        keys = self._subscription.keys_of[self._subscription.streams.index(stream)]
+        return self._context.windows[stream].after(position, keys, max_bytes)[1]
 
-    def _begin(self, stream: str, position: EventId) -> Pass:
-        passes = self._context.states.passes
-        gathering = self._next.pop(stream, None)
-        if gathering is None:
-            gathering = passes.gathering(stream, self._subscription, position)
-        begun = self._now[stream] = gathering.cut()
-        self._next[stream] = passes.gathering(stream, self._subscription, begun.end)
-        passes.superseded[stream] += begun.superseded
+    def _gathering(self, stream: str, after: EventId) -> Gathering:
+        states = self._context.states
+        fold = states.folds[stream]
+        most = fold.bytes if states.is_whole(stream) else fold.rules.max_bytes
+        return states.passes.gathering(stream, self._subscription, after, most + SPARE_BYTES)
+
+    def _begin(self, stream: str, max_bytes: int) -> Pass:
+        begun = self._now[stream] = self._next[stream].cut(max_bytes)
+        self._next[stream] = self._gathering(stream, begun.end)
+        self._context.states.passes.superseded[stream] += begun.superseded
         return begun
 
     def rewritten(self, stream: str) -> None:
@@ -106,9 +147,5 @@ def _announced(page: Page, begun: Mapping[str, Pass], at: bytes) -> Page:
     ]
     if not told:
         return page
-    left_out = sum(of.events for of in told)
-    return page._replace(
-        data=b"".join(sse.superseded(of, at) for of in told) + page.data,
-        superseded=told,
-        left_out=left_out / (left_out + sum(len(pass_.frames) for pass_ in begun.values())),
-    )
+    data = b"".join(sse.superseded(of, at) for of in told) + page.data
+    return page._replace(data=data, superseded=told)

@@ -19,7 +19,7 @@ from broadcaster.core.event import EventId
 from broadcaster.core.inquiry import Context, Inquiry
 from broadcaster.core.joining import Joining
 from broadcaster.core.log import Past
-from broadcaster.core.page import PAGE_BYTES, Page
+from broadcaster.core.page import PAGE_BYTES
 from broadcaster.core.passing import Passing
 from broadcaster.core.resets import Lost, hello, lost_by
 from broadcaster.core.rules import REASONS, Outcome, Situation
@@ -77,8 +77,7 @@ class Resume(Inquiry):
         super().__init__(context.windows, position)
         self._greeting = greeting
         self._held: Ask | None = None
-        self._announce = greeting is not None
-        self._reached = greeting is None
+        self._announce, self._reached = greeting is not None, greeting is None
         self._replayed = 0
         # The source of the missed events, until it is counted. Empty without a cursor.
         self._source = ResumeOutcome.WINDOW if resumed else ""
@@ -114,12 +113,16 @@ class Resume(Inquiry):
         return Send((first,))
 
     def _next(self, max_bytes: int) -> Step:
+        passing = self._passing
+        if passing and passing.gather():
+            return Send(left_out=1.0)
         if self._joining is not None:
             return self._joined(self._joining)
-        covered: list[str] = []
-        reason = For.TAILER
+        covered, reason = list[str](), For.TAILER
         for stream in self._subscription.streams:
-            held = self._passing and self._passing.holds(stream, self.position[stream])
+            if passing and passing.is_full(stream, self.position[stream]):
+                return self._join(stream, None)
+            held = passing and passing.holds(stream, self.position[stream])
             found = Outcome.WINDOW if held else self._settled(stream)
             if not isinstance(found, Outcome):
                 return found
@@ -131,10 +134,13 @@ class Resume(Inquiry):
 
     # The state
 
-    def _join(self, stream: str, lost: Lost | None) -> None:
+    def _join(self, stream: str, lost: Lost | None) -> Send:
         """Send the state of a stream before anything else, after a reset if there is one."""
-        self._joining = self._joining or Joining(self._context, self._subscription, self.position)
+        of = self._context, self._subscription, self.position, self._passing
+        self._joining = self._joining or Joining(*of)
         self._joining.add(stream, lost)
+        self._count(ResumeOutcome.STATE if lost is None else ResumeOutcome.RESET)
+        return Send()
 
     def _joined(self, joining: Joining) -> Step:
         step = joining.step()
@@ -169,9 +175,11 @@ class Resume(Inquiry):
     def _from_windows(self, covered: list[str], reason: For, max_bytes: int) -> Send | Wait:
         """Return a page of the covered streams; it joins at the heads of all streams."""
         streams, cursor = self._subscription.streams, self._subscription.cursor
-        page, parts, at_all = _NO_PAGE, list[Part](), len(covered) == len(streams)
-        if covered:
-            page = self._page(covered, max_bytes)
+        parts, at_all = list[Part](), len(covered) == len(streams)
+        if self._passing:
+            page = self._passing.after(self.position, covered, max_bytes)
+        else:
+            page = self._context.pages.after(self._subscription, self.position, covered, max_bytes)
         joins = at_all and page.exhausted and not page.over
         goes_live, greets = joins and self._announce, at_all and self._greeting is not None
         # `stream.live` has the position, if it follows at once.
@@ -195,17 +203,14 @@ class Resume(Inquiry):
         # If the log was asked about a stream, its answer wakes the subscriber.
         return Wait(reason, tuple(s for s in streams if not self.asks(s)))
 
-    def _page(self, covered: list[str], max_bytes: int) -> Page:
-        if self._passing is not None:
-            return self._passing.after(self.position, covered, max_bytes)
-        return self._context.pages.after(self._subscription, self.position, covered, max_bytes)
-
     # What an answer leads to
 
     def _past(self, stream: str, _: Outcome) -> Send:
         """Send a page of the log."""
         past = self.take(stream)
         assert isinstance(past, Past)
+        if self._passing and self._passing.has_state(stream):
+            return self._join(stream, None)
         if self._source:
             self._source = ResumeOutcome.REDIS
         page, end = self._context.pages.of_past(self._subscription, self.position, stream, past)
@@ -224,9 +229,7 @@ class Resume(Inquiry):
     def _lost(self, stream: str, outcome: Outcome) -> Send | None:
         """Reset, if the window knows the new position. Otherwise the log is asked next."""
         if self._with_state and stream in self._context.states.folds:
-            self._join(stream, Lost(REASONS[outcome], self.position[stream]))
-            self._count(ResumeOutcome.RESET)
-            return Send()
+            return self._join(stream, Lost(REASONS[outcome], self.position[stream]))
         window = self._context.windows[stream]
         at = window.resume_from(self.position[stream])
         if at is None and not window.complete:
@@ -267,7 +270,7 @@ class Resume(Inquiry):
     def rewritten(self, stream: str) -> None:
         """Note that a stream's window was rewritten: the log's answer may be out of date."""
         super().rewritten(stream)
-        if self._passing is not None:
+        if self._passing:
             self._passing.rewritten(stream)
         if self._joining is not None:
             self._joining.rewritten(stream)
@@ -295,4 +298,3 @@ _ACTIONS: Mapping[Outcome, Callable[[Resume, str, Outcome], Send | None]] = {
     Outcome.OLDER: Resume._older,
     Outcome.FLOOR: Resume._there,
 }
-_NO_PAGE = Page(b"", 0, {}, exhausted=True, over=False)

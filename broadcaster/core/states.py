@@ -128,6 +128,11 @@ class HubStates:
         if not fold.offered:
             self.broken(stream)
 
+    def is_whole(self, stream: str) -> bool:
+        """Return True if a stream's state is offered, and made of all events that ever were."""
+        fold = self.folds[stream]
+        return fold.offered and fold.since is None and not fold.too_large
+
     def end(self, stream: str, keys: Collection[str]) -> EventId | None:
         """Return the id of the terminal event of an only key; None if it is not over."""
         fold = self.folds.get(stream)

@@ -39,6 +39,8 @@ class ResumeOutcome(StrEnum):
     """From the node's memory alone."""
     REDIS = "redis"
     """With pages that were read from Redis."""
+    STATE = "state"
+    """With a state, in the place of what its cursor has missed."""
     RESET = "reset"
     """With a `stream.reset`."""
 

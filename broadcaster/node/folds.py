@@ -1,6 +1,7 @@
 """Loads the states of a node's streams: at the start, and again after each break of their logs.
 
-Each state is loaded while the stream is tailed, one checkpoint at a time. Clients cause no reads.
+Each state is loaded while the stream is tailed, one checkpoint at a time. Clients cause no reads,
+except for the keys that they name of a state that is too large for a node's memory.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ async def test_they_count_clients_deliveries_resumes_and_limits() -> None:
         node.meters.refused[Refusal.SLOW] += 1
         found = own_figures(node, 1.25)
         assert (found["clients"], found["lagging"], found["deliveries_per_s"]) == (1, 0, 1.2)
-        assert found["resumes"] == {"window": 1, "redis": 0, "reset": 0}
+        assert found["resumes"] == {"window": 1, "redis": 0, "state": 0, "reset": 0}
         assert found["limits"] == {"rate": 2, "slow": 1}
         stream.close()
         await until(lambda: own_figures(node, 0.0)["clients"] == 0)

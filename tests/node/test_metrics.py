@@ -89,7 +89,7 @@ async def test_counters_have_their_series_from_the_start(redis_url: str) -> None
         for stream in streams
     }
     expected = {
-        "resumes": ("window", "redis", "reset"),
+        "resumes": ("window", "redis", "state", "reset"),
         "connections_opened": ("transport", "asgi"),
         "connections_closed": (
             "client",
@@ -155,7 +155,7 @@ async def test_resumes_are_counted_by_their_source(redis_url: str, publisher: Pu
         assert len(told(newcomer.body)) == 20
         values = await scraped(hub)
         reads = (await scraped(hub))["broadcaster_replay_reads_total"]
-    outcomes = {("window",): 1, ("redis",): 1, ("reset",): 1}
+    outcomes = {("window",): 1, ("redis",): 1, ("state",): 0, ("reset",): 1}
     assert values["broadcaster_resumes_total"] == outcomes
     assert grown(values["broadcaster_resets_total"]) == {("trimmed", "inventory"): 1}
     assert values["broadcaster_replay_reads_total"][()] >= 2

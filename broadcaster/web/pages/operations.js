@@ -16,7 +16,7 @@ const LIMITS = {
   slowed: "replays that had to wait", invalid: "was no HTTP", head: "too long a head", slow: "too slow a head", tls: "failed in TLS",
   behind: "too much behind a request",
 };
-const OUTCOMES = { window: "from memory", redis: "with pages from Redis", reset: "after a reset" };
+const OUTCOMES = { window: "from memory", redis: "with pages from Redis", state: "with a state", reset: "after a reset" };
 
 const nodes = new Map();       // by name: { name, color, points, figures, seenAt }
 let charts = null, serving = "", moved = null, lostAt = 0, until = 0;
