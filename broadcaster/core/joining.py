@@ -130,6 +130,8 @@ class Joining:
         if isinstance(part, StatePart):
             self._events += len(part.frames)
             self.over = part.over
+            if part.over:  # a client that comes back is known to have seen the end
+                self.positions[part.stream] = part.frames[-1].id
         return Send((part,))
 
     def rewritten(self, stream: str) -> None:

@@ -30,16 +30,17 @@ class _Keyed:
         position: the fold has the events of the log up to here.
         newest: a value may have the events up to here.
         unknown: there is no state of them.
+        overtaken: the log after a checkpoint was trimmed meanwhile, so it was asked for once more.
     """
 
-    __slots__ = ("ask", "fold", "keys", "newest", "position", "unknown")
+    __slots__ = ("ask", "fold", "keys", "newest", "overtaken", "position", "unknown")
 
     def __init__(self, keys: frozenset[str]) -> None:
         self.keys = keys
         self.ask: Ask | None = None
         self.fold: Fold | None = None
         self.position = self.newest = ZERO
-        self.unknown = False
+        self.unknown = self.overtaken = False
 
     def begin(self, fold: Fold, answer: AnyAnswer, window: Window) -> None:
         """Take a checkpoint. The log after it may be proven by another position."""
@@ -49,7 +50,7 @@ class _Keyed:
         position, start, self.newest, since, values = answer
         if window.place(position) not in (Place.COVERED, Place.AHEAD):
             if start is None:
-                self.unknown = True
+                self.miss()
                 return
             position = window.floor if position <= window.floor <= start else start
         fold.load(answer.position, since, values)
@@ -58,9 +59,17 @@ class _Keyed:
     def apply(self, answer: AnyAnswer) -> None:
         """Fold a page of the log."""
         if not isinstance(answer, Past) or not answer.proven or not answer.frames:
-            self.unknown = True
+            self.miss()
             return
         self.fold_in(answer.frames, answer.end)
+
+    def miss(self) -> None:
+        """Begin anew, as a part of the log is missing: a newer checkpoint may have it.
+
+        At the second time there is no state.
+        """
+        self.unknown, self.overtaken = self.overtaken, True
+        self.fold, self.position, self.newest = None, ZERO, ZERO
 
     def fold_in(self, frames: Collection[Frame], end: EventId) -> None:
         """Fold events that come next, up to a position."""
@@ -108,11 +117,12 @@ class KeyStates:
 
     def _question(self, stream: str, keyed: _Keyed) -> StateOf | PageAfter | None:
         """Return what has to be asked; None if the window has the rest, or nothing is known."""
-        if keyed.fold is None:
-            return StateOf(keyed.keys)
-        place = self._context.windows[stream].place(keyed.position)
-        keyed.unknown = place is Place.UNKNOWN
-        return PageAfter(keyed.position) if place is Place.BEHIND else None
+        if keyed.fold is not None:
+            place = self._context.windows[stream].place(keyed.position)
+            if place is not Place.UNKNOWN:
+                return PageAfter(keyed.position) if place is Place.BEHIND else None
+            keyed.miss()
+        return None if keyed.unknown else StateOf(keyed.keys)
 
     def answered(self, ask: Ask, answer: AnyAnswer) -> bool:
         """Take the log's answer. One that is not awaited any more is ignored. Return True."""

@@ -14,14 +14,13 @@ from broadcaster.core.cursor import Positions, Start
 from broadcaster.core.event import SEARCHABLE_AHEAD_S, ZERO, EventId
 from broadcaster.core.grants import Holder
 from broadcaster.core.inquiry import Context
-from broadcaster.core.log import AnyAnswer, AnyQuestion, Entry, Known, Request
+from broadcaster.core.log import AnyAnswer, AnyQuestion, Known, Request
+from broadcaster.core.returning import Returning
 from broadcaster.core.rules import STARTS, Outcome, Said, Situation, question, said
 from broadcaster.core.run import key_of
-from broadcaster.core.sse import Frame
 from broadcaster.core.steps import Ask, For, Wait
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.wanted import Wanted
-from broadcaster.core.window import Place
 from broadcaster.core.wire import ResetReason, Shed
 
 WhyShed: TypeAlias = Callable[[Iterable[str]], Shed | None]
@@ -94,10 +93,12 @@ class Opening:
         self._asked: dict[str, tuple[Situation, AnyQuestion, list[AnyAnswer]]] = {}
         self._states: list[str] = []  # streams whose state it is sent first
         self._earliest: set[str] = set()  # streams in which the time lies before everything
-        self._seen_end: bool | None = None if wanted.subscription.terminal else False
-        self._seen: Frame | None = None  # the event at the client's cursor, if it was looked for
         if wanted.run is not None:
             self._follow(wanted.run)
+        self._returning: Returning | None = None
+        if wanted.positions and wanted.subscription.terminal:
+            (position,) = wanted.positions.values()
+            self._returning = Returning(context, self._subscription, position)
 
     def step(self) -> Admission:
         """Return the verdict about the request, or what has to be asked or awaited first."""
@@ -109,11 +110,10 @@ class Opening:
             return reason
         if isinstance(wanted.start, int) and (detail := self._no_times()):
             return Refused(detail)
-        if wanted.positions and self._seen_end is None:
-            asked = self._look_for_end()
-            if asked is not None:
-                return asked
-        if self._seen_end:
+        asked = self._look_for_end()
+        if asked is not None:
+            return asked
+        if self._returning is not None and self._returning.over:
             return NoContent()
         over = self._look_for_run()
         if over is not None:
@@ -137,27 +137,14 @@ class Opening:
             return Ask(stream, self._asked[stream][1])
         return (known[2][0],) if known[2] else Wait(For.LOG)
 
-    # Is it over?
-
     def _look_for_end(self) -> Ask | Wait | None:
         """Find out if the client has seen the terminal event; return the step to do so, if any."""
-        (stream,) = self._subscription.streams
-        position, window = self._positions[stream], self._context.windows[stream]
-        if self._context.states.is_over(stream, self._subscription.keys, position):
-            self._seen_end = True
-            return None
-        frame: AnyAnswer = window.get(position)
-        # The window holds the entries after its floor, but the floor's own entry was evicted.
-        at_floor = position == window.floor != ZERO
-        if frame is None and (at_floor or window.place(position) is not Place.COVERED):
-            found = self._answer(stream, Situation.RETURNING, lambda: Entry(position))
+        returning = self._returning
+        while returning is not None and (situation := returning.asks()) is not None:
+            found = self._answer(returning.stream, situation, returning.question)
             if isinstance(found, Ask | Wait):
                 return found
-            (frame,) = found
-        self._seen = frame if isinstance(frame, Frame) else None
-        is_end = self._seen is not None and self._subscription.ends_with(self._seen)
-        then = STARTS[Situation.RETURNING].then[Said.YES if is_end else Said.NO]
-        self._seen_end = then is Outcome.OVER
+            returning.answered(*found)
         return None
 
     # Where does it begin?
@@ -191,7 +178,7 @@ class Opening:
                         wait = found
                     else:
                         self._positions[stream] = found
-                        if start == "earliest" and self._ended_by(stream, found):
+                        if start != "latest" and self._ended_by(stream, found):
                             self._states.append(stream)  # its end is not retained
         return wait
 
@@ -259,9 +246,8 @@ class Opening:
             return None
         (stream,) = channel.streams
         (of_events,) = self._subscription.keys
-        if self._context.windows[stream].has(of_events) or (
-            self._seen and self._seen.key == of_events
-        ):
+        seen = self._returning.seen if self._returning else None
+        if self._context.windows[stream].has(of_events) or (seen and seen.key == of_events):
             return None
         (key,) = self._wanted.subscription.keys
         make = partial(Known, channel.requests, stream, key, run)

@@ -23,6 +23,7 @@ from broadcaster.core.log import (
     Past,
     Question,
     Request,
+    StateOf,
 )
 from broadcaster.core.wire import ResetReason
 
@@ -37,6 +38,7 @@ class Situation(Enum):
     TIME = "a time before the window"
     EARLIEST = "`earliest`"
     RETURNING = "a cursor, where the subscription can be over"
+    RETURNING_LATE = "the same, its entry is gone, and the state is too large for memory"
     ON_DEMAND = "no run, on a channel made on demand"
     RUN = "a run of which the window has no event"
 
@@ -123,6 +125,7 @@ STARTS: Table = {
         Beginning, {Said.POSITION: Outcome.AT_ANSWER, Said.NONE: Outcome.AT_HEAD}
     ),
     Situation.RETURNING: Rule(Entry, {Said.YES: Outcome.OVER, Said.NO: Outcome.GO_ON}),
+    Situation.RETURNING_LATE: Rule(StateOf, {Said.YES: Outcome.OVER, Said.NO: Outcome.GO_ON}),
     Situation.ON_DEMAND: Rule(Request, {Said.POSITION: Outcome.FOLLOW, Said.NONE: Outcome.FULL}),
     Situation.RUN: Rule(Known, {Said.YES: Outcome.GO_ON, Said.NO: Outcome.RENEW}),
 }

@@ -144,8 +144,12 @@ class HubStates:
     def is_over(self, stream: str, keys: Collection[str], position: EventId) -> bool:
         """Return True if a client at a position has seen the end of its only key."""
         end = self.end(stream, keys)
-        if end is None or end == position:
-            return end is not None
+        return end is not None and self.has_seen(stream, end, position)
+
+    def has_seen(self, stream: str, end: EventId, position: EventId) -> bool:
+        """Return True if a client at a position has seen an event of the log of now."""
+        if end == position:
+            return True
         window = self._windows[stream]
         is_proven = window.place(position) in (Place.COVERED, Place.BEHIND)
         return end < position and is_proven and position not in window.dropped

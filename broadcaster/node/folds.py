@@ -7,8 +7,7 @@ except for the keys that they name of a state that is too large for a node's mem
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 
 from broadcaster.backend.checkpoint import NOTHING, Found
@@ -22,7 +21,6 @@ from broadcaster.core.hub import Hub
 from broadcaster.core.log import KeyState, StateOf
 from broadcaster.core.turns import Reader
 from broadcaster.core.window import Window
-from broadcaster.errors import BroadcasterError
 from broadcaster.node.folder import folded
 from broadcaster.node.pump import despite_errors
 from broadcaster.node.restoring import Restoring
@@ -113,18 +111,16 @@ class Folds:
         full = StateOf(question.keys, named(of.rules), of.shards)
         return await self._log.state_of(stream, full, reader)
 
-    async def checkpoints(self) -> dict[str, KeyState | None]:
-        """Return how far the checkpoint of each stream goes, for the metrics.
+    def checkpoints(self) -> dict[str, Awaitable[KeyState | None]]:
+        """Ask how far the checkpoint of each stream goes, for the metrics.
 
         Returns:
-            None for a checkpoint that can't be used. A stream whose checkpoint can't be read now is
-            missing, and so are all if there is no Redis.
+            The answer of each stream, None for a checkpoint that can't be used. Without Redis there
+            are no streams. To await one raises as `ask` does.
         """
-        found: dict[str, KeyState | None] = {}
-        for stream in self._checkpoints:
-            with suppress(BroadcasterError):
-                found[stream] = await self.ask(stream, StateOf(frozenset()), None)
-        return found
+        return {
+            stream: self.ask(stream, StateOf(frozenset()), None) for stream in self._checkpoints
+        }
 
     def broken(self, stream: str) -> None:
         """Load the state of a stream, if it has one: its log has begun, or is another one."""

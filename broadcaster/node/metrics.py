@@ -8,8 +8,9 @@ clients. A scrape of one `serve --workers N` returns the metrics of all its proc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
+from typing import TypeVar
 
 from prometheus_client import ProcessCollector, generate_latest
 from prometheus_client.core import (
@@ -37,6 +38,7 @@ _PREFIX = "broadcaster_"
 _COUNT_S = 1.0
 
 _By = Mapping[str, float]
+_T = TypeVar("_T")
 
 
 class Metrics:
@@ -63,19 +65,31 @@ class Metrics:
 
     async def own(self) -> bytes:
         """Return the metrics of this process, without the label `process`."""
-        retained: dict[str, Retained] = {}
-        checkpoints: Mapping[str, KeyState | None] = {}
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_COUNT_S):
-                for stream in self._node.hub.windows:
-                    with suppress(BroadcasterError):
-                        retained[stream] = await self._node.log.retained(stream)
-                checkpoints = await self._node.folds.checkpoints()
+        node = self._node
+        retained, checkpoints = await asyncio.gather(
+            in_time({stream: node.log.retained(stream) for stream in node.hub.windows}),
+            in_time(node.folds.checkpoints()),
+        )
         process = ProcessCollector(registry=CollectorRegistry())
         ours = (*_connections(self._node), *_streams(self._node, retained), *_node(self._node))
         now_s = self._node.clock.now_ms() / 1000
         states = (*_states(self._node.hub), *_checkpoints(self._node.hub, checkpoints, now_s))
         return _render([*ours, *states, *process.collect()])
+
+
+async def in_time(
+    questions: Mapping[str, Awaitable[_T]], limit_s: float = _COUNT_S
+) -> dict[str, _T]:
+    """Return the answers that come in time. One that is late or fails is missing alone."""
+    found: dict[str, _T] = {}
+
+    async def answer(name: str, question: Awaitable[_T]) -> None:
+        with suppress(BroadcasterError, TimeoutError):
+            async with asyncio.timeout(limit_s):
+                found[name] = await question
+
+    await asyncio.gather(*(answer(*one) for one in questions.items()))
+    return found
 
 
 def together(

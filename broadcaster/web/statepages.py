@@ -76,7 +76,8 @@ class StatePages(Door):
         if not known or not all(fold.offered and not fold.too_large for fold in folds):
             return ""
         named = dict(zip(serve.subscription.streams, folds, strict=True))
-        at = {name: fold.position for name, fold in named.items()}
+        keys, end = serve.subscription.keys, self._node.hub.states.end
+        at = {name: end(name, keys) or fold.position for name, fold in named.items()}
         position = serve.subscription.cursor(at) or cursor.render(at)
         since = {name: fold.since for name, fold in named.items() if fold.since is not None}
         if channel.shards > 1:

@@ -54,7 +54,12 @@ class Client:
     """A client, from its request on."""
 
     def __init__(
-        self, hub: Hub, *channels: Channel, start: str = "state", last_id: str = "", **narrow: Any
+        self,
+        hub: Hub,
+        *channels: Channel,
+        start: str | int = "state",
+        last_id: str = "",
+        **narrow: Any,
     ) -> None:
         self.hub, self.parser, self.events = hub, Parser(last_id), list[StreamEvent]()
         keys, types = ([*narrow[n]] if n in narrow else [] for n in ("key", "type"))
@@ -302,7 +307,7 @@ def test_a_key_that_is_over_is_sent_its_end_and_then_204() -> None:
     hub = make_hub(event(1), event(2, type_="done"), event(3, "l"), window_events=1)
     client = Client(hub, key="k").go_on()
     assert client.told[1:] == [
-        ("t", "1", "state"), ("done", "2", "state"), ("stream.live", '{"replayed":2}', "3-0"),
+        ("t", "1", "state"), ("done", "2", "state"), ("stream.live", '{"replayed":2}', "2-0"),
     ]  # fmt: skip
     assert client.subscriber.state is State.ENDED
     assert client.parser.retry_ms == 4000
@@ -345,6 +350,18 @@ def test_a_newcomer_is_sent_the_end_of_a_key_that_lies_before_what_is_retained()
     reset = Client(hub, early, start="earliest", key="k", unreadable="x")
     assert isinstance(reset.verdict, Serve)
     assert reset.verdict.states == ["a"]
+
+
+def test_a_newcomer_that_begins_at_a_time_after_the_end_is_sent_it_too() -> None:
+    hub = make_hub(event(1), event(2, type_="done"), event(3, "l"), window_events=1)
+    wanted = Wanted((A,), Subscription.to((A,), ["k"]), start=1)
+    opening = Opening(hub.context, lambda _: None, wanted, 10_000)
+    for answer in (None, EventId(2, 5)):  # nothing so old is retained, and this is the oldest
+        ask = opening.step()
+        assert isinstance(ask, Ask)
+        opening.answered(ask, answer)
+    found = opening.step(), Client(hub, key="k", start=5).verdict
+    assert [isinstance(served, Serve) and served.states for served in found] == [["a"], ["a"]]
 
 
 def test_a_state_that_is_too_large_is_announced_and_left_out() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutants import Mutant
 
 _OPENING = "broadcaster/core/opening.py"
+_RETURNING = "broadcaster/core/returning.py"
 _RESUME = "broadcaster/core/resume.py"
 _RULES = "broadcaster/core/rules.py"
 _QUESTIONS = "broadcaster/node/questions.py"
@@ -34,20 +35,20 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "opening: a client that saw the terminal event starts again",
         _OPENING,
-        "        if self._seen_end:",
+        "        if self._returning is not None and self._returning.over:",
         "        if False:",
         (_STREAM + "test_an_order_is_replayed_and_followed_to_its_end",),
     ),
     Mutant(
         "opening: a terminal event is looked for in the window only",
-        _OPENING,
+        _RETURNING,
         "if frame is None and (at_floor or window.place(position) is not Place.COVERED):",
         "if False:",
         ("tests/e2e/test_resume.py::test_the_end_counts_though_it_has_left_the_window",),
     ),
     Mutant(
         "opening: a terminal event at the window's floor is not looked up",
-        _OPENING,
+        _RETURNING,
         "at_floor = position == window.floor != ZERO",
         "at_floor = False",
         (_STREAM + "test_a_client_that_saw_the_end_gets_204_even_if_the_end_is_just_evicted",),

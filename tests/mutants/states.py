@@ -7,8 +7,10 @@ from tests.mutants import Mutant
 _JOINING = "broadcaster/core/joining.py"
 _KEYED = "broadcaster/core/keyed.py"
 _OPENING = "broadcaster/core/opening.py"
+_RETURNING = "broadcaster/core/returning.py"
 _PAGED = "broadcaster/web/dialects/paged.py"
 _JOINED = "tests/core/test_joining.py::"
+_ENDED = "tests/core/test_returning.py::"
 _KEYS = "tests/core/test_keyed.py::"
 _READ = "tests/backend/test_checkpoint.py::"
 _SOCKETS = "tests/web/test_state.py::"
@@ -57,9 +59,30 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "state: the end of a key that is over is not sent if it was trimmed",
         _OPENING,
-        'if start == "earliest" and self._ended_by(stream, found):',
+        'if start != "latest" and self._ended_by(stream, found):',
         "if False:",
         (_JOINED + "test_a_newcomer_is_sent_the_end_of_a_key_that_lies_before_what_is_retained",),
+    ),
+    Mutant(
+        "state: the end of a key is not sent to those that begin at a time after it",
+        _OPENING,
+        'if start != "latest" and self._ended_by(stream, found):',
+        'if start == "earliest" and self._ended_by(stream, found):',
+        (_JOINED + "test_a_newcomer_that_begins_at_a_time_after_the_end_is_sent_it_too",),
+    ),
+    Mutant(
+        "state: the position after a state that is over is the head",
+        _JOINING,
+        "self.positions[part.stream] = part.frames[-1].id",
+        "pass",
+        (_ENDED + "test_the_position_after_an_ended_state_is_that_of_the_end",),
+    ),
+    Mutant(
+        "state: an end that is only in the checkpoint is not known to those that come back",
+        _RETURNING,
+        "self.over, self._gone = None, True",
+        "pass",
+        (_ENDED + "test_an_end_that_was_trimmed_is_looked_up_in_the_checkpoint",),
     ),
     # Single keys of what is too large
     Mutant(
@@ -74,6 +97,13 @@ MUTANTS: tuple[Mutant, ...] = (
         _KEYED,
         "or not answer.proven or not answer.frames:",
         "or not answer.frames:",
+        (_KEYS + "test_without_a_whole_log_after_it_there_is_no_state",),
+    ),
+    Mutant(
+        "keyed: a log that was trimmed meanwhile is not asked for again",
+        _KEYED,
+        "self.unknown, self.overtaken = self.overtaken, True",
+        "self.unknown = True",
         (_KEYS + "test_without_a_whole_log_after_it_there_is_no_state",),
     ),
     Mutant(
