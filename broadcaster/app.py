@@ -115,7 +115,9 @@ def create_app(
             takes them, else to Redis.
 
     Returns:
-        The application.
+        The application, which is one of Starlette's. A middleware that is added to it with
+        `add_middleware` sees all requests but those for event streams, which would take 3 KB more
+        of memory each. To see those, too, wrap the application itself: `Middleware(hub)`.
 
         If `metrics_port` is set, it has no operators' routes (`/metrics`, `/v1/nodes`,
         `/v1/health`). Its attribute `operators`, another ASGI application, has them.

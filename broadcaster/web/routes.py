@@ -8,6 +8,7 @@ from hmac import compare_digest
 from typing import Any, TypeAlias
 
 from starlette.applications import Starlette
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -40,9 +41,10 @@ _Endpoint: TypeAlias = Callable[[Scope, Receive, Send, str | None], Awaitable[No
 class ClientsApplication(Starlette):
     """Clients' application, with operators' routes if these have no port of their own.
 
-    It hands event streams straight to their endpoint. Starlette's layers would keep a suspended
-    coroutine each for as long as a client is connected: 3 KB. It also publishes without them,
-    because they take as long as reading an event.
+    It hands event streams straight to their endpoint, past middleware that was added to it.
+    Starlette's layers would keep a suspended coroutine each for as long as a client is connected:
+    3 KB. It publishes without them as well, because they take as long as reading an event, but only
+    if no middleware was added. Middleware sees all other requests.
 
     Attributes:
         operators: operators' application, with all details. It must not be public.
@@ -108,17 +110,19 @@ class ClientsApplication(Starlette):
         if is_plain and (stream := self._exact.get(scope["path"])):
             return stream, None
         if is_plain and scope["method"] == "POST" and scope["path"] in self._published:
-            return self._publish, self._published[scope["path"]]
+            return None if self.user_middleware else (self._publish, None)
         try:
             return self._paths.find(head.segments(scope))
         except InvalidRequestError:  # not UTF-8, so no stream has this path
             return None
 
-    async def _publish(
-        self, scope: Scope, receive: Receive, send: Send, channel: str | None
-    ) -> None:
-        answer = await publish(self._served, Request(scope, receive), channel or "")
-        await answer(scope, receive, self._with_cors(scope, send))
+    async def _publish(self, scope: Scope, receive: Receive, send: Send, _: str | None) -> None:
+        guarded = ServerErrorMiddleware(self._published_answer)  # as around all other answers
+        await guarded(scope, receive, self._with_cors(scope, send))
+
+    async def _published_answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        channel = self._published[scope["path"]]
+        await (await publish(self._served, Request(scope, receive), channel))(scope, receive, send)
 
     def _with_cors(self, scope: Scope, send: Send) -> Send:
         cors = head.cors_headers(self._settings, scope)

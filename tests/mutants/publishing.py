@@ -167,6 +167,13 @@ MUTANTS: tuple[Mutant, ...] = (
         (_BODY + "test_an_answer_to_a_long_body_arrives_whatever_it_is",),
     ),
     Mutant(
+        "routes: publishing goes around a middleware",
+        "broadcaster/web/routes.py",
+        "return None if self.user_middleware else (self._publish, None)",
+        "return self._publish, None",
+        ("tests/web/test_mounted.py::test_a_middleware_that_is_added_sees_all_but_event_streams",),
+    ),
+    Mutant(
         "body: after a refusal a client sends all of a long body",
         "broadcaster/web/body.py",
         "_closing(message) if refuses and self._closes else message",

@@ -87,6 +87,35 @@ async def test_a_middleware_sees_the_whole_response(redis_url: str) -> None:
     await hub.state.node.aclose()
 
 
+class Naming:
+    """A middleware that names itself in each answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-seen", b"yes")]
+            await send(message)
+
+        await self.app(scope, receive, named)
+
+
+async def test_a_middleware_that_is_added_sees_all_but_event_streams(redis_url: str) -> None:
+    hub = create_app(load_settings(redis_url=redis_url))
+    hub.add_middleware(Naming)
+    async with served(hub) as port:
+        async with http_client(base_url=f"http://127.0.0.1:{port}") as browser:
+            channels = await browser.get("/v1/channels")
+            posted = await browser.post("/v1/channels/inventory/events", json={"data": 1})
+        stream = await Raw.get(port, "/v1/inventory/stream")
+    assert (posted.status_code, posted.headers.get("x-seen")) == (403, "yes")
+    assert channels.headers["x-seen"] == "yes"
+    assert b"x-seen" not in stream.head
+    await hub.state.node.aclose()
+
+
 @pytest.mark.parametrize("path", ["/metrics", "/v1/nodes", "/v1/channels", "/readyz"])
 async def test_the_first_request_to_a_mounted_hub_is_answered_whatever_its_route(
     redis_url: str, path: str

@@ -377,3 +377,22 @@ async def test_a_page_of_a_configured_origin_may_publish(redis_url: str) -> None
         answer = await http.post(PETS, json={"data": 1}, headers=headers)
     assert (preflight.status_code, answer.status_code) == (200, 200)
     assert answer.headers["access-control-allow-origin"] == "https://shop.example"
+
+
+async def test_a_page_may_read_that_the_hub_has_failed(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: Any) -> Any:
+        raise RuntimeError("a mistake")
+
+    origin = "https://shop.example"
+    settings: dict[str, Any] = {"channels": CHANNELS, "token_secrets": [SECRET]}
+    async with (
+        running(redis_url, cors_origins=[origin], **settings) as node,
+        http_client(base_url=node.url) as http,
+    ):
+        monkeypatch.setattr(node.node.publishing, "publish", fails)
+        headers = bearing("pets") | {"origin": origin}
+        answer = await http.post(PETS, json={"data": 1}, headers=headers)
+    assert answer.status_code == 500
+    assert answer.headers["access-control-allow-origin"] == origin
