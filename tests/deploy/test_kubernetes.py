@@ -265,4 +265,6 @@ def test_the_ingress_survives_quiet_streams(settings: Settings) -> None:
     annotations = of_kind("Ingress")["broadcaster"]["metadata"]["annotations"]
     prefix = "nginx.ingress.kubernetes.io/"
     assert annotations[prefix + "proxy-buffering"] == "off"
+    assert annotations[prefix + "proxy-request-buffering"] == "off"
+    assert annotations[prefix + "proxy-body-size"] == "0"
     assert int(annotations[prefix + "proxy-read-timeout"]) > 3 * settings.heartbeat_s

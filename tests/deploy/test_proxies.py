@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 from broadcaster import EmbeddedRedis, Publisher
+from broadcaster.web import lines
 from tests.clients.browsers import Browser, Tab
 from tests.deploy.balancers import ADDRESSES, Balancer
 from tests.deploy.conftest import Balance
 from tests.nodes import Raw
 from tests.wait import PATIENCE_S, TEST_S, allowed_s, http_client, until
+from tests.web.tokens.issuers import SECRET, token
 
 INVENTORY = "/v1/inventory/stream"
 ORDER = "/v1/orders/7/status/stream"
@@ -312,6 +314,32 @@ async def test_pages_of_another_origin_outlast_nodes_that_are_all_gone(
     await publisher.publish("inventory", data="second")
     await blank.sees("shown.length === 4")
     assert sorted(await blank.value("shown")) == ["first", "first", "second", "second"]
+
+
+async def test_lines_are_published_while_they_come(
+    balance: Balance, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More lines than a balancer may store. Their answer begins before they end."""
+    monkeypatch.setattr(lines, "_ANSWER_BYTES", 0)
+    balancer = await balance(token_secrets=[SECRET])
+    bearer = token(broadcaster={"publish": ["inventory"]}).encode()
+    reader, writer = await asyncio.open_connection("127.0.0.1", balancer.port)
+    writer.write(
+        b"POST /v1/channels/inventory/events HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n"
+        b"Authorization: Bearer %b\r\n\r\n" % bearer
+    )
+    line = b'{"data":"%b"}\n' % (b"x" * 500_000)
+    for number in range(1, 8):
+        writer.write(b"%x\r\n%b\r\n" % (len(line), line))
+        await writer.drain()
+        async with asyncio.timeout(PATIENCE_S):
+            await reader.readuntil(b'{"line":%d,' % number)
+    writer.write(b"0\r\n\r\n")
+    async with asyncio.timeout(PATIENCE_S):
+        await reader.readuntil(b"\r\n0\r\n\r\n")
+    writer.close()
+    assert await publisher.redis.xlen("inventory") == 7
 
 
 async def test_operators_routes_are_not_public(balancer: Balancer) -> None:

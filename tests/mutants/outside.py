@@ -163,6 +163,20 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/commands/test_serve.py::test_a_hangup_that_is_ignored_stays_ignored",),
     ),
     Mutant(
+        "nginx: lines are stored before they are passed on",
+        "deploy/nginx.conf",
+        "            proxy_request_buffering off;\n",
+        "",
+        ("tests/deploy/test_proxies.py::test_lines_are_published_while_they_come",),
+    ),
+    Mutant(
+        "nginx: a body of lines has a bound",
+        "deploy/nginx.conf",
+        "            client_max_body_size 0;\n",
+        "",
+        ("tests/deploy/test_proxies.py::test_lines_are_published_while_they_come",),
+    ),
+    Mutant(
         "haproxy: pages that are reached from its own answers learn a url",
         "deploy/haproxy.cfg",
         "    http-after-response set-header referrer-policy no-referrer\n",
