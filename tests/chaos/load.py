@@ -159,8 +159,8 @@ class Load:
         return {"cpu_s": time.process_time()}
 
 
-async def obey(load: Load) -> None:
-    """Do what stdin says until it ends."""
+async def obey(load: Any) -> None:
+    """Let an object do what stdin says until that ends: the commands are its methods."""
     reader = asyncio.StreamReader(limit=1 << 24)
     await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
@@ -172,7 +172,7 @@ async def obey(load: Load) -> None:
         task.add_done_callback(tasks.discard)
 
 
-async def _do(load: Load, command: dict[str, Any]) -> None:
+async def _do(load: Any, command: dict[str, Any]) -> None:
     number, method = command.pop("n"), getattr(load, command.pop("do"))
     try:
         answer = await method(**command)

@@ -44,10 +44,13 @@ class Command:
     """A command of the hub that can be started again and again.
 
     Attributes:
+        module: that is run.
         log: what it writes.
         settings: by the names of the environment, without the prefix, in lower case.
         status: how its last process ended.
     """
+
+    module = "broadcaster"
 
     def __init__(self, log: Path, settings: dict[str, Any]) -> None:
         self.log = log
@@ -60,7 +63,7 @@ class Command:
         others = {k: v for k, v in os.environ.items() if not k.startswith("BROADCASTER_")}
         with self.log.open("ab") as file:
             self._process = await asyncio.create_subprocess_exec(
-                *command("-m", "broadcaster", *arguments),
+                *command("-m", self.module, *arguments),
                 env={**others, **ours},
                 stdout=file,
                 stderr=file,
@@ -106,6 +109,16 @@ class Folder(Command):
     async def start(self) -> None:
         """Start it; what it writes to Redis says when it works."""
         await self._run("fold")
+
+
+class Worker(Command):
+    """A worker of runs, see `tests.chaos.worker`."""
+
+    module = "tests.chaos.worker"
+
+    async def start(self, manner: dict[str, Any]) -> None:
+        """Start it."""
+        await self._run(orjson.dumps(manner).decode())
 
 
 class Node(Command):
@@ -206,14 +219,21 @@ class Node(Command):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
 
+class Pod(Node):
+    """An application with answers, see `tests.chaos.pod`."""
+
+    module = "tests.chaos.pod"
+
+
 class LoadError(Exception):
     """The process with the clients has failed: the run is worthless."""
 
 
 class LoadProcess:
-    """The clients; see `tests.chaos.load`."""
+    """The clients; see `tests.chaos.load`, or another module with such commands."""
 
-    def __init__(self) -> None:
+    def __init__(self, module: str = "tests.chaos.load") -> None:
+        self._module = module
         self._process: Process | None = None
         self._numbers = itertools.count()
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
@@ -229,7 +249,7 @@ class LoadProcess:
     async def start(self, seed: int) -> None:
         """Start it."""
         self._process = await asyncio.create_subprocess_exec(
-            *command("-m", "tests.chaos.load", str(seed)),
+            *command("-m", self._module, str(seed)),
             stdin=PIPE,
             stdout=PIPE,
             limit=_LINE_LIMIT,

@@ -93,4 +93,25 @@ MUTANTS: tuple[Mutant, ...] = (
         r'"\n" in data',
         (_SCENARIO + "[16]",),
     ),
+    Mutant(
+        "judge of runs: half an answer is a success",
+        "tests/chaos/attempts.py",
+        "    if client.text == right:",
+        "    if right.startswith(client.text):",
+        ("tests/chaos/test_attempts.py::test_a_wrong_client_is_found_once[half-Fault.LOST]",),
+    ),
+    Mutant(
+        "judge of runs: a text of two attempts is one of them",
+        "tests/chaos/speech.py",
+        "    return Said(attempt, tokens) if whole(run, attempt, tokens) == text else None",
+        "    return Said(attempt, tokens)",
+        ("tests/chaos/test_attempts.py::test_a_wrong_run_is_found[a_mixture-faults4]",),
+    ),
+    Mutant(
+        "judge of runs: a run may end twice",
+        "tests/chaos/attempts.py",
+        "    if len(found.ends) > 1:",
+        "    if False:",
+        ("tests/chaos/test_attempts.py::test_a_wrong_run_is_found[two_ends-faults0]",),
+    ),
 )

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from tests.chaos.scenarios import (
+    answers,
     disconnects,
     flood,
     greedy,
@@ -66,4 +67,5 @@ SCENARIOS = [
     Scenario(21, "one address that floods a node", flood.flood, timed=True),
     Scenario(22, "one of two processes that hangs", nodes.hanging, timed=True),
     Scenario(23, "folders that die, and a Redis that forgets", states.forgotten),
+    Scenario(24, "answers whose workers, nodes and Redis die", answers.answers, timed=True),
 ]
