@@ -234,8 +234,10 @@ async def start(
     """Start a command with pipes. The arguments are those of `begin`."""
     loop = asyncio.get_running_loop()
     (theirs, to), (out, their_out), (err, their_err) = os.pipe(), os.pipe(), os.pipe()
-    process = begin(command, environment, directory, (theirs, their_out, their_err))
-    for number in (theirs, their_out, their_err):
+    # The first fork waits until all has been imported. The event loop does not.
+    passed = (theirs, their_out, their_err)
+    process = await asyncio.to_thread(begin, command, environment, directory, passed)
+    for number in passed:
         os.close(number)
     protocol = asyncio.StreamReaderProtocol(asyncio.StreamReader())
     transport, _ = await loop.connect_write_pipe(lambda: protocol, os.fdopen(to, "wb", 0))

@@ -7,15 +7,15 @@ from collections.abc import AsyncIterator, Callable, Mapping
 
 import httpx
 import pytest
-import uvloop
 
+from tests.loops import CheckedLoop
 from tests.nodes import Running
 from tests.wait import http_client
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """The loop of every test in this folder."""
-    return {"uvloop": uvloop.new_event_loop}
+    return {"uvloop": CheckedLoop}
 
 
 @pytest.fixture
