@@ -14,7 +14,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # then takes four times as long to start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install demo quick test compose-test rolling-update chaos chaos-quick mutants mutants-core clients coverage coverage-all check docs tables bench bench-quick bench-posting instructions trips lock wheel release-check clean
+.PHONY: install demo quick test system-test compose-test rolling-update chaos chaos-quick mutants mutants-core clients coverage coverage-all check docs tables bench bench-quick bench-posting instructions trips lock wheel release-check clean
 
 install: .venv/.installed
 
@@ -37,11 +37,17 @@ demo: .venv/.demo
 quick: install
 	$(PYTEST) -m quick -n 2 --hypothesis-profile=brief $(ARGS)
 
-# All tests: first those that may run in parallel, then those that must run alone. PATIENCE=3 triples
-# all waits, for a very slow machine. AGAIN=1 runs the tests that failed again, one at a time, and takes
-# the second result; both summaries are printed.
+# The tests that need no more than Python and Valkey. PATIENCE=3 triples all waits, for a very slow
+# machine. AGAIN=1 runs the tests that failed again, one at a time, and takes the second result; both
+# summaries are printed.
 test: install
-	$(PYTEST) -m "not alone and not foreign" -n 4 --dist loadscope $(ARGS) $(FAILED)
+	$(PYTEST) -m "not system and not alone and not foreign" -n 4 --dist loadscope $(ARGS) $(FAILED)
+
+# All other tests but those of `make clients`: in browsers, behind balancers, with a Sentinel and a
+# Cluster that fail over, with older commits. Then those that must run alone. It takes what `make test`
+# takes: PATIENCE, AGAIN and ARGS.
+system-test: install
+	$(PYTEST) -m system -n 4 --dist loadscope $(ARGS) $(FAILED)
 	$(PYTEST) -m alone $(ARGS) $(FAILED)
 
 # Branch coverage of core, by the tests that need nothing but Python. Fails below 100 %.
@@ -54,7 +60,7 @@ coverage: install
 # Branch coverage of all code, by all tests, which take a third longer. Fails below 95 %.
 coverage-all: install
 	$(BIN)/coverage erase
-	$(MAKE) test PYTEST="$(COVERED) --quiet"
+	$(MAKE) test system-test PYTEST="$(COVERED) --quiet"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under 95
 
@@ -63,7 +69,7 @@ compose-test: install
 	COMPOSE_TEST=1 $(PYTEST) -s tests/deploy/test_compose.py $(ARGS)
 
 # A rolling update from each of the older commits that tests/e2e/older-commit names, and back, again
-# and again for a minute under load. `make test` does it once.
+# and again for a minute under load. `make system-test` does it once.
 rolling-update: install
 	LASTS_S=$${LASTS_S:-60} $(PYTEST) -s tests/e2e/test_rolling_update.py tests/e2e/test_rolling_states.py -k move $(ARGS)
 

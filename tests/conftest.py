@@ -1,21 +1,17 @@
 """The fixtures that all tests share: a real Valkey that is emptied for each test.
 
-There are four kinds of tests. The folder and the fixtures of a test decide which kind it is.
-
-* `quick` tests start no process. `make quick` runs them. One that starts a process fails.
-* `foreign` tests install clients that we did not write, in five languages: see `make clients`.
-* `alone` tests measure something, or need more of the machine than a test beside others gets.
-* All others may run in parallel, since each process of pytest-xdist has its own Valkey.
+`tiers` says which of the kinds of tests a test is. Those that are not `alone` may run in parallel,
+since each process of pytest-xdist has its own Valkey. A `quick` test that starts a process fails.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import os
-import re
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -26,22 +22,8 @@ import redis.utils
 from hypothesis import settings as hypothesis_settings
 
 from broadcaster import EmbeddedRedis, Publisher, connect
+from tests import forks, tiers
 from tests.wait import TEST_S
-
-_TESTS = Path(__file__).parent
-_QUICK = ("backend", "client", "commands", "core", "node", "settings", "web", "workers",
-          "test_app.py", "test_interleavings.py", "test_mirror.py", "test_settings.py",
-          "test_tenants.py")  # fmt: skip
-_ALONE = ("bench", "chaos/test_scenarios.py", "deploy/test_compose.py")
-_PLACES = {"quick": _QUICK, "alone": _ALONE}
-_LONG = ("test_interleavings.py", "test_state_interleavings.py", "test_late_answers.py",
-         "test_tenants.py", "e2e/test_rolling_update.py", "commands/test_supervisor.py",
-         "e2e", "deploy/test_proxies.py", "deploy/test_wheel.py", "clients", "examples", "mutants",
-         "docs/test_commands.py", "deploy", "commands", "workers")  # fmt: skip
-_IN_A_BROWSER = re.compile(r"[\[-](chromium|firefox|webkit)\b")
-_FOREIGN = ("clients/test_foreign.py", "clients/test_documents.py")
-# Fixtures that start a process.
-_SERVERS = {"browser", "cluster_url", "redis_server", "start", "start_worker", "topology"}
 
 # The same examples in each run: none of them depends on how fast this machine is just now, or on
 # what an earlier run found. `--hypothesis-profile=search` looks for new ones, at leisure, and
@@ -55,6 +37,8 @@ hypothesis_settings.load_profile("same")
 # All modules and tests stay until the end, so the garbage collector need not look at them.
 gc.disable()
 
+_STDERR = pytest.StashKey[int]()
+
 # redis-py reads its own version from a file for each connection, which costs more than connecting.
 vars(redis.utils)["get_lib_version"] = cache(redis.utils.get_lib_version)
 
@@ -67,31 +51,21 @@ if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_I
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Do not even import what has no quick tests, where only those are asked for.
-
-    The same holds for those that must run alone.
-    """
-    places = _PLACES.get(config.option.markexpr)
-    if places is None or collection_path.suffix != ".py":
-        return None
-    return None if _is_in(collection_path.relative_to(_TESTS), places) else True
+    """Do not even import what has no tests of the kind that is asked for."""
+    return None if tiers.may_have(config.option.markexpr, collection_path) else True
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by their folder, and give each the time that a busy machine may need."""
+    """Mark tests by their kind, and give each the time that a busy machine may need."""
     for item in items:
-        path = _within(item.path)
-        needs_server = bool(_SERVERS & set(getattr(item, "fixturenames", ())))
-        if _is_in(path, _ALONE):
-            item.add_marker("alone")
-        elif _is_in(path, _QUICK) and not needs_server and not item.get_closest_marker("server"):
-            item.add_marker("quick")
-        if _is_in(path, _FOREIGN) or _is_in_a_second_browser(path, item.name):
-            item.add_marker("foreign")
-        if not item.get_closest_marker("timeout"):
+        fixtures = getattr(item, "fixturenames", ())
+        marks = {mark.name for mark in item.iter_markers()}
+        if kind := tiers.kind_of(item.path, item.name, fixtures, marks):
+            item.add_marker(kind)
+        if "timeout" not in marks:
             item.add_marker(pytest.mark.timeout(TEST_S))
     if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=_turn)
+        items.sort(key=lambda item: tiers.turn(item.path))
 
 
 def pytest_collection_finish() -> None:
@@ -100,34 +74,34 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the standard error, where it is seen although pytest captures what tests write."""
+    config.stash[_STDERR] = os.dup(2)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    """End this process if the end of a test hangs.
+
+    It shows where that is, and pytest-xdist names the test and goes on with another process.
+    pytest-timeout does not limit what comes after a failure, nor what hangs outside of Python.
+    """
+    faulthandler.dump_traceback_later(TEST_S, exit=True, file=item.config.stash[_STDERR])
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """With `--dist loadscope`, one process runs all tests in a browser, and starts it once."""
     if config.getvalue("dist") != "loadscope":
         return None
     from xdist.scheduler.loadscope import LoadScopeScheduling
 
-    def scope(nodeid: str) -> str:
-        found = _IN_A_BROWSER.search(nodeid)
-        return found[1] if found else nodeid
-
     scheduler: Any = LoadScopeScheduling(config, log)
-    scheduler._split_scope = scope
+    scheduler._split_scope = tiers.process
     return scheduler
-
-
-def _turn(item: pytest.Item) -> int:
-    """Long tests begin first, so that at the end no process works alone."""
-    return _place(_within(item.path))
-
-
-@cache  # each module has many tests
-def _within(path: Path) -> Path:
-    return path.relative_to(_TESTS)
-
-
-@cache
-def _place(path: Path) -> int:
-    return next((n for n, place in enumerate(_LONG) if path.is_relative_to(place)), len(_LONG))
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
@@ -136,23 +110,13 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         session.exitstatus = pytest.ExitCode.OK
 
 
-def _is_in_a_second_browser(path: Path, name: str) -> bool:
-    """Return True for a test of an example, in another browser than the first."""
-    found = _IN_A_BROWSER.search(name)
-    return path.is_relative_to("examples") and found is not None and found[1] != "chromium"
-
-
-@cache
-def _is_in(path: Path, places: tuple[str, ...]) -> bool:
-    return any(path.is_relative_to(place) for place in places)
-
-
 @pytest.fixture(autouse=True)
 def _no_process_in_a_quick_test(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if request.node.get_closest_marker("quick"):
         monkeypatch.setattr(subprocess, "Popen", _refused)
+        monkeypatch.setattr(forks, "begin", _refused)
 
 
 def _refused(*_: Any, **__: Any) -> Any:
