@@ -13,8 +13,9 @@ import orjson
 from broadcaster.answers.formats import COMPLETE, format_of
 from broadcaster.answers.producing import Producers
 from broadcaster.answers.responses import AnswerReader, cancelled, retrieved
+from broadcaster.answers.sources import closed
 from broadcaster.app import Application, create_app
-from broadcaster.backend.asked import Asked
+from broadcaster.backend.asked import Asked, Begun
 from broadcaster.backend.outbox import BATCH_S
 from broadcaster.backend.publisher import Publisher
 from broadcaster.backend.records import Records
@@ -27,10 +28,11 @@ from broadcaster.core.record import new_run
 from broadcaster.errors import BroadcasterError
 from broadcaster.node.pieces import pieces
 from broadcaster.settings import Settings
-from broadcaster.web.formatted import FormattedResponse, Response, not_now, nothing
+from broadcaster.web.formatted import FormattedResponse, Response, not_now, nothing, too_many
 
 _ID_BYTES = 16
 _LOADING = "the hub is still loading"
+_TOO_MANY = "too many answers wait or are made"
 
 
 class Answers:
@@ -91,10 +93,12 @@ class Answers:
                 await self._producers.aclose()
                 await self._publisher.aclose()
 
-    async def start(self, chat_id: str, stream: Any, *, format: str = "ai-sdk") -> Response:
+    async def start(
+        self, chat_id: str, stream: Any, *, format: str = "ai-sdk", subject: str = ""
+    ) -> Response:
         """Begin an answer, and return the response with it.
 
-        The answer goes on if its client leaves.
+        The answer goes on if its client leaves. If none begins, the stream is closed.
 
         Args:
             chat_id: what it is about: `resume` and `stop` find the newest answer by it.
@@ -102,37 +106,47 @@ class Answers:
                 `pydantic-ai` returns.
             format: the words that the client knows: `ai-sdk`, or `openai` for the events of its
                 Responses API.
+            subject: the user that asks, whose answers the setting `runs_per_subject` limits.
 
         Returns:
-            The response; 503 if Redis is away, so that no answer begins.
+            The response; 503 if Redis is away, and 429 if the subject has all the answers that it
+            may have, so that no answer begins.
 
         Raises:
             ConfigurationError: there is no such format.
         """
-        made, run = format_of(format), new_run(os.urandom(_ID_BYTES))
-        node = self.hub.state.node
-        if (head := await self._head()) is None:
-            return not_now(_LOADING)
-        try:
-            asked = Asked(chat_id, str(run), ttl_s=self._settings.run_ttl_s)
-            begun = await self._records.begin(str(run), asked, self._lease_s)
-        except BroadcasterError as error:
-            return not_now(str(error))
-        assert begun is not None  # its id is new
-        working = Run(
-            str(run),
+        async with contextlib.AsyncExitStack() as refusal:
+            refusal.push_async_callback(closed, stream)
+            made, run = format_of(format), new_run(os.urandom(_ID_BYTES))
+            if (head := await self._head()) is None:
+                return not_now(_LOADING)
+            asked = Asked(chat_id, str(run), subject, ttl_s=self._settings.run_ttl_s)
+            most = self._settings.runs_per_subject if subject else 0
+            try:
+                begun = await self._records.begin(str(run), asked, self._lease_s, most)
+            except BroadcasterError as error:
+                return not_now(str(error))
+            if begun is None:  # its id is new, so no other worker has it
+                return too_many(_TOO_MANY)
+            self._producers.start(self._run(str(run), begun), stream)
+            refusal.pop_all()
+        return FormattedResponse(made, str(run), self._follow(run, head), began_ms=begun.began_ms)
+
+    def _run(self, id_: str, begun: Begun) -> Run:
+        return Run(
+            id_,
             begun,
             self._records,
             encode=self._entry,
             release=lambda _: None,
             outbox=self._producers.outbox,
             lease_s=self._lease_s,
-            now_ms=node.clock.now_ms,
+            now_ms=self.hub.state.node.clock.now_ms,
         )
-        self._producers.start(working, stream)
-        return FormattedResponse(made, str(run), self._follow(run, head), began_ms=begun.began_ms)
 
-    async def ask(self, chat_id: str, body: Any, *, format: str = "ai-sdk") -> Response:
+    async def ask(
+        self, chat_id: str, body: Any, *, format: str = "ai-sdk", subject: str = ""
+    ) -> Response:
         """Give an answer to the workers of the channel, and return the response with it.
 
         A worker takes it with a `RunQueue`. If it dies, another one goes on or begins anew.
@@ -141,9 +155,11 @@ class Answers:
             chat_id: as for `start`.
             body: what JSON can be; the worker has it as `Run.body`.
             format: as for `start`.
+            subject: as for `start`.
 
         Returns:
-            The response; 503 if Redis is away, or too many answers wait for a worker.
+            The response; 503 if Redis is away, and 429 if too many answers wait for a worker, or
+            the subject has all that it may have.
 
         Raises:
             ConfigurationError: there is no such format.
@@ -152,9 +168,9 @@ class Answers:
         if (head := await self._head()) is None:
             return not_now(_LOADING)
         try:
-            run = await node.runs.begin(self.channel, chat_id, "", orjson.dumps(body))
+            run = await node.runs.begin(self.channel, chat_id, subject, orjson.dumps(body))
             if run is None:
-                return not_now("too many answers wait for a worker")
+                return too_many(_TOO_MANY)
         except BroadcasterError as error:
             return not_now(str(error))
         began_ms = node.clock.now_ms()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 
@@ -29,6 +30,17 @@ async def texts(source: Any) -> AsyncIterator[str]:
         async for part in source:
             if text := _text(part):
                 yield text
+
+
+async def closed(source: Any) -> None:
+    """Close a source of `texts` that is not read, so that its connection to a model ends.
+
+    An error of it is dropped, because its answer was refused for another reason.
+    """
+    close = getattr(source, "aclose", None) or getattr(source, "close", None)
+    with suppress(Exception):
+        if close and inspect.isawaitable(closing := close()):
+            await closing
 
 
 def _text(part: Any) -> str:

@@ -25,6 +25,11 @@ _MOST_CHARS = 64 * 1024
 _GATHER_S = 0.002  # in which texts of other runs may come, so that they share a pipeline
 _AGAIN_S = 0.2
 _IN_NO_QUEUE = float("inf")
+_ADVICE = {  # by words of Redis's refusal, of which redis-py cuts the code `OOM`
+    "used memory": "Give Redis more memory (maxmemory), or retain less (maxlen)",
+    "MISCONF": "Redis can't write to its disk: its own log says why",
+}
+_ELSE = "Nothing is lost while this process lives"
 
 
 class Texts:
@@ -144,6 +149,7 @@ class Outbox:
         self._batch_s = batch_s
         self._queue: list[tuple[float, int, Texts]] = []
         self._sent: list[Texts] = []
+        self._waits = False  # Redis has not taken what was sent last
         self._numbers = count()
         self._woken = asyncio.Event()
         self._work: asyncio.Task[None] | None = None
@@ -230,11 +236,21 @@ class Outbox:
         except Exception as error:
             return [error] * len(batches)
 
+    def _report(self, said: Sequence[str | Exception]) -> None:
+        """Say once that texts wait, and once that they don't any more."""
+        trouble = next((one for one in said if isinstance(one, BackendUnavailableError)), None)
+        if trouble and not self._waits:
+            found = (what for words, what in _ADVICE.items() if words in str(trouble))
+            logger.warning("the texts of runs wait: %s. %s", trouble, next(found, _ELSE))
+        elif self._waits and not trouble:
+            logger.warning("the texts of runs are written again")
+        self._waits = trouble is not None
+
     def _answered(self, said: Sequence[str | Exception], sent_s: float) -> None:
+        self._report(said)
         sent, self._sent = self._sent, []
         for texts, one in zip(sent, said, strict=True):
             if isinstance(one, BackendUnavailableError):
-                logger.debug("texts are written later: %s", one)
                 self._put(texts, sent_s + _AGAIN_S)
                 continue
             texts.written_s = sent_s

@@ -67,25 +67,29 @@ class Records:
         kept_ms = _ms(asked.wait_s + max(asked.ttl_s, KEPT_S))
         words = asked.key, asked.event_key, asked.owner, asked.body
         times = _ms(asked.wait_s), _ms(asked.ttl_s), kept_ms
-        beside = owned_of(self._stream, asked.owner), newest_of(self._stream, asked.key)
-        return bool(await self._call(CREATE, run, *words, *times, most, *beside) == b"created")
+        owned = owned_of(self._stream, asked.owner)
+        return bool(await self._call(CREATE, run, *words, *times, most, owned) == b"created")
 
-    async def begin(self, run: str, asked: Asked | None, lease_s: float) -> Begun | None:
+    async def begin(
+        self, run: str, asked: Asked | None, lease_s: float, most: int = 0
+    ) -> Begun | None:
         """Become the worker of a run.
 
         Args:
             run: its id.
             asked: what is known of it, if it may have no record yet.
             lease_s: seconds after which another worker may take it, unless it is kept.
+            most: as for `create`.
 
         Returns:
-            The run; None if it is over, or another worker has it.
+            The run; None if it is over, or another worker has it, or its owner has all the runs
+            that it may have.
         """
-        about = newest_of(self._stream, asked.key) if asked else ""
         asked = asked or Asked("", "")
         words = _ms(lease_s), MAX_DELIVERIES, asked.key, asked.event_key
         times = _ms(asked.ttl_s), _ms(max(asked.ttl_s, KEPT_S)), _ms(asked.wait_s)
-        state, *found = await self._call(BEGIN, run, *words, *times, about)
+        owner = asked.owner, most, owned_of(self._stream, asked.owner)
+        state, *found = await self._call(BEGIN, run, *words, *times, *owner)
         if state != b"running":
             return None
         attempt, key, event_key, batch, began_ms, body, pieces = found

@@ -17,15 +17,17 @@ local function add(...)
   if maxlen == "" then return redis.call("XADD", stream, "*", ...) end
   return redis.call("XADD", stream, "MAXLEN", "~", maxlen, "*", ...)
 end
+local function newest(key) return leases .. ":about:" .. redis.sha1hex(key) end
 local function finish(state, reason, kind, data)
-  local known = redis.call("HMGET", record, "event_key", "ttl", "owned", "about")
+  local known = redis.call("HMGET", record, "event_key", "ttl", "owned", "key")
   redis.call("ZREM", leases, run)
   if known[3] then redis.call("ZREM", known[3], run) end
   redis.call("LTRIM", pieces, 1, 0)
   redis.call("HDEL", record, "body")
   redis.call("PEXPIRE", record, known[2])
-  if known[4] and redis.call("HMGET", known[4], "run")[1] == run then
-    redis.call("PEXPIRE", known[4], known[2])
+  local about = newest(known[4] or "")
+  if redis.call("HMGET", about, "run")[1] == run then
+    redis.call("PEXPIRE", about, known[2])
   end
   redis.call("HSET", record, "state", state, "reason", reason)
   if state ~= "complete" and data == "" then data = cjson.encode({reason = reason}) end
@@ -34,36 +36,48 @@ local function finish(state, reason, kind, data)
 end
 """
 
+# Notes a new run as the newest about its key, and as one of its owner's. Returns false, and notes
+# nothing, if the owner has all that it may have. Both names are in the slot of the stream.
+_NEW = """
+local function entered(key, kept, owner, most, owned)
+  if most ~= "0" then
+    redis.call("ZREMRANGEBYSCORE", owned, "-inf", now)
+    if redis.call("ZCARD", owned) >= tonumber(most) then return false end
+    redis.call("ZADD", owned, now + kept, run)
+    redis.call("PEXPIRE", owned, kept)
+    redis.call("HSET", record, "owned", owned)
+  end
+  if owner ~= "" then redis.call("HSET", record, "owner", owner) end
+  local about = newest(key)
+  redis.call("HSET", about, "run", run)
+  redis.call("PEXPIRE", about, kept)
+  return true
+end
+"""
+
 # ARGV: what a run is about, the key of its events, its owner, its body, for how many ms it may
 # wait, for how many ms its record is kept when it is over, for how many ms while it is not; and the
-# most runs of its owner, 0 for no limit, with the set that has them, which is in the same slot; and
-# the hash that names the newest run about its key, which is as well.
+# most runs of its owner, 0 for no limit, with the set that has them.
 CREATE = (
     _SHARED
+    + _NEW
     + """
-if ARGV[10] ~= "0" then
-  redis.call("ZREMRANGEBYSCORE", ARGV[11], "-inf", now)
-  if redis.call("ZCARD", ARGV[11]) >= tonumber(ARGV[10]) then return "full" end
-  redis.call("ZADD", ARGV[11], now + ARGV[9], run)
-  redis.call("PEXPIRE", ARGV[11], ARGV[9])
-  redis.call("HSET", record, "owned", ARGV[11])
-end
+if not entered(ARGV[3], ARGV[9], ARGV[5], ARGV[10], ARGV[11]) then return "full" end
 redis.call("HSET", record, "state", "waiting", "key", ARGV[3], "event_key", ARGV[4],
-  "owner", ARGV[5], "body", ARGV[6], "wait", ARGV[7], "ttl", ARGV[8], "attempt", 0,
-  "about", ARGV[12])
+  "body", ARGV[6], "wait", ARGV[7], "ttl", ARGV[8], "attempt", 0)
 redis.call("PEXPIRE", record, ARGV[9])
 redis.call("ZADD", leases, now + ARGV[7], run)
-redis.call("HSET", ARGV[12], "run", run)
-redis.call("PEXPIRE", ARGV[12], ARGV[9])
 return "created"
 """
 )
 
 # ARGV: the worker's lease in ms, the most deliveries, what the run is about, the key of its events,
 # for how many ms its record is kept when it is over, for how many ms while it is not, for how many
-# ms another worker may go on with it; and the hash that names the newest run about its key.
+# ms another worker may go on with it; and if it is begun where it is asked for, its owner, with the
+# most runs and the set of these.
 BEGIN = (
     _SHARED
+    + _NEW
     + """
 if redis.call("TYPE", record).ok == "string" then  -- a worker of an earlier version had begun it
   local _, names, finished = unpack(cjson.decode(redis.call("GET", record)))
@@ -80,6 +94,9 @@ local lease = redis.call("ZSCORE", leases, run)
 if state == "running" and lease and tonumber(lease) > now then return {"taken"} end
 -- A run that is produced where it was asked for is taken over by no worker.
 if state == "running" and redis.call("HGET", record, "wait") == "0" then return {"taken"} end
+if not state and not entered(ARGV[5], ARGV[8], ARGV[10] or "", ARGV[11] or "0", ARGV[12]) then
+  return {"full"}
+end
 redis.call("HSETNX", record, "key", ARGV[5])
 redis.call("HSETNX", record, "event_key", ARGV[6])
 redis.call("HSETNX", record, "ttl", ARGV[7])
@@ -96,11 +113,6 @@ if redis.call("HINCRBY", record, "deliveries", 1) > tonumber(ARGV[4]) then
     "run", run, "key", known[1], "body", known[5] or "")
   finish("failed", "deliveries", "failed", "")
   return {"failed"}
-end
-if not state and ARGV[10] ~= "" then
-  redis.call("HSET", record, "about", ARGV[10])
-  redis.call("HSET", ARGV[10], "run", run)
-  redis.call("PEXPIRE", ARGV[10], ARGV[8])
 end
 redis.call("ZADD", leases, now + ARGV[3], run)
 return {"running", attempt, known[1], known[2], known[3], known[4], known[5] or "",

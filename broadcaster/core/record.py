@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from hashlib import blake2b
+from hashlib import sha1
 from typing import NamedTuple
 
 from broadcaster.core.channel import in_slot_of
@@ -92,9 +92,10 @@ def owned_of(stream: str, owner: str) -> str:
 def newest_of(stream: str, key: str) -> str:
     """Return the Redis key of a hash that names the newest run about a key.
 
-    It has a hash of 128 bits, since keys can be long, and two must never be the same.
+    The scripts that begin a run make the same name: SHA-1 is the hash that Lua has in Redis. A user
+    can make two keys with the same hash, but no key with the hash of another user's.
     """
-    digest = blake2b(key.encode(errors="surrogatepass"), digest_size=16).hexdigest()
+    digest = sha1(key.encode(errors="surrogatepass"), usedforsecurity=False).hexdigest()
     return in_slot_of(stream, f"runs:about:{digest}")
 
 

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 _COMMENT = b":\n\n"
 _QUIET_S = 15.0
+_SOON = {"retry-after": "1"}
 _HEADERS = (
     *SAFE,
     (b"cache-control", b"no-cache, no-store, no-transform"),
@@ -188,4 +189,9 @@ def nothing() -> FormattedResponse:
 
 def not_now(detail: str) -> FormattedResponse:
     """Return 503 for trouble that passes."""
-    return FormattedResponse(None, "", None, problem(503, detail, {"retry-after": "1"}))
+    return FormattedResponse(None, "", None, problem(503, detail, _SOON))
+
+
+def too_many(detail: str) -> FormattedResponse:
+    """Return 429, as the caller has all that it may have."""
+    return FormattedResponse(None, "", None, problem(429, detail, _SOON))

@@ -7,15 +7,17 @@ local function add(...)
   if maxlen == "" then return redis.call("XADD", stream, "*", ...) end
   return redis.call("XADD", stream, "MAXLEN", "~", maxlen, "*", ...)
 end
+local function newest(key) return leases .. ":about:" .. redis.sha1hex(key) end
 local function finish(state, reason, kind, data)
-  local known = redis.call("HMGET", record, "event_key", "ttl", "owned", "about")
+  local known = redis.call("HMGET", record, "event_key", "ttl", "owned", "key")
   redis.call("ZREM", leases, run)
   if known[3] then redis.call("ZREM", known[3], run) end
   redis.call("LTRIM", pieces, 1, 0)
   redis.call("HDEL", record, "body")
   redis.call("PEXPIRE", record, known[2])
-  if known[4] and redis.call("HMGET", known[4], "run")[1] == run then
-    redis.call("PEXPIRE", known[4], known[2])
+  local about = newest(known[4] or "")
+  if redis.call("HMGET", about, "run")[1] == run then
+    redis.call("PEXPIRE", about, known[2])
   end
   redis.call("HSET", record, "state", state, "reason", reason)
   if state ~= "complete" and data == "" then data = cjson.encode({reason = reason}) end

@@ -241,6 +241,54 @@ async def test_trouble_before_the_first_byte_is_503(redis_url: str) -> None:
             assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
 
 
+class Opened:
+    """A stream of a model that holds a connection."""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        await asyncio.Event().wait()
+        yield ""
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+async def test_a_stream_whose_answer_does_not_begin_is_closed(redis_url: str) -> None:
+    source = Opened()
+    async with pod("redis://127.0.0.1:1") as made:
+        answer = await made.answers.start("7", source)
+        assert (answer.status_code, source.closed) == (503, True)
+    source = Opened()
+    async with pod(redis_url) as made:
+        with pytest.raises(ConfigurationError):
+            await made.answers.start("7", source, format="ai")
+        assert source.closed
+
+
+async def test_a_subject_has_few_answers_that_are_not_over(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BROADCASTER_RUNS_PER_SUBJECT", "2")
+    async with pod(redis_url) as made:
+        answers = made.answers
+        assert (await answers.start("7", Opened(), subject="ann")).status_code == 200
+        assert (await answers.ask("8", {}, subject="ann")).status_code == 200
+        refused = Opened()
+        for answer in (
+            await answers.start("9", refused, subject="ann"),
+            await answers.ask("9", {}, subject="ann"),
+        ):
+            assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+        assert refused.closed
+        assert not await answers.stop("9")
+        assert (await answers.start("9", Opened(), subject="bob")).status_code == 200
+        assert (await answers.start("9", Opened())).status_code == 200
+        assert await answers.stop("7")
+        assert (await answers.start("9", Opened(), subject="ann")).status_code == 200
+
+
 async def test_a_format_that_does_not_exist(redis_url: str) -> None:
     async with pod(redis_url) as made:
         with pytest.raises(ConfigurationError, match="ai-sdk"):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from broadcaster.answers.sources import texts
+from broadcaster.answers.sources import closed, texts
 
 
 async def given(*parts: Any) -> AsyncIterator[Any]:
@@ -50,6 +50,29 @@ async def test_it_is_closed_at_the_end() -> None:
 
     assert await all_of(opened()) == ["a", "b"]
     assert closed == ["closed"]
+
+
+async def test_one_that_is_not_read_is_closed_however_its_library_calls_that() -> None:
+    seen = list[str]()
+
+    async def aclose() -> None:
+        seen.append("aclose")
+
+    async def close() -> None:
+        seen.append("close")
+
+    async def fails() -> None:
+        raise ZeroDivisionError
+
+    for source in (
+        SimpleNamespace(aclose=aclose, close=close),
+        SimpleNamespace(close=close),  # a stream of openai
+        SimpleNamespace(close=lambda: seen.append("at once")),
+        SimpleNamespace(aclose=fails),
+        5,
+    ):
+        await closed(source)
+    assert seen == ["aclose", "close", "at once"]
 
 
 @pytest.mark.parametrize("source", [5, given(5)])

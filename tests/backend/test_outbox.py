@@ -104,6 +104,33 @@ async def test_while_redis_is_away_texts_wait_and_a_batch_stays_the_same(
     assert run.written == [("t", "a"), ("t", "b")]
 
 
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        ("command not allowed when used memory > 'maxmemory'", "(maxmemory)"),
+        ("MISCONF Redis is configured", "its own log"),
+        ("away", "Nothing is lost"),
+    ],
+)
+async def test_texts_that_wait_are_said_once_with_what_to_do_and_so_is_the_end_of_that(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: str, advice: str
+) -> None:
+    monkeypatch.setattr("broadcaster.backend.outbox._AGAIN_S", 0.01)
+    redis, run = Redis(), Writer()
+    redis.says["a"] = BackendUnavailableError(error)
+    outbox = Outbox(redis.write, 0.0)
+    await outbox.add(run.texts, "t", "a")
+    await until(lambda: len(redis.trips) >= 3)
+    redis.says.clear()
+    for text in "bc":
+        await outbox.add(run.texts, "t", text)
+        await outbox.flush(run.texts)
+    waits, again = caplog.messages
+    assert (error in waits, advice in waits) == (True, True)
+    assert again == "the texts of runs are written again"
+    assert {record.levelname for record in caplog.records} == {"WARNING"}
+
+
 async def test_one_run_that_is_lost_does_not_harm_the_others() -> None:
     redis, lost, other = Redis(), Writer("lost"), Writer("other")
     redis.says["lost"] = "stopped"

@@ -329,6 +329,31 @@ async def test_an_owner_has_so_many_runs_that_are_not_over(redis: Any) -> None:
     assert await records.create(runs[3], ASKED, 2)
 
 
+async def test_runs_that_begin_at_once_count_as_well(redis: Any) -> None:
+    records, runs = of(redis), [str(drawn()) for _ in range(4)]
+    begun = [await records.begin(run, ASKED, LONG_S, 2) for run in runs[:3]]
+    assert [made is not None for made in begun] == [True, True, False]
+    assert await records.find(runs[2]) is None
+    assert not await records.create(drawn(), ASKED, 2)
+    found = await records.find(runs[0])
+    assert found
+    assert found.owner == "subject"
+    await records.complete(runs[0], 1, "complete", b"{}")
+    assert await records.begin(runs[3], ASKED, LONG_S, 2)
+
+
+async def test_the_newest_run_about_a_key_is_found_however_it_has_begun(redis: Any) -> None:
+    records, waiting, begun_at_once = of(redis), drawn(), drawn()
+    assert await records.newest("ann") is None
+    await records.create(waiting, ASKED)
+    assert await records.newest("ann") == waiting
+    await begun(records, begun_at_once)
+    assert await records.newest("ann") == begun_at_once
+    await begun(records, waiting)
+    assert await records.newest("ann") == begun_at_once
+    assert await records.newest("bob") is None
+
+
 async def test_a_run_that_is_produced_where_it_was_asked_for_is_taken_over_by_no_worker(
     redis: Any,
 ) -> None:

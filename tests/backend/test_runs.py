@@ -224,6 +224,22 @@ async def test_a_text_is_published_once_though_its_answer_was_lost(
     assert [data for _, _, data in await published(worker)] == [b"a", b"b"]
 
 
+async def test_while_redis_is_full_texts_wait_and_the_log_says_so(
+    worker: Publisher, caplog: pytest.LogCaptureFixture
+) -> None:
+    await ask(worker)
+    run = await one(queue(worker))
+    try:
+        await worker.redis.config_set("maxmemory", 1)
+        await run.write("a")
+        await until(lambda: "Give Redis more memory (maxmemory)" in caplog.text)
+    finally:
+        await worker.redis.config_set("maxmemory", 0)
+    await run.flush()
+    assert [data for _, _, data in await published(worker)] == [b"a"]
+    assert len([text for text in caplog.messages if "the texts of runs" in text]) == 2
+
+
 async def test_a_worker_that_was_halted_writes_no_text(worker: Publisher) -> None:
     await ask(worker)
     dead = await one(queue(worker, SOON_S))

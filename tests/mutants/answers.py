@@ -32,6 +32,20 @@ MUTANTS: tuple[Mutant, ...] = (
         (_RESPONSES + "test_a_number_from_before_a_restart_is_refused",),
     ),
     Mutant(
+        "answers: a stream whose answer is refused stays open",
+        "broadcaster/answers/facade.py",
+        "            refusal.push_async_callback(closed, stream)\n",
+        "",
+        ("tests/answers/test_facade.py::test_a_stream_whose_answer_does_not_begin_is_closed",),
+    ),
+    Mutant(
+        "answers: a subject may have any number of answers that begin at once",
+        "broadcaster/answers/facade.py",
+        "most = self._settings.runs_per_subject if subject else 0",
+        "most = 0",
+        ("tests/answers/test_facade.py::test_a_subject_has_few_answers_that_are_not_over",),
+    ),
+    Mutant(
         "answers: a response that a stopping server cancels closes what is still asked",
         "broadcaster/web/formatted.py",
         "                    await _dropped(self._coming)",
@@ -41,7 +55,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "answers: the hash that names a run outlives it",
         "broadcaster/backend/run_scripts.py",
-        '    redis.call("PEXPIRE", known[4], known[2])',
+        '    redis.call("PEXPIRE", about, known[2])',
         "",
         (
             "tests/backend/test_records.py"

@@ -150,6 +150,13 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     Mutant(
+        "runs: a run that a GET began is not found by its key",
+        _SCRIPTS,
+        '  redis.call("HSET", about, "run", run)\n',
+        "",
+        (_RECORDS + "test_the_newest_run_about_a_key_is_found_however_it_has_begun[single]",),
+    ),
+    Mutant(
         "listeners: a worker without runs reads the nodes",
         "broadcaster/backend/listeners.py",
         "        if not runs or time.monotonic()",
@@ -225,7 +232,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "runs: a subject has any number of runs",
         _SCRIPTS,
-        'if redis.call("ZCARD", ARGV[11]) >= tonumber(ARGV[10]) then return "full" end',
+        'if redis.call("ZCARD", owned) >= tonumber(most) then return false end',
         "",
         (_RECORDS + "test_an_owner_has_so_many_runs_that_are_not_over[single]",),
     ),
@@ -308,6 +315,16 @@ MUTANTS: tuple[Mutant, ...] = (
         "return {FOLLOWED: found} if found else {}",
         "return {}",
         ("tests/backend/test_listeners.py::test_from_the_clients_of_a_node_to_the_worker",),
+    ),
+    Mutant(
+        "outbox: that texts wait is said at each try",
+        "broadcaster/backend/outbox.py",
+        "        if trouble and not self._waits:",
+        "        if trouble:",
+        (
+            "tests/backend/test_outbox.py::"
+            "test_texts_that_wait_are_said_once_with_what_to_do_and_so_is_the_end_of_that",
+        ),
     ),
     Mutant(
         "outbox: a text is joined with one of another type",
