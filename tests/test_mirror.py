@@ -20,7 +20,6 @@ ELSEWHERE = {
     "broadcaster/backend/asked.py": "tests/backend/test_records.py",  # values alone
     "broadcaster/node/pieces.py": "tests/answers/test_facade.py",  # what answers are made of
     "broadcaster/answers/producing.py": "tests/answers/test_facade.py",  # what clients get of it
-    "broadcaster/web/formatted.py": "tests/answers/test_facade.py",  # as a server sends it
     "broadcaster/backend/run_scripts.py": "tests/backend/test_records.py",  # which calls them
     "broadcaster/commands/finding.py": "tests/commands/test_check.py",  # values alone
     "broadcaster/node/folding.py": "tests/node/test_folder.py",  # a folder has one per stream

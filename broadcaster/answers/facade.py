@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from broadcaster.answers.formats import COMPLETE, format_of
+from broadcaster.answers.formats import COMPLETE, Format, format_of
 from broadcaster.answers.producing import Producers
 from broadcaster.answers.responses import AnswerReader, cancelled, retrieved
 from broadcaster.answers.sources import closed
@@ -130,7 +130,7 @@ class Answers:
                 return too_many(_TOO_MANY)
             self._producers.start(self._run(str(run), begun), stream)
             refusal.pop_all()
-        return FormattedResponse(made, str(run), self._follow(run, head), began_ms=begun.began_ms)
+        return self._response(made, run, head, begun.began_ms)
 
     def _run(self, id_: str, begun: Begun) -> Run:
         return Run(
@@ -173,8 +173,7 @@ class Answers:
                 return too_many(_TOO_MANY)
         except BroadcasterError as error:
             return not_now(str(error))
-        began_ms = node.clock.now_ms()
-        return FormattedResponse(made, str(run), self._follow(run, head), began_ms=began_ms)
+        return self._response(made, run, head, node.clock.now_ms())
 
     async def resume(self, chat_id: str, *, format: str = "ai-sdk") -> Response:
         """Return the response with the newest answer, from its beginning; 204 if that is over.
@@ -197,7 +196,7 @@ class Answers:
         if run is None or record is None or record.state.over:
             return nothing()
         at = record.first.before() if record.first else head
-        return FormattedResponse(made, str(run), self._follow(run, at), began_ms=record.began_ms)
+        return self._response(made, run, at, record.began_ms)
 
     async def stop(self, chat_id: str) -> bool:
         """Stop the newest answer, from any process. Return False if there is none, or it is over.
@@ -238,7 +237,15 @@ class Answers:
 
     def _reader(self) -> AnswerReader:
         node = self.hub.state.node
-        return AnswerReader(node, self.channel.name, self._records, self._follow)
+        return AnswerReader(node, self.channel.name, self._records, self._follow, self._response)
+
+    def _response(
+        self, made: Format, run: EventId, at: EventId, began_ms: int
+    ) -> FormattedResponse:
+        node, stream = self.hub.state.node, self.channel.name
+        return FormattedResponse(
+            made, str(run), self._follow(run, at), began_ms=began_ms, node=node, stream=stream
+        )
 
     def _entry(self, type_: str, key: str, data: Any) -> Any:
         return self._publisher.outgoing.entry((self.channel.name, type_, key, data))

@@ -29,12 +29,14 @@ class AnswerReader(NamedTuple):
         stream: the name of the stream of the answers.
         records: of the answers.
         follow: yields the type and the data of each event of a run, from a position on.
+        response: makes the response with them, live.
     """
 
     node: Any
     stream: str
     records: Records
     follow: Callable[..., AsyncIterator[tuple[str, str]]]
+    response: Callable[[Any, EventId, EventId, int], FormattedResponse]
 
 
 async def retrieved(reader: AnswerReader, id_: str, stream: bool, after: int | None) -> Response:
@@ -54,8 +56,7 @@ async def retrieved(reader: AnswerReader, id_: str, stream: bool, after: int | N
         if after is not None and after < made.first:
             return problem(409, "the answer has begun anew since then: read it from its beginning")
         if stream and not record.state.over:
-            events = reader.follow(run, at)
-            return FormattedResponse(made, str(run), events, began_ms=record.began_ms)
+            return reader.response(made, run, at, record.began_ms)
         return await _past(reader, run, record, at, made, stream)
     except (CutError, BroadcasterError) as error:
         return not_now(str(error))

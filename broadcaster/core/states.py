@@ -154,6 +154,16 @@ class HubStates:
         is_proven = window.place(position) in (Place.COVERED, Place.BEHIND)
         return end < position and is_proven and position not in window.dropped
 
+    def has_texts(self, stream: str) -> bool:
+        """Return True if the state of a stream has all that was ever said of each of its keys.
+
+        Then it stands for the log: neighbours may be joined, and nothing is missing.
+        """
+        fold = self.folds.get(stream)
+        if fold is None or fold.rules.kind != "append" or fold.rules.removes:
+            return False
+        return self.is_whole(stream)
+
     def adopt(self, stream: str, fold: Fold) -> None:
         """Offer a fold that was made anew, up to the head of the window."""
         if not self.folds[stream].offered:  # else the stream was emptied meanwhile

@@ -62,6 +62,8 @@ class Ending(StrEnum):
     """The client's grant has ended. It comes back with a new one, or is refused."""
     REVOKED = "revoked"
     """The client's token was revoked. It comes back with a later one, or is refused."""
+    CUT = "cut"
+    """The client knows no `stream.*`, and what it has does not go on. It begins anew."""
     ERROR = "error"
     """A mistake of ours."""
 
@@ -129,6 +131,8 @@ class SinkKind(StrEnum):
     """The hub writes to uvicorn's transport."""
     ASGI = "asgi"
     """The connection's own task sends them through ASGI."""
+    FORMAT = "format"
+    """The events of one run, whole or cut, in a format of others. A task sends them, as above."""
 
 
 class Field(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from broadcaster.core.event import Live, Reset, StateFollows, Superseded
+from broadcaster.core.reading import Yielded
 from broadcaster.core.wire import RESTART, Ending
 from broadcaster.node.listener import Listener
 from broadcaster.web.formatted import CutError
@@ -28,9 +29,9 @@ async def pieces(
     async with listener:
         yield "", ""  # it has begun, so that the head of the response leaves at once
         async for value in listener:
-            if isinstance(value, Live):
-                if until_live:
-                    return
+            if isinstance(value, Live) and until_live:
+                return
+            if isinstance(value, Live) or (not begun and _is_whole(value)):
                 continue
             if isinstance(value, Reset | StateFollows | Superseded) or (
                 value.type == RESTART.type and begun
@@ -40,4 +41,10 @@ async def pieces(
                 begun = True
                 yield value.type, value.data.decode()
     if listener.ending is not Ending.COMPLETE:
-        raise CutError(f"the answer {run} is not whole: {listener.ending}")
+        ending = listener.ending or Ending.CUT
+        raise CutError(f"the answer {run} is not whole: {ending}", ending)
+
+
+def _is_whole(value: Yielded) -> bool:
+    """Return True if a state follows that has all events."""
+    return isinstance(value, StateFollows) and not value.since and not value.too_large

@@ -49,7 +49,9 @@ class BareResponse(FormattedResponse):
 
     def __init__(self, node: ServedNode, wanted: Wanted, owners: Owners) -> None:
         """Store the arguments. Nothing is read before it is sent."""
-        super().__init__(BareEvents(), str(wanted.run), node.pieces(wanted))
+        (stream,) = wanted.subscription.streams
+        events = node.pieces(wanted)
+        super().__init__(BareEvents(), str(wanted.run), events, node=node, stream=stream)
         self._limits = node.limits
         self._owners = owners
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
+from starlette.types import Scope
+
+from broadcaster.core.counters import Meters
 from broadcaster.core.driver import AsksLog, Driver
 from broadcaster.core.hub import Hub
 from broadcaster.core.opening import Admission, Opening, Serve, Verdict
@@ -16,7 +20,10 @@ from broadcaster.core.steps import Ask, Greeting, Send, StatePart
 from broadcaster.core.subscriber import State, Subscriber
 from broadcaster.core.turns import Reader, network
 from broadcaster.core.wire import Ending
+from broadcaster.web.head import client_address
 from broadcaster.web.sink import Sink
+
+logger = logging.getLogger(__name__)
 
 _SMALL_BYTES = 4096
 _FAREWELL_S = 2.0
@@ -43,6 +50,43 @@ class Pacing(Protocol):
 
     def wait_s(self, events: int, size: int) -> float:
         """Note what was sent, and return the seconds to wait before more is."""
+
+
+class OpenStream:
+    """An event stream that is open: the access log and the counters know its ends."""
+
+    def __init__(
+        self, meters: Meters, scope: Scope, streams: Iterable[str], *, resumed: bool, logged: bool
+    ) -> None:
+        """Say that it begins.
+
+        Args:
+            meters: count its end.
+            scope: of its request.
+            streams: the names of the streams that it has events of.
+            resumed: True if its client has a position.
+            logged: False keeps it out of the access log.
+        """
+        self._meters = meters
+        self._scope = scope
+        self._streams = streams
+        self._logged = logged and logger.isEnabledFor(logging.INFO)
+        self._opened_s = time.monotonic()
+        if self._logged:
+            self._log("stream opened", resumed=resumed)
+
+    def closed(self, reason: Ending) -> None:
+        """Count it, and say that it has ended."""
+        self._meters.closed[reason] += 1
+        if self._logged:
+            open_s = round(time.monotonic() - self._opened_s, 1)
+            self._log("stream closed", reason=reason, open_s=open_s)
+
+    def _log(self, text: str, **fields: object) -> None:
+        # The path without the query, because the query may carry tokens.
+        client, path = client_address(self._scope), self._scope["path"]
+        seen = {"client": client, "path": path, "channels": ",".join(self._streams)}
+        logger.info(text, extra={"fields": seen | fields})
 
 
 class Connection(Driver):

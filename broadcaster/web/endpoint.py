@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import time
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
@@ -23,7 +22,7 @@ from broadcaster.errors import InvalidCursorError, InvalidRequestError
 from broadcaster.web import following, head, runs
 from broadcaster.web.asgi_sink import AsgiSink
 from broadcaster.web.bare import bare
-from broadcaster.web.connection import Connection
+from broadcaster.web.connection import Connection, OpenStream
 from broadcaster.web.dialects import native
 from broadcaster.web.door import Door, come_back_later, owners
 from broadcaster.web.problem import EVENT_STREAM, SafeResponse, come_back, event_stream, problem
@@ -155,10 +154,15 @@ class EventStream(Door):
         # There is no `await` before the hub knows the client, so no drain can begin meanwhile.
         settings, node = self._node.settings, self._node
         retry_ms = random.randint(settings.retry_min_ms, settings.retry_max_ms)
-        opened_s, reason = time.monotonic(), Ending.ERROR
-        resumed = serve.resumed or serve.unreadable is not None
-        self._log("stream opened", scope, serve, resumed=resumed)
+        reason, resumed = Ending.ERROR, serve.resumed or serve.unreadable is not None
         sink = self._sink(scope, receive, send)
+        stream = OpenStream(
+            node.meters,
+            scope,
+            serve.subscription.streams,
+            resumed=resumed,
+            logged=settings.access_log,
+        )
         connection = Connection(
             node.hub,
             node.questions,
@@ -172,18 +176,8 @@ class EventStream(Door):
         try:
             reason = await connection.run(settings.send_timeout_s)
         finally:
-            node.meters.closed[reason] += 1
-            open_s = round(time.monotonic() - opened_s, 1)
-            self._log("stream closed", scope, serve, reason=reason, open_s=open_s)
+            stream.closed(reason)
             await sink.finish()
-
-    def _log(self, text: str, scope: Scope, serve: Serve, **fields: object) -> None:
-        # The path without the query, because the query may carry tokens.
-        if self._node.settings.access_log and logger.isEnabledFor(logging.INFO):
-            client = head.client_address(scope)
-            channels = ",".join(serve.subscription.streams)
-            seen = {"client": client, "path": scope["path"], "channels": channels}
-            logger.info(text, extra={"fields": seen | fields})
 
     def _sink(self, scope: Scope, receive: Receive, send: Send) -> Sink:
         settings, opened = self._node.settings, self._node.meters.opened

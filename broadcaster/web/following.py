@@ -60,7 +60,8 @@ async def followed(
         wanted: by the request, with the run as the key.
         run: its id.
         asks: True if a policy decides.
-        active: a run that is over is not followed, and has no answer but 204.
+        active: a run that is over is not followed, and has no answer but 204. Its beginning is the
+            state, if that has all of it, so that no event is read from Redis.
     """
     (channel,) = wanted.channels
     (stream,) = channel.streams
@@ -79,6 +80,8 @@ async def followed(
     subscription = wanted.subscription
     if record.event_key != str(run):  # a GET has begun it
         subscription = replace(subscription, filter=subscription.filter.with_key(record.key))
+    if active and node.hub.states.has_texts(stream):
+        states = frozenset((stream,))
     if not states:
         positions = positions or {stream: record.first.before() if record.first else head}
     return Wanted(wanted.channels, subscription, positions, run, holder=holder, states=states)

@@ -15,9 +15,12 @@ from typing import Any, Protocol
 from starlette.responses import Response as Response  # for those above, which need its name
 from starlette.types import Receive, Scope, Send
 
+from broadcaster.core.wire import Ending, SinkKind
 from broadcaster.errors import BroadcasterError
+from broadcaster.web.connection import OpenStream
 from broadcaster.web.leaving import left
 from broadcaster.web.problem import SAFE, SafeResponse, problem
+from broadcaster.web.serving import ServedNode
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +39,15 @@ class CutError(Exception):
 
     ASGI has no message for that, so that a server only learns it as an exception. Its log has no
     error then: `_NoError` sees to that.
+
+    Attributes:
+        ending: why.
     """
+
+    def __init__(self, text: str, ending: Ending = Ending.CUT) -> None:
+        """Store the arguments."""
+        super().__init__(text)
+        self.ending = ending
 
 
 class _NoError(logging.Filter):
@@ -78,6 +89,8 @@ class FormattedResponse(Response):
         instead: Response | None = None,
         *,
         began_ms: int = 0,
+        node: ServedNode | None = None,
+        stream: str = "",
     ) -> None:
         """Store the arguments. Nothing is read before it is sent.
 
@@ -87,9 +100,14 @@ class FormattedResponse(Response):
             events: the type and the data of each event. It raises a `CutError` if they are not all.
             instead: is sent instead of all this.
             began_ms: milliseconds since 1970 at which the run began.
+            node: counts the response, and says how long its client may take nothing.
+            stream: the name of the stream that has the events.
         """
         super().__init__()
         self.run = run
+        self._node = node
+        self._stream = stream
+        self._open: OpenStream | None = None
         self._began_ms = began_ms
         self._formatter = formatter
         self._events = events
@@ -111,14 +129,23 @@ class FormattedResponse(Response):
             return
         assert self._events is not None
         leaving = asyncio.create_task(left(receive))
+        reason = Ending.ERROR
         try:
             async with aclosing(self._events) as events:  # type: ignore[type-var]
                 try:
-                    await self._send(events, scope, receive, send, leaving)
+                    reason = await self._send(events, scope, receive, send, leaving)
                 finally:  # also where a server that stops cancels this
                     await _dropped(self._coming)
+        except CutError as cut:
+            reason = cut.ending
+            raise
+        except asyncio.CancelledError:
+            reason = Ending.DRAIN
+            raise
         finally:
             await _dropped(leaving)
+            if self._open:
+                self._open.closed(reason)
 
     async def _send(
         self,
@@ -127,29 +154,47 @@ class FormattedResponse(Response):
         receive: Receive,
         send: Send,
         leaving: asyncio.Task[None],
-    ) -> None:
+    ) -> Ending:
         assert self._formatter is not None
         formatter, has_begun = self._formatter, False
         while True:
             try:
                 data = await self._next(events, leaving)
             except (CutError, BroadcasterError) as error:
+                if has_begun and isinstance(error, CutError):
+                    raise
                 if has_begun:
                     raise CutError(str(error)) from error
                 await not_now(str(error))(scope, receive, send)
-                return
+                return Ending.ERROR  # of a response that has not begun
             if data is None and leaving.done():
-                return
+                return Ending.CLIENT
             if not has_begun:
                 has_begun = True
+                self._begins(scope)
                 begin = {"type": "http.response.start", "status": 200}
-                await send({**begin, "headers": self.raw_headers})
-                await send(_body(formatter.begin(self.run, self._began_ms)))
+                await self._put(send, {**begin, "headers": self.raw_headers})
+                await self._put(send, _body(formatter.begin(self.run, self._began_ms)))
             if data is None:
-                await send(_body(b"", more=False))
-                return
+                await self._put(send, _body(b"", more=False))
+                return Ending.COMPLETE
             if data:
-                await send(_body(data))
+                await self._put(send, _body(data))
+
+    def _begins(self, scope: Scope) -> None:
+        if self._node:
+            meters, logged = self._node.meters, self._node.settings.access_log
+            meters.opened[SinkKind.FORMAT] += 1
+            self._open = OpenStream(meters, scope, [self._stream], resumed=False, logged=logged)
+
+    async def _put(self, send: Send, message: dict[str, object]) -> None:
+        """Send a part. A client that takes nothing for too long is cut."""
+        timeout_s = self._node.settings.send_timeout_s if self._node else None
+        try:
+            async with asyncio.timeout(timeout_s):
+                await send(message)
+        except TimeoutError as error:
+            raise CutError("its client takes nothing", Ending.SEND_TIMEOUT) from error
 
     async def _next(
         self, events: AsyncIterator[tuple[str, str]], leaving: asyncio.Task[None]

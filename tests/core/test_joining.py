@@ -446,3 +446,21 @@ def test_a_reader_of_values_has_no_position_before_its_state_is_complete(monkeyp
         hub, NoQuestions(), served._replace(positions={"a": ZERO}), lambda: None, with_state=False
     )
     assert [type(value) for value in values(without)] == [Event, Live]
+
+
+def test_only_a_whole_state_of_texts_stands_for_the_log() -> None:
+    texts = Rules("append", append="text")
+    hub = Hub({name: Window(10, 10_000) for name in "abcd"}, 4000, {
+        "a": texts, "b": texts._replace(removes=frozenset({"t"})), "c": Rules("last"),
+    })  # fmt: skip
+    assert not hub.states.has_texts("a")  # it is not loaded yet
+    for stream in "abcd":
+        hub.restart(stream, ZERO, complete=True)
+    assert [stream for stream in "abcd" if hub.states.has_texts(stream)] == ["a"]
+    fold = hub.states.folds["a"]
+    fold.load(EventId(2, 0), EventId(1, 0), ())
+    assert not hub.states.has_texts("a")
+    fold.load(EventId(2, 0), None, ())
+    assert hub.states.has_texts("a")
+    fold.too_large = True
+    assert not hub.states.has_texts("a")

@@ -317,6 +317,30 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/backend/test_listeners.py::test_from_the_clients_of_a_node_to_the_worker",),
     ),
     Mutant(
+        "following: a bare client begins with half of a state",
+        "broadcaster/core/states.py",
+        "        return self.is_whole(stream)",
+        "        return True",
+        ("tests/core/test_joining.py::test_only_a_whole_state_of_texts_stands_for_the_log",),
+    ),
+    Mutant(
+        "following: a bare client is sent the log though there is a state",
+        "broadcaster/web/following.py",
+        "    if active and node.hub.states.has_texts(stream):",
+        "    if False:",
+        (
+            "tests/web/test_bare.py::test_where_a_state_has_all_of_a_run"
+            "_it_begins_with_that_and_asks_redis_for_no_event",
+        ),
+    ),
+    Mutant(
+        "formatted: a client that takes nothing is cut for another reason",
+        "broadcaster/web/formatted.py",
+        'raise CutError("its client takes nothing", Ending.SEND_TIMEOUT) from error',
+        'raise CutError("its client takes nothing") from error',
+        ("tests/web/test_formatted.py::test_a_client_that_takes_nothing_is_cut",),
+    ),
+    Mutant(
         "outbox: that texts wait is said at each try",
         "broadcaster/backend/outbox.py",
         "        if trouble and not self._waits:",

@@ -95,7 +95,7 @@ async def test_counters_have_their_series_from_the_start(redis_url: str) -> None
     }
     expected = {
         "resumes": ("window", "redis", "state", "reset"),
-        "connections_opened": ("transport", "asgi"),
+        "connections_opened": ("transport", "asgi", "format"),
         "connections_closed": (
             "client",
             "complete",
@@ -104,6 +104,7 @@ async def test_counters_have_their_series_from_the_start(redis_url: str) -> None
             "gone",
             "expired",
             "revoked",
+            "cut",
             "error",
         ),
         "pages": ("events", "empty", "state"),

@@ -11,7 +11,7 @@ import pytest
 from broadcaster import Publisher, RunQueue
 from broadcaster.core.access import Caller, Denied, Grant
 from broadcaster.core.catalogue import Catalogue
-from broadcaster.core.wire import Exceeded
+from broadcaster.core.wire import Exceeded, ResumeOutcome
 from tests.channels import named
 from tests.nodes import Raw, Running, running
 from tests.wait import http_client, until
@@ -121,6 +121,47 @@ async def test_trouble_before_the_first_byte_is_503(
         answer = await http.get(one)
         assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
     hub.node.draining = False
+
+
+async def test_where_a_state_has_all_of_a_run_it_begins_with_that_and_asks_redis_for_no_event(
+    redis_url: str,
+) -> None:
+    told = named(
+        "answers",
+        requests="answers.requests",
+        terminal=frozenset({"complete"}),
+        state="append",
+        append="text",
+        window_events=2,
+    )
+    async with (
+        running(redis_url, channels=Catalogue(told)) as hub,
+        http_client(base_url=hub.url) as http,
+        Publisher(redis_url, channels=told) as publisher,
+    ):
+        await begun(http)
+        (run,) = await RunQueue(publisher, "answers").take(1, wait_s=1.0)
+        for text in ("Forget ", "this."):
+            await run.publish(type="text", data={"text": text})
+        await run.restart()
+        for text in ("be", "cau", "se "):
+            await run.publish(type="text", data={"text": text})
+        await run.publish(type="source", data={"n": 1})
+        live = await Raw.get(hub.port, BARE)
+        await live.until(b"source")
+        late = await Raw.get(hub.port, BARE)
+        await late.until(b"source")
+        assert hub.node.hub.resumes[ResumeOutcome.REDIS] == 0  # though the window is too small
+        await run.publish(type="text", data={"text": "blue"})
+        await run.complete(data={})
+        for stream in (live, late):
+            assert blocks(await stream.rest()) == [
+                b'event: text\ndata: {"text":"because "}',
+                b'event: source\ndata: {"n":1}',
+                b'event: text\ndata: {"text":"blue"}',
+                b"event: complete\ndata: {}",
+            ]
+            assert stream.ended
 
 
 async def test_what_is_refused(hub: Running, http: httpx.AsyncClient) -> None:
