@@ -152,7 +152,7 @@ class Balancer:
         return found if len(found) == 1 else []
 
     def _command(self) -> list[str]:
-        program = shutil.which(self.name) or f"/usr/sbin/{self.name}"
+        program = executable(self.name)
         if self.name == "haproxy":
             return [program, "-db", "-f", str(DEPLOY / "haproxy.cfg")]
         replaced = {
@@ -222,6 +222,11 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def executable(name: str) -> str:
+    """Return the path of a program, as a shell of root would find it."""
+    return shutil.which(name) or f"/usr/sbin/{name}"
+
+
 def missing(name: str) -> bool:
     """Return True if a program is not installed."""
-    return not (shutil.which(name) or Path(f"/usr/sbin/{name}").exists())
+    return not Path(executable(name)).exists()

@@ -59,6 +59,14 @@ def test_timeouts_are_above_three_heartbeats() -> None:
     assert all(int(seconds) > least_s for seconds in found)
 
 
+def test_no_two_sections_of_haproxy_have_one_name() -> None:
+    """Resolvers count as well: HAProxy 3.2 refuses a backend that is called like them."""
+    text = (ROOT / "deploy" / "haproxy.cfg").read_text("utf-8")
+    kinds = "frontend|backend|listen|resolvers|peers|ring|log-forward"
+    names = re.findall(rf"^(?:{kinds}) (\S+)", text, re.MULTILINE)
+    assert sorted(names) == ["dns", "nodes", "public", "statistics"]
+
+
 def test_a_node_has_the_time_to_drain() -> None:
     (grace_s,) = re.findall(r"STOP_GRACE_PERIOD:-(\d+)s", COMPOSE)
     assert int(grace_s) >= Settings.model_fields["drain_s"].default + 10
