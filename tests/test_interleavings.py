@@ -315,7 +315,7 @@ class Socket:
     async def wait(self) -> None:
         raise AssertionError("the connection is driven by hand")
 
-    send = start = finish = unsent_bytes = abort = wait
+    send = start = finish = unsent_bytes = hold_back = abort = wait
 
 
 class Resting:

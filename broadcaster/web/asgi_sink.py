@@ -102,6 +102,9 @@ class AsgiSink:
     def unsent_bytes(self) -> int:
         return 0
 
+    def hold_back(self) -> None:
+        return  # its server has the socket
+
     def abort(self) -> None:
         self.closed = self.timed_out = True
 

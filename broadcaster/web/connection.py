@@ -153,6 +153,9 @@ class Connection(Driver):
         (serve, greeting), self._begin = self._begin, None
         begun = self.subscriber, serve.positions, greeting
         self._hub.add(*begun, resumed=serve.resumed, states=serve.states)
+        coalescing = self._hub.states.passes.streams
+        if not coalescing.isdisjoint(serve.subscription.streams):
+            self._sink.hold_back()
 
     def close(self) -> None:
         """Remove the subscriber from the hub and drop open questions. May be called twice."""

@@ -8,7 +8,9 @@ that task sends: see `web.asgi_sink`.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from typing import Protocol
 
@@ -20,6 +22,7 @@ from broadcaster.web.uvicorn.offer import Attach, Headers
 
 SHARED_BYTES = 16 * 1024
 """The least bytes of a page that several clients may be sent, one after the other."""
+_TCP_NOTSENT_LOWAT: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 _KEPT_BYTES = 256 * 1024
 _KEPT = 16  # of at most _KEPT_BYTES each
 
@@ -65,6 +68,9 @@ class Sink(Protocol):
 
     def unsent_bytes(self) -> int:
         """Return the number of bytes that the client has yet to read. It falls while it reads."""
+
+    def hold_back(self) -> None:
+        """Let the kernel take little before the client can: what it has taken will be sent."""
 
     def abort(self) -> None:
         """Cut the connection, because the client did not read what was sent in time."""
@@ -166,6 +172,7 @@ class TransportSink:
             send, self, headers, high_water, send_timeout_s
         )
         self._send = send
+        self._high_water = high_water
         self.write = self._transport.write
         self.wake = self._bell.ring
         self.wait = self._bell.wait
@@ -216,6 +223,16 @@ class TransportSink:
 
     def unsent_bytes(self) -> int:
         return self._transport.get_write_buffer_size()
+
+    def hold_back(self) -> None:
+        # A socket's buffer grows to 4 MB on Linux (tcp(7), tcp_wmem): 400 s of a client that reads
+        # 10 KB/s. And it becomes writable only when a third of it is free, so such a client would
+        # seem to read nothing. The option bounds the part that the kernel can't send yet:
+        # https://docs.kernel.org/networking/ip-sysctl.html, tcp_notsent_lowat.
+        sock = self._transport.get_extra_info("socket")
+        if _TCP_NOTSENT_LOWAT is not None and sock is not None:
+            with suppress(OSError):  # a socket of another family has no such bound
+                sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, self._high_water)
 
     def abort(self) -> None:
         self.timed_out = True

@@ -37,6 +37,13 @@ _OPERATORS = "tests/web/test_operators.py::"
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
+        "sink: the kernel takes megabytes for a slow client",
+        _CONNECTION,
+        "            self._sink.hold_back()\n",
+        "            pass\n",
+        ("tests/web/test_state.py::test_the_kernel_takes_little_for_a_client_that_does_not_read",),
+    ),
+    Mutant(
         "documents: they name channels that the caller may not see",
         "broadcaster/web/visible.py",
         "[name for name in names if refusals[name] is None]",

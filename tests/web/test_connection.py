@@ -71,6 +71,9 @@ class FakeSink:
         assert self.unsent, "it should have been cut"
         return self.unsent.pop(0)
 
+    def hold_back(self) -> None:
+        return
+
     def abort(self) -> None:
         self.closed = self.timed_out = True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -40,9 +41,11 @@ async def state(hub: Running, query: str = "", headers: str = "") -> list[tuple[
     return [(event.event, event.data, event.id) for event in events(answer.body)]
 
 
-async def publish(hub: Running, publisher: Publisher, count: int, keys: int) -> list[EventId]:
+async def publish(
+    hub: Running, publisher: Publisher, count: int, keys: int, more: str = ""
+) -> list[EventId]:
     """Publish, and wait until the node has read it."""
-    sent = [("stock", "stock-change", f"k{n % keys}", str(n)) for n in range(count)]
+    sent = [("stock", "stock-change", f"k{n % keys}", f"{n}{more}") for n in range(count)]
     ids = await publisher.publish_many(sent)
     await until(lambda: hub.node.hub.windows["stock"].head == ids[-1])
     return ids
@@ -159,6 +162,23 @@ async def test_a_client_that_does_not_read_gets_the_newest_of_each_key_and_no_le
         numbers = [int(event.data.split()[0]) for event in got]
         assert numbers == sorted(set(numbers))
         assert hub.node.hub.states.passes.superseded["stock"] >= 2000
+
+
+async def test_the_kernel_takes_little_for_a_client_that_does_not_read(
+    redis_url: str, publisher: Publisher
+) -> None:
+    """What it has taken is sent, however old it is by then. It would take 4 MB."""
+    async with running(redis_url, channels=COALESCING) as hub:
+        with socket.socket() as slow:
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            slow.connect(("127.0.0.1", hub.port))
+            slow.sendall(b"GET /v1/stock HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            await until(lambda: hub.node.hub.live)
+            sent = 0
+            while hub.node.hub.live:
+                await publish(hub, publisher, 50, 7, "x" * 4000)
+                sent += 50 * 4000
+        assert sent < 1_000_000
 
 
 async def test_a_client_that_comes_back_gets_the_newest_of_each_key(
