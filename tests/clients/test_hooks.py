@@ -115,7 +115,8 @@ async def test_an_order_and_a_state_are_shown(
 
 async def test_a_state_is_whole_over_all_shards(redis_url: str, page: Tab) -> None:
     path = "/v1/inventory/stream"
-    channels = {"inventory": Channel(name="inventory", path=path, state="last", shards=3)}
+    of_all = {"state": "last", "shards": 3, "coalesce": True, "window_events": 9}
+    channels = {"inventory": Channel(name="inventory", path=path, **of_all)}  # type: ignore[arg-type]
     async with (
         running(redis_url, channels=channels, cors_origins=("*",)) as hub,
         Publisher(redis_url, channels=channels) as publisher,
@@ -134,6 +135,18 @@ async def test_a_state_is_whole_over_all_shards(redis_url: str, page: Tab) -> No
         )
         await page.sees(f"JSON.parse({found}.textContent).a === 9")
         assert json.loads(await page.text("#stock")) == {**stock, "a": 9}
+        # It falls behind the window of one shard, and gets its state in the place of events.
+        (client,) = hub.node.hub.subscribers
+        hub.node.hub.lag(client)
+        for newest in range(10, 40):
+            data = {"petId": "a", "newStock": newest}
+            newest_id = await publisher.publish(
+                "inventory", type="stock-change", key="a", data=data
+            )
+        await until(lambda: any(w.head == newest_id for w in hub.node.hub.windows.values()))
+        client.wake()
+        await page.sees(f"JSON.parse({found}.textContent).a === 39")
+        assert json.loads(await page.text("#stock")) == {**stock, "a": 39}
 
 
 async def test_a_program_in_node_reads_until_the_end(

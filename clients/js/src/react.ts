@@ -79,7 +79,15 @@ function useView<Events, View extends Seen>(
       own(`on${type[7]?.toUpperCase()}${type.slice(8)}` as "onState")(data);
     };
     // Each channel and shard has a `stream.state` of its own. Only the first of them clears the view.
-    let inState = false;
+    let inState = false, wasWhole = false;
+    // If only a part is sent again, the view can't tell which of its keys that concerns.
+    const isPart = ({ shard }: { shard?: number }) =>
+      whole && (shard !== undefined || url.includes("/v1/events"));
+    const beginAnew = () => {
+      stream.close();
+      inState = wasWhole = false;
+      stream = begin();
+    };
     const begin = () => subscribe<Events>(url, {
       ...latest.current.options,
       ...(whole && { keep: undefined, lastEventId: undefined }),
@@ -93,18 +101,16 @@ function useView<Events, View extends Seen>(
         if (inState) own("onState")(data);
         else add("stream.state")(data);
         inState = true;
+        if (wasWhole && isPart(data)) beginAnew();
       },
       onReset(data) {
         add("stream.reset")(data);
-        if (!whole || (data.shard === undefined && !url.includes("/v1/events"))) return;
-        // Only a part is sent again, and the view can't tell which of its keys that concerns.
-        stream.close();
-        inState = false;
-        stream = begin();
+        if (isPart(data)) beginAnew();
       },
       onRestart: add("stream.restart"),
       onStatus(status) {
         if (status !== "replaying") inState = false;
+        wasWhole ||= status === "live";
         show({ ...view, status }, false);
         own("onStatus")(status);
       },
