@@ -24,11 +24,19 @@ _DESK = Channel(name="desk", path="/v1/desk/stream", access="public", maxlen=1_0
 
 CHANNELS = Catalogue(
     (
-        *(replace(one, access="public", schemas=schemas(one.name)) for one in DEMO.values()),
+        *(
+            replace(
+                one, access="public", schemas=schemas(one.name), coalesce=one.name == "inventory"
+            )
+            for one in DEMO.values()
+        ),
         _DESK,
     )
 )
-"""The channels of the demo: the pet store's, and the desk that its page asks for things."""
+"""The channels of the demo: the pet store's, and the desk that its page asks for things.
+
+A tab behind a slow link is sent the newest stock and price of each pet.
+"""
 
 
 def access(host: str) -> dict[str, Any]:

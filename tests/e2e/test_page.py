@@ -237,7 +237,7 @@ async def test_every_pet_has_its_stock_and_price_after_the_stream_was_trimmed(
             await publisher.publish("inventory", type="stock-change", key=pet, data=stock)
             await publisher.publish("inventory", type="price-change", key=pet, data=price)
         await until(lambda: folded_up_to(client, 24))
-    await client.xtrim("inventory", 3, approximate=False)
+    await client.xtrim("inventory", 0, approximate=False)
     node.start()
     await page.open(node.url)
     await page.sees("document.querySelector('.pet dd').textContent === '500'")
@@ -248,6 +248,25 @@ async def test_every_pet_has_its_stock_and_price_after_the_stream_was_trimmed(
     change = {"petId": pets[0], "oldStock": 500, "newStock": 499}
     await publisher.publish("inventory", type="stock-change", key=pets[0], data=change)
     await page.proves(1, checked=1)
+
+
+@pytest.mark.parametrize("browser", ["chromium"], indirect=True)
+async def test_without_a_folder_the_page_says_what_may_be_missing(
+    node: Node, page: Watched, publisher: Publisher, client: Any
+) -> None:
+    pets = [pet.id for pet in PETS]
+    node.kill()
+    for number, pet in enumerate(pets):
+        stock = {"petId": pet, "oldStock": 1, "newStock": 500 + number}
+        await publisher.publish("inventory", type="stock-change", key=pet, data=stock)
+    await client.xtrim("inventory", 2, approximate=False)
+    node.start()
+    await page.open(node.url)
+    await page.sees(f"{_VALUES}.at(-1)[0] === '511'")
+    shown = await page.tab.value(_VALUES)
+    assert shown == [["–", "–"]] * 10 + [["510", "–"], ["511", "–"]]  # noqa: RUF001 as the page has it
+    said = r"Changes up to \d\d:\d\d:\d\d may be missing: they were trimmed\."
+    assert re.fullmatch(said, await page.tab.text("#shop-note"))
 
 
 _VALUES = """[...document.querySelectorAll(".pet")].map((pet) =>

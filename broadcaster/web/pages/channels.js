@@ -88,6 +88,7 @@ function hintFor(names, key) {
 function onEvent(event) {
   frames.unshift(event);
   frames.length = Math.min(frames.length, MAX_FRAMES);
+  if (event.type === "stream.state") ledger.forget(`${JSON.parse(event.data).channel}\n`);
   if (!event.hubs) keep(event);
   timer ||= setTimeout(() => { timer = 0; paintSoon(paint); }, PAINT_MS);
 }

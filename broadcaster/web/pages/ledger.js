@@ -42,9 +42,12 @@ export class Ledger {
     return false;
   }
 
-  /** Events may be missing, or were skipped as superseded: the next value of each thing is not compared. */
-  forget() {
-    this.#known.clear();
+  /**
+   * Events may be missing, or were skipped as superseded: the next value of each thing is not compared.
+   * With a text, only of the things whose names begin with it.
+   */
+  forget(what = "") {
+    for (const place of [...this.#known.keys()]) if (place.startsWith(what)) this.#known.delete(place);
   }
 }
 

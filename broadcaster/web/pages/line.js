@@ -27,6 +27,7 @@ class Line {
   events = 0;
   reconnects = 0;
   resets = 0;
+  superseded = 0;        // events that were skipped, because newer ones followed
   replayed = null;       // events of the last catching up
   filled = null;         // the last hole that was filled in: { events, gapMs, tookMs }
   lastId = "";
@@ -55,8 +56,8 @@ class Line {
   }
 
   get statistics() {
-    const { state, events, reconnects, resets, lastReset, replayed, filled, lastId, disorder, rate, retryAt, firstMs } = this;
-    return { state, events, reconnects, resets, lastReset, replayed, filled, lastId, disorder, rate, retryAt, firstMs };
+    const { state, events, reconnects, resets, superseded, lastReset, replayed, filled, lastId, disorder, rate, retryAt, firstMs } = this;
+    return { state, events, reconnects, resets, superseded, lastReset, replayed, filled, lastId, disorder, rate, retryAt, firstMs };
   }
 
   /**
@@ -70,7 +71,8 @@ class Line {
   open(source) {
     this.close();
     this.#source = source;
-    this.events = this.reconnects = this.resets = this.rate = this.#counted = this.#disorder = 0;
+    this.events = this.reconnects = this.resets = this.superseded = 0;
+    this.rate = this.#counted = this.#disorder = 0;
     this.replayed = this.filled = this.lastReset = null;
     this.lastId = "";
     this.#staleAt = this.#liveAt = 0;
@@ -147,7 +149,7 @@ class Line {
     if (event.type === "stream.reset") this.#onReset(JSON.parse(event.data));
     const { stream, id, isNew, isState } = this.#track.place(event);
     if (event.type === "stream.live") this.#onLive(JSON.parse(event.data).replayed);
-    if (event.type === "stream.superseded") this.#source.onSuperseded?.();
+    if (event.type === "stream.superseded") this.#onSuperseded(JSON.parse(event.data).events);
     if (event.type === "stream.expired") this.#expired = true;
     if (!hubs) {
       this.firstMs ||= Math.round(performance.now());
@@ -176,6 +178,11 @@ class Line {
     this.#track.forget();
     this.#source.onReset?.(reset);
     say("The stream was reset");
+  }
+
+  #onSuperseded(many) {
+    this.superseded += many;
+    this.#source.onSuperseded?.();
   }
 
   #become(state) {

@@ -1,4 +1,5 @@
-// The proof in view: how many events there were, and how many are missing.
+// The proof in view: how many events there were, how many are missing, and how many were skipped
+// because newer ones followed.
 
 import { line } from "./line.js";
 import { $, count, make, set, text } from "./dom.js";
@@ -8,6 +9,8 @@ export function paintProof(ledger, nameOf) {
   set($("events"), count(ledger.events));
   set($("missing"), count(ledger.missing));
   set($("checked"), count(ledger.checked));
+  set($("superseded"), count(line.superseded));
+  $("superseded").parentElement.hidden = !line.superseded;
   set($("disorder"), count(line.disorder));
   $("proof").classList.toggle("bad", ledger.missing > 0 || line.disorder > 0);
   $("breaks").hidden = !ledger.missing;

@@ -109,6 +109,17 @@ class _Tab(Tab):
             raise ChromiumError(_reason(answer["exceptionDetails"]))
         return answer["result"].get("value")
 
+    async def slow_down(self, bytes_s: int) -> None:
+        await self._session.command("Network.enable", self._page)
+        await self._session.command(
+            "Network.emulateNetworkConditions",
+            self._page,
+            offline=False,
+            latency=0,
+            downloadThroughput=bytes_s,
+            uploadThroughput=-1,
+        )
+
     async def clear(self) -> None:
         """Leave an empty page, and forget what the browser keeps of complaints."""
         await self.open("about:blank")

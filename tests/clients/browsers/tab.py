@@ -32,6 +32,10 @@ class Tab(ABC):
             Exception: it throws, in an exception of the driver's own.
         """
 
+    async def slow_down(self, bytes_s: int) -> None:
+        """Let it receive so many bytes in a second from now on. Only Chromium can do it."""
+        raise NotImplementedError
+
     async def run(self, function: str, *arguments: Any) -> Any:
         """Call a JavaScript function, given as its source, and return its result.
 
