@@ -9,43 +9,52 @@ expires does so by the times in ids. So all nodes have the same state at the sam
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from broadcaster.core.event import ZERO, Event, EventId
-from broadcaster.core.folding import Item, fold
-from broadcaster.core.sse import Frame, encode
+from broadcaster.core import kept
+from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.kept import KeyRow
+from broadcaster.core.sse import Frame
 from broadcaster.core.state import Rules, Value
 from broadcaster.core.wire import RESTART
 
-# So many events of a key are kept before they are folded: folding costs a few µs, and less for
-# each event if many are folded at once.
-_UNFOLDED = 64
+# Folding costs a few µs, and less for each event if many events of a key are folded at once. So
+# they are kept until there are so many, and for so many keys: events are larger than values.
+_UNFOLDED = 32
+_UNFOLDED_KEYS = 4096
 
 
 class Values(Mapping[str, tuple[Value, ...]]):
     """The values of each key of a cut, in order. They are folded when they are read."""
 
-    def __init__(self, rules: Rules, items: Mapping[str, tuple[Item, ...]]) -> None:
-        """Keep the items, which the caller must not change."""
+    def __init__(self, rules: Rules, rows: Mapping[str, KeyRow]) -> None:
+        """Keep the rows, which the caller must not change."""
         self._rules = rules
-        self._items = items
+        self._rows = rows
 
     def __getitem__(self, key: str) -> tuple[Value, ...]:
-        return fold(self._rules, self._items[key])
+        return kept.values(self._rules, key, self._rows[key])
 
-    def frames(self, key: str) -> Sequence[Frame]:
+    @property
+    def by_type(self) -> bool:
+        """Return True if keys have one value per type."""
+        return self._rules.kind != "append"
+
+    def frames(self, key: str) -> list[Frame]:
         """Return the values of a key as frames, with the ids of their newest events."""
-        items = self._items[key]
-        found = items if self._rules.kind == "last" else fold(self._rules, items)
-        return [item if isinstance(item, Frame) else encode(Event(*item[:4])) for item in found]
+        return kept.frames(self._rules, key, self._rows[key])
+
+    def shown(self, key: str) -> list[bytes]:
+        """Return the values of a key as the bytes of events that have no ids."""
+        return kept.shown(self._rules, key, self._rows[key])
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._items)
+        return iter(self._rows)
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._rows)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,24 +107,26 @@ class Fold:
             values: of all keys. Those of one key are in order.
         """
         self.position, self.since, self.too_large, self.bytes = position, since, False, 0
-        self._items: dict[str, tuple[Item, ...]] = {}
+        self._rows: dict[str, KeyRow] = {}
         self._removed: dict[str, Value] = {}
         self._ending: deque[tuple[EventId, str]] = deque()
+        self._unfolded = OrderedDict[str, list[Frame]]()
         self._ahead = ZERO
         self._cut: Cut | None = None
         if self._changed is not None:
             self._changed.clear()
+        newest = dict[str, Value]()
         for value in values:
+            newest[value.key] = value
+            self._ahead = max(self._ahead, value.id)
             if value.removed:
                 self._removed[value.key] = value
             else:
-                self._items[value.key] = (*self._items.get(value.key, ()), value)
-                self.bytes += _size(value)
-            self._ahead = max(self._ahead, value.id)
-        over = [
-            (i[-1].id, key) for key, i in self._items.items() if i[-1].type in self.rules.terminal
-        ]
-        self._ending.extend(sorted([*over, *((v.id, v.key) for v in self._removed.values())]))
+                before = self._rows.get(value.key, ())
+                row = self._rows[value.key] = kept.added(self.rules, before, value)
+                self.bytes += kept.size(row[-1:])
+        over = (v for v in newest.values() if v.removed or v.type in self.rules.terminal)
+        self._ending.extend(sorted((value.id, value.key) for value in over))
         self._check_size()
 
     def apply(self, frames: Sequence[Frame]) -> None:
@@ -150,37 +161,53 @@ class Fold:
 
     def _replace(self, frame: Frame) -> None:
         """Keep the newest event of each type."""
-        known, type_ = self._items.get(frame.key), frame.type
-        self.bytes += len(frame.wire)
-        if known is None:
-            self._items[frame.key] = (frame,)
-            return
-        kept = tuple([item for item in known if item.type != type_])
-        if len(kept) < len(known):
-            self.bytes -= sum([_size(item) for item in known if item.type == type_])
-        self._items[frame.key] = (*kept, frame)
+        key, wire = frame.key, frame.wire
+        row = self._rows.get(key)
+        if row is None:
+            self._rows[key] = (wire,)
+            self.bytes += len(wire)
+        else:
+            self._rows[key], grown = kept.replaced(row, frame)
+            self.bytes += grown
 
     def _add(self, frame: Frame) -> None:
         """Keep an event after the others of its key."""
         if frame.type == RESTART.type:  # "forget the events of this run that came before"
             self._take_out(frame.key)
-        items = (*self._items.get(frame.key, ()), frame)
+        key = frame.key
+        events = self._unfolded.get(key)
         self.bytes += len(frame.wire)
-        # The values come first, and then the events that are not folded yet.
-        if len(items) >= _UNFOLDED and isinstance(items[-_UNFOLDED], Frame):
-            before = sum(map(_size, items))
-            items = fold(self.rules, items)
-            self.bytes += sum(map(_size, items)) - before
-        self._items[frame.key] = items
+        if events is None:
+            self._unfolded[key] = [frame]
+            self._rows.setdefault(key, ())
+            if len(self._unfolded) > _UNFOLDED_KEYS:
+                self._fold_events(next(iter(self._unfolded)))
+        else:
+            events.append(frame)
+            if len(events) >= _UNFOLDED:
+                self._fold_events(key)
+
+    def _fold_events(self, key: str) -> None:
+        """Fold the events of a key that has some."""
+        row = self._row(key)
+        del self._unfolded[key]
+        folded = self._rows[key] = kept.folded(self.rules, key, row)
+        self.bytes += kept.size(folded) - kept.size(row)
+
+    def _row(self, key: str) -> KeyRow:
+        """Return the values of a key, and then its events that are not folded yet."""
+        return (*self._rows.get(key, ()), *self._unfolded.get(key, ()))
 
     def _take_out(self, key: str) -> None:
-        self.bytes -= sum(map(_size, self._items.pop(key, ())))
+        self.bytes -= kept.size(self._row(key))
+        self._rows.pop(key, None)
+        self._unfolded.pop(key, None)
 
     def _newest(self, key: str) -> EventId:
         if key in self._removed:
             return self._removed[key].id
         newest = self.newest(key)
-        return newest.id if newest else ZERO
+        return newest[0] if newest else ZERO
 
     def _expire(self, id_: EventId, key: str) -> None:
         """Forget a key that was over or removed with an event, unless it has had a later one."""
@@ -192,26 +219,32 @@ class Fold:
 
     def _check_size(self) -> None:
         """Forget all values if they are too large: what is in memory has a bound."""
-        if self.rules.max_bytes and self.bytes > self.rules.max_bytes:
+        most = self.rules.max_bytes
+        if not most:
+            return
+        while self._unfolded and self.bytes > most:  # values may be smaller than their events
+            self._fold_events(next(iter(self._unfolded)))
+        if self.bytes > most:
             self.too_large, self.bytes = True, 0
-            self._items, self._removed, self._cut = {}, {}, None
+            self._rows, self._removed, self._cut = {}, {}, None
             self._ending.clear()
+            self._unfolded.clear()
 
     @property
     def keys(self) -> int:
         """Return the number of keys that have values."""
-        return len(self._items)
+        return len(self._rows)
 
     def of_key(self, key: str) -> tuple[Value, ...]:
         """Return the values of a key, in order; for a removed key, the value that says so."""
         if key in self._removed:
             return (self._removed[key],)
-        return fold(self.rules, self._items.get(key, ()))
+        return kept.values(self.rules, key, self._row(key))
 
-    def newest(self, key: str) -> Item | None:
-        """Return the newest value of a key that was not removed; None if it has none."""
-        items = self._items.get(key)
-        return items[-1] if items else None
+    def newest(self, key: str) -> tuple[EventId, str] | None:
+        """Return the newest id and type of a key that was not removed; None if it has no value."""
+        row = self._row(key)
+        return kept.newest(row) if row else None
 
     def take_changed(self) -> set[str]:
         """Return the keys whose values have changed or gone since the last call, or since `load`.
@@ -220,7 +253,7 @@ class Fold:
         """
         changed = self._changed
         if changed is None:
-            changed = {*self._items, *self._removed}
+            changed = {*self._rows, *self._removed}
         self._changed = set()
         return changed
 
@@ -228,10 +261,7 @@ class Fold:
         """Return the state as it is now. Callers share it until the next change."""
         if self._cut is None:
             position, since, too_large = self.position, self.since, self.too_large
-            values = Values(self.rules, dict(self._items))
+            rows = self._rows | {key: self._row(key) for key in self._unfolded}
+            values = Values(self.rules, rows)
             self._cut = Cut(position, since, values, too_large)
         return self._cut
-
-
-def _size(item: Item) -> int:
-    return len(item.data) if isinstance(item, Value) else len(item.wire)

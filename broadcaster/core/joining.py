@@ -128,10 +128,10 @@ class Joining:
             self.done = True
             return Send()
         if isinstance(part, StatePart):
-            self._events += len(part.frames)
+            self._events += part.events
             self.over = part.over
             if part.over:  # a client that comes back is known to have seen the end
-                self.positions[part.stream] = part.frames[-1].id
+                self.positions[part.stream] = part.frames()[-1].id
         return Send((part,))
 
     def rewritten(self, stream: str) -> None:
@@ -157,7 +157,7 @@ def _state(stream: str, rendering: Rendering, at: bytes) -> Iterator[StatePart]:
     begins = StateFollows(*without_shard(stream), rendering.keys, since, cut.too_large)
     data = sse.state(begins, at)
     while (page := rendering.page(number)) is not None:
-        yield StatePart(data + page.data, stream, page.frames, begins, rendering.over, at)
+        yield StatePart(data + page.data, stream, *page[1:], begins, rendering.over, at)
         data, begins, at, number = b"", None, b"", number + 1
     if begins is not None:
-        yield StatePart(data, stream, (), begins, over=False, at=at)
+        yield StatePart(data, stream, 0, tuple, begins, over=False, at=at)

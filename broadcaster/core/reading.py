@@ -217,7 +217,7 @@ def _state(part: StatePart) -> Iterator[Yielded]:
     if part.begins is not None:
         yield part.begins
     channel, _ = without_shard(part.stream)
-    for frame in part.frames:
+    for frame in part.frames():
         yield Event(frame.id, frame.type, frame.key, frame.data, channel)
 
 

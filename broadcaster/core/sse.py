@@ -42,8 +42,9 @@ class Frame(NamedTuple):
     @property
     def data(self) -> bytes:
         """Return the event's data, with lines joined by LF. It is read from `wire` each time."""
-        lines = self.wire.split(b"\n")
-        return b"\n".join([line[6:] for line in lines if line.startswith(b"data: ")])
+        wire = self.wire
+        data = wire[wire.find(b"\ndata: ") + 7 : -2]
+        return data.replace(b"\ndata: ", b"\n") if b"\n" in data else data
 
     def with_cursor(self, cursor: bytes) -> bytes:
         """Return the event's bytes with another id; empty for a frame without bytes."""
@@ -94,6 +95,21 @@ def encode(event: Event) -> Frame:
     head = f"id: {ms}-{seq}\n" if type_ == DEFAULT_TYPE else f"id: {ms}-{seq}\nevent: {type_}\n"
     wire = b"%bdata: %b\n\n" % (head.encode(), data)
     return Frame(event.id, sys.intern(type_), event.key, wire)
+
+
+def frame_of_wire(wire: bytes, key: str) -> Frame:
+    """Return the frame of an event again.
+
+    Args:
+        wire: its bytes, as `encode` has made them.
+        key: the event's key, which is not part of them.
+    """
+    id_line, _, lines = wire.partition(b"\n")
+    ms, _, seq = id_line[4:].partition(b"-")
+    type_ = DEFAULT_TYPE
+    if lines.startswith(b"event: "):
+        type_ = sys.intern(lines[7 : lines.index(b"\n")].decode())
+    return Frame(EventId(int(ms), int(seq)), type_, key, wire)
 
 
 def skipped(entry_id: EventId) -> Frame:

@@ -7,12 +7,13 @@ are made page by page, when the first of these clients needs them.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from broadcaster.core.event import ZERO, EventId
-from broadcaster.core.fold import Cut, Fold
+from broadcaster.core.fold import Cut, Fold, Values
 from broadcaster.core.passes import Passes
 from broadcaster.core.sse import Frame
 from broadcaster.core.state import Rules
@@ -29,11 +30,13 @@ class StatePage(NamedTuple):
 
     Attributes:
         data: its bytes. No event in it has an id.
-        frames: its events, with the ids that they had.
+        events: how many.
+        frames: returns its events, with the ids that they had.
     """
 
     data: bytes
-    frames: tuple[Frame, ...]
+    events: int
+    frames: Callable[[], Sequence[Frame]]
 
 
 class Rendering:
@@ -60,16 +63,31 @@ class Rendering:
         self.over = False
         self._stream = stream
         self._subscription = subscription
+        self._keys = iter(chosen)
         self._frames = chain.from_iterable(map(cut.values.frames, chosen))
+        # All events of these keys are sent as they are. A key has few, so pages have whole keys.
+        as_they_are = not subscription.selective and subscription.untyped is None
+        self._whole = as_they_are and cut.values.by_type
         self._pages: list[StatePage] = []
 
     def page(self, number: int) -> StatePage | None:
         """Return one of the pages, which begin with 0; None if there are no more."""
         if number == len(self._pages):
-            page = self._next()
-            if page.frames:
+            page = self._next_whole() if self._whole else self._next()
+            if page.events:
                 self._pages.append(page)
         return self._pages[number] if number < len(self._pages) else None
+
+    def _next_whole(self) -> StatePage:
+        values, parts, keys, size = self.cut.values, list[bytes](), list[str](), 0
+        for key in self._keys:
+            of_key = values.shown(key)
+            parts += of_key
+            keys.append(key)
+            size += sum(map(len, of_key))
+            if size >= _PAGE_BYTES:
+                break
+        return StatePage(b"".join(parts), len(parts), partial(_frames, values, keys))
 
     def _next(self) -> StatePage:
         subscription, parts, frames, size = self._subscription, list[bytes](), list[Frame](), 0
@@ -84,7 +102,7 @@ class Rendering:
             size += len(data)
             if size >= _PAGE_BYTES:
                 break
-        return StatePage(b"".join(parts), tuple(frames))
+        return StatePage(b"".join(parts), len(parts), lambda: frames)
 
 
 class HubStates:
@@ -139,7 +157,7 @@ class HubStates:
         if fold is None or not fold.offered or len(keys) != 1:
             return None
         newest = fold.newest(*keys)
-        return newest.id if newest and newest.type in fold.rules.terminal else None
+        return newest[0] if newest and newest[1] in fold.rules.terminal else None
 
     def is_over(self, stream: str, keys: Collection[str], position: EventId) -> bool:
         """Return True if a client at a position has seen the end of its only key."""
@@ -186,6 +204,10 @@ class HubStates:
         most = max(_FEW, len(cut.values) // 8)
         covered = window.place(cut.position) is Place.COVERED
         return covered and window.count_after(cut.position) <= most
+
+
+def _frames(values: Values, keys: Sequence[str]) -> Sequence[Frame]:
+    return [frame for key in keys for frame in values.frames(key)]
 
 
 def _nothing(_: str) -> None:

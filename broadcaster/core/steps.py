@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -87,7 +87,8 @@ class StatePart(NamedTuple):
     Attributes:
         data: its bytes; no event in them has an id.
         stream: the name of that stream.
-        frames: its events, with the ids that they had in the stream.
+        events: the number of its events.
+        frames: returns its events, with the ids that they had in the stream.
         begins: what `stream.state` says; None if this is not the first part.
         over: if no further part follows, True says that the response ends.
         at: the id of `stream.state`; empty if this is not the first part.
@@ -95,15 +96,11 @@ class StatePart(NamedTuple):
 
     data: bytes
     stream: str
-    frames: Sequence[Frame]
+    events: int
+    frames: Callable[[], Sequence[Frame]]
     begins: StateFollows | None
     over: bool
     at: bytes
-
-    @property
-    def events(self) -> int:
-        """Return the number of its events."""
-        return len(self.frames)
 
 
 Part: TypeAlias = Hello | Page | ResetPart | LivePart | StatePart

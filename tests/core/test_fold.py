@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broadcaster.core import fold as folds
 from broadcaster.core.entry import frame_of
 from broadcaster.core.event import ZERO, Event, EventId
 from broadcaster.core.fold import Fold
@@ -157,6 +158,31 @@ def test_many_events_of_a_key_are_folded_in_time(rules: Rules) -> None:
     assert (json.loads(value.data), value.id.ms) == ({"text": text}, 1000)
     made.apply([frame(1001, type="sold")])
     assert made.bytes == 0
+
+
+def test_events_of_many_keys_are_folded_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value may be much smaller than its event."""
+    monkeypatch.setattr(folds, "_UNFOLDED_KEYS", 3)
+    made, data = Fold(MERGE), {"n": 1, **{f"gone{n}": None for n in range(100)}}
+    made.apply([frame(ms, str(ms), data=data) for ms in range(1, 21)])
+    size = len(frame(1, data=data).wire)
+    assert 3 * size < made.bytes < 5 * size
+    cut = made.cut()
+    made.apply([frame(21, "20", data={"n": 2}), frame(22, "1", type="sold")])
+    assert [made.of_key(str(ms))[0].data for ms in (7, 20)] == [b'{"n":1}', b'{"n":2}']
+    assert cut.values["20"][0].data == b'{"n":1}', "a cut does not change"
+    assert sorted(cut.values, key=int) == [str(ms) for ms in range(1, 21)]
+    made.apply([frame(23, str(ms), type="sold") for ms in range(1, 21)])
+    assert (made.bytes, made.keys) == (0, 0)
+
+
+def test_a_state_is_too_large_if_its_values_are_and_not_their_events() -> None:
+    made, data = Fold(MERGE._replace(max_bytes=2000)), {"n": 1, "gone": None}
+    for ms in range(1, 1001):
+        made.apply([frame(ms, str(ms % 9), data=data)])
+    assert (made.too_large, made.keys) == (False, 9)
+    made.apply([frame(1001, "large", data={"text": "x" * 2000})])
+    assert (made.too_large, made.bytes, dict(made.cut().values)) == (True, 0, {})
 
 
 _DATA = st.one_of(

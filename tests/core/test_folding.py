@@ -92,29 +92,6 @@ def test_data_that_is_not_json_replaces_the_object() -> None:
     assert data(fold(MERGE, frames('{"b":1}', '{"a":NaN}'))) == [b'{"a":NaN}']
 
 
-def test_append_joins_neighbours_that_differ_in_the_text_alone() -> None:
-    sent = frames(
-        {"text": "Hel"}, {"text": "lo"}, {"tool": "search"}, {"tool": "search"},
-        {"text": "a", "by": 1}, {"text": "b", "by": 1}, {"text": "c", "by": 2}, {"text": 5},
-        "plain",
-    )  # fmt: skip
-    values = fold(APPEND, sent)
-    assert [(value.id.ms, value.data, value.lengths) for value in values] == [
-        (2, b'{"text":"Hello"}', (3, 2)),
-        (3, b'{"tool":"search"}', ()),
-        (4, b'{"tool":"search"}', ()),
-        (6, b'{"text":"ab","by":1}', (1, 1)),
-        (7, b'{"text":"c","by":2}', ()),
-        (8, b'{"text":5}', ()),
-        (9, b"plain", ()),
-    ]
-
-
-def test_append_joins_events_of_one_type_only() -> None:
-    a, b = frames({"text": "a"}, type="a")[0], frames("", {"text": "b"}, type="b")[1]
-    assert data(fold(APPEND, [a, b])) == [b'{"text":"a"}', b'{"text":"b"}']
-
-
 _texts = st.dictionaries(st.sampled_from(["text", "tool"]), st.sampled_from(["", "x", "yz"]))
 
 

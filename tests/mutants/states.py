@@ -10,6 +10,7 @@ _OPENING = "broadcaster/core/opening.py"
 _RETURNING = "broadcaster/core/returning.py"
 _PAGED = "broadcaster/web/dialects/paged.py"
 _JOINED = "tests/core/test_joining.py::"
+_FOLDED = "tests/core/test_fold.py::"
 _ENDED = "tests/core/test_returning.py::"
 _KEYS = "tests/core/test_keyed.py::"
 _READ = "tests/backend/test_checkpoint.py::"
@@ -73,7 +74,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "state: the position after a state that is over is the head",
         _JOINING,
-        "self.positions[part.stream] = part.frames[-1].id",
+        "self.positions[part.stream] = part.frames()[-1].id",
         "pass",
         (_ENDED + "test_the_position_after_an_ended_state_is_that_of_the_end",),
     ),
@@ -83,6 +84,35 @@ MUTANTS: tuple[Mutant, ...] = (
         "self.over, self._gone = None, True",
         "pass",
         (_ENDED + "test_an_end_that_was_trimmed_is_looked_up_in_the_checkpoint",),
+    ),
+    # What a fold keeps
+    Mutant(
+        "fold: events of many keys stay unfolded",
+        "broadcaster/core/fold.py",
+        "if len(self._unfolded) > _UNFOLDED_KEYS:",
+        "if False:",
+        (_FOLDED + "test_events_of_many_keys_are_folded_in_time",),
+    ),
+    Mutant(
+        "fold: a state is too large while its events are",
+        "broadcaster/core/fold.py",
+        "while self._unfolded and self.bytes > most:",
+        "while False:",
+        (_FOLDED + "test_a_state_is_too_large_if_its_values_are_and_not_their_events",),
+    ),
+    Mutant(
+        "texts: what comes after a text is not compared",
+        "broadcaster/core/texts.py",
+        "if not wire.startswith(before, start) or not wire.endswith(after):",
+        "if not wire.startswith(before, start):",
+        ("tests/core/test_texts.py::test_only_what_differs_in_the_text_alone_is_joined",),
+    ),
+    Mutant(
+        "kept: an event of the default type replaces none",
+        "broadcaster/core/kept.py",
+        'line = b"\\ndata:"',
+        'line = b"\\nevent: message"',
+        ("tests/core/test_kept.py::test_an_event_replaces_that_of_its_type",),
     ),
     # Single keys of what is too large
     Mutant(
