@@ -14,7 +14,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # then takes four times as long to start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install demo quick test system-test compose-test rolling-update chaos chaos-quick mutants mutants-core clients coverage coverage-all check docs tables bench bench-quick bench-posting instructions trips lock wheel release-check clean
+.PHONY: install demo quick test system-test compose-test rolling-update chaos chaos-quick mutants mutants-core clients coverage coverage-all check docs tables bench bench-quick bench-posting bench-state instructions trips lock wheel release-check clean
 
 install: .venv/.installed
 
@@ -84,6 +84,10 @@ bench-quick: install
 # What publishing over HTTP costs its sender, and the clients beside it. Takes three minutes.
 bench-posting: install
 	$(BIN)/python -m bench.posting $(ARGS)
+
+# What states cost: folding, memory, joins. Takes two minutes, and ARGS=--write writes the results.
+bench-state: install
+	$(BIN)/python -m bench.states $(ARGS)
 
 # Instructions of a node, counted by valgrind, so that commits can be compared on a busy machine.
 # ARGS="--against ../older" counts those of another checkout beside them. Takes five minutes.
