@@ -303,6 +303,17 @@ def test_a_live_client_whose_history_was_dropped_gets_the_state() -> None:
     ]  # fmt: skip
 
 
+def test_a_part_of_a_state_comes_in_pages_too(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(states, "_PAGE_BYTES", 1)
+    hub = make_hub(event(1, "k"), event(2, "k", "u"), event(3, "l"), event(4, "l", "u"))
+    client = Client(hub, type="u")
+    first = hub.advance(client.subscriber)
+    assert isinstance(first, Send)
+    client.read(b"".join(part.data for part in first.parts))
+    assert [data for type_, data, _ in client.told if type_ == "u"] == ["2"]
+    assert [data for type_, data, _ in client.go_on().told[1:-1]] == ["2", "4"]
+
+
 def test_a_key_that_is_over_is_sent_its_end_and_then_204() -> None:
     hub = make_hub(event(1), event(2, type_="done"), event(3, "l"), window_events=1)
     client = Client(hub, key="k").go_on()
