@@ -23,6 +23,8 @@ from broadcaster.core.window import Place, Window
 _PAGE_BYTES = 64 * 1024
 _FEW = 256
 """A cut is shared while so many events have come since, or an eighth of its keys."""
+_HELD_BYTES = 32 * 1024 * 1024
+"""The most bytes of values whose rendering is held for later clients."""
 
 
 class StatePage(NamedTuple):
@@ -126,10 +128,14 @@ class HubStates:
         self.passes = Passes(windows, rules)
         self._windows = windows
         self._shared = WeakValueDictionary[tuple[str, Subscription], Rendering]()
+        # A small state is sent in one step, so that the next client of a herd finds it only if it
+        # is held here. It is held until the next event.
+        self._held = dict[str, Rendering]()
 
     def apply(self, stream: str, frames: Sequence[Frame]) -> None:
         """Fold a batch of a stream that has a fold, right after it was added to the window."""
         fold = self.folds[stream]
+        self._held.pop(stream, None)
         if fold.offered:
             fold.apply(frames)
 
@@ -140,6 +146,7 @@ class HubStates:
         if fold is None:
             return
         fold.drop()
+        self._held.pop(stream, None)
         window = self._windows[stream]
         # Nothing was ever removed: the state is that of the window, which is empty now.
         fold.offered = window.complete and window.head == ZERO
@@ -195,6 +202,8 @@ class HubStates:
             return shared
         made = Rendering(stream, fold.cut(), subscription)
         self._shared[stream, subscription] = made
+        if fold.bytes <= _HELD_BYTES and not subscription.keys:
+            self._held[stream] = made
         return made
 
     def _is_fresh(self, stream: str, cut: Cut, fold: Fold) -> bool:

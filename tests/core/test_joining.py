@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from weakref import ReferenceType, ref
 
 import orjson
 
@@ -20,6 +21,7 @@ from broadcaster.core.opening import NoContent, Opening, Serve
 from broadcaster.core.reading import Reading
 from broadcaster.core.sse import Frame
 from broadcaster.core.state import Rules, Value
+from broadcaster.core.states import Rendering
 from broadcaster.core.steps import Ask, For, Greeting, Send, Step, Wait
 from broadcaster.core.subscriber import State, Subscriber
 from broadcaster.core.subscription import Subscription
@@ -169,6 +171,25 @@ def test_joiners_share_what_was_rendered_while_few_events_come(monkeypatch) -> N
     assert hub.states.rendering("a", everything) is not first
     second = Client(hub).go_on()
     assert second.told[-1] == ("stream.live", '{"replayed":6}', "8-0")
+
+
+def test_a_state_is_held_for_the_next_client_until_an_event_comes() -> None:
+    hub = make_hub(event(1), event(2, "l"))
+
+    def made(*keys: str) -> ReferenceType[Rendering]:
+        return ref(hub.states.rendering("a", Subscription(("a",), KeysAndTypes.of(keys))))
+
+    assert made("k")() is None, "that of a few keys is soon made again"
+    first = made()
+    assert first() is not None
+    assert made()() is first()
+    fan_out(hub, "b", event(3))
+    assert first() is not None
+    fan_out(hub, "a", event(4))
+    assert first() is None
+    second = made()
+    hub.rewind("a", EventId(2, 0))
+    assert second() is None
 
 
 def test_a_channel_without_a_state_begins_at_its_start() -> None:

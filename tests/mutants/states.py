@@ -85,6 +85,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "pass",
         (_ENDED + "test_an_end_that_was_trimmed_is_looked_up_in_the_checkpoint",),
     ),
+    Mutant(
+        "state: each client of a herd has the state rendered anew",
+        "broadcaster/core/states.py",
+        "            self._held[stream] = made\n",
+        "            pass\n",
+        (_JOINED + "test_a_state_is_held_for_the_next_client_until_an_event_comes",),
+    ),
     # What a fold keeps
     Mutant(
         "fold: events of many keys stay unfolded",
