@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from broadcaster.answers.formats import COMPLETE, Format, format_of
+from broadcaster.answers.formats import COMPLETE, Format, format_for
 from broadcaster.answers.producing import Producers
 from broadcaster.answers.responses import AnswerReader, cancelled, retrieved
 from broadcaster.answers.sources import closed
@@ -24,7 +24,7 @@ from broadcaster.backend.runs import TAKEOVER_S
 from broadcaster.core import cursor
 from broadcaster.core.channel import Channel
 from broadcaster.core.event import EventId
-from broadcaster.core.record import new_run
+from broadcaster.core.record import Record, new_run, run_named
 from broadcaster.errors import BroadcasterError
 from broadcaster.node.pieces import pieces
 from broadcaster.settings import Settings
@@ -94,7 +94,7 @@ class Answers:
                 await self._publisher.aclose()
 
     async def start(
-        self, chat_id: str, stream: Any, *, format: str = "ai-sdk", subject: str = ""
+        self, chat_id: str, stream: Any, *, format: str = "ai-sdk", subject: str = "", run: str = ""
     ) -> Response:
         """Begin an answer, and return the response with it.
 
@@ -104,9 +104,11 @@ class Answers:
             chat_id: what it is about: `resume` and `stop` find the newest answer by it.
             stream: an async iterator of texts, a stream of `openai`, or what `run_stream` of
                 `pydantic-ai` returns.
-            format: the words that the client knows: `ai-sdk`, or `openai` for the events of its
-                Responses API.
+            format: the words that the client knows: `ai-sdk`, `ag-ui`, or `openai` for the events
+                of its Responses API.
             subject: the user that asks, whose answers the setting `runs_per_subject` limits.
+            run: a name that the client gives to this answer, such as the `runId` of AG-UI. If the
+                chat has an answer of this name, the response has that one, and none begins.
 
         Returns:
             The response; 503 if Redis is away, and 429 if the subject has all the answers that it
@@ -117,20 +119,23 @@ class Answers:
         """
         async with contextlib.AsyncExitStack() as refusal:
             refusal.push_async_callback(closed, stream)
-            made, run = format_of(format), new_run(os.urandom(_ID_BYTES))
+            made, id_ = format_for(format, chat_id, run), _id(chat_id, run)
             if (head := await self._head()) is None:
                 return not_now(_LOADING)
-            asked = Asked(chat_id, str(run), subject, ttl_s=self._settings.run_ttl_s)
+            asked = Asked(chat_id, str(id_), subject, ttl_s=self._settings.run_ttl_s)
             most = self._settings.runs_per_subject if subject else 0
             try:
-                begun = await self._records.begin(str(run), asked, self._lease_s, most)
+                begun = await self._records.begin(str(id_), asked, self._lease_s, most)
+                found = None if begun else await self._records.find(id_)
             except BroadcasterError as error:
                 return not_now(str(error))
-            if begun is None:  # its id is new, so no other worker has it
+            if found:  # its client has named it before
+                return self._from_beginning(made, id_, found, head)
+            if begun is None:
                 return too_many(_TOO_MANY)
-            self._producers.start(self._run(str(run), begun), stream)
+            self._producers.start(self._run(str(id_), begun), stream)
             refusal.pop_all()
-        return self._response(made, run, head, begun.began_ms)
+        return self._response(made, id_, head, begun.began_ms)
 
     def _run(self, id_: str, begun: Begun) -> Run:
         return Run(
@@ -145,7 +150,7 @@ class Answers:
         )
 
     async def ask(
-        self, chat_id: str, body: Any, *, format: str = "ai-sdk", subject: str = ""
+        self, chat_id: str, body: Any, *, format: str = "ai-sdk", subject: str = "", run: str = ""
     ) -> Response:
         """Give an answer to the workers of the channel, and return the response with it.
 
@@ -156,6 +161,7 @@ class Answers:
             body: what JSON can be; the worker has it as `Run.body`.
             format: as for `start`.
             subject: as for `start`.
+            run: as for `start`.
 
         Returns:
             The response; 503 if Redis is away, and 429 if too many answers wait for a worker, or
@@ -164,16 +170,19 @@ class Answers:
         Raises:
             ConfigurationError: there is no such format.
         """
-        made, node = format_of(format), self.hub.state.node
+        made, node = format_for(format, chat_id, run), self.hub.state.node
         if (head := await self._head()) is None:
             return not_now(_LOADING)
+        id_ = _id(chat_id, run)
         try:
-            run = await node.runs.begin(self.channel, chat_id, subject, orjson.dumps(body))
-            if run is None:
+            if run and (found := await self._records.find(id_)):
+                return self._from_beginning(made, id_, found, head)
+            wanted = chat_id, subject, orjson.dumps(body), id_
+            if await node.runs.begin(self.channel, *wanted) is None:
                 return too_many(_TOO_MANY)
         except BroadcasterError as error:
             return not_now(str(error))
-        return self._response(made, run, head, node.clock.now_ms())
+        return self._response(made, id_, head, node.clock.now_ms())
 
     async def resume(self, chat_id: str, *, format: str = "ai-sdk") -> Response:
         """Return the response with the newest answer, from its beginning; 204 if that is over.
@@ -185,7 +194,7 @@ class Answers:
         Raises:
             ConfigurationError: there is no such format.
         """
-        made = format_of(format)
+        made = format_for(format, chat_id)
         if (head := await self._head()) is None:
             return not_now(_LOADING)
         try:
@@ -195,8 +204,7 @@ class Answers:
             return not_now(str(error))
         if run is None or record is None or record.state.over:
             return nothing()
-        at = record.first.before() if record.first else head
-        return self._response(made, run, at, record.began_ms)
+        return self._from_beginning(made, run, record, head)
 
     async def stop(self, chat_id: str) -> bool:
         """Stop the newest answer, from any process. Return False if there is none, or it is over.
@@ -239,6 +247,13 @@ class Answers:
         node = self.hub.state.node
         return AnswerReader(node, self.channel.name, self._records, self._follow, self._response)
 
+    def _from_beginning(
+        self, made: Format, run: EventId, record: Record, head: EventId
+    ) -> FormattedResponse:
+        beginning = record.first or record.last
+        at = beginning.before() if beginning else head
+        return self._response(made, run, at, record.began_ms)
+
     def _response(
         self, made: Format, run: EventId, at: EventId, began_ms: int
     ) -> FormattedResponse:
@@ -266,3 +281,8 @@ class Answers:
         after = cursor.render({self.channel.name: at}, run).decode()
         listener = self.hub.subscribe(self.channel.name, keys=str(run), after=after)
         return pieces(listener, str(run), until_live=until_live)
+
+
+def _id(chat_id: str, name: str) -> EventId:
+    """Return the id of a run: the one that its client has named, or a new one."""
+    return run_named(chat_id, name) if name else new_run(os.urandom(_ID_BYTES))

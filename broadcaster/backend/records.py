@@ -54,7 +54,7 @@ class Records:
         self._maxlen = "" if maxlen is None else maxlen
 
     async def create(self, run: EventId, asked: Asked, most: int = 0) -> bool:
-        """Make the record of a run that waits for a worker.
+        """Make the record of a run that waits for a worker, unless it has one.
 
         Args:
             run: its id.

@@ -62,6 +62,7 @@ CREATE = (
     _SHARED
     + _NEW
     + """
+if redis.call("EXISTS", record) == 1 then return "created" end  -- its client has named it before
 if not entered(ARGV[3], ARGV[9], ARGV[5], ARGV[10], ARGV[11]) then return "full" end
 redis.call("HSET", record, "state", "waiting", "key", ARGV[3], "event_key", ARGV[4],
   "body", ARGV[6], "wait", ARGV[7], "ttl", ARGV[8], "attempt", 0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from hashlib import sha1
+from hashlib import blake2b, sha1
 from typing import NamedTuple
 
 from broadcaster.core.channel import in_slot_of
@@ -109,6 +109,17 @@ def new_run(drawn: bytes) -> EventId:
         drawn: 16 random bytes, so that an id can't be guessed.
     """
     return EventId(int.from_bytes(drawn[:_HALF], "big"), int.from_bytes(drawn[_HALF:], "big"))
+
+
+def run_named(key: str, name: str) -> EventId:
+    """Return the id of the run to which a client gives a name: the same for the same two texts.
+
+    Args:
+        key: what the run is about.
+        name: as hard to guess as the id shall be, such as a random UUID.
+    """
+    text = f"{len(key)} {key}{name}".encode(errors="surrogatepass")
+    return new_run(blake2b(text, digest_size=2 * _HALF).digest())
 
 
 class Record(NamedTuple):

@@ -58,7 +58,9 @@ class Runs:
         (stream,) = channel.streams.values()
         return Records(self._connected(), stream, channel.maxlen)
 
-    async def begin(self, channel: Channel, key: str, owner: str, body: bytes) -> EventId | None:
+    async def begin(
+        self, channel: Channel, key: str, owner: str, body: bytes, run: EventId | None = None
+    ) -> EventId | None:
         """Ask the workers of a channel for a run, and return its id.
 
         Args:
@@ -66,6 +68,7 @@ class Runs:
             key: what the run is about.
             owner: the subject that asks; empty if that is not known.
             body: for the worker.
+            run: its id; None draws one. One that has begun before goes on as it is.
 
         Returns:
             The id. None if the channel has all the requests, or its owner all the runs, that it may
@@ -80,7 +83,7 @@ class Runs:
         requester = Requester(client, {}, limit=settings.max_requests, ttl_s=wait_s)
         if await requester.is_full(channel.requests):
             return None
-        run = new_run(os.urandom(_ID_BYTES))
+        run = run or new_run(os.urandom(_ID_BYTES))
         asked = Asked(key, str(run), owner, body, wait_s, settings.run_ttl_s)
         if not await self._records(channel).create(run, asked, most if owner else 0):
             return None

@@ -98,10 +98,10 @@ async def staged(redis_url: str, *, asks: bool = False, **options: Any) -> Async
     speeches = defaultdict[str, Speech](Speech)
     async with pod(redis_url, **{"batch_s": 0.001, **options}) as made:
 
-        async def begun(chat: str, format: str) -> Response:
+        async def begun(chat: str, format: str, run: str = "") -> Response:
             if asks:
-                return await made.answers.ask(chat, {"chat": chat}, format=format)
-            return await made.answers.start(chat, speeches[chat].say(), format=format)
+                return await made.answers.ask(chat, {"chat": chat}, format=format, run=run)
+            return await made.answers.start(chat, speeches[chat].say(), format=format, run=run)
 
         @made.app.post("/api/chat")
         async def chat(request: Request) -> Response:
@@ -110,6 +110,11 @@ async def staged(redis_url: str, *, asks: bool = False, **options: Any) -> Async
         @made.app.post("/v1/responses")
         async def create(request: Request) -> Response:
             return await begun((await request.json())["user"], "openai")
+
+        @made.app.post("/agent")
+        async def agent(request: Request) -> Response:
+            asked = await request.json()
+            return await begun(asked["threadId"], "ag-ui", asked["runId"])
 
         serve_retrieval(made)
         yield Stage(made, speeches, f"http://127.0.0.1:{made.port}")

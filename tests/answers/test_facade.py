@@ -73,8 +73,8 @@ async def pod(
     answers = Answers(app, redis_url, **options)
 
     @app.post("/api/chat/{chat}")
-    async def chat(chat: str, text: str) -> Response:
-        return await answers.start(chat, model.answer(text))
+    async def chat(chat: str, text: str, run: str = "") -> Response:
+        return await answers.start(chat, model.answer(text), run=run)
 
     @app.get("/api/chat/{chat}/stream")
     async def again(chat: str) -> Response:
@@ -265,6 +265,27 @@ async def test_a_stream_whose_answer_does_not_begin_is_closed(redis_url: str) ->
         with pytest.raises(ConfigurationError):
             await made.answers.start("7", source, format="ai")
         assert source.closed
+
+
+async def test_an_answer_that_its_client_names_begins_once(redis_url: str) -> None:
+    named = {"text": "why?", "run": "a"}
+    async with pod(redis_url) as one, pod(redis_url) as other:
+        one.model.go.clear()
+        asking = one.http.build_request("POST", "/api/chat/7", params=named)
+        first = await one.http.send(asking, stream=True)
+        await until(lambda: one.model.said == 2)
+        asking = other.http.build_request("POST", "/api/chat/7", params=named)
+        second = await other.http.send(asking, stream=True)
+        one.model.go.set()
+        answers = [(await stream.aread()).decode() for stream in (first, second)]
+        answers.append((await other.http.post("/api/chat/7", params=named)).text)  # it is over
+        found = [parts(answer) for answer in answers]
+        assert [text_of(one) for one in found] == ["".join(WORDS)] * 3
+        assert len({message[0]["messageId"] for message in found}) == 1
+        assert (one.model.said, other.model.said) == (len(WORDS), 0)
+        answer = await other.http.post("/api/chat/8", params=named)  # of another chat
+        assert parts(answer.text)[0] != found[0][0]
+        assert other.model.said == len(WORDS)
 
 
 async def test_a_subject_has_few_answers_that_are_not_over(

@@ -1,6 +1,7 @@
 """What stock clients of others make of answers: half of one must never look like the whole.
 
-The judges are npm `ai` 6 and 7, and `openai` of npm and of Python. All of them see the same.
+The judges are npm `ai` 6 and 7, `@ag-ui/client`, and `openai` of npm and of Python. All of them see
+the same.
 """
 
 from __future__ import annotations
@@ -24,12 +25,15 @@ from tests.wait import PATIENCE_S, until
 
 HERE = Path(__file__).with_name("judge")
 WHOLE = "".join(WORDS)
-NPM = ("ai6", "ai7", "openai")
+NPM = ("ai6", "ai7", "ag-ui", "openai")
 JUDGES = (*NPM, "openai.py")
 # The events before the answer's last word, and that one.
-BLOCKS = {"ai6": 2 + ALL, "ai7": 2 + ALL, "openai": 3 + ALL, "openai.py": 3 + ALL}
+BLOCKS = {"ai6": 2 + ALL, "ai7": 2 + ALL, "ag-ui": 2 + ALL, "openai": 3 + ALL, "openai.py": 3 + ALL}
 SUCCESS = {"text": WHOLE, "outcome": "success"}
 NOTHING = {"text": "", "outcome": "nothing"}
+# Those that know an answer by its chat, and those that can follow one that they have not begun.
+CHATS = ("ai6", "ai7")
+FOLLOWERS = (*CHATS, "ag-ui")
 
 Verdict = dict[str, Any]
 
@@ -141,7 +145,7 @@ async def test_an_answer_live_and_when_it_is_over(redis_url: str, court: Court) 
         for judge, verdict in zip(JUDGES, verdicts, strict=True):
             chat = verdict.get("id", judge)
             again = await court.hears(judge, stage.url, chat, "follow")
-            expected = SUCCESS if "openai" in judge else NOTHING
+            expected = NOTHING if judge in CHATS else SUCCESS
             assert {name: again[name] for name in expected} == expected
 
 
@@ -168,7 +172,7 @@ async def test_an_answer_that_is_cut_at_every_event(
             else:
                 assert (verdict["outcome"], verdict["text"]) == ("success", WHOLE), chat
 
-        judges = [judge for judge in JUDGES if not saying or judge.startswith("ai")]
+        judges = CHATS if saying else JUDGES
         await asyncio.gather(*(cut(j, n) for j in judges for n in range(BLOCKS[j] + 1)))
 
 
@@ -183,8 +187,7 @@ async def test_an_answer_that_another_pod_serves_while_one_drains(
         await one.followed(len(JUDGES))
         following = [
             asyncio.create_task(court.hears(judge, other.url, judge, "follow"))
-            for judge in JUDGES
-            if judge.startswith("ai")
+            for judge in FOLLOWERS
         ]
         await other.followed(len(following))
         one.drain()

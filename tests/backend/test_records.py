@@ -329,6 +329,17 @@ async def test_an_owner_has_so_many_runs_that_are_not_over(redis: Any) -> None:
     assert await records.create(runs[3], ASKED, 2)
 
 
+async def test_a_run_that_is_asked_for_twice_goes_on_as_it_is(redis: Any) -> None:
+    records, run = of(redis), drawn()
+    assert await records.create(run, ASKED, 1)
+    assert await records.create(run, ASKED, 1)
+    await begun(records, run)
+    assert await records.create(run, ASKED._replace(body=b"another"), 1)
+    found = await records.find(run)
+    assert found
+    assert (found.state, found.attempt) == (RunState.RUNNING, 1)
+
+
 async def test_runs_that_begin_at_once_count_as_well(redis: Any) -> None:
     records, runs = of(redis), [str(drawn()) for _ in range(4)]
     begun = [await records.begin(run, ASKED, LONG_S, 2) for run in runs[:3]]

@@ -13,6 +13,7 @@ from broadcaster.core.record import (
     new_run,
     newest_of,
     owned_of,
+    run_named,
 )
 
 RUN = EventId(7, 1)
@@ -23,6 +24,14 @@ def test_an_id_has_all_random_bits_and_is_read_in_a_cursor_by_any_version() -> N
     assert run == EventId(0x0001020304050607, 0x08090A0B0C0D0E0F)
     assert EventId.parse(str(run)) == run
     assert new_run(b"\xff" * 16) == EventId(2**64 - 1, 2**64 - 1)
+
+
+def test_a_run_that_its_client_names_is_the_same_for_the_same_key_and_name() -> None:
+    named = run_named("chat", "run")
+    assert run_named("chat", "run") == named
+    assert EventId.parse(str(named)) == named
+    others = [("cha", "trun"), ("chatr", "un"), ("chat", "run2"), ("chat2", "run")]
+    assert len({named, *(run_named(*of) for of in others)}) == 5
 
 
 def test_all_keys_of_a_run_are_in_the_slot_of_its_stream() -> None:

@@ -32,6 +32,26 @@ MUTANTS: tuple[Mutant, ...] = (
         (_RESPONSES + "test_a_number_from_before_a_restart_is_refused",),
     ),
     Mutant(
+        "answers: a run that is asked for again begins anew",
+        "broadcaster/backend/run_scripts.py",
+        'if redis.call("EXISTS", record) == 1 then return "created" end',
+        "",
+        (
+            "tests/backend/test_records.py"
+            "::test_a_run_that_is_asked_for_twice_goes_on_as_it_is[single]",
+        ),
+    ),
+    Mutant(
+        "answers: the same name in two chats is one run",
+        "broadcaster/core/record.py",
+        'text = f"{len(key)} {key}{name}".encode',
+        "text = name.encode",
+        (
+            "tests/core/test_record.py"
+            "::test_a_run_that_its_client_names_is_the_same_for_the_same_key_and_name",
+        ),
+    ),
+    Mutant(
         "answers: a stream whose answer is refused stays open",
         "broadcaster/answers/facade.py",
         "            refusal.push_async_callback(closed, stream)\n",

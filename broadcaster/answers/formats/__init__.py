@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 from broadcaster.errors import ConfigurationError
 
-_MODULES = {"ai-sdk": "ai_sdk", "openai": "openai"}
+_AG_UI = "ag-ui"
+_MODULES = {_AG_UI: "ag_ui", "ai-sdk": "ai_sdk", "openai": "openai"}
 
 TEXT, COMPLETE = "text", "complete"
 """The types of the events of an answer: a part of its text, and its end."""
@@ -48,3 +49,16 @@ def format_of(name: str, **options: Any) -> Format:
     module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
     made: Format = module.make(**options)
     return made
+
+
+def format_for(name: str, chat_id: str, run_name: str = "") -> Format:
+    """Return a new format of a response about a chat. Raises as `format_of`.
+
+    Args:
+        name: of the format.
+        chat_id: the client's name of the chat.
+        run_name: the client's name of the answer, if it gave one.
+    """
+    if name == _AG_UI:
+        return format_of(name, thread=chat_id, run=run_name)
+    return format_of(name)

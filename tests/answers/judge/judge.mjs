@@ -1,9 +1,11 @@
-// What stock clients make of answers: the chat of npm `ai`, 6 and 7, without React; and npm `openai`.
+// What stock clients make of answers: the chat of npm `ai`, 6 and 7, without React; npm `openai`; and
+// an agent of npm `@ag-ui/client`, with the two lines of docs/answers.md by which it comes back.
 //
 // Reads commands, one JSON object a line, runs them side by side, and writes a verdict for each:
 // {"number", "judge", "base", "chat", "action": "send" | "follow", "returns": true if it comes back
 // after a cut, "saying": what its fetch says of a cut} -> {"number", "text", "outcome", "error"}
 import { createInterface } from "node:readline";
+import { HttpAgent } from "@ag-ui/client";
 import * as ai6 from "ai6";
 import * as ai7 from "ai7";
 import OpenAI from "openai";
@@ -97,7 +99,41 @@ async function response({ base, chat, action, returns }) {
   return { text, outcome: "error", error: String(error?.message), id };
 }
 
-const JUDGES = { ai6: (command) => chat(ai6, command), ai7: (command) => chat(ai7, command), openai: response };
+// `@ag-ui/client` 1.0.0 cancels the reader of a body that was cut, and does not handle what that says.
+process.on("unhandledRejection", (error) => { if (error?.message !== "terminated") throw error; });
+
+class Agent extends HttpAgent {
+  connect(input) { return this.run(input); }
+}
+
+async function agent({ base, chat, action, returns }) {
+  const initialMessages = [{ id: "question", role: "user", content: "why?" }];
+  const made = new Agent({ url: `${base}/agent`, threadId: chat, initialMessages });
+  const runId = `run of ${chat}`, before = made.messages;
+  let outcome, error;
+  const ends = {
+    onRunFinishedEvent: () => { outcome = "success"; },
+    onRunErrorEvent: ({ event }) => {
+      outcome = event.code === "stopped" ? "stopped" : "error";
+      error = event.message;
+    },
+  };
+  for (let tries = 0; outcome === undefined && tries < TRIES; tries++) {
+    try {
+      await (tries || action !== "send" ? made.connectAgent({ runId }, ends) : made.runAgent({ runId }, ends));
+      outcome ??= "a clean end";
+    } catch (failure) {
+      error = failure.message;
+      if (!returns) break;
+      made.messages = before; // the whole answer comes again
+      await pause();
+    }
+  }
+  const answers = made.messages.filter((message) => message.role === "assistant");
+  return { text: answers.map((message) => message.content).join(""), outcome: outcome ?? "error", error };
+}
+
+const JUDGES = { ai6: (command) => chat(ai6, command), ai7: (command) => chat(ai7, command), openai: response, "ag-ui": agent };
 
 for await (const line of createInterface({ input: process.stdin })) {
   const { number, judge, ...command } = JSON.parse(line);
