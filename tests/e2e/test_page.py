@@ -139,6 +139,11 @@ class Watched:
         assert (await self.hub("line"))["disorder"] == 0
 
 
+# For what our own script does with the events that it has got. That each tab and form of the page
+# works in each browser is the subject of others.
+in_one_browser = pytest.mark.parametrize("browser", ["chromium"], indirect=True)
+
+
 @pytest.fixture
 def node(redis_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Node]:
     """A node that is ready; its prefix can be given as a parameter. It outlives `page`."""
@@ -224,7 +229,7 @@ async def test_it_shows_changes_and_checks_that_each_follows_from_the_one_before
     assert "cat" in await page.tab.text("#pets article:nth-child(13)")
 
 
-@pytest.mark.parametrize("browser", ["chromium"], indirect=True)
+@in_one_browser
 async def test_every_pet_has_its_stock_and_price_after_the_stream_was_trimmed(
     node: Node, page: Watched, publisher: Publisher, redis_url: str, client: Any
 ) -> None:
@@ -250,7 +255,7 @@ async def test_every_pet_has_its_stock_and_price_after_the_stream_was_trimmed(
     await page.proves(1, checked=1)
 
 
-@pytest.mark.parametrize("browser", ["chromium"], indirect=True)
+@in_one_browser
 async def test_without_a_folder_the_page_says_what_may_be_missing(
     node: Node, page: Watched, publisher: Publisher, client: Any
 ) -> None:
@@ -453,6 +458,7 @@ async def test_event_data_is_shown_as_text_and_never_as_markup(
 
 @pytest.mark.parametrize("node", ["/shop/live"], indirect=True)
 @pytest.mark.parametrize("slash", ["", "/"], ids=["without-slash", "with-slash"])
+@in_one_browser
 async def test_it_works_under_a_prefix(node: Node, page: Watched, shop: Shop, slash: str) -> None:
     await page.open(node.url + slash)
     await shop.sell(10)
@@ -569,6 +575,7 @@ async def test_the_form_publishes_with_a_token_that_is_pasted(
         assert await page.tab.value("[localStorage.length, sessionStorage.length]") == [0, 0]
 
 
+@in_one_browser
 async def test_a_paused_view_still_counts(node: Node, page: Watched, shop: Shop) -> None:
     await shop.sell(10)
     await page.open(node.url + "/#channels")
@@ -583,6 +590,7 @@ async def test_a_paused_view_still_counts(node: Node, page: Watched, shop: Shop)
     await page.sees("document.querySelector('#rows td:nth-child(5)').textContent === '30'")
 
 
+@in_one_browser
 async def test_it_shows_an_event_of_ones_own(
     node: Node, page: Watched, publisher: Publisher
 ) -> None:
@@ -638,6 +646,7 @@ async def test_the_demo_places_an_order_and_its_commands_work_as_shown(page: Wat
         assert await demo.stop() == 0
 
 
+@in_one_browser
 async def test_the_page_says_if_a_hub_gives_out_orders_by_their_key_only(browser: Browser) -> None:
     async with running("", log=MemoryLog(), channels=PET_STORE) as hub:
         page = Watched(await browser.tab())
@@ -646,6 +655,7 @@ async def test_the_page_says_if_a_hub_gives_out_orders_by_their_key_only(browser
         assert await page.tab.value("hub.line.lastId") == "0-0"  # of the inventory alone
 
 
+@in_one_browser
 async def test_the_page_says_that_the_right_to_read_has_ended(browser: Browser) -> None:
     ends: dict[str, float] = {}
 
@@ -762,7 +772,7 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     return (place / "node_modules" / "axe-core" / "axe.min.js").read_text("utf-8")
 
 
-@pytest.mark.parametrize("browser", ["chromium"], indirect=True)
+@in_one_browser
 async def test_axe_finds_nothing_serious(
     node: Node, page: Watched, shop: Shop, axe: str, publisher: Publisher
 ) -> None:
