@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import chain
 
 from broadcaster.core.sse import Frame
 from broadcaster.core.subscriber import Framing, Subscriber
@@ -42,21 +41,21 @@ class Audience:
 
 
 class Audiences:
-    """All audiences of a node, found by stream and key. An audience without members is removed."""
+    """All audiences of a node, found by stream and key. An audience without members is removed.
+
+    Attributes:
+        subscribers: the number of subscribers in all audiences. It is counted as they come and go,
+            because a node looks at it each second, and may have as many audiences as clients.
+    """
 
     def __init__(self, streams: Iterable[str]) -> None:
+        self.subscribers = 0
         self._all: dict[Framing, dict[Subscription, Audience]] = {}
         self._whole: dict[str, set[Audience]] = {name: set() for name in streams}
         self._by_key: dict[str, dict[str, set[Audience]]] = {name: {} for name in self._whole}
 
     def __len__(self) -> int:
         return sum(map(len, self._all.values()))
-
-    @property
-    def subscribers(self) -> int:
-        """Return the number of subscribers in all audiences."""
-        alike = chain.from_iterable(found.values() for found in self._all.values())
-        return sum(len(audience.pushing) + len(audience.pulling) for audience in alike)
 
     def join(self, subscriber: Subscriber) -> None:
         """Add a subscriber that has become live."""
@@ -71,6 +70,7 @@ class Audiences:
                 if not keys:
                     self._whole[name].add(audience)
         audience.members(subscriber).add(subscriber)
+        self.subscribers += 1
 
     def leave(self, subscriber: Subscriber) -> None:
         """Remove a subscriber that is no longer live.
@@ -80,7 +80,8 @@ class Audiences:
         """
         subscription, alike = subscriber.subscription, self._all[subscriber.framing]
         audience = alike[subscription]
-        audience.members(subscriber).discard(subscriber)
+        audience.members(subscriber).remove(subscriber)
+        self.subscribers -= 1
         if audience.pushing or audience.pulling:
             return
         del alike[subscription]
