@@ -11,9 +11,8 @@ from __future__ import annotations
 from asyncio import Semaphore
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 from zlib import crc32
 
 from redis.asyncio.cluster import RedisCluster
@@ -26,6 +25,9 @@ from broadcaster.core.channel import in_slot_of
 from broadcaster.core.event import EventId
 from broadcaster.core.incoming import Publication
 from broadcaster.errors import BroadcasterError, PartialPublishError
+
+_Step: TypeAlias = tuple[Command, Callable[[Any, Any], object], Any]
+"""A command, what takes its reply, and what that is called with before the reply."""
 
 _FAILURES: tuple[type[Exception], ...] = (NotSentError, *TROUBLE)
 _HASH_BYTES = 16
@@ -44,13 +46,6 @@ local value = ARGV[1] .. " " .. table.concat(ids, " ")
 redis.call("SET", KEYS[2], value, "PX", ARGV[2])
 return value
 """
-
-
-class _Step(NamedTuple):
-    """A command, and what takes its reply."""
-
-    command: Command
-    take: Callable[[Any], object]
 
 
 class Submission:
@@ -96,7 +91,7 @@ class Submission:
         these are in another shard.
         """
         if self._home:
-            yield _Step(self._script(self._home, self._marker + ":all", ()), self._known)
+            yield self._script(self._home, self._marker + ":all", ()), self._take_known, ()
 
     def writes(self) -> Iterator[_Step]:
         """Yield the commands that add the events, unless the key was used for others."""
@@ -104,15 +99,14 @@ class Submission:
             return
         if not self._marker:
             for place, entry in enumerate(self.entries):
-                yield _Step(entry.xadd(), partial(self._take, place))
+                yield entry.xadd(), self._take, place
             return
         by_stream = defaultdict[str, list[int]](list)
         for place, entry in enumerate(self.entries):
             by_stream[entry.redis_key].append(place)
         for stream, places in by_stream.items():
             entries = [self.entries[place] for place in places]
-            command = self._script(stream, self._marker, entries)
-            yield _Step(command, partial(self._take_known, places))
+            yield self._script(stream, self._marker, entries), self._take_known, places
 
     def _script(self, stream: str, marker: str, entries: Sequence[NewEntry]) -> Command:
         maxlen = entries[0].maxlen if entries else None
@@ -193,7 +187,7 @@ class Sender:
                 replies = list[Any]()
                 try:
                     async with self._places:
-                        await self._exchange([step.command for step in steps], replies)
+                        await self._exchange([command for command, *_ in steps], replies)
                 except _FAILURES as error:
                     failure = error
                 _note(steps, replies, failure)
@@ -219,9 +213,9 @@ def send_sync(client: SyncClient, submissions: Sequence[Submission]) -> None:
         try:
             if len(steps) == 1:
                 any_client: Any = client
-                replies.append(any_client.execute_command(*steps[0].command))
+                replies.append(any_client.execute_command(*steps[0][0]))
             else:
-                exchange_sync(client, [step.command for step in steps], replies)
+                exchange_sync(client, [command for command, *_ in steps], replies)
         except _FAILURES as error:
             failure = error
         _note(steps, replies, failure)
@@ -235,9 +229,9 @@ def _rounds(submissions: Sequence[Submission]) -> Iterator[list[_Step]]:
 
 
 def _note(steps: Sequence[_Step], replies: Sequence[Any], failure: Exception | None) -> None:
-    for step, reply in zip(steps, replies, strict=False):  # there are fewer after a failure
+    for (_, take, about), reply in zip(steps, replies, strict=False):  # fewer after a failure
         if not isinstance(reply, Exception):
-            step.take(reply)
+            take(about, reply)
         elif failure is None:
             failure = reply
     if failure is not None:

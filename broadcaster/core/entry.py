@@ -221,10 +221,9 @@ def size_of(type_: str, key: str, data: str) -> int:
         InvalidEventError: a node could not deliver it, as for `encode`.
     """
     _check_new_type(type_)
+    text = type_ + key + data
     try:
-        return sum(
-            len(text) if text.isascii() else len(text.encode()) for text in (type_, key, data)
-        )
+        return len(text) if text.isascii() else len(text.encode())
     except UnicodeError as error:
         raise InvalidEventError(f"type, key and data must be UTF-8: {error}") from error
 

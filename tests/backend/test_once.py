@@ -136,7 +136,7 @@ async def test_over_shards_a_repeat_completes_what_was_left_out(used: Any) -> No
     submission = Submission(Commands(SHARDED, "channel"), over_shards(1, 2), "", IDEMPOTENCY_S)
     steps = [*submission.claim(), *submission.writes()]
     replies: list[Any] = []
-    await exchange(used, [step.command for step in steps[:-1]], replies)
+    await exchange(used, [command for command, *_ in steps[:-1]], replies)
     assert sorted(await lengths(used)) == [0, 2, 2]
     (found,) = await sender(used).send([over_shards(1, 2)])
     (again,) = await sender(used).send([over_shards(1, 2)])

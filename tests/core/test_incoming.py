@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from broadcaster.core.entry import encode
 from broadcaster.core.incoming import Incoming, parse, parse_each, plain, publications
@@ -22,6 +26,48 @@ from broadcaster.errors import InvalidEventError
 def test_data_goes_out_as_it_is_written(data: str) -> None:
     for line in (f'{{"data":{data}}}', f' {{ "id" : "1-0" , "data" : {data} , "key":"k" }} \r'):
         assert parse(line.encode()).data == data
+
+
+TEXTS = st.text(max_size=6) | st.sampled_from(
+    ["", "t", "}", '"', "\\", "\n", "\x7f", "é", "\ud800"]
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=6,
+)
+NAMES = st.sampled_from(["type", "key", "id", "data", "data", "other"])
+
+
+def outcome(read: Callable[[], Incoming]) -> Any:
+    """The event, or the kind of the error."""
+    try:
+        return read()
+    except (InvalidEventError, json.JSONDecodeError) as error:
+        return type(error)
+
+
+@given(
+    fields=st.lists(st.tuples(NAMES, VALUES), max_size=5),
+    space=st.sampled_from(["", " ", "\t"]),
+    ascii_only=st.booleans(),
+    cut=st.integers(0, 3),
+)
+def test_a_line_in_the_usual_form_is_read_as_any_other(
+    fields: list[tuple[str, Any]], space: str, ascii_only: bool, cut: int
+) -> None:
+    """An event of an array is read in the slow way, whatever its form."""
+    pairs = [
+        f'"{name}":{space}{json.dumps(value, ensure_ascii=ascii_only)}' for name, value in fields
+    ]
+    line = ("{" + f",{space}".join(pairs) + "}")[: -cut or None]
+    body = line.encode(errors="surrogatepass")
+    assert outcome(lambda: parse(body)) == outcome(lambda: next(parse_each(body, plain)))
+
+
+def test_a_line_in_the_usual_form_is_one_value_behind_the_others() -> None:
+    line = b'{"type":"t", "key": "k","id":"i","data": [1.10 , "}"] }'
+    assert parse(line) == Incoming("t", "k", '[1.10 , "}"]', "i")
 
 
 def test_a_string_goes_out_as_the_text_in_it() -> None:

@@ -181,6 +181,16 @@ MUTANTS: tuple[Mutant, ...] = (
         (_BODY + "test_the_rest_of_a_long_body_is_dropped_before_its_answer_ends",),
     ),
     Mutant(
+        "incoming: data of a line in the usual form need not be JSON",
+        "broadcaster/core/incoming.py",
+        "        value = orjson.loads(data)\n",
+        "        value = None\n",
+        (
+            "tests/core/test_incoming.py::test_what_is_not_json_is_refused",
+            "tests/core/test_incoming.py::test_what_is_no_event_is_refused",
+        ),
+    ),
+    Mutant(
         "lines: a line before one that is refused is lost",
         "broadcaster/web/lines.py",
         "                    return count, refusal\n",

@@ -7,7 +7,6 @@ connection breaks half-way, but an acknowledged event must stay acknowledged.
 from __future__ import annotations
 
 import asyncio
-import math
 from typing import Any, TypeAlias
 
 import hiredis
@@ -60,21 +59,11 @@ async def _exchange(pool: Any, commands: list[Command], replies: list[Any]) -> N
     try:
         async with asyncio.timeout(connection.socket_timeout):
             await connection.send_unhurried(_packed(commands))
-            for _ in commands:
-                # Appended one by one, so that these replies remain if a later one fails.
-                replies.append(await _reply(connection))  # noqa: PERF401
+            await connection.read_unhurried(len(commands), replies)
     finally:
         # If an await above raised or was cancelled, redis-py has closed the connection. So its next
         # user can't read replies to these commands.
         await pool.release(connection)
-
-
-async def _reply(connection: Any) -> Any:
-    try:
-        # No timeout of its own: the one around the whole exchange is cheaper than one for each.
-        return await connection.read_response(timeout=math.inf)
-    except ResponseError as error:
-        return error
 
 
 def _exchange_sync(pool: Any, commands: list[Command], replies: list[Any]) -> None:
@@ -85,7 +74,8 @@ def _exchange_sync(pool: Any, commands: list[Command], replies: list[Any]) -> No
     try:
         connection.send_packed_command([_packed(commands)])
         for _ in commands:
-            replies.append(_reply_sync(connection))  # noqa: PERF401 -- as above
+            # Appended one by one, so that these replies remain if a later one fails.
+            replies.append(_reply_sync(connection))  # noqa: PERF401
     except BaseException:
         # Ctrl-C may come between two replies: the next user must not read the rest of them.
         connection.disconnect()
