@@ -32,6 +32,7 @@ FLUSH_S = 0.25
 LOCK_S = 10.0
 """Seconds for which a folder that was killed keeps the others waiting."""
 _LOOK_S = 1.0
+_TELL_S = 60.0
 _RENEWALS = 3
 _HOLDER_BYTES = 8
 
@@ -42,6 +43,8 @@ class Folding:
     Attributes:
         holds: True if it has the lock, and so works.
         flushes: the number of flushes that were written.
+        refused: the number of those that were not, because they did not fit what Redis has.
+        failures: how often Redis could not be asked.
         problem: why nothing can be written now; empty if it can.
     """
 
@@ -74,7 +77,9 @@ class Folding:
         self._loaded = False
         self._flushing: Flushing | None = None
         self.holds = False
-        self.flushes = 0
+        self.flushes = self.refused = self.failures = 0
+        self._told = (0, 0, 0)
+        self._told_s = time.monotonic()
         self.problem = ""
 
     async def run(self) -> None:
@@ -90,6 +95,7 @@ class Folding:
             await self._flush_now()
             if self.holds:
                 await self._flush.release(self._holder)
+        self._tell()
 
     # Following
 
@@ -149,11 +155,14 @@ class Folding:
                 await self._hold()
                 await self._flush_now()
             except BroadcasterError as error:
+                self.failures += 1
                 if not self.problem:
                     logger.warning("stream %r is not folded now: %s", self._stream, error)
                 self.problem = str(error)
             else:
                 self.problem = ""
+            if time.monotonic() - self._told_s >= _TELL_S:
+                self._tell()
             await asyncio.sleep(FLUSH_S if self.holds else _LOOK_S)
 
     async def _hold(self) -> None:
@@ -176,7 +185,16 @@ class Folding:
         try:
             self.flushes += await flushing.flush(self._log.status(self._stream).added)
         except NotWrittenError as error:
+            self.refused += 1
             # What is not proven may be by the next flush: the tailer finds out what has happened.
             if error.said is Flushed.OVERTAKEN and not flushing.over:
                 logger.warning("stream %r: the checkpoint was changed, loading it", self._stream)
                 self.begin_again()
+
+    def _tell(self) -> None:
+        """Log what became of the flushes, if there were any since the last time."""
+        counts, self._told_s = (self.flushes, self.refused, self.failures), time.monotonic()
+        if counts != self._told:
+            self._told = counts
+            text = "stream %r: %d flushes were written, %d refused, and %d have failed"
+            logger.info(text, self._stream, *counts)

@@ -114,6 +114,7 @@ _STREAM = {
     "stream_entries": stays(1000),
     "trim_edge_entries": stays(1000),
     "stream_ahead_seconds": stays(0),
+    "checkpoint_lag_seconds": stays(0.3),
     "malformed_entries_total": stays(7),
 }
 
@@ -186,6 +187,11 @@ CASES = [
         "BroadcasterStreamAhead",
         {of("stream_ahead_seconds", stream="orders"): stays(3600)},
         {of("stream_ahead_seconds", stream="orders"): stays(2)},
+    ),
+    Case(
+        "BroadcasterCheckpointLag",
+        {of("checkpoint_lag_seconds", stream="orders"): stays(90)},
+        {of("checkpoint_lag_seconds", stream="orders"): "0x60 90x3 0x57"},
     ),
     Case(
         "BroadcasterNearConnectionLimit",

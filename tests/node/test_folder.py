@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -108,6 +110,38 @@ async def test_the_checkpoint_is_the_fold_of_the_log(redis_url: str, client: Any
     assert contents(found.values) == of_fold(log.fold(), "abcdefgh")
     assert found.mark is not None
     assert (found.mark.since, found.mark.added) == (None, 300)
+
+
+async def test_what_became_of_flushes_is_logged(
+    redis_url: str, client: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "broadcaster")
+
+    def told(pattern: str) -> bool:
+        return any(re.search(pattern, record.message) for record in caplog.records)
+
+    log = Log(client)
+    head = await log.add("a", 1)
+    async with folder(redis_url) as made:
+        found = await reaches(redis_url, head)
+        assert found.mark is not None
+        assert not told("flushes")
+        other = found.mark._replace(maker=b"another folder")
+        (of_pets,) = made.foldings
+
+        async def overtaken() -> int:
+            await client.hset(HASH, "at", other.packed())
+            await log.add("a", 2)
+            return of_pets.refused
+
+        await until(overtaken)
+        monkeypatch.setattr(folding, "_TELL_S", 0.0)
+        await until(lambda: told(r"'pets': [1-9]\d* flushes were written, [1-9]\d* refused, and"))
+        before = of_pets.flushes
+        monkeypatch.setattr(folding, "_TELL_S", 1e9)
+        await log.add("a", 3)
+        await until(lambda: of_pets.flushes > before)
+    assert told(rf"'pets': {of_pets.flushes} flushes were written, {of_pets.refused} refused, and")
 
 
 async def test_a_folder_that_stops_flushes_and_another_begins_at_once(
