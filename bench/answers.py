@@ -3,7 +3,7 @@
 The first table is the memory that the log of an answer takes, and how smoothly its text comes, by
 the seconds for which a worker gathers tokens. Then a worker answers many requests at a time, and
 clients follow them at a node: the way of a first token, from `Run.write` to the client, and the CPU
-time of the worker. Worker, node and clients are processes of their own.
+time of each process. Worker, node, Redis and clients are processes of their own.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from typing import Any
 import click
 import httpx
 import msgpack
+import uvloop
 
 from broadcaster import Channel, EmbeddedRedis, Publisher, Run, RunQueue
+from broadcaster.backend.driver.connect import connect_sync
 from broadcaster.core.catalogue import Catalogue
 
 _CHANNELS = Catalogue(
@@ -34,6 +36,7 @@ _JSON = '{"answers":{"path":"/answers","requests":"answers.requests","maxlen":10
 _TOKEN = "token "
 _TOKENS_PER_S = 50
 _BATCHES_S = (0.0, 0.025, 0.05, 0.1, 0.2, 0.4)
+_LOOK_S = 5.0
 _SPOKEN_AT = re.compile(rb"at=(\d+);")
 
 
@@ -90,6 +93,7 @@ async def _work(url: str, runs: int, tokens: int) -> None:
         await asyncio.sleep(0.5)  # its client has come by then
         await run.write(f"at={time.time_ns()};")
         await _speak(run, tokens)
+        await run.complete()
         over += 1
         if over == runs:
             all_over.set()
@@ -131,7 +135,7 @@ async def _follow(http: httpx.AsyncClient, port: int, number: int) -> float:
     return took_ms
 
 
-async def _clients(port: int, runs: int, per_s: float) -> None:
+async def _clients(port: int, runs: int, per_s: float, pids: dict[str, int]) -> None:
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60.0) as http:
         async with asyncio.timeout(30.0):
             while not await _is_ready(http):  # noqa: ASYNC110 -- another process gets ready
@@ -140,11 +144,26 @@ async def _clients(port: int, runs: int, per_s: float) -> None:
         for number in range(runs):
             following.append(asyncio.create_task(_follow(http, port, number)))
             await asyncio.sleep(1 / per_s)
+        shares = await _cpu({**pids, "the clients": os.getpid()})
         took_ms = await asyncio.gather(*following)
     # While the first half begins, fewer answers than `runs` are running.
     late = took_ms[runs // 2 :]
     p50, p99 = (_quantile(late, share) for share in (0.5, 0.99))
     print(f"a first token takes {p50:.1f} ms, p99 {p99:.1f} ms, worker to client", flush=True)
+    print(f"of one core, {', '.join(shares)}", flush=True)
+
+
+async def _cpu(pids: dict[str, int]) -> list[str]:
+    """Return which part of a core each process takes while all answers are running."""
+    before = {name: _cpu_s(pid) for name, pid in pids.items()}
+    await asyncio.sleep(_LOOK_S)
+    took = {name: (_cpu_s(pid) - before[name]) / _LOOK_S for name, pid in pids.items()}
+    return [f"{name} take{'s' * (name[-1] != 's')} {share:.0%}" for name, share in took.items()]
+
+
+def _cpu_s(pid: int) -> float:
+    """Return the CPU time of a process so far, as clock_getcpuclockid(3) finds it."""
+    return time.clock_gettime((~pid << 3) | 2)
 
 
 async def _is_ready(http: httpx.AsyncClient) -> bool:
@@ -152,6 +171,13 @@ async def _is_ready(http: httpx.AsyncClient) -> bool:
         return (await http.get("/readyz")).status_code == 200
     except httpx.HTTPError:
         return False
+
+
+def _pid(url: str) -> int:
+    """Return the process of a Redis."""
+    with connect_sync(url) as client:
+        pid: int = client.info("server")["process_id"]
+        return pid
 
 
 def _free_port() -> int:
@@ -169,7 +195,7 @@ def _free_port() -> int:
 def main(runs: int, tokens: int, curve: bool, worker: str) -> None:
     """Print the table, and the figures of many answers at a time."""
     if worker:
-        asyncio.run(_work(worker, runs, tokens))
+        uvloop.run(_work(worker, runs, tokens))
         return
     with EmbeddedRedis() as server, ExitStack() as stack:
         if curve:
@@ -183,7 +209,8 @@ def main(runs: int, tokens: int, curve: bool, worker: str) -> None:
         stack.callback(serving.terminate)
         working = stack.enter_context(subprocess.Popen([*mine, "--worker", server.url], **quiet))
         stack.callback(working.terminate)
-        asyncio.run(_clients(port, runs, per_s=runs / 10))
+        pids = {"the worker": working.pid, "the node": serving.pid, "Redis": _pid(server.url)}
+        uvloop.run(_clients(port, runs, runs / 10, pids))
         working.wait(120)
 
 

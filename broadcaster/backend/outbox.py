@@ -1,8 +1,9 @@
 """Joins the texts of runs, and writes those of all runs of a process together. Part of `backend`.
 
 A token costs an entry of its own if it is published at once. So the texts of a run are gathered for
-a moment. The first one leaves at once. All that is due goes to Redis in one pipeline, and the next
-pipeline begins when that one is answered.
+a moment. What is due goes to Redis in one pipeline, and the next pipeline begins when that one is
+answered. The first text of a run waits for none of them: it leaves at once, beside them, and so
+does what its worker waits for.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from contextlib import suppress
 from itertools import count
 from typing import Any
 
+from broadcaster.backend.moments import Moments
 from broadcaster.errors import BackendUnavailableError, RunLostError
 
 logger = logging.getLogger(__name__)
@@ -23,6 +25,7 @@ BATCH_S = 0.1
 """The default of the seconds for which the texts of a run are gathered."""
 _MOST_CHARS = 64 * 1024
 _GATHER_S = 0.002  # in which texts of other runs may come, so that they share a pipeline
+_AT_ONCE = 100  # batches in a pipeline; Redis and this process take some milliseconds for so many
 _AGAIN_S = 0.2
 _IN_NO_QUEUE = float("inf")
 _ADVICE = {  # by words of Redis's refusal, of which redis-py cuts the code `OOM`
@@ -36,8 +39,10 @@ class Texts:
     """The texts of one run that are not written yet.
 
     Attributes:
-        due_s: the time of its place in the queue; infinite if it has none.
-        written_s: when its last batch was sent.
+        due_s: the time at which it is to be sent; infinite if there is none, and not above 0 if it
+            must not wait.
+        sent: True while a batch is on its way.
+        next_s: the time at which its next batch may leave.
     """
 
     def __init__(
@@ -51,7 +56,8 @@ class Texts:
                 if it was not written.
         """
         self.due_s = _IN_NO_QUEUE
-        self.written_s = -_IN_NO_QUEUE
+        self.sent = False
+        self.next_s = -_IN_NO_QUEUE
         self._make, self._took = batch, took
         self._parts: list[str] = []
         self._type = ""
@@ -131,7 +137,7 @@ class Texts:
 
 
 class Outbox:
-    """Writes the texts of several runs. Its task lives while there is something to write."""
+    """Writes the texts of several runs. Its tasks live while there is something to write."""
 
     def __init__(
         self,
@@ -146,13 +152,15 @@ class Outbox:
             batch_s: seconds for which texts are gathered.
         """
         self._write = write
-        self._batch_s = batch_s
+        self._moments = Moments(batch_s)
         self._queue: list[tuple[float, int, Texts]] = []
-        self._sent: list[Texts] = []
+        self._urgent: list[Texts] = []
+        self._sent: set[Texts] = set()
         self._waits = False  # Redis has not taken what was sent last
         self._numbers = count()
         self._woken = asyncio.Event()
         self._work: asyncio.Task[None] | None = None
+        self._urgent_work: asyncio.Task[None] | None = None
 
     async def add(self, texts: Texts, type_: str, text: str) -> None:
         """Take a text of a run. Wait if the text before has another type, or too much waits.
@@ -166,7 +174,7 @@ class Outbox:
         begins = not texts.pending
         texts.add(type_, text)
         if begins:
-            self._put(texts, texts.written_s + self._batch_s)
+            self._put(texts, texts.next_s)
         while texts.full:
             await self._hurry(texts)
 
@@ -183,13 +191,14 @@ class Outbox:
 
     async def aclose(self) -> None:
         """Stop. What is left is dropped, and its writers get a `RunLostError`."""
-        if self._work:
-            self._work.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._work
-        for texts in [*self._sent, *(texts for *_, texts in self._queue)]:
+        tasks = [task for task in (self._work, self._urgent_work) if task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for texts in [*self._sent, *self._urgent, *(texts for *_, texts in self._queue)]:
             texts.fail(RunLostError("this worker has ended"))
         self._queue.clear()
+        self._urgent.clear()
 
     async def _hurry(self, texts: Texts) -> None:
         self._put(texts, 0.0)
@@ -198,10 +207,22 @@ class Outbox:
 
     def _put(self, texts: Texts, due_s: float) -> None:
         texts.due_s = due_s
+        if due_s <= 0:
+            self._urgent.append(texts)
+            if self._urgent_work is None or self._urgent_work.done():
+                self._urgent_work = asyncio.create_task(self._hasten())
+            return
         heapq.heappush(self._queue, (due_s, next(self._numbers), texts))
-        self._woken.set()
+        if self._queue[0][2] is texts:  # else it is woken sooner
+            self._woken.set()
         if self._work is None or self._work.done():
             self._work = asyncio.create_task(self._run())
+
+    async def _hasten(self) -> None:
+        while self._urgent:
+            await asyncio.sleep(0)  # other runs may begin now, so that they share a pipeline
+            some, self._urgent = self._urgent[:_AT_ONCE], self._urgent[_AT_ONCE:]
+            await self._send([texts for texts in some if texts.due_s <= 0])
 
     async def _run(self) -> None:
         now_s = asyncio.get_running_loop().time
@@ -213,22 +234,37 @@ class Outbox:
                         await self._woken.wait()
                 continue
             await asyncio.sleep(_GATHER_S)
-            sent_s, batches = now_s(), list[Any]()
-            for texts in self._due(sent_s):
-                if (batch := texts.next()) is not None:
-                    self._sent.append(texts)
-                    batches.append(batch)
-            if batches:
-                self._answered(await self._said(batches), sent_s)
+            while due := self._due(now_s()):
+                await self._send(due)
 
     def _due(self, now_s: float) -> list[Texts]:
         found = list[Texts]()
-        while self._queue and self._queue[0][0] <= now_s:
+        while self._queue and self._queue[0][0] <= now_s and len(found) < _AT_ONCE:
             due_s, _, texts = heapq.heappop(self._queue)
             if due_s == texts.due_s:  # else it has another place since
-                texts.due_s = _IN_NO_QUEUE
                 found.append(texts)
         return found
+
+    async def _send(self, due: Sequence[Texts]) -> None:
+        sent_s = asyncio.get_running_loop().time()
+        sent, batches = list[Texts](), list[Any]()
+        for texts in due:
+            if texts.sent:  # it gets another place when that is answered
+                continue
+            texts.due_s = _IN_NO_QUEUE
+            if (batch := texts.next()) is not None:
+                texts.sent = True
+                sent.append(texts)
+                batches.append(batch)
+        if not batches:
+            return
+        self._sent.update(sent)
+        said = await self._said(batches)
+        self._report(said)
+        self._sent.difference_update(sent)
+        for texts, one in zip(sent, said, strict=True):
+            texts.sent = False
+            self._answered(texts, one, sent_s)
 
     async def _said(self, batches: Sequence[Any]) -> Sequence[str | Exception]:
         try:
@@ -246,17 +282,14 @@ class Outbox:
             logger.warning("the texts of runs are written again")
         self._waits = trouble is not None
 
-    def _answered(self, said: Sequence[str | Exception], sent_s: float) -> None:
-        self._report(said)
-        sent, self._sent = self._sent, []
-        for texts, one in zip(sent, said, strict=True):
-            if isinstance(one, BackendUnavailableError):
-                self._put(texts, sent_s + _AGAIN_S)
-                continue
-            texts.written_s = sent_s
-            if isinstance(one, Exception):
-                texts.fail(one)
-            else:
-                texts.took(one)
-            if texts.pending and texts.due_s == _IN_NO_QUEUE:
-                self._put(texts, sent_s + self._batch_s)
+    def _answered(self, texts: Texts, said: str | Exception, sent_s: float) -> None:
+        if isinstance(said, BackendUnavailableError):
+            self._put(texts, sent_s + _AGAIN_S)
+            return
+        texts.next_s = self._moments.after(texts.next_s, sent_s)
+        if isinstance(said, Exception):
+            texts.fail(said)
+        else:
+            texts.took(said)
+        if texts.pending:
+            self._put(texts, min(texts.due_s, texts.next_s))

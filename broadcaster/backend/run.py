@@ -44,6 +44,7 @@ class Run:
         attempt: 1 for the first worker that has begun it, 2 for the next one.
         pieces: everything that was published so far, by this worker and earlier ones.
         finished: True if the last event is published.
+        renewed: True if a batch was written since `RunQueue.keep` last looked.
         listeners: how many clients follow it, over all nodes, as `RunQueue.keep` has learnt it some
             seconds ago; None if that is not known. Leaving is not stopping.
     """
@@ -78,6 +79,7 @@ class Run:
         self.attempt = begun.attempt
         self.pieces = begun.pieces
         self.finished = False
+        self.renewed = False
         self.listeners: int | None = None
         self._event_key = begun.event_key
         self._batch = begun.batch
@@ -133,7 +135,7 @@ class Run:
     def _took(self, type_: str, text: str, said: str) -> None:
         if said != _WRITTEN:
             raise self._lost(said)
-        self._batch += 1
+        self._batch, self.renewed = self._batch + 1, True
         self.pieces.append(Piece(type_, text.encode()))
 
     async def publish(self, *, type: str = "message", data: Any = None) -> None:
@@ -225,7 +227,7 @@ class Run:
         self._unsure = None
         if said != _WRITTEN:
             raise self._lost(said)
-        self._batch = number
+        self._batch, self.renewed = number, True
 
     def _check_sure(self, wanted: tuple[bytes, bool] | None) -> None:
         if self._unsure is not None and wanted != self._unsure:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -84,6 +83,7 @@ class RunQueue:
         self._group = group
         self._takeover_s = takeover_s
         self._active: dict[str, Run] = {}
+        self._gone: list[Run] = []  # that were lost while a batch was written
         to = publisher.channels.resolve(channel)
         self._records = Records(publisher.redis, to.redis_key, publisher.outgoing.bound(to))
         self._outbox = Outbox(partial(self._records.write_all, lease_s=takeover_s), batch_s)
@@ -137,13 +137,16 @@ class RunQueue:
         Raises:
             BackendUnavailableError, ConfigurationError: as for `take`.
         """
-        runs = list(self._active.values())
-        said = await self._keep(runs, self._takeover_s)
-        lost = [run for run, standing in zip(runs, said, strict=True) if standing != _RUNNING]
-        for run in lost:
-            self.release(run)
-        await self._listeners.tell([run for run in runs if run not in lost])
-        return lost
+        # A batch that was written meanwhile has said so of its run.
+        silent = [run for run in self._active.values() if not run.renewed]
+        for run in self._active.values():
+            run.renewed = False
+        for run, said in zip(silent, await self._keep(silent, self._takeover_s), strict=True):
+            if said != _RUNNING:
+                self._over(run)
+        await self._listeners.tell(list(self._active.values()))
+        gone, self._gone = self._gone, []
+        return gone
 
     async def _keep(self, runs: Sequence[Run], lease_s: float) -> list[str]:
         if not runs:
@@ -185,8 +188,7 @@ class RunQueue:
         self._active.clear()
         await self._outbox.aclose()
         await self._keep(runs, 0.0)
-        mine = await self._asking(self._pending)
-        if mine:
+        if mine := await self._asking(self._pending):
             await self._asking(lambda: self._give_back(mine))
         else:
             await self._asking(
@@ -200,7 +202,7 @@ class RunQueue:
         id_ = named.get(RUN_FIELD, b"").decode(errors="replace")
         run = id_ or entry
         asked = Asked(key, id_ or key_of(key, entry), wait_s=_WAIT_TAKEOVERS * self._takeover_s)
-        late = await self._is_late(entry, named.get(TTL)) and not await self._records.known(run)
+        late = self._is_late(entry, named.get(TTL)) and not await self._records.known(run)
         begun = await self._begun(run, asked) if key and not late else []
         await self._asking(lambda: self._delete(entry))
         return begun
@@ -214,26 +216,25 @@ class RunQueue:
             begun,
             self._records,
             encode=self._entry,
-            release=self.release,
+            release=self._over,
             outbox=self._outbox,
             lease_s=self._takeover_s,
             now_ms=self._clock.now_ms,
         )
         return [run]
 
+    def _over(self, run: Run) -> None:
+        if self._active.get(run.id) is run and not run.finished:
+            self._gone.append(run)
+        self.release(run)
+
     def _entry(self, type_: str, key: str, data: Any) -> NewEntry:
         return self.publisher.outgoing.entry((self.channel, type_, key, data))
 
-    async def _is_late(self, entry: str, ttl_ms: bytes | None) -> bool:
-        """Return True if the request is too old to begin its run."""
-        if ttl_ms is None or not ttl_ms.isdigit():
-            return False
-        last_ms = EventId.of_entry(entry.encode()).ms + int(ttl_ms)
-        if time.time() * 1_000 <= last_ms:
-            return False
-        # Ids have the time of Redis, and only its clock can say that one is too old.
-        now_s, _ = await self._asking(self._redis.time)
-        return bool(now_s * 1_000 > last_ms)
+    def _is_late(self, entry: str, ttl_ms: bytes | None) -> bool:
+        """Return True if the request is too old to begin its run, by Redis's clock, as its id."""
+        lives_ms = int(ttl_ms) if ttl_ms and ttl_ms.isdigit() else float("inf")
+        return self._clock.now_ms() > EventId.of_entry(entry.encode()).ms + lives_ms
 
     async def _abandoned(self, limit: int) -> list[Any]:
         self._scan, entries, *_ = await self._redis.xautoclaim(
@@ -268,8 +269,7 @@ class RunQueue:
     async def _delete(self, id: str) -> None:
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.xack(self._requests, self._group, id)
-            # It is not read again, since the run's record has all of it.
-            pipe.xdel(self._requests, id)
+            pipe.xdel(self._requests, id)  # the run's record has all of it
             await pipe.execute()
 
     async def _asking(self, ask: Callable[[], Awaitable[_T]]) -> _T:

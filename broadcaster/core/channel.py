@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 from zlib import crc32
 
@@ -53,8 +54,12 @@ def in_slot_of(stream: str, name: str) -> str:
     that closes no tag, such as `a}b`, can't be put in braces: there is no such key then.
     https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags
     """
-    has_tag = re.match(r"[^{]*\{[^}]+\}", stream)
-    return f"{stream}:{name}" if has_tag else f"{{{stream}}}:{name}"
+    return f"{_tagged(stream)}:{name}"
+
+
+@lru_cache(maxsize=1024)  # each batch of a run needs several keys
+def _tagged(stream: str) -> str:
+    return stream if re.match(r"[^{]*\{[^}]+\}", stream) else f"{{{stream}}}"
 
 
 def without_shard(stream: str) -> tuple[str, int | None]:

@@ -90,6 +90,53 @@ async def test_what_is_due_shares_a_pipeline() -> None:
     assert sorted(n for trip in redis.trips for n in trip) == sorted(run.name for run in runs)
 
 
+async def test_a_pipeline_is_short() -> None:
+    redis = Redis()
+    outbox, runs = Outbox(redis.write, 0.0), [Writer(str(n)) for n in range(250)]
+    for run in runs:
+        await outbox.add(run.texts, "t", "a")
+    await until(lambda: all(run.written for run in runs))
+    assert max(map(len, redis.trips)) == 100
+    await outbox.aclose()
+
+
+async def test_a_first_text_and_what_is_flushed_wait_for_no_pipeline_of_others() -> None:
+    redis = Redis()
+    outbox, slow, other, newest = Outbox(redis.write, 0.0), Writer("slow"), Writer(), Writer("new")
+    for run in (slow, other):
+        await outbox.add(run.texts, "t", "a")
+    await until(lambda: slow.written and other.written)
+    redis.go.clear()
+    await outbox.add(slow.texts, "t", "b")
+    await until(lambda: slow.texts.sent)
+    redis.go = asyncio.Event()  # which the batch on its way does not know
+    redis.go.set()
+    await outbox.add(other.texts, "t", "b")
+    await outbox.add(newest.texts, "t", "a")
+    await until(lambda: newest.written)
+    assert other.written == [("t", "a")]  # it waits for the other pipeline
+    await outbox.flush(other.texts)
+    assert other.written == [("t", "a"), ("t", "b")]
+    assert slow.written == [("t", "a")]
+    await outbox.aclose()
+
+
+async def test_a_batch_on_its_way_is_not_sent_again_when_it_is_flushed() -> None:
+    redis, run = Redis(), Writer()
+    outbox = Outbox(redis.write, LONG_S)
+    redis.go.clear()
+    await outbox.add(run.texts, "t", "a")
+    await until(lambda: run.texts.sent)
+    await outbox.add(run.texts, "t", "b")
+    flushing = [asyncio.create_task(outbox.flush(run.texts)) for _ in range(2)]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    redis.go.set()
+    await asyncio.gather(*flushing)
+    assert run.written == [("t", "a"), ("t", "b")]
+    assert redis.trips == [["a"], ["a"]]
+
+
 async def test_while_redis_is_away_texts_wait_and_a_batch_stays_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -169,7 +216,7 @@ async def test_what_is_forgotten_is_not_written_but_what_is_on_its_way_is() -> N
     outbox = Outbox(redis.write, LONG_S)
     await outbox.add(run.texts, "t", "a")
     redis.go.clear()
-    await until(lambda: not outbox._queue)
+    await until(lambda: run.texts.sent)
     await outbox.add(run.texts, "t", "b")
     forgetting = asyncio.create_task(outbox.forget(run.texts))
     await asyncio.sleep(0)

@@ -297,6 +297,22 @@ async def test_a_run_that_fails_and_one_that_is_stopped(worker: Publisher) -> No
     ]
 
 
+async def test_a_run_that_a_batch_has_found_stopped_is_returned_once(worker: Publisher) -> None:
+    await ask(worker)
+    mine = RunQueue(worker, "answers", batch_s=0.0)
+    run = await one(mine)
+    await run.write("a")
+    await run.flush()
+    await Records(worker.redis, "answers", None).stop(run.id)
+    await run.write("b")
+    with pytest.raises(RunStoppedError):
+        await run.flush()
+    assert await mine.keep() == [run]
+    with pytest.raises(RunStoppedError):
+        await run.complete()
+    assert await mine.keep() == []
+
+
 async def test_a_slow_worker_that_says_that_it_lives_keeps_its_run(worker: Publisher) -> None:
     await ask(worker)
     slow, other = queue(worker, 1.0), queue(worker, 1.0)

@@ -125,7 +125,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "runs: a worker begins a run that is too old",
         "broadcaster/backend/runs.py",
-        "        return bool(now_s * 1_000 > last_ms)",
+        "        return self._clock.now_ms() > EventId.of_entry(entry.encode()).ms + lives_ms",
         "        return False",
         ("tests/backend/test_runs.py::test_a_request_that_is_too_old_is_not_begun",),
     ),
@@ -360,9 +360,48 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "outbox: what was written while a batch was on its way is not written",
         "broadcaster/backend/outbox.py",
-        "            if texts.pending and texts.due_s == _IN_NO_QUEUE:",
-        "            if False:",
+        "            self._put(texts, min(texts.due_s, texts.next_s))",
+        "            pass",
         ("tests/backend/test_outbox.py::test_the_first_leaves_at_once_and_later_ones_are_joined",),
+    ),
+    Mutant(
+        "outbox: all runs of a worker come to share one long pipeline",
+        "broadcaster/backend/moments.py",
+        "        self._newest = (self._newest + 1) % _MOMENTS",
+        "",
+        (
+            "tests/backend/test_moments.py::test_runs_that_begin_together_are_spread_over_ten_moments",
+        ),
+    ),
+    Mutant(
+        "outbox: a first text waits for the texts of other runs",
+        "broadcaster/backend/outbox.py",
+        "        if due_s <= 0:",
+        "        if False:",
+        (
+            "tests/backend/test_outbox.py"
+            "::test_a_first_text_and_what_is_flushed_wait_for_no_pipeline_of_others",
+        ),
+    ),
+    Mutant(
+        "outbox: a batch that is on its way is sent twice",
+        "broadcaster/backend/outbox.py",
+        "            if texts.sent:  # it gets another place when that is answered",
+        "            if False:",
+        (
+            "tests/backend/test_outbox.py"
+            "::test_a_batch_on_its_way_is_not_sent_again_when_it_is_flushed",
+        ),
+    ),
+    Mutant(
+        "queue: work goes on for a run that a batch has found stopped",
+        "broadcaster/backend/runs.py",
+        "            self._gone.append(run)",
+        "            pass",
+        (
+            "tests/backend/test_runs.py"
+            "::test_a_run_that_a_batch_has_found_stopped_is_returned_once[single]",
+        ),
     ),
     Mutant(
         "scripts: Redis has restarted, and no run goes on",
