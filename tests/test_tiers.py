@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests import forks
 from tests.tiers import KINDS, kind_of, may_have, process
 
 ROOT = Path(__file__).parents[1]
@@ -44,6 +47,13 @@ def test_what_system_tests_have_is_refused_elsewhere() -> None:
         kind_of(TESTS / "web/test_assets.py", "test_a[chromium]", ("browser",))
     with pytest.raises(ValueError, match="alone"):
         kind_of(TESTS / "web/test_assets.py", "test_a", (), {"alone"})
+
+
+def test_a_quick_test_starts_no_process() -> None:  # as this one
+    with pytest.raises(AssertionError, match="starts a process"):
+        subprocess.run([sys.executable, "--version"], check=False)
+    with pytest.raises(AssertionError, match="starts a process"):
+        forks.begin([], {}, None, ())
 
 
 def test_one_process_runs_all_tests_of_a_browser() -> None:

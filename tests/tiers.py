@@ -21,7 +21,7 @@ from pathlib import Path
 _TESTS = Path(__file__).parent
 _QUICK = ("backend", "client", "commands", "core", "node", "settings", "web", "workers",
           "test_app.py", "test_interleavings.py", "test_mirror.py", "test_settings.py",
-          "test_tenants.py")  # fmt: skip
+          "test_tenants.py", "test_tiers.py")  # fmt: skip
 _SYSTEM = ("clients", "commands/test_demo.py", "commands/test_directories.py",
            "commands/test_output.py", "deploy/test_client_js.py", "deploy/test_cuts.py",
            "deploy/test_door.py", "deploy/test_http2.py", "deploy/test_proxies.py",
