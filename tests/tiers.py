@@ -4,8 +4,9 @@ Each test is of one kind:
 
 * `quick` tests start no process. `make quick` runs them, and `make test` runs them too.
 * Tests without a mark need real servers of Valkey and of uvicorn. `make test` runs them.
-* `system` tests need more than that: browsers, balancers, a Sentinel or a Cluster that fails over,
-  older commits, or a shell with new processes, as a user has it. `make system-test` runs them.
+* `system` tests need more than that: browsers, balancers, Prometheus, a Sentinel or a Cluster that
+  fails over, older commits, or a shell with new processes, as a user has it. `make system-test`
+  runs them.
 * `alone` tests measure something, or need more of the machine than a test beside others gets.
   `make system-test` runs them at its end, one by one.
 * `foreign` tests install clients that we did not write, in five languages: see `make clients`.
@@ -24,9 +25,9 @@ _QUICK = ("backend", "client", "commands", "core", "node", "settings", "web", "w
           "test_tenants.py", "test_tiers.py")  # fmt: skip
 _SYSTEM = ("clients", "commands/test_demo.py", "commands/test_directories.py",
            "commands/test_output.py", "deploy/test_client_js.py", "deploy/test_cuts.py",
-           "deploy/test_door.py", "deploy/test_http2.py", "deploy/test_proxies.py",
-           "deploy/test_wheel.py", "docs/test_commands.py", "docs/test_private_streams.py", "e2e",
-           "examples")  # fmt: skip
+           "deploy/test_door.py", "deploy/test_http2.py", "deploy/test_observability.py",
+           "deploy/test_proxies.py", "deploy/test_wheel.py", "docs/test_commands.py",
+           "docs/test_private_streams.py", "e2e", "examples")  # fmt: skip
 _ALONE = ("bench", "chaos/test_scenarios.py", "deploy/test_compose.py")
 _FOREIGN = ("clients/test_foreign.py", "clients/test_documents.py")
 _IN_A_BROWSER = re.compile(r"[\[-](chromium|firefox|webkit)\b")
