@@ -90,7 +90,9 @@ class Followers:
         def is_short(follower: Follower) -> bool:
             return not follower.ended and follower.hearer.text.count(" ") < tokens
 
-        return await self._until(lambda: sum(map(is_short, self._all)), timeout_s)
+        found = await self._until(lambda: sum(map(is_short, self._all)), timeout_s)
+        some = [f"{f.heard().client} of {f.run}" for f in self._all if is_short(f)]
+        return {**found, "some": some[:3]}
 
     async def over(self, timeout_s: float) -> dict[str, Any]:
         """Wait until all clients know the end of their answers."""
