@@ -62,6 +62,8 @@ def test_append_joins_events_of_one_type_only() -> None:
         (['{"text":"a"}', '{"text":"b"}', '{"text":}'], ['{"text":"ab"}', '{"text":}']),
         (['{"text":"a"}', '{"text":"b"}', '{"text":"c","n":1}'],
          ['{"text":"ab"}', '{"text":"c","n":1}']),
+        (['{"text":"a","n":1}', '{"text":"b","n":1}', '{"text":"c","n":2}'],
+         ['{"text":"ab","n":1}', '{"text":"c","n":2}']),
         (['{"text":"a"}', '{"text":"b"}', '{"text":"c"}}'], ['{"text":"ab"}', '{"text":"c"}}']),
         (['{"text":"a"}', '{"text":"b"}', '{"text":"\\ud800"}'],
          ['{"text":"ab"}', '{"text":"\\ud800"}']),
