@@ -262,7 +262,7 @@ class _Walk:
         elif block.kind is Kind.RESET:
             self._reset(orjson.loads(block.data))
         elif block.kind is Kind.STATE:
-            self._with_state.add(orjson.loads(block.data)["channel"])
+            self._with_state.add(_stream_of(orjson.loads(block.data)))
         elif block.kind is Kind.LIVE:
             self._go_on_from_states(number)
         elif block.kind is Kind.SUPERSEDED:
@@ -338,6 +338,8 @@ class _Walk:
         truth, position = self._plan.truth, self._positions[stream]
         cursor = truth.streams.get(stream, {}).get(id_of(told["requested"]) or (-1, -1))
         self._report.needless += told["reason"] == "invalid" or bool(cursor and cursor.retained)
+        if told.get("state"):
+            self._skip(position, list(position.missing))
         self._flush(stream)
         now = truth.era_at(stream, self._chain.times[self._place])
         if told.get("state"):  # it is complete at `stream.live`
@@ -354,6 +356,9 @@ class _Walk:
         """Go where the states that were sent end; `values` checks what they say."""
         for stream in self._with_state:
             position = self._positions[stream]
+            # It has what a pass had still to bring when it was cut.
+            self._skip(position, list(position.missing))
+            position.superseded = 0
             position.doomed.clear()
             position.at = self._plan.positions(number)[stream]
             self._stand_at(stream, position.at)
@@ -361,8 +366,7 @@ class _Walk:
 
     def _superseded(self, told: dict[str, Any]) -> None:
         """Events will be missing. This is no loss of those that a later event supersedes."""
-        shard = f".{told['shard']}" if "shard" in told else ""
-        self._positions[told["channel"] + shard].superseded += told["events"]
+        self._positions[_stream_of(told)].superseded += told["events"]
 
     def _supersede(self, position: _Position, newer: Entry) -> None:
         if not position.superseded or newer.type in self._plan.subscription.terminal:
@@ -372,7 +376,11 @@ class _Walk:
             for id_, entry in position.missing.items()
             if id_ < newer.id and (entry.key, entry.type) == (newer.key, newer.type)
         ]
-        for id_ in older[: position.superseded]:
+        self._skip(position, older)
+
+    def _skip(self, position: _Position, ids: list[Id]) -> None:
+        """Take note that newer events, or a state, came in the place of these."""
+        for id_ in ids[: position.superseded]:
             del position.missing[id_]
             position.superseded -= 1
             self._skipped += 1
@@ -397,3 +405,9 @@ class _Walk:
 
     def _find(self, fault: Fault, stream: str, id_: Id | None, text: str) -> None:
         self._report.add(Finding(fault, self._chain.name, stream, id_, text, self._place))
+
+
+def _stream_of(told: dict[str, Any]) -> str:
+    """Return the stream that an event of the hub's own is about."""
+    shard = f".{told['shard']}" if "shard" in told else ""
+    return f"{told['channel']}{shard}"

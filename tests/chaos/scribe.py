@@ -108,6 +108,13 @@ class Scribe:
         data = orjson.dumps({"channel": stream, "events": events}).decode()
         return self.put(Block(Kind.SUPERSEDED, None, "stream.superseded", data=data))
 
+    def state(self, stream: str) -> Scribe:
+        """Deliver the state of a stream, at its newest event."""
+        data = orjson.dumps({"channel": stream, "keys": 1}).decode()
+        self.put(Block(Kind.STATE, "state", "stream.state", data=data))
+        self.at[stream] = max(added.id for added in self.ledger.added if added.id)
+        return self.put(Block(Kind.LIVE, self.cursor(), "stream.live"))
+
     def report(self) -> Report:
         return check(self.recording, self.ledger)
 

@@ -207,6 +207,15 @@ def test_superseded_events_are_announced_and_the_newest_ones_come() -> None:
     assert scribe.found() == {Fault.LOST: 9}
 
 
+def test_a_state_has_what_a_pass_had_still_to_bring() -> None:
+    def cut_in_a_pass(told: int) -> Scribe:
+        scribe = Scribe(ledger_of("a")).begin(ONE).events(1).superseded("a", told)
+        return scribe.event(scribe.ledger.added[-4])
+
+    assert cut_in_a_pass(35).connect().state("a").found() == {}
+    assert cut_in_a_pass(30).connect().state("a").found() == {Fault.LOST: 5}
+
+
 def test_what_one_client_was_told_does_not_count_for_another() -> None:
     of_key = Subscription(("a",), ("k0",))
     ledger = ledger_of("a", count=9)
