@@ -216,7 +216,7 @@ def test_a_slow_client_needs_neither_its_window_nor_the_log() -> None:
     for n in range(6):
         shop.add("a", f"k{n}")
     while client.step():
-        for n in range(2 if shop.ms < 200 else 0):
+        for n in range(4 if shop.ms < 200 else 0):
             shop.add("a", f"k{n + shop.ms % 5}")
     assert client.subscriber.state is State.LIVE
     assert client.asks == 0
@@ -472,6 +472,7 @@ class Go(NamedTuple):
 ADD = st.builds(
     Add, st.sampled_from("ab"), st.sampled_from("kkklm"), st.sampled_from(["t", "t", "u", "sold"])
 )
+BURST = st.lists(ADD, min_size=1, max_size=12)  # most are more than a page
 GO = st.builds(Go, st.sampled_from([1.0, 1.0, 0.6, 0.0]), st.booleans(), st.booleans())
 
 
@@ -494,13 +495,17 @@ def check(shop: Shop, client: Client, *, all_told: bool) -> None:
 
 @pytest.mark.parametrize("slice_", [2, 2000])
 @given(
-    ops=st.lists(ADD | ADD | GO, max_size=60),
+    ops=st.lists(BURST | GO, max_size=30),
     window_events=st.sampled_from([2, 5, 1000]),
     keys=st.sampled_from([(), ("k", "m")]),
     spare=st.sampled_from([150, 1 << 20]),
 )
 def test_whatever_happens_a_client_has_what_the_events_add_up_to(
-    slice_: int, ops: Sequence[Add | Go], window_events: int, keys: tuple[str, ...], spare: int
+    slice_: int,
+    ops: Sequence[list[Add] | Go],
+    window_events: int,
+    keys: tuple[str, ...],
+    spare: int,
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(passes, "SLICE", slice_)
@@ -512,8 +517,9 @@ def test_whatever_happens_a_client_has_what_the_events_add_up_to(
             Client(shop, *of, filter=filter, state=bool(n)) for of in ("a", "ab") for n in (0, 1)
         ]
         for op in ops:
-            if isinstance(op, Add):
-                shop.add(*op)
+            if isinstance(op, list):
+                for one in op:
+                    shop.add(*one)
                 continue
             for client in clients:
                 if op.lag:
@@ -535,19 +541,23 @@ def test_whatever_happens_a_client_has_what_the_events_add_up_to(
 
 @pytest.mark.parametrize("streams", [("a",), ("a", "b")])
 @given(
-    ops=st.lists(ADD | ADD | GO, max_size=60),
+    ops=st.lists(BURST | GO, max_size=30),
     window_events=st.sampled_from([2, 5, 1000]),
     keys=st.sampled_from([(), ("k", "m")]),
 )
 def test_whatever_happens_nothing_is_lost(
-    streams: tuple[str, ...], ops: Sequence[Add | Go], window_events: int, keys: tuple[str, ...]
+    streams: tuple[str, ...],
+    ops: Sequence[list[Add] | Go],
+    window_events: int,
+    keys: tuple[str, ...],
 ) -> None:
     shop = Shop("a", "b", window_events=window_events)
     filter = KeysAndTypes.of(keys) if keys else ALL
     whole, torn = (Client(shop, *streams, filter=filter) for _ in range(2))
     for op in ops:
-        if isinstance(op, Add):
-            shop.add(*op)
+        if isinstance(op, list):
+            for one in op:
+                shop.add(*one)
             continue
         for client in (whole, torn):
             if op.lag:

@@ -173,7 +173,7 @@ MUTANTS: tuple[Mutant, ...] = (
         _PASSES,
         "older = self._newest.pop(place, None)",
         "older = self._newest.get(place)",
-        (_PASSED + "test_whatever_happens_nothing_is_lost",),
+        ("tests/core/test_passes.py::test_it_has_the_newest_event_of_each_key_and_type_in_order",),
     ),
     Mutant(
         "passes: the next one is not gathered while one is sent",
