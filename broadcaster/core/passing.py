@@ -62,7 +62,10 @@ class Passing:
         """Return True if what follows a position is more than the state of its stream."""
         gathering = self._next.get(stream)
         at_it = gathering is not None and gathering.full and gathering.after == position
-        return at_it and self.has_state(stream)
+        if not at_it or not self.has_state(stream):
+            return False
+        self._context.states.forget(stream, self._subscription)  # it may end at this position
+        return True
 
     def has_state(self, stream: str) -> bool:
         """Return True if the state of a stream can be sent in the place of a pass."""

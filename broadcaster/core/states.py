@@ -206,6 +206,10 @@ class HubStates:
             self._held[stream] = made
         return made
 
+    def forget(self, stream: str, subscription: Subscription) -> None:
+        """Share no state that was made until now: a client needs what has come since."""
+        self._shared.pop((stream, subscription), None)
+
     def _is_fresh(self, stream: str, cut: Cut, fold: Fold) -> bool:
         if cut.position == fold.position:
             return True
