@@ -111,16 +111,15 @@ class Folds:
         full = StateOf(question.keys, named(of.rules), of.shards)
         return await self._log.state_of(stream, full, reader)
 
-    def checkpoints(self) -> dict[str, Awaitable[KeyState | None]]:
-        """Ask how far the checkpoint of each stream goes, for the metrics.
+    def checkpoints(self) -> dict[str, Callable[[], Awaitable[KeyState | None]]]:
+        """Return what asks how far the checkpoint of each stream goes, for the metrics.
 
         Returns:
-            The answer of each stream, None for a checkpoint that can't be used. Without Redis there
-            are no streams. To await one raises as `ask` does.
+            By stream, what returns None for a checkpoint that can't be used, and raises as `ask`
+            does. Without Redis there are no streams.
         """
-        return {
-            stream: self.ask(stream, StateOf(frozenset()), None) for stream in self._checkpoints
-        }
+        about = StateOf(frozenset())
+        return {stream: partial(self.ask, stream, about, None) for stream in self._checkpoints}
 
     def broken(self, stream: str) -> None:
         """Load the state of a stream, if it has one: its log has begun, or is another one."""

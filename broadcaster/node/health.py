@@ -15,7 +15,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 
@@ -49,8 +49,8 @@ class Loading(Protocol):
 class Checkpoints(Protocol):
     """Knows how far the checkpoints of streams go."""
 
-    def checkpoints(self) -> Mapping[str, Awaitable[KeyState | None]]:
-        """Ask for it by stream. The answer is None for a checkpoint that can't be used."""
+    def checkpoints(self) -> Mapping[str, Callable[[], Awaitable[KeyState | None]]]:
+        """Return what asks for it, by stream; None is for a checkpoint that can't be used."""
 
 
 class Watched(Protocol):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 from prometheus_client import ProcessCollector, generate_latest
@@ -36,6 +37,7 @@ from broadcaster.version import VERSION
 
 _PREFIX = "broadcaster_"
 _COUNT_S = 1.0
+_AT_ONCE = 2  # so one that is late holds up no other, and many take few connections
 
 _By = Mapping[str, float]
 _T = TypeVar("_T")
@@ -67,7 +69,7 @@ class Metrics:
         """Return the metrics of this process, without the label `process`."""
         node = self._node
         retained, checkpoints = await asyncio.gather(
-            in_time({stream: node.log.retained(stream) for stream in node.hub.windows}),
+            in_time({name: partial(node.log.retained, name) for name in node.hub.windows}),
             in_time(node.folds.checkpoints()),
         )
         process = ProcessCollector(registry=CollectorRegistry())
@@ -78,15 +80,15 @@ class Metrics:
 
 
 async def in_time(
-    questions: Mapping[str, Awaitable[_T]], limit_s: float = _COUNT_S
+    questions: Mapping[str, Callable[[], Awaitable[_T]]], limit_s: float = _COUNT_S
 ) -> dict[str, _T]:
     """Return the answers that come in time. One that is late or fails is missing alone."""
-    found: dict[str, _T] = {}
+    found, places = dict[str, _T](), asyncio.Semaphore(_AT_ONCE)
 
-    async def answer(name: str, question: Awaitable[_T]) -> None:
+    async def answer(name: str, ask: Callable[[], Awaitable[_T]]) -> None:
         with suppress(BroadcasterError, TimeoutError):
-            async with asyncio.timeout(limit_s):
-                found[name] = await question
+            async with asyncio.timeout(limit_s), places:
+                found[name] = await ask()
 
     await asyncio.gather(*(answer(*one) for one in questions.items()))
     return found
