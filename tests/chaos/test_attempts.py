@@ -52,6 +52,15 @@ def test_nothing_is_found_where_all_is_well(end: str) -> None:
     assert World(end).found() == []
 
 
+def test_a_run_that_no_worker_took_has_expired_and_its_last_event_is_a_failure() -> None:
+    world = World()
+    world.events = [*log(), ("failed", OTHER, "{}")]
+    world.states[OTHER] = "expired"
+    assert world.found() == []
+    world.events = [*log(), ("complete", OTHER, "{}")]
+    assert Fault.WRONG in world.found()
+
+
 def test_half_an_answer_that_was_stopped_is_no_fault() -> None:
     world = World("stopped")
     world.events = [*log()[:4], ("stopped", RUN, "{}"), *log(OTHER)]
