@@ -136,8 +136,10 @@ async def test_a_policy_without_tokens_decides_about_what_is_opened_later() -> N
     async with running("", log=MemoryLog(), authorize=ann) as hub:
         stream = await Raw.get(hub.port, PATH)
         await stream.until(b"stream.live")
-        await hub.node.revoking._note([("ann", int(time.time() * 1000) + 1)])
+        at_ms = int(time.time() * 1000) + 1
+        await hub.node.revoking._note([("ann", at_ms)])
         await stream.rest()
+        await until(lambda: time.time() * 1000 > at_ms)
         assert status(await Raw.get(hub.port, PATH)) == 200
 
 
