@@ -2,7 +2,8 @@
 
 A client reads 10 KB/s of a channel with `coalesce`, over loopback, with a small receive buffer.
 2,000 events/s change 5,000 keys, and one of these has a fifth of the events. The same case is
-simulated in `tests/core/test_passing.py`. Node, Redis and this command are processes of their own.
+simulated in `tests/core/resume/test_passing.py`. Node, Redis and this command are processes of
+their own.
 """
 
 from __future__ import annotations

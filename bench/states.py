@@ -32,9 +32,9 @@ from bench.child import Child
 from bench.servers import Transport
 from broadcaster import Event, EventId, Outgoing
 from broadcaster.commands.host import calm_garbage_collection, raise_file_limit
-from broadcaster.core.fold import Fold
 from broadcaster.core.sse import Frame, encode
-from broadcaster.core.state import Rules
+from broadcaster.core.state.fold import Fold
+from broadcaster.core.state.values import Rules
 
 _CHANNEL, _PATH = "stock", "/v1/stock/stream"
 _SETTINGS: dict[str, Any] = {

@@ -17,7 +17,7 @@ import jwt
 
 from bench.pair import Variant, compare, plain_request
 from broadcaster.app import make_node
-from broadcaster.core.access import Caller, Denied
+from broadcaster.core.access.policy import Caller, Denied
 from broadcaster.settings import load_settings
 from broadcaster.web.tokens.signatures import REMEMBERED
 

@@ -29,7 +29,7 @@ from broadcaster import Channel, EmbeddedRedis, Settings, create_app
 from broadcaster.node import expiry
 from broadcaster.node.health import Health
 from broadcaster.node.operations import Lookout
-from broadcaster.node.requests import PendingRequests
+from broadcaster.node.runs.requests import PendingRequests
 from broadcaster.web.uvicorn.server import make_server
 
 LIMITS = {"reconnect": 40, "event": 26}

@@ -12,10 +12,10 @@ The layers, lowest first. Each one imports only layers below it:
 * `app` joins all of them, `answers` brings the output of models into other applications, and
   `commands` has the command line.
 
-To read the code, begin with core/event.py, core/window.py, core/resume.py and core/hub.py, then
-node/node.py and app.py. Only the names in `__all__` here, and in that of `logs`, are public. Each
-name is loaded at its first use. So a producer never imports a web server, and a script that needs
-only an error imports no Redis client.
+To read the code, begin with core/event.py, core/window.py, core/resume/machine.py and core/hub.py,
+then node/node.py and app.py. Only the names in `__all__` here, and in that of `logs`, are public.
+Each name is loaded at its first use. So a producer never imports a web server, and a script that
+needs only an error imports no Redis client.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ if TYPE_CHECKING:
     from broadcaster.backend.embedded import EmbeddedRedis
     from broadcaster.backend.log import Log, Requests
     from broadcaster.backend.memory import MemoryLog
-    from broadcaster.backend.outgoing import Outgoing
-    from broadcaster.backend.publisher import Publisher
-    from broadcaster.backend.run import Run
-    from broadcaster.backend.runs import RunQueue
-    from broadcaster.backend.sync_publisher import SyncPublisher
-    from broadcaster.backend.transaction import Transaction
+    from broadcaster.backend.publishing.outgoing import Outgoing
+    from broadcaster.backend.publishing.publisher import Publisher
+    from broadcaster.backend.publishing.sync_publisher import SyncPublisher
+    from broadcaster.backend.publishing.transaction import Transaction
+    from broadcaster.backend.runs.queue import RunQueue
+    from broadcaster.backend.runs.run import Run
     from broadcaster.client.parser import StreamEvent
     from broadcaster.client.source import EventSource
-    from broadcaster.core.access import Action, Caller, Denied, Grant, NotYet, Policy
+    from broadcaster.core.access.policy import Action, Caller, Denied, Grant, NotYet, Policy
     from broadcaster.core.channel import Channel
     from broadcaster.core.event import Event, EventId, Live, Reset, StateFollows, Superseded
     from broadcaster.core.filter import Filter
@@ -124,15 +124,15 @@ _HOME = {
     "broadcaster.backend.embedded": ("EmbeddedRedis",),
     "broadcaster.backend.log": ("Log", "Requests"),
     "broadcaster.backend.memory": ("MemoryLog",),
-    "broadcaster.backend.outgoing": ("Outgoing",),
-    "broadcaster.backend.publisher": ("Publisher",),
-    "broadcaster.backend.run": ("Run",),
-    "broadcaster.backend.runs": ("RunQueue",),
-    "broadcaster.backend.sync_publisher": ("SyncPublisher",),
-    "broadcaster.backend.transaction": ("Transaction",),
+    "broadcaster.backend.publishing.outgoing": ("Outgoing",),
+    "broadcaster.backend.publishing.publisher": ("Publisher",),
+    "broadcaster.backend.runs.run": ("Run",),
+    "broadcaster.backend.runs.queue": ("RunQueue",),
+    "broadcaster.backend.publishing.sync_publisher": ("SyncPublisher",),
+    "broadcaster.backend.publishing.transaction": ("Transaction",),
     "broadcaster.client.parser": ("StreamEvent",),
     "broadcaster.client.source": ("EventSource",),
-    "broadcaster.core.access": ("Action", "Caller", "Denied", "Grant", "NotYet", "Policy"),
+    "broadcaster.core.access.policy": ("Action", "Caller", "Denied", "Grant", "NotYet", "Policy"),
     "broadcaster.core.channel": ("Channel",),
     "broadcaster.core.event": ("Event", "EventId", "Live", "Reset", "StateFollows", "Superseded"),
     "broadcaster.core.filter": ("Filter",),

@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 
 from broadcaster.backend.log import Log, Requests
 from broadcaster.backend.shared_secret import shared_secret
-from broadcaster.core.access import Policy
-from broadcaster.core.bearers import ByToken
-from broadcaster.core.by_access import policy_of
+from broadcaster.core.access.bearers import ByToken
+from broadcaster.core.access.by_access import policy_of
+from broadcaster.core.access.policy import Policy
 from broadcaster.core.event import EventId
 from broadcaster.core.filter import Filter
 from broadcaster.node.listener import Listener, subscribe

@@ -24,7 +24,7 @@ from broadcaster.core.log import (
     Restart,
     Rewind,
 )
-from broadcaster.core.run import Standing
+from broadcaster.core.runs.run import Standing
 from broadcaster.core.turns import Reader
 from broadcaster.core.window import Window
 

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from broadcaster import Settings
-from broadcaster.core import rules
+from broadcaster.core.resume import rules
 from tests.clients.roster import ROSTER
 
 SETTINGS = Path(__file__).with_name("settings.md")

@@ -17,7 +17,7 @@ import uvicorn.server
 
 from broadcaster.app import create_app
 from broadcaster.backend.log import Log
-from broadcaster.core.access import Policy, Verifier
+from broadcaster.core.access.policy import Policy, Verifier
 from broadcaster.node.node import Node
 from broadcaster.settings import Settings
 from broadcaster.web.uvicorn import rehearsal

@@ -27,16 +27,16 @@ from broadcaster.backend.replayer import Replayer
 from broadcaster.backend.stream import Info, RedisStream, id_of
 from broadcaster.backend.tailer import Tailer
 from broadcaster.core import cursor, writes
-from broadcaster.core.beginning import restore
 from broadcaster.core.channel import Channel
 from broadcaster.core.cursor import Start
 from broadcaster.core.entry import Row
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.filter import KeysAndTypes
 from broadcaster.core.log import Change
-from broadcaster.core.opening import Opening, Serve
-from broadcaster.core.resume import Resume
-from broadcaster.core.steps import Ask
+from broadcaster.core.resume.beginning import restore
+from broadcaster.core.resume.machine import Resume
+from broadcaster.core.resume.opening import Opening, Serve
+from broadcaster.core.resume.steps import Ask
 from broadcaster.core.subscriber import State, Subscriber, unframed
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.turns import Reader

@@ -20,8 +20,8 @@ from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.hub import Hub
 from broadcaster.core.log import Answer, Batch, Change, Known, Request, Restart, Rewind, StateOf
 from broadcaster.core.page import Page
-from broadcaster.core.resume import Resume
-from broadcaster.core.steps import Ask, Greeting, ResetPart, Send
+from broadcaster.core.resume.machine import Resume
+from broadcaster.core.resume.steps import Ask, Greeting, ResetPart, Send
 from broadcaster.core.subscriber import State, Subscriber
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.window import Window

@@ -11,23 +11,32 @@ ELSEWHERE = {
     "broadcaster/__main__.py": "tests/deploy/test_wheel.py",  # which runs the installed package
     "broadcaster/version.py": "tests/deploy/test_wheel.py",  # one literal
     "broadcaster/core/log.py": "tests/backend/test_log.py",  # values that any log gives
-    "broadcaster/core/resets.py": "tests/core/test_joining.py",  # they begin what it sends
-    "broadcaster/core/states.py": "tests/core/test_joining.py",  # what it sends
-    "broadcaster/core/state.py": "tests/core/test_fold.py",  # values that a fold has
-    "broadcaster/core/steps.py": "tests/core/test_resume.py",  # values that the machines give
-    "broadcaster/backend/sync_publisher.py": "tests/backend/test_publisher.py",  # both are alike
-    "broadcaster/backend/run.py": "tests/backend/test_runs.py",  # a run is what its queue gives
-    "broadcaster/backend/asked.py": "tests/backend/test_records.py",  # values alone
-    "broadcaster/node/pieces.py": "tests/answers/test_facade.py",  # what answers are made of
+    # they begin what it sends:
+    "broadcaster/core/resume/resets.py": "tests/core/resume/test_joining.py",
+    "broadcaster/core/state/states.py": "tests/core/resume/test_joining.py",  # what it sends
+    "broadcaster/core/state/values.py": "tests/core/state/test_fold.py",  # values that a fold has
+    # values that the machines give:
+    "broadcaster/core/resume/steps.py": "tests/core/resume/test_machine.py",
+    # both publishers are alike:
+    "broadcaster/backend/publishing/sync_publisher.py": (
+        "tests/backend/publishing/test_publisher.py"
+    ),
+    # a run is what its queue gives:
+    "broadcaster/backend/runs/run.py": "tests/backend/runs/test_queue.py",
+    "broadcaster/backend/runs/asked.py": "tests/backend/runs/test_records.py",  # values alone
+    "broadcaster/node/runs/pieces.py": "tests/answers/test_facade.py",  # what answers are made of
     "broadcaster/answers/producing.py": "tests/answers/test_facade.py",  # what clients get of it
-    "broadcaster/backend/run_scripts.py": "tests/backend/test_records.py",  # which calls them
+    "broadcaster/backend/runs/scripts.py": "tests/backend/runs/test_records.py",  # which calls them
     "broadcaster/commands/finding.py": "tests/commands/test_check.py",  # values alone
-    "broadcaster/node/folding.py": "tests/node/test_folder.py",  # a folder has one per stream
-    "broadcaster/node/flushing.py": "tests/node/test_folder.py",
+    # a folder has one per stream:
+    "broadcaster/node/state/folding.py": "tests/node/state/test_folder.py",
+    "broadcaster/node/state/flushing.py": "tests/node/state/test_folder.py",
     "broadcaster/settings/node.py": "tests/test_settings.py",  # what an operator sets and reads
     "broadcaster/node/node.py": "tests/test_app.py",  # a node without sockets
-    "broadcaster/web/writing.py": "tests/web/test_publishing.py",  # what is said of what is written
-    "broadcaster/core/driver.py": "tests/core/test_reading.py",  # what drives, in its simplest form
+    # what is said of what is written:
+    "broadcaster/web/publishing/writing.py": "tests/web/publishing/test_endpoint.py",
+    # what drives, in its simplest form:
+    "broadcaster/core/driver.py": "tests/core/test_reading.py",
     "broadcaster/web/door.py": "tests/web/test_endpoint.py",  # what is admitted, and how
     "broadcaster/web/answers.py": "tests/web/test_endpoint.py",  # what can be asked, and how
     "broadcaster/web/documents/operation.py": "tests/web/documents/test_openapi.py",  # data

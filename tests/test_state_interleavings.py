@@ -18,19 +18,20 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from broadcaster.backend.memory import MemoryLog
 from broadcaster.client.parser import Parser
-from broadcaster.core import passes, passing, states
-from broadcaster.core.beginning import at_cursor
 from broadcaster.core.channel import Channel
 from broadcaster.core.entry import frame_of
 from broadcaster.core.event import ZERO, EventId
-from broadcaster.core.fold import Fold, Values
-from broadcaster.core.folding import fold
 from broadcaster.core.hub import Hub
 from broadcaster.core.log import Batch, Beginning, Change, Restart, Rewind
-from broadcaster.core.opening import NoContent, Opening, Serve
+from broadcaster.core.resume import passing
+from broadcaster.core.resume.beginning import at_cursor
+from broadcaster.core.resume.opening import NoContent, Opening, Serve
+from broadcaster.core.resume.steps import Ask, Greeting, Send, Wait
 from broadcaster.core.sse import Frame
-from broadcaster.core.state import Rules
-from broadcaster.core.steps import Ask, Greeting, Send, Wait
+from broadcaster.core.state import passes, states
+from broadcaster.core.state.fold import Fold, Values
+from broadcaster.core.state.folding import fold
+from broadcaster.core.state.values import Rules
 from broadcaster.core.subscriber import State, Subscriber
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.wanted import Wanted

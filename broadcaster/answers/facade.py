@@ -15,20 +15,20 @@ from broadcaster.answers.producing import Producers
 from broadcaster.answers.responses import AnswerReader, cancelled, retrieved
 from broadcaster.answers.sources import closed
 from broadcaster.app import Application, create_app
-from broadcaster.backend.asked import Asked, Begun
-from broadcaster.backend.outbox import BATCH_S
-from broadcaster.backend.publisher import Publisher
-from broadcaster.backend.records import Records
-from broadcaster.backend.run import Run
-from broadcaster.backend.runs import TAKEOVER_S
+from broadcaster.backend.publishing.publisher import Publisher
+from broadcaster.backend.runs.asked import Asked, Begun
+from broadcaster.backend.runs.outbox import BATCH_S
+from broadcaster.backend.runs.queue import TAKEOVER_S
+from broadcaster.backend.runs.records import Records
+from broadcaster.backend.runs.run import Run
 from broadcaster.core import cursor
 from broadcaster.core.channel import Channel
 from broadcaster.core.event import EventId
-from broadcaster.core.record import Record, new_run, run_named
+from broadcaster.core.runs.record import Record, new_run, run_named
 from broadcaster.errors import BroadcasterError
-from broadcaster.node.pieces import pieces
+from broadcaster.node.runs.pieces import pieces
 from broadcaster.settings import Settings
-from broadcaster.web.formatted import FormattedResponse, Response, not_now, nothing, too_many
+from broadcaster.web.runs.formatted import FormattedResponse, Response, not_now, nothing, too_many
 
 _ID_BYTES = 16
 _LOADING = "the hub is still loading"

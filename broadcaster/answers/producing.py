@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 from broadcaster.answers.formats import COMPLETE, TEXT
 from broadcaster.answers.sources import texts
-from broadcaster.backend.outbox import Outbox
-from broadcaster.backend.records import Records
-from broadcaster.backend.run import Run
+from broadcaster.backend.runs.outbox import Outbox
+from broadcaster.backend.runs.records import Records
+from broadcaster.backend.runs.run import Run
 from broadcaster.errors import BackendUnavailableError, BroadcasterError, RunLostError
 
 logger = logging.getLogger(__name__)

@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 
 from broadcaster.answers.formats import format_of
-from broadcaster.backend.records import Records
+from broadcaster.backend.runs.records import Records
 from broadcaster.core.event import EventId
-from broadcaster.core.record import Record
+from broadcaster.core.runs.record import Record
 from broadcaster.errors import BroadcasterError
-from broadcaster.web.formatted import CutError, FormattedResponse, Response, not_now
 from broadcaster.web.problem import SafeResponse, as_json, problem
-from broadcaster.web.runs import parsed, unknown
+from broadcaster.web.runs.endpoint import parsed, unknown
+from broadcaster.web.runs.formatted import CutError, FormattedResponse, Response, not_now
 
 _FORMAT = "openai"
 

@@ -19,7 +19,7 @@ from broadcaster.backend.tailer import Tailer
 from broadcaster.core.event import EventId
 from broadcaster.core.log import Answer, Change, KeyState, Known, Question, StateOf
 from broadcaster.core.page import PAGE_BYTES
-from broadcaster.core.run import Standing
+from broadcaster.core.runs.run import Standing
 from broadcaster.core.turns import Reader
 from broadcaster.core.window import Window
 

@@ -28,7 +28,7 @@ from broadcaster.core.log import (
     Restart,
     Rewind,
 )
-from broadcaster.core.run import Standing, key_of
+from broadcaster.core.runs.run import Standing, key_of
 from broadcaster.core.sse import Frame
 from broadcaster.core.turns import Reader
 from broadcaster.core.window import Window

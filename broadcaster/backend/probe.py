@@ -15,8 +15,8 @@ from broadcaster.backend.driver.connect import connect_sync
 from broadcaster.backend.driver.errors import TROUBLE, translated, translating
 from broadcaster.backend.driver.urls import redacted
 from broadcaster.core.channel import in_slot_of
-from broadcaster.core.checkpoint import AT, Mark, mark_of
 from broadcaster.core.event import EventId
+from broadcaster.core.state.checkpoint import AT, Mark, mark_of
 
 _TIMEOUT_S = 3.0
 # Redis checks rights, memory, disk and replicas first, and the id after that. It "must be greater

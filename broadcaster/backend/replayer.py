@@ -16,7 +16,7 @@ import time
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from typing import TypeVar
 
-from broadcaster.backend.checkpoint import Checkpoint
+from broadcaster.backend.checkpoints.checkpoint import Checkpoint
 from broadcaster.backend.driver.errors import TROUBLE, limit_of, translated
 from broadcaster.backend.lane import Lane
 from broadcaster.backend.portion import Portion

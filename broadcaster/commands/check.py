@@ -18,8 +18,8 @@ from broadcaster.backend.probe import Probe
 from broadcaster.commands import checkpoints
 from broadcaster.commands.finding import Finding, Level
 from broadcaster.commands.logs import printable
-from broadcaster.core.checkpoint import named
-from broadcaster.core.revocations import Revocations
+from broadcaster.core.access.revocations import Revocations
+from broadcaster.core.state.checkpoint import named
 from broadcaster.errors import BackendUnavailableError, ConfigurationError
 from broadcaster.settings import PREFIX, Settings, unknown_variables
 from broadcaster.settings.schemas import Schemas

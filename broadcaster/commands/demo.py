@@ -31,8 +31,8 @@ from broadcaster.commands import pet_store, processes
 from broadcaster.commands.demo_access import CHANNELS, access, page_token
 from broadcaster.commands.logs import printable
 from broadcaster.commands.output import say
-from broadcaster.node.folder import Folder, folded
 from broadcaster.node.node import Node
+from broadcaster.node.state.folder import Folder, folded
 from broadcaster.settings import Settings, load_settings
 from broadcaster.web.hosts import with_default_hosts
 from broadcaster.web.uvicorn.server import make_server

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import cast
 
 from broadcaster.backend.driver.connect import connect_sync
-from broadcaster.backend.once import Submission, send_sync
-from broadcaster.backend.outgoing import Commands
+from broadcaster.backend.publishing.once import Submission, send_sync
+from broadcaster.backend.publishing.outgoing import Commands
 from broadcaster.core.event import EventId
-from broadcaster.core.incoming import Incoming, publications
+from broadcaster.core.json.incoming import Incoming, publications
 from broadcaster.errors import BroadcasterError, KeyReusedError, PartialPublishError
 from broadcaster.settings import Settings
 

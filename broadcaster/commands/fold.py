@@ -8,7 +8,7 @@ import logging
 from broadcaster.commands.host import stop_signals
 from broadcaster.commands.output import say
 from broadcaster.errors import ConfigurationError
-from broadcaster.node.folder import Folder, folded
+from broadcaster.node.state.folder import Folder, folded
 from broadcaster.settings import Settings
 
 logger = logging.getLogger(__name__)

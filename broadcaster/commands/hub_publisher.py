@@ -16,7 +16,7 @@ import orjson
 
 from broadcaster.core.entry import encode
 from broadcaster.core.event import EventId
-from broadcaster.core.incoming import Incoming
+from broadcaster.core.json.incoming import Incoming
 from broadcaster.errors import (
     BackendUnavailableError,
     BroadcasterError,

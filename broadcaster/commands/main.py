@@ -182,7 +182,7 @@ def publish(
     broadcaster publish inventory --url https://hub.example < events.ndjson
     """
     from broadcaster.commands import publish as publishing
-    from broadcaster.core.incoming import Incoming
+    from broadcaster.core.json.incoming import Incoming
 
     options.require_stdout()
     if data is None and (type_ != "message" or key):

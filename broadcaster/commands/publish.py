@@ -21,12 +21,12 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from broadcaster.backend.outgoing import BATCH
+from broadcaster.backend.publishing.outgoing import BATCH
 from broadcaster.commands.direct_publisher import DirectPublisher
 from broadcaster.commands.hub_publisher import HubPublisher
 from broadcaster.commands.output import give_up, say
 from broadcaster.core.event import EventId
-from broadcaster.core.incoming import Incoming, parse
+from broadcaster.core.json.incoming import Incoming, parse
 from broadcaster.errors import BroadcasterError, InvalidEventError, PartialPublishError
 from broadcaster.settings import Settings
 

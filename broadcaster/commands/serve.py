@@ -11,8 +11,8 @@ from broadcaster.backend.driver.connect import connect
 from broadcaster.commands.host import calm_garbage_collection, listen, raise_file_limit, url_of
 from broadcaster.commands.output import say
 from broadcaster.commands.supervisor import Child, supervise
-from broadcaster.core.access import Policy
-from broadcaster.core.by_access import is_public
+from broadcaster.core.access.by_access import is_public
+from broadcaster.core.access.policy import Policy
 from broadcaster.node.peers import Peers
 from broadcaster.settings import Settings
 from broadcaster.web.hosts import is_loopback, with_default_hosts

@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Collection
 
-from broadcaster.core.rights import CLAIM, RefusedTokenError, rights
+from broadcaster.core.access.rights import CLAIM, RefusedTokenError, rights
 from broadcaster.errors import ConfigurationError
 from broadcaster.settings import Settings
 from broadcaster.web.tokens.setup import first_secret

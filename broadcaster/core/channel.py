@@ -10,8 +10,8 @@ from typing import Literal
 from zlib import crc32
 
 from broadcaster.core.cursor import Start, parse_duration, parse_start
-from broadcaster.core.run import ENDS, RUN
-from broadcaster.core.state import Rules
+from broadcaster.core.runs.run import ENDS, RUN
+from broadcaster.core.state.values import Rules
 from broadcaster.errors import ConfigurationError, InvalidCursorError
 
 MAXLEN = 100_000

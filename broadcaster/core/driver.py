@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from broadcaster.core.hub import Hub
-from broadcaster.core.resume import Resume
-from broadcaster.core.steps import Ask
+from broadcaster.core.resume.machine import Resume
+from broadcaster.core.resume.steps import Ask
 from broadcaster.core.subscriber import Subscriber
 from broadcaster.core.turns import Reader
 

@@ -20,8 +20,9 @@ from typing import Any, TypeAlias
 
 import msgpack
 
-from broadcaster.core import jsontext, sse
+from broadcaster.core import sse
 from broadcaster.core.event import DEFAULT_TYPE, Event, EventId
+from broadcaster.core.json import jsontext
 from broadcaster.core.sse import Frame
 from broadcaster.core.wire import RESERVED_PREFIX, RESTART
 from broadcaster.errors import BroadcasterError, InvalidEventError

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from broadcaster.core import sse
 from broadcaster.core.cursor import Positions
-from broadcaster.core.silent import Waiting
+from broadcaster.core.runs.silent import Waiting
 from broadcaster.core.subscriber import State, Subscriber
 from broadcaster.core.window import Window
 from broadcaster.core.wire import Ending

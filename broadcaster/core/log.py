@@ -1,7 +1,7 @@
 """The questions, answers and changes of a log of streams: values only. Pure.
 
 A log has two halves. The live half yields each `Change` of a stream as it happens. The past half
-answers a `Question` about one stream. `core.resume` and `core.opening` ask the questions, and the
+answers a `Question` about one stream. The machines of `core.resume` ask the questions, and the
 answers may come at any later time. `backend.log` has the interface and the log in Redis.
 """
 
@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 
 from broadcaster.core.event import EventId
 from broadcaster.core.sse import Frame
-from broadcaster.core.state import Value
+from broadcaster.core.state.values import Value
 
 # Questions are compared by class as well as by value, so they are dataclasses: two named tuples of
 # different classes with equal fields are equal.

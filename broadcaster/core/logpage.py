@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from broadcaster.core.event import Event, Reset
-from broadcaster.core.jsontext import is_json
+from broadcaster.core.json.jsontext import is_json
 from broadcaster.core.page import PAGE_BYTES
 from broadcaster.core.reading import Yielded
 from broadcaster.core.wire import ResetReason

@@ -14,8 +14,8 @@ from typing import NamedTuple, TypeAlias
 from broadcaster.core.cursor import Positions
 from broadcaster.core.event import EventId, Superseded
 from broadcaster.core.log import Past
-from broadcaster.core.passes import Pass
 from broadcaster.core.sse import Frame
+from broadcaster.core.state.passes import Pass
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.window import Window
 

@@ -15,9 +15,9 @@ from broadcaster.core.cursor import Positions
 from broadcaster.core.driver import AsksLog, Driver
 from broadcaster.core.event import Event, Live, Reset, StateFollows, Superseded
 from broadcaster.core.hub import Hub
-from broadcaster.core.opening import Serve
 from broadcaster.core.page import PAGE_BYTES, Page
-from broadcaster.core.steps import (
+from broadcaster.core.resume.opening import Serve
+from broadcaster.core.resume.steps import (
     UNREADABLE_CHARS,
     Ask,
     For,

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TypeAlias
 
+from broadcaster.core.access.expiries import Expiries
+from broadcaster.core.access.grants import Holder
 from broadcaster.core.event import EventId
-from broadcaster.core.expiries import Expiries
-from broadcaster.core.grants import Holder
-from broadcaster.core.resume import Resume
+from broadcaster.core.resume.machine import Resume
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.wire import Ending
 

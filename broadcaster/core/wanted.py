@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from broadcaster.core import cursor
+from broadcaster.core.access.grants import Holder
 from broadcaster.core.channel import Channel
 from broadcaster.core.cursor import Start
 from broadcaster.core.event import EventId
-from broadcaster.core.grants import Holder
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.wire import ResetReason
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 
-from broadcaster.core.expiries import SWEEP_S, Expiries
+from broadcaster.core.access.expiries import SWEEP_S, Expiries
 from broadcaster.core.subscriber import Subscriber
 from broadcaster.core.wire import Ending
 

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from broadcaster.core.allowance import Allowance
-from broadcaster.core.places import Owners, Places
+from broadcaster.core.access.allowance import Allowance
+from broadcaster.core.access.places import Owners, Places
 from broadcaster.core.wire import Shed
 from broadcaster.settings import Settings
 

@@ -15,11 +15,11 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
-from broadcaster.core.beginning import begin_at
 from broadcaster.core.event import EventId
 from broadcaster.core.filter import Filter
-from broadcaster.core.opening import Gone, NoContent, Opening, Refused, Serve, Verdict
 from broadcaster.core.reading import Reading, Yielded
+from broadcaster.core.resume.beginning import begin_at
+from broadcaster.core.resume.opening import Gone, NoContent, Opening, Refused, Serve, Verdict
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.wanted import Wanted
 from broadcaster.core.wire import Ending, Shed

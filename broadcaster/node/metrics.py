@@ -26,9 +26,9 @@ from prometheus_client.registry import CollectorRegistry
 from broadcaster.backend.log import Retained, Status
 from broadcaster.core.counters import Histogram
 from broadcaster.core.event import ZERO, EventId
-from broadcaster.core.fold import Fold
 from broadcaster.core.hub import Hub
 from broadcaster.core.log import KeyState
+from broadcaster.core.state.fold import Fold
 from broadcaster.core.window import Place, Window
 from broadcaster.errors import BroadcasterError
 from broadcaster.node.health import Watched

@@ -12,33 +12,33 @@ from typing import Any
 from broadcaster.backend.clock import Clock
 from broadcaster.backend.driver.connect import AsyncClient, connect
 from broadcaster.backend.log import Log, RedisLog, Requests, Timed
-from broadcaster.core.access import Policy, Verifier, public
+from broadcaster.core.access.places import UNKNOWN, Owners
+from broadcaster.core.access.policy import Policy, Verifier, public
 from broadcaster.core.counters import Meters
 from broadcaster.core.heartbeat import farewell
 from broadcaster.core.log import AnyAnswer, AnyQuestion, Known, Request, StateOf
-from broadcaster.core.places import UNKNOWN, Owners
 from broadcaster.core.subscriber import Subscriber
 from broadcaster.core.turns import Reader
 from broadcaster.core.wanted import Wanted
 from broadcaster.core.wire import Ending, Shed
 from broadcaster.node import expiry
 from broadcaster.node.description import described
-from broadcaster.node.folds import Folds, hub_of
 from broadcaster.node.health import Health
 from broadcaster.node.limits import Limits
 from broadcaster.node.listener import Listener
 from broadcaster.node.metrics import Metrics
 from broadcaster.node.operations import Lookout
 from broadcaster.node.peers import Peers
-from broadcaster.node.pieces import pieces
 from broadcaster.node.publishing import Publishing
 from broadcaster.node.pump import Pump, despite_errors
 from broadcaster.node.questions import Questions
 from broadcaster.node.registry import Registry, name_of
-from broadcaster.node.requests import PendingRequests
 from broadcaster.node.revoking import Revoking
-from broadcaster.node.runs import Runs
+from broadcaster.node.runs.pieces import pieces
+from broadcaster.node.runs.posted import Runs
+from broadcaster.node.runs.requests import PendingRequests
 from broadcaster.node.shutdown import Shutdown
+from broadcaster.node.state.folds import Folds, hub_of
 from broadcaster.settings import Settings
 from broadcaster.settings.schemas import Schemas
 
@@ -263,7 +263,7 @@ class Node:
         return await described(self.settings.channels[name], self.hub.windows, self.log)
 
     def pieces(self, wanted: Wanted) -> AsyncIterator[tuple[str, str]]:
-        """Return the type and the data of each event of a run, as `node.pieces` says."""
+        """Return the type and the data of each event of a run, as `node.runs.pieces` says."""
         return pieces(Listener(self, wanted), str(wanted.run))
 
     async def ask(

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Sequence
 
 from broadcaster.backend.driver.connect import AsyncClient, connect
-from broadcaster.backend.once import Sender
-from broadcaster.backend.outgoing import Commands
+from broadcaster.backend.publishing.once import Sender
+from broadcaster.backend.publishing.outgoing import Commands
 from broadcaster.core.counters import from_zero
-from broadcaster.core.incoming import Publication, Published
+from broadcaster.core.json.incoming import Publication, Published
 from broadcaster.errors import PartialPublishError
 from broadcaster.settings import Settings
 

@@ -10,9 +10,9 @@ from contextlib import AbstractAsyncContextManager
 
 from broadcaster.backend.lane import Lane
 from broadcaster.core.log import AnyAnswer, AnyQuestion, PageAfter
-from broadcaster.core.opening import Admission, Opening, Verdict
-from broadcaster.core.resume import Resume
-from broadcaster.core.steps import Ask, Wait
+from broadcaster.core.resume.machine import Resume
+from broadcaster.core.resume.opening import Admission, Opening, Verdict
+from broadcaster.core.resume.steps import Ask, Wait
 from broadcaster.core.turns import Reader
 from broadcaster.core.wire import Shed
 from broadcaster.errors import BackendUnavailableError, BroadcasterError

@@ -20,8 +20,8 @@ from time import monotonic
 from typing import Any
 
 from broadcaster.backend.driver.connect import AsyncClient
-from broadcaster.backend.listeners import FOLLOWED
 from broadcaster.backend.nodes import ANNOUNCE_S, NodesHash
+from broadcaster.backend.runs.listeners import FOLLOWED
 from broadcaster.core.backoff import backoff_s
 from broadcaster.errors import BroadcasterError
 from broadcaster.node.figures import Rate, own_figures

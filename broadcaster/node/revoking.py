@@ -11,8 +11,8 @@ from collections.abc import Collection, Sequence
 
 from broadcaster.backend.driver.connect import AsyncClient, connect
 from broadcaster.backend.revocations import RevocationStream, Revoked
-from broadcaster.core.grants import Holder
-from broadcaster.core.revocations import Revocations
+from broadcaster.core.access.grants import Holder
+from broadcaster.core.access.revocations import Revocations
 from broadcaster.core.subscriber import Subscriber
 from broadcaster.core.wire import Ending
 from broadcaster.errors import ConfigurationError

@@ -16,7 +16,7 @@ from broadcaster.errors import ConfigurationError
 from broadcaster.settings.kept import Kept
 
 if TYPE_CHECKING:
-    from broadcaster.core.schema import Schema
+    from broadcaster.core.json.schema import Schema
 
 OTHERS = "*"
 """The type that stands for all types without a schema of their own."""
@@ -67,7 +67,7 @@ class Schemas:
 
 
 def _read(channel: Channel) -> dict[str, Kept[Schema]]:
-    from broadcaster.core.schema import Schema  # most hubs have none, and it is slow to import
+    from broadcaster.core.json.schema import Schema  # most hubs have none, and it is slow to import
 
     try:
         return {t: Kept(path, Schema, "JSON Schema") for t, path in channel.schemas.items()}

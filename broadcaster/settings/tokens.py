@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from pydantic import BaseModel, Field, SecretStr, field_validator
 
-from broadcaster.core.ticket import LONGEST_S
+from broadcaster.core.access.ticket import LONGEST_S
 from broadcaster.settings import files
 
 SECRETS = ("token_secrets", "ticket_secrets", "operators_token")

@@ -13,12 +13,12 @@ from typing import Any, Protocol, runtime_checkable
 
 from starlette.responses import Response
 
-from broadcaster.core.access import Action, Caller, Denied, Grant, NotYet, Policy
-from broadcaster.core.by_access import is_public
-from broadcaster.core.grants import Holder, covered, holder_of, narrowed
-from broadcaster.core.rights import ALL, RefusedTokenError, rights_of_ticket
+from broadcaster.core.access.by_access import is_public
+from broadcaster.core.access.grants import Holder, covered, holder_of, narrowed
+from broadcaster.core.access.policy import Action, Caller, Denied, Grant, NotYet, Policy
+from broadcaster.core.access.rights import ALL, RefusedTokenError, rights_of_ticket
+from broadcaster.core.access.ticket import Ticket
 from broadcaster.core.subscription import Granted
-from broadcaster.core.ticket import Ticket
 from broadcaster.core.wanted import Wanted
 from broadcaster.core.wire import Shed
 from broadcaster.web import head

@@ -10,14 +10,15 @@ from collections.abc import Callable
 from starlette.requests import Request
 from starlette.responses import Response
 
-from broadcaster.core.access import Denied, public
+from broadcaster.core.access.policy import Denied, public
 from broadcaster.errors import BroadcasterError, InvalidRequestError, UnknownChannelError
-from broadcaster.web import access, assets, runs, showcase
+from broadcaster.web import access, assets, showcase
 from broadcaster.web.documents.served import Documents
 from broadcaster.web.logpages import LogPages
 from broadcaster.web.operations import watched
 from broadcaster.web.problem import SafeResponse, as_json, problem, unknown_channel
-from broadcaster.web.publishing import publish
+from broadcaster.web.publishing.endpoint import publish
+from broadcaster.web.runs import endpoint as runs
 from broadcaster.web.serving import ServedNode
 from broadcaster.web.statepages import StatePages
 from broadcaster.web.visible import visible

@@ -14,9 +14,9 @@ from starlette.types import Scope
 from broadcaster.core.counters import Meters
 from broadcaster.core.driver import AsksLog, Driver
 from broadcaster.core.hub import Hub
-from broadcaster.core.opening import Admission, Opening, Serve, Verdict
 from broadcaster.core.page import PAGE_BYTES, Page
-from broadcaster.core.steps import Ask, Greeting, Send, StatePart
+from broadcaster.core.resume.opening import Admission, Opening, Serve, Verdict
+from broadcaster.core.resume.steps import Ask, Greeting, Send, StatePart
 from broadcaster.core.subscriber import State, Subscriber
 from broadcaster.core.turns import Reader, network
 from broadcaster.core.wire import Ending

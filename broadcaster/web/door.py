@@ -12,10 +12,18 @@ from typing import Any
 
 from starlette.responses import Response
 
-from broadcaster.core.access import Denied
-from broadcaster.core.opening import Gone, NoContent, Opening, Refused, Serve, Verdict, WhyShed
-from broadcaster.core.places import Owners
-from broadcaster.core.steps import Ask, Wait
+from broadcaster.core.access.places import Owners
+from broadcaster.core.access.policy import Denied
+from broadcaster.core.resume.opening import (
+    Gone,
+    NoContent,
+    Opening,
+    Refused,
+    Serve,
+    Verdict,
+    WhyShed,
+)
+from broadcaster.core.resume.steps import Ask, Wait
 from broadcaster.core.turns import Reader, network
 from broadcaster.core.wanted import Wanted
 from broadcaster.core.wire import Exceeded, Shed

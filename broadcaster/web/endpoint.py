@@ -12,20 +12,22 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from broadcaster.core.by_access import is_public
+from broadcaster.core.access.by_access import is_public
 from broadcaster.core.channel import Channel
 from broadcaster.core.event import EventId
-from broadcaster.core.opening import Serve
+from broadcaster.core.resume.opening import Serve
 from broadcaster.core.wanted import Wanted
 from broadcaster.core.wire import Ending, Shed, SinkKind
 from broadcaster.errors import InvalidCursorError, InvalidRequestError
-from broadcaster.web import following, head, runs
+from broadcaster.web import head
 from broadcaster.web.asgi_sink import AsgiSink
-from broadcaster.web.bare import bare
 from broadcaster.web.connection import Connection, OpenStream
 from broadcaster.web.dialects import native
 from broadcaster.web.door import Door, come_back_later, owners
 from broadcaster.web.problem import EVENT_STREAM, SafeResponse, come_back, event_stream, problem
+from broadcaster.web.runs import endpoint as runs
+from broadcaster.web.runs import following
+from broadcaster.web.runs.bare import bare
 from broadcaster.web.serving import ServedNode
 from broadcaster.web.sink import Sink, TransportSink
 from broadcaster.web.spread import Spread

@@ -14,10 +14,10 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from broadcaster.core.by_access import is_public
+from broadcaster.core.access.by_access import is_public
 from broadcaster.core.logpage import LogPage
-from broadcaster.core.opening import Serve
 from broadcaster.core.reading import Reading
+from broadcaster.core.resume.opening import Serve
 from broadcaster.core.subscription import Granted
 from broadcaster.core.turns import Reader, network
 from broadcaster.core.wanted import Wanted

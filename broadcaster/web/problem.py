@@ -9,7 +9,7 @@ import orjson
 from starlette.responses import Response
 
 from broadcaster.core import sse
-from broadcaster.core.access import Policy, public
+from broadcaster.core.access.policy import Policy, public
 from broadcaster.core.wire import Shed
 from broadcaster.errors import UnknownChannelError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 
-from broadcaster.core.presented import TICKET_PARAM
+from broadcaster.core.access.presented import TICKET_PARAM
 
 _SECRET = re.compile(rf"((?:^|[?&])(?:{TICKET_PARAM}|access_token)=)[^&\s\"]+", re.IGNORECASE)
 _LOGGER = "uvicorn.access"

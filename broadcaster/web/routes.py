@@ -14,9 +14,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Lifespan, Message, Receive, Scope, Send
 
-from broadcaster.core.access import Denied
+from broadcaster.core.access.policy import Denied
+from broadcaster.core.access.presented import bearer
 from broadcaster.core.channel import KEY_IN_PATH
-from broadcaster.core.presented import bearer
 from broadcaster.errors import InvalidRequestError
 from broadcaster.settings import Settings
 from broadcaster.web import endpoint, head, showcase
@@ -27,7 +27,7 @@ from broadcaster.web.documents.served import Documents
 from broadcaster.web.hosts import LOOPBACK, Hosts
 from broadcaster.web.paths import Paths
 from broadcaster.web.problem import AnsweredError, SafeResponse, problem
-from broadcaster.web.publishing import publish
+from broadcaster.web.publishing.endpoint import publish
 from broadcaster.web.serving import ServedNode
 from broadcaster.web.table import APART, CLIENTS, OPERATORS, TABLE, operations_of
 

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Protocol
 
-from broadcaster.core.access import Policy, Verifier
+from broadcaster.core.access.grants import Holder
+from broadcaster.core.access.places import UNKNOWN, Owners
+from broadcaster.core.access.policy import Policy, Verifier
 from broadcaster.core.channel import Channel
 from broadcaster.core.counters import Meters
 from broadcaster.core.event import EventId
-from broadcaster.core.grants import Holder
 from broadcaster.core.hub import Hub
 from broadcaster.core.log import AnyAnswer, AnyQuestion
-from broadcaster.core.places import UNKNOWN, Owners
-from broadcaster.core.record import Record
-from broadcaster.core.silent import Waiting
+from broadcaster.core.runs.record import Record
+from broadcaster.core.runs.silent import Waiting
 from broadcaster.core.wanted import Wanted
 from broadcaster.core.wire import Shed
 from broadcaster.settings import Settings
 from broadcaster.settings.schemas import Schemas
 from broadcaster.web.connection import Asker, Pacing
-from broadcaster.web.writing import EventWriter
+from broadcaster.web.publishing.writing import EventWriter
 
 
 class Timekeeper(Protocol):
@@ -210,7 +210,7 @@ class ServedNode(GuardedNode, Protocol):
         """Return the log's answer about a stream."""
 
     def pieces(self, wanted: Wanted) -> AsyncIterator[tuple[str, str]]:
-        """Yield the type and the data of each event of a run; see `node.pieces`."""
+        """Yield the type and the data of each event of a run; see `node.runs.pieces`."""
 
     def start(self) -> None:
         """Start the node. May be called again."""

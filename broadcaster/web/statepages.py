@@ -15,12 +15,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from broadcaster.core import cursor
-from broadcaster.core.access import public
-from broadcaster.core.by_access import is_public
+from broadcaster.core.access.by_access import is_public
+from broadcaster.core.access.policy import public
 from broadcaster.core.channel import Channel
 from broadcaster.core.event import Live
-from broadcaster.core.opening import Serve
 from broadcaster.core.reading import Reading
+from broadcaster.core.resume.opening import Serve
 from broadcaster.core.statebody import StateBody, tag_of
 from broadcaster.core.subscription import Granted
 from broadcaster.core.turns import Reader, network

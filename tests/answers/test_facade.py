@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from broadcaster import Answers, ConfigurationError
 from broadcaster.answers.formats import format_of
-from broadcaster.web.formatted import FormattedResponse
+from broadcaster.web.runs.formatted import FormattedResponse
 from tests.wait import PATIENCE_S, http_client, until
 
 WORDS = ["Because ", "of ", "Rayleigh ", "scattering."]

@@ -23,7 +23,7 @@ from broadcaster.core.log import (
     Past,
     Restart,
 )
-from broadcaster.core.run import Standing, key_of
+from broadcaster.core.runs.run import Standing, key_of
 from broadcaster.core.window import Window
 from tests.wait import PATIENCE_S
 

@@ -8,8 +8,8 @@ import pytest
 
 from broadcaster.core.entry import frame_of
 from broadcaster.core.event import EventId
-from broadcaster.core.fold import Fold
-from broadcaster.core.state import Rules
+from broadcaster.core.state.fold import Fold
+from broadcaster.core.state.values import Rules
 from tests.chaos.facts import STREAMS, Facts
 from tests.chaos.folds import APPENDED, REMOVES, Held, take
 from tests.chaos.history import Ledger

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from broadcaster.answers.formats import format_of
-from broadcaster.web.bare import BareEvents
-from broadcaster.web.formatted import Formatter
+from broadcaster.web.runs.bare import BareEvents
+from broadcaster.web.runs.formatted import Formatter
 from tests.chaos.hearing import KINDS, AiSdk, Bare, Hearer, Native, OpenAi, Told, told
 from tests.chaos.sse import Splitter
 

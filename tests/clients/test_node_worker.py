@@ -16,8 +16,8 @@ import httpx
 import pytest
 
 from broadcaster import Publisher, RunQueue
-from broadcaster.backend import run_scripts
-from broadcaster.backend.records import Records
+from broadcaster.backend.runs import scripts as run_scripts
+from broadcaster.backend.runs.records import Records
 from broadcaster.core.catalogue import Catalogue
 from tests.channels import named
 from tests.clients.package import NODE, installed

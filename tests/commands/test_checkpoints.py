@@ -10,8 +10,8 @@ import pytest
 from broadcaster import EmbeddedRedis, connect_sync
 from broadcaster.backend.probe import Probe
 from broadcaster.commands.checkpoints import found
-from broadcaster.core.checkpoint import Mark
 from broadcaster.core.event import EventId
+from broadcaster.core.state.checkpoint import Mark
 
 pytestmark = pytest.mark.server
 

@@ -9,8 +9,8 @@ import pytest
 from broadcaster import Settings
 from broadcaster.backend.memory import MemoryLog
 from broadcaster.commands.demo_access import CHANNELS, access, page_token
-from broadcaster.core.access import Caller
-from broadcaster.core.revocations import Revocations
+from broadcaster.core.access.policy import Caller
+from broadcaster.core.access.revocations import Revocations
 from broadcaster.settings import load_settings
 from broadcaster.web.tokens.setup import make_reader
 from tests.nodes import running

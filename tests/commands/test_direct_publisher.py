@@ -19,7 +19,7 @@ from broadcaster import (
     Settings,
 )
 from broadcaster.commands.direct_publisher import DirectPublisher
-from broadcaster.core.incoming import Incoming
+from broadcaster.core.json.incoming import Incoming
 
 A, B = Incoming("t", "7", "1.10", "a"), Incoming("t", "8", "2", "b")
 WITHOUT = Incoming("message", "", "two\nlines")

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from broadcaster import EmbeddedRedis, connect
-from broadcaster.backend.checkpoint import Checkpoint, Found
+from broadcaster.backend.checkpoints.checkpoint import Checkpoint, Found
 from broadcaster.core.catalogue import PET_STORE
-from broadcaster.core.checkpoint import named
 from broadcaster.core.entry import encode
+from broadcaster.core.state.checkpoint import named
 from tests.command_line import Start, finished
 from tests.wait import until
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from broadcaster.commands.hub_publisher import HubPublisher
-from broadcaster.core.incoming import Incoming
+from broadcaster.core.json.incoming import Incoming
 from broadcaster.errors import (
     BackendUnavailableError,
     ConfigurationError,

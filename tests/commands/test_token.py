@@ -9,8 +9,8 @@ from click.testing import CliRunner
 
 from broadcaster import Settings
 from broadcaster.commands.main import main
-from broadcaster.core.access import Caller
-from broadcaster.core.revocations import Revocations
+from broadcaster.core.access.policy import Caller
+from broadcaster.core.access.revocations import Revocations
 from broadcaster.web.tokens.setup import make_reader
 
 SECRET = "a secret of the tests, of more than 32 bytes"

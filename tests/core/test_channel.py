@@ -5,7 +5,7 @@ from redis.crc import key_slot
 
 from broadcaster.core.catalogue import DEMO, PET_STORE
 from broadcaster.core.channel import STATE_BYTES, Channel, in_slot_of, shard_of, without_shard
-from broadcaster.core.state import Rules
+from broadcaster.core.state.values import Rules
 from broadcaster.errors import ConfigurationError
 
 

@@ -13,8 +13,8 @@ from broadcaster.core.event import ZERO, Event, EventId
 from broadcaster.core.filter import ALL, Filter, KeysAndTypes
 from broadcaster.core.heartbeat import BEATS
 from broadcaster.core.hub import Hub
+from broadcaster.core.resume.steps import Greeting, Hello, Send
 from broadcaster.core.sse import Frame
-from broadcaster.core.steps import Greeting, Hello, Send
 from broadcaster.core.subscriber import State, Subscriber
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.window import Window

@@ -8,7 +8,7 @@ from broadcaster.core import sse
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.filter import KeysAndTypes
 from broadcaster.core.heartbeat import farewell, heartbeat, waiting
-from broadcaster.core.silent import Waiting
+from broadcaster.core.runs.silent import Waiting
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.wire import Ending
 from tests.core.test_hub import AB, Client, beat, event, fan_out, make_hub

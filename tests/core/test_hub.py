@@ -9,8 +9,8 @@ from broadcaster.core.heartbeat import BEATS
 from broadcaster.core.hub import Hub
 from broadcaster.core.log import Answer, AnyQuestion, Exists, PageAfter, Past
 from broadcaster.core.page import TERMINAL_RETRY_MS
+from broadcaster.core.resume.steps import Ask, Greeting, Hello, Send
 from broadcaster.core.sse import Frame
-from broadcaster.core.steps import Ask, Greeting, Hello, Send
 from broadcaster.core.subscriber import State, Subscriber, unframed
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.window import Window

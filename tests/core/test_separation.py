@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broadcaster.core import sse
-from broadcaster.core.access import Denied, Grant
+from broadcaster.core.access.grants import covered
+from broadcaster.core.access.policy import Denied, Grant
 from broadcaster.core.channel import Channel, shard_of, without_shard
 from broadcaster.core.event import ZERO, Event, EventId
-from broadcaster.core.grants import covered
 from broadcaster.core.hub import Hub
 from broadcaster.core.log import Entry, Exists, PageAfter, Past
 from broadcaster.core.sse import Frame

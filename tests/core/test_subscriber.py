@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broadcaster.core.grants import Holder
+from broadcaster.core.access.grants import Holder
 from broadcaster.core.subscriber import Subscriber, Subscribers
 from broadcaster.core.subscription import Subscription
 

@@ -6,7 +6,7 @@ from broadcaster.core.channel import Channel
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.wanted import Wanted
 from broadcaster.core.wire import ResetReason
-from tests.core.test_resume import at
+from tests.core.resume.test_machine import at
 
 MADE = Channel(name="a", path="/a", requests="a.requests")
 PLAIN = Channel(name="b", path="/b")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from broadcaster import EmbeddedRedis, Publisher
-from broadcaster.web import lines
+from broadcaster.web.publishing import lines
 from tests.clients.browsers import Browser, Tab
 from tests.deploy.balancers import ADDRESSES, Balancer
 from tests.deploy.conftest import Balance

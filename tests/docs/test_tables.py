@@ -8,8 +8,8 @@ from typing import Any
 
 import broadcaster
 from broadcaster import Channel, logs
-from broadcaster.core import rules
 from broadcaster.core.catalogue import OUR_PATHS
+from broadcaster.core.resume import rules
 from docs import tables
 from tests.clients.roster import ROSTER
 from tests.docs.terminal import ROOT

@@ -11,8 +11,8 @@ from typing import Any
 
 from broadcaster import Publisher
 from broadcaster.core.catalogue import PET_STORE
-from broadcaster.core.checkpoint import mark_of
-from broadcaster.node.folder import Folder, folded
+from broadcaster.core.state.checkpoint import mark_of
+from broadcaster.node.state.folder import Folder, folded
 from tests.nodes import Raw, events, running, told
 from tests.wait import http_client, until
 

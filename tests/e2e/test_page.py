@@ -26,7 +26,7 @@ from broadcaster import Publisher, connect_sync
 from broadcaster.backend.embedded import free_port
 from broadcaster.backend.memory import MemoryLog
 from broadcaster.commands.token import make as make_token
-from broadcaster.core.access import Action, Caller, Grant
+from broadcaster.core.access.policy import Action, Caller, Grant
 from broadcaster.core.catalogue import PET_STORE
 from tests.clients.browsers import Browser, Tab
 from tests.clients.browsers.blank import answering

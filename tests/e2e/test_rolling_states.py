@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from broadcaster import EventId
-from broadcaster.core.checkpoint import mark_of
+from broadcaster.core.state.checkpoint import mark_of
 from tests.command_line import Running
 from tests.e2e.versions import LASTS_S, STATEFUL, Front, Stage, Version
 from tests.wait import TEST_S, http_client, until

@@ -33,21 +33,21 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "answers: a run that is asked for again begins anew",
-        "broadcaster/backend/run_scripts.py",
+        "broadcaster/backend/runs/scripts.py",
         'if redis.call("EXISTS", record) == 1 then return "created" end',
         "",
         (
-            "tests/backend/test_records.py"
+            "tests/backend/runs/test_records.py"
             "::test_a_run_that_is_asked_for_twice_goes_on_as_it_is[single]",
         ),
     ),
     Mutant(
         "answers: the same name in two chats is one run",
-        "broadcaster/core/record.py",
+        "broadcaster/core/runs/record.py",
         'text = f"{len(key)} {key}{name}".encode',
         "text = name.encode",
         (
-            "tests/core/test_record.py"
+            "tests/core/runs/test_record.py"
             "::test_a_run_that_its_client_names_is_the_same_for_the_same_key_and_name",
         ),
     ),
@@ -67,18 +67,18 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "answers: a response that a stopping server cancels closes what is still asked",
-        "broadcaster/web/formatted.py",
+        "broadcaster/web/runs/formatted.py",
         "                    await _dropped(self._coming)",
         "                    pass",
         ("tests/answers/test_facade.py::test_a_server_that_stops_may_cancel_a_response",),
     ),
     Mutant(
         "answers: the hash that names a run outlives it",
-        "broadcaster/backend/run_scripts.py",
+        "broadcaster/backend/runs/scripts.py",
         '    redis.call("PEXPIRE", about, known[2])',
         "",
         (
-            "tests/backend/test_records.py"
+            "tests/backend/runs/test_records.py"
             "::test_no_key_of_a_run_is_left_when_its_time_is_over[single]",
         ),
     ),

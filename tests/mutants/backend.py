@@ -11,7 +11,7 @@ _SHARING = "broadcaster/backend/sharing.py"
 _NODES = "tests/e2e/test_nodes.py::"
 _CLUSTER = "tests/backend/driver/test_cluster.py::"
 _SENTINEL = "tests/backend/driver/test_sentinel.py::"
-_PUBLISHER = "tests/backend/test_publisher.py::"
+_PUBLISHER = "tests/backend/publishing/test_publisher.py::"
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
@@ -70,10 +70,10 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "requester: a client that leaves cuts its request",
-        "broadcaster/backend/requester.py",
+        "broadcaster/backend/runs/requester.py",
         "                sending()\n",
         "",
-        ("tests/backend/test_requester.py::test_those_that_leave_cost_redis_no_connections",),
+        ("tests/backend/runs/test_requester.py::test_those_that_leave_cost_redis_no_connections",),
     ),
     Mutant(
         "nodes: each request for the nodes takes a connection",
@@ -457,39 +457,39 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "publisher: commands without a reply are left out of the ids",
-        "broadcaster/backend/outgoing.py",
+        "broadcaster/backend/publishing/outgoing.py",
         "        ids.extend([None] * (len(commands) - len(replies)))\n",
         "",
         (_PUBLISHER + "test_a_connection_that_breaks_half_way",),
     ),
     Mutant(
         "publisher: a channel's maxlen is ignored",
-        "broadcaster/backend/outgoing.py",
+        "broadcaster/backend/publishing/outgoing.py",
         'return to.maxlen if self._maxlen == "channel" else self._maxlen',
         'return 100_000 if self._maxlen == "channel" else self._maxlen',
         (_PUBLISHER + "test_streams_are_trimmed",),
     ),
     Mutant(
         "publisher: each task takes a connection",
-        "broadcaster/backend/publisher.py",
+        "broadcaster/backend/publishing/publisher.py",
         "_CONCURRENT = 50 ",
         "_CONCURRENT = 50_000 ",
         (_PUBLISHER + "test_any_number_of_tasks_may_publish",),
     ),
     Mutant(
         "requester: each newcomer takes a connection",
-        "broadcaster/backend/requester.py",
+        "broadcaster/backend/runs/requester.py",
         "_CONCURRENT = 4 ",
         "_CONCURRENT = 4_000 ",
-        ("tests/backend/test_requester.py::test_a_herd_asks_over_few_connections",),
+        ("tests/backend/runs/test_requester.py::test_a_herd_asks_over_few_connections",),
     ),
     Mutant(
         "runs: a run stays locked after its worker loses Redis",
-        "broadcaster/backend/runs.py",
+        "broadcaster/backend/runs/queue.py",
         "                self.release(run)\n            raise\n",
         "                pass\n            raise\n",
         (
-            "tests/backend/test_runs.py::"
+            "tests/backend/runs/test_queue.py::"
             "test_a_request_taken_before_redis_goes_away_is_found_again[single]",
         ),
     ),

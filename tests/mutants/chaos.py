@@ -81,7 +81,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "scenario 15: a start time is looked up among ids in the future",
-        "broadcaster/core/opening.py",
+        "broadcaster/core/resume/opening.py",
         "if newest.ms > self._now_ms + SEARCHABLE_AHEAD_S * 1000:",
         "if False:",
         (_SCENARIO + "[15]",),

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from tests.mutants import Mutant
 
-_CHECKPOINT = "broadcaster/backend/checkpoint.py"
-_FLUSH = "broadcaster/backend/flush.py"
-_FLUSHING = "broadcaster/node/flushing.py"
-_FOLDING = "broadcaster/node/folding.py"
-_MOVING = "broadcaster/backend/moving.py"
-_RESTORING = "broadcaster/node/restoring.py"
-_MOVED = "tests/backend/test_moving.py::"
-_READ = "tests/backend/test_checkpoint.py::"
-_WRITTEN = "tests/backend/test_flush.py::"
-_FOLDER = "tests/node/test_folder.py::"
-_RESTORED = "tests/node/test_restoring.py::"
+_CHECKPOINT = "broadcaster/backend/checkpoints/checkpoint.py"
+_FLUSH = "broadcaster/backend/checkpoints/flush.py"
+_FLUSHING = "broadcaster/node/state/flushing.py"
+_FOLDING = "broadcaster/node/state/folding.py"
+_MOVING = "broadcaster/backend/checkpoints/moving.py"
+_RESTORING = "broadcaster/node/state/restoring.py"
+_MOVED = "tests/backend/checkpoints/test_moving.py::"
+_READ = "tests/backend/checkpoints/test_checkpoint.py::"
+_WRITTEN = "tests/backend/checkpoints/test_flush.py::"
+_FOLDER = "tests/node/state/test_folder.py::"
+_RESTORED = "tests/node/state/test_restoring.py::"
 
 MUTANTS: tuple[Mutant, ...] = (
     # Reading

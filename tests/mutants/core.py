@@ -7,7 +7,7 @@ from tests.mutants import Mutant
 _HUB = "tests/core/test_hub.py::"
 _BEAT = "tests/core/test_heartbeat.py::"
 _WINDOW = "tests/core/test_window.py::"
-_BEGINNING = "tests/core/test_beginning.py::"
+_BEGINNING = "tests/core/resume/test_beginning.py::"
 _SUBSCRIPTION = "tests/core/test_subscription.py::"
 _CURSOR = "tests/core/test_cursor.py::"
 _PAGE = "tests/core/test_page.py::"
@@ -29,7 +29,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "beginning: an id from a key's old shard is believed",
-        "broadcaster/core/beginning.py",
+        "broadcaster/core/resume/beginning.py",
         "        if named_here - followed:",
         "        if named_here - followed and followed - named_here:",
         (_BEGINNING + "test_a_key_that_has_moved_to_another_shard_may_have_left_events_behind",),
@@ -347,10 +347,10 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "expiries: a client that is gone keeps its place",
-        "broadcaster/core/expiries.py",
+        "broadcaster/core/access/expiries.py",
         "            found.discard(item)",
         "            pass",
-        ("tests/core/test_expiries.py::test_one_that_is_gone_is_not_found",),
+        ("tests/core/access/test_expiries.py::test_one_that_is_gone_is_not_found",),
     ),
     Mutant(
         "subscriber: a grant that ends is not noted",
@@ -402,10 +402,12 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "resume: the first bytes have no position before the missed events",
-        "broadcaster/core/resume.py",
+        "broadcaster/core/resume/machine.py",
         "parts.append(self._hello(begin))",
         "parts.append(self._hello())",
-        ("tests/core/test_resume.py::test_the_first_bytes_have_the_position_if_it_is_proven",),
+        (
+            "tests/core/resume/test_machine.py::test_the_first_bytes_have_the_position_if_it_is_proven",
+        ),
     ),
     Mutant(
         "hub: a heartbeat is written to a full socket",
@@ -459,21 +461,21 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "beginning: an id from another number of shards is believed",
-        "broadcaster/core/beginning.py",
+        "broadcaster/core/resume/beginning.py",
         "        if named_here - followed:",
         "        if False:",
         (_BEGINNING + "test_an_id_without_any_of_the_streams_is_refused",),
     ),
     Mutant(
         "beginning: a shard that the id lacks starts at the default",
-        "broadcaster/core/beginning.py",
+        "broadcaster/core/resume/beginning.py",
         "                positions.setdefault(name, ZERO)",
         "                pass",
         (_BEGINNING + "test_a_shard_that_the_clients_id_lacks_is_read_from_its_beginning",),
     ),
     Mutant(
         "beginning: an id without any of the streams is believed",
-        "broadcaster/core/beginning.py",
+        "broadcaster/core/resume/beginning.py",
         "    if not positions and not states:",
         "    if False:",
         (_BEGINNING + "test_an_id_without_any_of_the_streams_is_refused",),
@@ -548,7 +550,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "beginning: 0 is not the beginning of several streams",
-        "broadcaster/core/beginning.py",
+        "broadcaster/core/resume/beginning.py",
         "        if subscription.named and position != ZERO:\n",
         "        if subscription.named:\n",
         ("tests/web/test_endpoint.py::test_ids_are_read_as_redis_reads_them",),

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from tests.mutants import Mutant
 
-_PERMIT = "broadcaster/web/permit.py"
-_PERMITS = "tests/web/test_permit.py::"
-_ONCE = "broadcaster/backend/once.py"
-_ONCES = "tests/backend/test_once.py::"
-_SCHEMA = "broadcaster/core/schema.py"
-_SCHEMAS = "tests/core/test_schema.py::"
-_HTTP = "tests/web/test_publishing.py::"
+_PERMIT = "broadcaster/web/publishing/permit.py"
+_PERMITS = "tests/web/publishing/test_permit.py::"
+_ONCE = "broadcaster/backend/publishing/once.py"
+_ONCES = "tests/backend/publishing/test_once.py::"
+_SCHEMA = "broadcaster/core/json/schema.py"
+_SCHEMAS = "tests/core/json/test_schema.py::"
+_HTTP = "tests/web/publishing/test_endpoint.py::"
 _BODY = "tests/web/test_body.py::"
-_LINES = "tests/web/test_lines.py::"
+_LINES = "tests/web/publishing/test_lines.py::"
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
@@ -49,17 +49,21 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "schema: data is checked that a publisher has not made to text",
-        "broadcaster/backend/outgoing.py",
+        "broadcaster/backend/publishing/outgoing.py",
         "            data = text_of(data)\n",
         "            data = str(data)\n",
-        ("tests/backend/test_publisher.py::test_data_that_does_not_fit_its_schema_is_refused",),
+        (
+            "tests/backend/publishing/test_publisher.py::test_data_that_does_not_fit_its_schema_is_refused",
+        ),
     ),
     Mutant(
         "schema: large data is checked in the event loop",
-        "broadcaster/web/checking.py",
+        "broadcaster/web/publishing/checking.py",
         "if len(event.data) > _LARGE:",
         "if False:",
-        ("tests/web/test_checking.py::test_large_data_is_checked_while_others_are_served",),
+        (
+            "tests/web/publishing/test_checking.py::test_large_data_is_checked_while_others_are_served",
+        ),
     ),
     Mutant(
         "kept: a broken file takes its value away",
@@ -126,24 +130,24 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "publishing: of two idempotency keys the first counts",
-        "broadcaster/web/publishing.py",
+        "broadcaster/web/publishing/endpoint.py",
         "    if len(found) > 1 or not",
         "    if not",
         (_HTTP + "test_a_key_that_can_not_be_meant_publishes_nothing",),
     ),
     Mutant(
         "publishing: an empty idempotency key is none",
-        "broadcaster/web/publishing.py",
+        "broadcaster/web/publishing/endpoint.py",
         "not 0 < len(found[0]) <=",
         "not 0 <= len(found[0]) <=",
         (_HTTP + "test_a_key_that_can_not_be_meant_publishes_nothing",),
     ),
     Mutant(
         "cloudevents: a space in a source makes the id of another event",
-        "broadcaster/core/cloudevents.py",
+        "broadcaster/core/json/cloudevents.py",
         "f\"{len(named['source'])} {named['source']} ",
         "f\"{named['source']} ",
-        ("tests/core/test_cloudevents.py::test_other_sources_and_ids_are_other_events",),
+        ("tests/core/json/test_cloudevents.py::test_other_sources_and_ids_are_other_events",),
     ),
     Mutant(
         "once: a key is UTF-8",
@@ -182,20 +186,20 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "incoming: data of a line in the usual form need not be JSON",
-        "broadcaster/core/incoming.py",
+        "broadcaster/core/json/incoming.py",
         "        value = orjson.loads(data)\n",
         "        value = None\n",
         (
-            "tests/core/test_incoming.py::test_what_is_not_json_is_refused",
-            "tests/core/test_incoming.py::test_what_is_no_event_is_refused",
+            "tests/core/json/test_incoming.py::test_what_is_not_json_is_refused",
+            "tests/core/json/test_incoming.py::test_what_is_no_event_is_refused",
         ),
     ),
     Mutant(
         "lines: a line before one that is refused is lost",
-        "broadcaster/web/lines.py",
+        "broadcaster/web/publishing/lines.py",
         "                    return count, refusal\n",
         "                    return 0, refusal\n",
-        ("tests/web/test_lines.py::test_the_first_line_that_is_wrong_ends_the_answer",),
+        ("tests/web/publishing/test_lines.py::test_the_first_line_that_is_wrong_ends_the_answer",),
     ),
     Mutant(
         "hub publisher: an attempt has a key of its own",
@@ -213,10 +217,12 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "lines: the id of an event is ignored beside the key of the request",
-        "broadcaster/web/lines.py",
+        "broadcaster/web/publishing/lines.py",
         'f"id:{event.id}" if event.id else f"line',
         'f"line',
-        ("tests/web/test_lines.py::test_the_id_of_a_line_is_its_key_whatever_its_number",),
+        (
+            "tests/web/publishing/test_lines.py::test_the_id_of_a_line_is_its_key_whatever_its_number",
+        ),
     ),
     Mutant(
         "direct publisher: the id of an event is ignored",
@@ -237,21 +243,21 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "publishing: a place is never freed",
-        "broadcaster/web/publishing.py",
+        "broadcaster/web/publishing/endpoint.py",
         "    held.callback(free)",
         "    held.callback(lambda: None)",
         (_HTTP + "test_limits_hold_for_requests_that_publish",),
     ),
     Mutant(
         "publishing: an event that nodes leave out is published",
-        "broadcaster/web/checking.py",
+        "broadcaster/web/publishing/checking.py",
         "size = size_of(event.type, event.key, event.data)\n",
         "size = len(event.data.encode(errors='replace'))\n",
         (_HTTP + "test_a_body_that_is_not_all_events_publishes_nothing",),
     ),
     Mutant(
         "publishing: an event that is too large for nodes is published",
-        "broadcaster/web/checking.py",
+        "broadcaster/web/publishing/checking.py",
         "        if size > self._most_bytes:\n",
         "        if False:\n",
         (_HTTP + "test_a_body_that_is_not_all_events_publishes_nothing",),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from tests.mutants import Mutant
 
-_REQUESTER = "broadcaster/backend/requester.py"
-_NODE = "broadcaster/node/requests.py"
-_ASKING = "tests/backend/test_requester.py::"
-_SCRIPTS = "broadcaster/backend/run_scripts.py"
-_RECORDS = "tests/backend/test_records.py::"
-_PENDING = "tests/core/test_pending.py::"
-_WEB_RUNS = "tests/web/test_runs.py::"
-_NODES = "tests/node/test_requests.py::"
+_REQUESTER = "broadcaster/backend/runs/requester.py"
+_NODE = "broadcaster/node/runs/requests.py"
+_ASKING = "tests/backend/runs/test_requester.py::"
+_SCRIPTS = "broadcaster/backend/runs/scripts.py"
+_RECORDS = "tests/backend/runs/test_records.py::"
+_PENDING = "tests/core/runs/test_pending.py::"
+_WEB_RUNS = "tests/web/runs/test_endpoint.py::"
+_NODES = "tests/node/runs/test_requests.py::"
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
@@ -44,21 +44,21 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "pending: any number of requests without clients stays",
-        "broadcaster/core/pending.py",
+        "broadcaster/core/runs/pending.py",
         "left[: max(0, len(left) - MAX_LEFT)]",
         "left[:0]",
         (_PENDING + "test_of_many_that_are_left_the_oldest_go_at_once",),
     ),
     Mutant(
         "pending: a request is struck out as soon as its client has left",
-        "broadcaster/core/pending.py",
+        "broadcaster/core/runs/pending.py",
         "now_s < request.left_s + self._grace_s:",
         "False:",
         (_PENDING + "test_a_request_is_struck_out_some_time_after_its_client_has_left",),
     ),
     Mutant(
         "opening: a run that is gone is waited for",
-        "broadcaster/core/opening.py",
+        "broadcaster/core/resume/opening.py",
         "        if over is not None:\n            return over\n",
         "        if isinstance(over, Ask | Wait):\n            return over\n",
         (_NODES + "test_a_client_that_returns_at_another_node_after_all_gets_a_new_run",),
@@ -96,17 +96,17 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "jsontext: NaN becomes null",
-        "broadcaster/core/jsontext.py",
+        "broadcaster/core/json/jsontext.py",
         '    if b"null" in text:',
         "    if False:",
-        ("tests/core/test_jsontext.py",),
+        ("tests/core/json/test_jsontext.py",),
     ),
     Mutant(
         "lines: digits of data are parsed",
-        "broadcaster/core/incoming.py",
+        "broadcaster/core/json/incoming.py",
         """data = value if raw.startswith('"') else raw""",
         """data = str(value) if raw.startswith('"') else json.dumps(json.loads(raw))""",
-        ("tests/core/test_incoming.py::test_data_goes_out_as_it_is_written",),
+        ("tests/core/json/test_incoming.py::test_data_goes_out_as_it_is_written",),
     ),
     Mutant(
         "tail: the time of a line is that of another channel",
@@ -124,10 +124,10 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "runs: a worker begins a run that is too old",
-        "broadcaster/backend/runs.py",
+        "broadcaster/backend/runs/queue.py",
         "        return self._clock.now_ms() > EventId.of_entry(entry.encode()).ms + lives_ms",
         "        return False",
-        ("tests/backend/test_runs.py::test_a_request_that_is_too_old_is_not_begun",),
+        ("tests/backend/runs/test_queue.py::test_a_request_that_is_too_old_is_not_begun",),
     ),
     Mutant(
         "runs: a restart before the first piece changes the numbers of events",
@@ -141,11 +141,11 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "runs: news of an older run drops the newer one of the same request",
-        "broadcaster/backend/runs.py",
+        "broadcaster/backend/runs/queue.py",
         "        if self._active.get(run.id) is run:",
         "        if run.id in self._active:",
         (
-            "tests/backend/test_runs.py"
+            "tests/backend/runs/test_queue.py"
             "::test_news_of_an_older_run_does_not_end_the_newer_one_of_the_same_request[single]",
         ),
     ),
@@ -158,17 +158,19 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "listeners: a worker without runs reads the nodes",
-        "broadcaster/backend/listeners.py",
+        "broadcaster/backend/runs/listeners.py",
         "        if not runs or time.monotonic()",
         "        if time.monotonic()",
-        ("tests/backend/test_listeners.py::test_a_worker_that_keeps_no_run_does_not_ask",),
+        ("tests/backend/runs/test_listeners.py::test_a_worker_that_keeps_no_run_does_not_ask",),
     ),
     Mutant(
         "runs: a worker that was taken over goes on writing",
         _SCRIPTS,
         'if known[2] ~= ARGV[3] then return "lost" end\nif known[3] == ARGV[4]',
         "if known[3] == ARGV[4]",
-        ("tests/backend/test_runs.py::test_a_dead_worker_s_run_goes_on_where_it_stopped[single]",),
+        (
+            "tests/backend/runs/test_queue.py::test_a_dead_worker_s_run_goes_on_where_it_stopped[single]",
+        ),
     ),
     Mutant(
         "runs: a batch is written again",
@@ -207,11 +209,11 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "runs: another piece is published in the place of one that is unsure",
-        "broadcaster/backend/run.py",
+        "broadcaster/backend/runs/run.py",
         "if self._unsure is not None and wanted != self._unsure:",
         "if False:",
         (
-            "tests/backend/test_runs.py::"
+            "tests/backend/runs/test_queue.py::"
             "test_a_piece_is_published_once_though_its_answer_was_lost[single]",
         ),
     ),
@@ -224,7 +226,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "runs: another subject follows a run",
-        "broadcaster/web/runs.py",
+        "broadcaster/web/runs/endpoint.py",
         "        if holder and holder.subject == record.owner:",
         "        if holder:",
         (_WEB_RUNS + "test_a_run_belongs_to_the_one_that_began_it",),
@@ -238,168 +240,170 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "following: each return asks for the record",
-        "broadcaster/web/following.py",
+        "broadcaster/web/runs/following.py",
         "if (positions or states) and not asks and window.has(str(run)):",
         "if False:",
         (_WEB_RUNS + "test_a_follower_that_comes_back_goes_on_and_costs_no_command",),
     ),
     Mutant(
         "following: a follower begins at the newest event",
-        "broadcaster/web/following.py",
+        "broadcaster/web/runs/following.py",
         "record.first.before() if record.first else head",
         "head",
         (_WEB_RUNS + "test_a_run_from_its_beginning_to_its_end",),
     ),
     Mutant(
         "waiting: a client without a worker waits in silence",
-        "broadcaster/node/runs.py",
+        "broadcaster/node/runs/posted.py",
         "                    tell(self._hub, run, found)",
         "                    pass",
         (_WEB_RUNS + "test_a_client_learns_that_the_worker_of_its_run_is_gone",),
     ),
     Mutant(
         "waiting: a client that begins a run waits in silence",
-        "broadcaster/node/requests.py",
+        "broadcaster/node/runs/requests.py",
         "            tell(self._hub, run.run,",
         "            (self._hub, run.run,",
         (_WEB_RUNS + "test_a_client_without_a_worker_does_not_wait_in_silence",),
     ),
     Mutant(
         "waiting: runs with events are looked at for ever",
-        "broadcaster/node/waiting.py",
+        "broadcaster/node/runs/waiting.py",
         "if run in left or not window.has(key):",
         "if True:",
         (
-            "tests/node/test_waiting.py::"
+            "tests/node/runs/test_waiting.py::"
             "test_only_runs_without_an_event_are_looked_at_and_those_whose_worker_is_gone",
         ),
     ),
     Mutant(
         "bare: a GET begins where the client's cursor is",
-        "broadcaster/web/bare.py",
+        "broadcaster/web/runs/bare.py",
         "positions={}, run=None,",
         "run=None,",
-        ("tests/web/test_bare.py::test_the_events_of_the_newest_run_and_no_others",),
+        ("tests/web/runs/test_bare.py::test_the_events_of_the_newest_run_and_no_others",),
     ),
     Mutant(
         "bare: a run that is over is followed",
-        "broadcaster/web/following.py",
+        "broadcaster/web/runs/following.py",
         "    if active and record.state.over:",
         "    if False:",
-        ("tests/web/test_bare.py::test_the_events_of_the_newest_run_and_no_others",),
+        ("tests/web/runs/test_bare.py::test_the_events_of_the_newest_run_and_no_others",),
     ),
     Mutant(
         "formatted: each cut is an error in the log",
-        "broadcaster/web/formatted.py",
+        "broadcaster/web/runs/formatted.py",
         "        return not isinstance(error, CutError)",
         "        return True",
-        ("tests/web/test_bare.py::test_half_a_run_never_ends_cleanly",),
+        ("tests/web/runs/test_bare.py::test_half_a_run_never_ends_cleanly",),
     ),
     Mutant(
         "endpoint: a long query of a follower is not counted",
         "broadcaster/web/endpoint.py",
         "            return self._wrong(error)",
         "            return problem(400, str(error))",
-        ("tests/web/test_bare.py::test_what_is_refused",),
+        ("tests/web/runs/test_bare.py::test_what_is_refused",),
     ),
     Mutant(
         "crew: what a worker has written is lost when it ends",
-        "broadcaster/backend/crew.py",
+        "broadcaster/backend/runs/crew.py",
         "                await run.flush()",
         "                pass",
-        ("tests/backend/test_crew.py::test_a_worker_that_ends_publishes_what_it_has_written",),
+        ("tests/backend/runs/test_crew.py::test_a_worker_that_ends_publishes_what_it_has_written",),
     ),
     Mutant(
         "registry: no worker learns who follows its runs",
         "broadcaster/node/registry.py",
         "return {FOLLOWED: found} if found else {}",
         "return {}",
-        ("tests/backend/test_listeners.py::test_from_the_clients_of_a_node_to_the_worker",),
+        ("tests/backend/runs/test_listeners.py::test_from_the_clients_of_a_node_to_the_worker",),
     ),
     Mutant(
         "following: a bare client begins with half of a state",
-        "broadcaster/core/states.py",
+        "broadcaster/core/state/states.py",
         "        return self.is_whole(stream)",
         "        return True",
-        ("tests/core/test_joining.py::test_only_a_whole_state_of_texts_stands_for_the_log",),
+        ("tests/core/resume/test_joining.py::test_only_a_whole_state_of_texts_stands_for_the_log",),
     ),
     Mutant(
         "following: a bare client is sent the log though there is a state",
-        "broadcaster/web/following.py",
+        "broadcaster/web/runs/following.py",
         "    if active and node.hub.states.has_texts(stream):",
         "    if False:",
         (
-            "tests/web/test_bare.py::test_where_a_state_has_all_of_a_run"
+            "tests/web/runs/test_bare.py::test_where_a_state_has_all_of_a_run"
             "_it_begins_with_that_and_asks_redis_for_no_event",
         ),
     ),
     Mutant(
         "formatted: a client that takes nothing is cut for another reason",
-        "broadcaster/web/formatted.py",
+        "broadcaster/web/runs/formatted.py",
         'raise CutError("its client takes nothing", Ending.SEND_TIMEOUT) from error',
         'raise CutError("its client takes nothing") from error',
-        ("tests/web/test_formatted.py::test_a_client_that_takes_nothing_is_cut",),
+        ("tests/web/runs/test_formatted.py::test_a_client_that_takes_nothing_is_cut",),
     ),
     Mutant(
         "outbox: that texts wait is said at each try",
-        "broadcaster/backend/outbox.py",
+        "broadcaster/backend/runs/outbox.py",
         "        if trouble and not self._waits:",
         "        if trouble:",
         (
-            "tests/backend/test_outbox.py::"
+            "tests/backend/runs/test_outbox.py::"
             "test_texts_that_wait_are_said_once_with_what_to_do_and_so_is_the_end_of_that",
         ),
     ),
     Mutant(
         "outbox: a text is joined with one of another type",
-        "broadcaster/backend/outbox.py",
+        "broadcaster/backend/runs/outbox.py",
         "        if not texts.fits(type_):",
         "        if False:",
-        ("tests/backend/test_outbox.py::test_the_end_and_another_type_do_not_wait",),
+        ("tests/backend/runs/test_outbox.py::test_the_end_and_another_type_do_not_wait",),
     ),
     Mutant(
         "outbox: what was written while a batch was on its way is not written",
-        "broadcaster/backend/outbox.py",
+        "broadcaster/backend/runs/outbox.py",
         "            self._put(texts, min(texts.due_s, texts.next_s))",
         "            pass",
-        ("tests/backend/test_outbox.py::test_the_first_leaves_at_once_and_later_ones_are_joined",),
+        (
+            "tests/backend/runs/test_outbox.py::test_the_first_leaves_at_once_and_later_ones_are_joined",
+        ),
     ),
     Mutant(
         "outbox: all runs of a worker come to share one long pipeline",
-        "broadcaster/backend/moments.py",
+        "broadcaster/backend/runs/moments.py",
         "        self._newest = (self._newest + 1) % _MOMENTS",
         "",
         (
-            "tests/backend/test_moments.py::test_runs_that_begin_together_are_spread_over_ten_moments",
+            "tests/backend/runs/test_moments.py::test_runs_that_begin_together_are_spread_over_ten_moments",
         ),
     ),
     Mutant(
         "outbox: a first text waits for the texts of other runs",
-        "broadcaster/backend/outbox.py",
+        "broadcaster/backend/runs/outbox.py",
         "        if due_s <= 0:",
         "        if False:",
         (
-            "tests/backend/test_outbox.py"
+            "tests/backend/runs/test_outbox.py"
             "::test_a_first_text_and_what_is_flushed_wait_for_no_pipeline_of_others",
         ),
     ),
     Mutant(
         "outbox: a batch that is on its way is sent twice",
-        "broadcaster/backend/outbox.py",
+        "broadcaster/backend/runs/outbox.py",
         "            if texts.sent:  # it gets another place when that is answered",
         "            if False:",
         (
-            "tests/backend/test_outbox.py"
+            "tests/backend/runs/test_outbox.py"
             "::test_a_batch_on_its_way_is_not_sent_again_when_it_is_flushed",
         ),
     ),
     Mutant(
         "queue: work goes on for a run that a batch has found stopped",
-        "broadcaster/backend/runs.py",
+        "broadcaster/backend/runs/queue.py",
         "            self._gone.append(run)",
         "            pass",
         (
-            "tests/backend/test_runs.py"
+            "tests/backend/runs/test_queue.py"
             "::test_a_run_that_a_batch_has_found_stopped_is_returned_once[single]",
         ),
     ),
@@ -415,21 +419,21 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "crew: the work on a run that is stopped goes on",
-        "broadcaster/backend/crew.py",
+        "broadcaster/backend/runs/crew.py",
         "                if task := self._tasks.get(run):\n                    task.cancel()",
         "                pass",
-        ("tests/backend/test_crew.py::test_the_work_on_a_run_that_is_stopped_ends",),
+        ("tests/backend/runs/test_crew.py::test_the_work_on_a_run_that_is_stopped_ends",),
     ),
     Mutant(
         "runs: no node ends what no worker ends",
-        "broadcaster/node/runs.py",
+        "broadcaster/node/runs/posted.py",
         "                await records.end_if_due(run)",
         "                pass",
-        ("tests/node/test_runs.py::test_a_node_ends_a_run_whose_worker_is_gone",),
+        ("tests/node/runs/test_posted.py::test_a_node_ends_a_run_whose_worker_is_gone",),
     ),
     Mutant(
         "answers: half an answer ends cleanly",
-        "broadcaster/node/pieces.py",
+        "broadcaster/node/runs/pieces.py",
         "    if listener.ending is not Ending.COMPLETE:",
         "    if False:",
         ("tests/answers/test_facade.py::test_half_an_answer_never_ends_cleanly",),
@@ -445,7 +449,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "answers: words that were not published yet are lost when an answer fails",
-        "broadcaster/backend/run.py",
+        "broadcaster/backend/runs/run.py",
         "  # it may be what this run fails of\n            await self.flush()",
         "\n            pass",
         (

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from tests.mutants import Mutant
 
-_OPENING = "broadcaster/core/opening.py"
-_RETURNING = "broadcaster/core/returning.py"
-_RESUME = "broadcaster/core/resume.py"
-_RULES = "broadcaster/core/rules.py"
+_OPENING = "broadcaster/core/resume/opening.py"
+_RETURNING = "broadcaster/core/resume/returning.py"
+_RESUME = "broadcaster/core/resume/machine.py"
+_RULES = "broadcaster/core/resume/rules.py"
 _QUESTIONS = "broadcaster/node/questions.py"
-_PASSES = "broadcaster/core/passes.py"
-_PASSED = "tests/core/test_passing.py::"
+_PASSES = "broadcaster/core/state/passes.py"
+_PASSED = "tests/core/resume/test_passing.py::"
 _HUB = "tests/core/test_hub.py::"
-_RESUMED = "tests/core/test_resume.py::"
+_RESUMED = "tests/core/resume/test_machine.py::"
 _STREAM = "tests/web/test_endpoint.py::"
 _NODES = "tests/e2e/test_nodes.py::"
 
@@ -112,7 +112,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "resume: an answer from before a rollback is believed",
-        "broadcaster/core/inquiry.py",
+        "broadcaster/core/resume/inquiry.py",
         "        self._forget(stream)\n        if self._windows[stream].dropped",
         "        if self._windows[stream].dropped",
         (_HUB + "test_an_id_that_was_confirmed_is_asked_about_again_after_a_rewind",),
@@ -127,14 +127,14 @@ MUTANTS: tuple[Mutant, ...] = (
     # Resets after a dropped tail
     Mutant(
         "resume: a client that saw a dropped tail gets no reset",
-        "broadcaster/core/inquiry.py",
+        "broadcaster/core/resume/inquiry.py",
         "        if stream in self.dropped:",
         "        if False:",
         (_HUB + "test_a_changed_history_makes_all_subscribers_of_the_stream_catch_up",),
     ),
     Mutant(
         "resume: a connected client gets no reset for a dropped tail",
-        "broadcaster/core/inquiry.py",
+        "broadcaster/core/resume/inquiry.py",
         "        if self._windows[stream].dropped.just_now(self._position[stream]):",
         "        if False:",
         (_HUB + "test_a_changed_history_makes_all_subscribers_of_the_stream_catch_up",),
@@ -173,18 +173,20 @@ MUTANTS: tuple[Mutant, ...] = (
         _PASSES,
         "older = self._newest.pop(place, None)",
         "older = self._newest.get(place)",
-        ("tests/core/test_passes.py::test_it_has_the_newest_event_of_each_key_and_type_in_order",),
+        (
+            "tests/core/state/test_passes.py::test_it_has_the_newest_event_of_each_key_and_type_in_order",
+        ),
     ),
     Mutant(
         "passes: the next one is not gathered while one is sent",
-        "broadcaster/core/passing.py",
+        "broadcaster/core/resume/passing.py",
         "self._next[stream] = self._gathering(stream, begun.end)",
         "self._next.pop(stream, None)",
         (_PASSED + "test_a_slow_client_needs_neither_its_window_nor_the_log",),
     ),
     Mutant(
         "passes: what changes while a state is sent is not gathered",
-        "broadcaster/core/joining.py",
+        "broadcaster/core/resume/joining.py",
         "                self._passing.follow(self.positions)\n",
         "                pass\n",
         (_PASSED + "test_what_changes_while_a_state_is_sent_comes_after_it",),
@@ -205,14 +207,14 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "passes: a state that is not whole takes what a client has",
-        "broadcaster/core/states.py",
+        "broadcaster/core/state/states.py",
         "return fold.offered and fold.since is None and",
         "return fold.offered and",
         (_PASSED + "test_a_state_that_is_not_whole_does_not_take_what_a_client_has",),
     ),
     Mutant(
         "passes: one goes on after its history has changed",
-        "broadcaster/core/passing.py",
+        "broadcaster/core/resume/passing.py",
         'history has changed."""\n        self._now.pop(stream, None)',
         'history has changed."""',
         (_PASSED + "test_a_change_of_the_history_ends_a_pass",),

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from tests.mutants import Mutant
 
-_JOINING = "broadcaster/core/joining.py"
-_KEYED = "broadcaster/core/keyed.py"
-_OPENING = "broadcaster/core/opening.py"
-_RETURNING = "broadcaster/core/returning.py"
+_JOINING = "broadcaster/core/resume/joining.py"
+_KEYED = "broadcaster/core/resume/keyed.py"
+_OPENING = "broadcaster/core/resume/opening.py"
+_RETURNING = "broadcaster/core/resume/returning.py"
 _PAGED = "broadcaster/web/dialects/paged.py"
-_JOINED = "tests/core/test_joining.py::"
-_FOLDED = "tests/core/test_fold.py::"
-_ENDED = "tests/core/test_returning.py::"
-_KEYS = "tests/core/test_keyed.py::"
-_READ = "tests/backend/test_checkpoint.py::"
+_JOINED = "tests/core/resume/test_joining.py::"
+_FOLDED = "tests/core/state/test_fold.py::"
+_ENDED = "tests/core/resume/test_returning.py::"
+_KEYS = "tests/core/resume/test_keyed.py::"
+_READ = "tests/backend/checkpoints/test_checkpoint.py::"
 _SOCKETS = "tests/web/test_state.py::"
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -87,7 +87,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "state: each client of a herd has the state rendered anew",
-        "broadcaster/core/states.py",
+        "broadcaster/core/state/states.py",
         "            self._held[stream] = made\n",
         "            pass\n",
         (_JOINED + "test_a_state_is_held_for_the_next_client_until_an_event_comes",),
@@ -95,31 +95,31 @@ MUTANTS: tuple[Mutant, ...] = (
     # What a fold keeps
     Mutant(
         "fold: events of many keys stay unfolded",
-        "broadcaster/core/fold.py",
+        "broadcaster/core/state/fold.py",
         "if len(self._unfolded) > _UNFOLDED_KEYS:",
         "if False:",
         (_FOLDED + "test_events_of_many_keys_are_folded_in_time",),
     ),
     Mutant(
         "fold: a state is too large while its events are",
-        "broadcaster/core/fold.py",
+        "broadcaster/core/state/fold.py",
         "while self._unfolded and self.bytes > most:",
         "while False:",
         (_FOLDED + "test_a_state_is_too_large_if_its_values_are_and_not_their_events",),
     ),
     Mutant(
         "texts: what comes after a text is not compared",
-        "broadcaster/core/texts.py",
+        "broadcaster/core/state/texts.py",
         "if not wire.startswith(before, start) or not wire.endswith(after):",
         "if not wire.startswith(before, start):",
-        ("tests/core/test_texts.py::test_only_what_differs_in_the_text_alone_is_joined",),
+        ("tests/core/state/test_texts.py::test_only_what_differs_in_the_text_alone_is_joined",),
     ),
     Mutant(
         "kept: an event of the default type replaces none",
-        "broadcaster/core/kept.py",
+        "broadcaster/core/state/kept.py",
         'line = b"\\ndata:"',
         'line = b"\\nevent: message"',
-        ("tests/core/test_kept.py::test_an_event_replaces_that_of_its_type",),
+        ("tests/core/state/test_kept.py::test_an_event_replaces_that_of_its_type",),
     ),
     # Single keys of what is too large
     Mutant(
@@ -163,7 +163,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "keyed: two servers make one state",
-        "broadcaster/backend/checkpoint.py",
+        "broadcaster/backend/checkpoints/checkpoint.py",
         "if self._stream.connections == connections:  # else",
         "if True:  # else",
         (_READ + "test_keys_that_two_connections_have_read_are_read_again",),

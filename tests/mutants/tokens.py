@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from tests.mutants import Mutant
 
-_RIGHTS = "tests/core/test_rights.py::"
-_CLAIMS = "tests/core/test_claims.py::"
-_PRESENTED = "tests/core/test_presented.py::"
-_TICKET = "tests/core/test_ticket.py::"
+_RIGHTS = "tests/core/access/test_rights.py::"
+_CLAIMS = "tests/core/access/test_claims.py::"
+_PRESENTED = "tests/core/access/test_presented.py::"
+_TICKET = "tests/core/access/test_ticket.py::"
 _SIGNED = "tests/web/tokens/test_signed.py::"
 _SIGNATURES = "tests/web/tokens/test_signatures.py::"
 _TICKETS = "tests/web/tokens/test_tickets.py::"
@@ -17,21 +17,21 @@ _SETUP = "tests/web/tokens/test_setup.py::"
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "rights: a subject that is a star may read every key",
-        "broadcaster/core/rights.py",
+        "broadcaster/core/access/rights.py",
         'value in ("", _EVERY)',
         'value == ""',
         (_RIGHTS + "test_a_key_claim_that_can_be_no_key_is_refused",),
     ),
     Mutant(
         "rights: the last colon separates channel and key",
-        "broadcaster/core/rights.py",
+        "broadcaster/core/access/rights.py",
         'text.partition(":")',
         'text.rpartition(":")',
         (_RIGHTS + "test_a_key_is_taken_as_it_is",),
     ),
     Mutant(
         "rights: a claim adds a key to a ticket that is narrowed to other channels",
-        "broadcaster/core/rights.py",
+        "broadcaster/core/access/rights.py",
         "if name in claims and not claim.get(_COMPLETE):",
         "if name in claims:",
         (
@@ -41,35 +41,35 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "claims: an expired token is good",
-        "broadcaster/core/claims.py",
+        "broadcaster/core/access/claims.py",
         "if now_s >= expires_s + leeway_s:",
         "if False:",
         (_CLAIMS + "test_a_wrong_claim_is_refused",),
     ),
     Mutant(
         "claims: a token for another audience is good",
-        "broadcaster/core/claims.py",
+        "broadcaster/core/access/claims.py",
         'if audience not in (audiences or [""]):',
         "if audience and audience not in (audiences or [audience]):",
         (_CLAIMS + "test_a_token_for_no_audience_is_refused_where_one_is_expected",),
     ),
     Mutant(
         "presented: an image of another site brings a cookie that counts",
-        "broadcaster/core/presented.py",
+        "broadcaster/core/access/presented.py",
         "        return site in _OWN_PAGES",
         "        return True",
         (_PRESENTED + "test_a_cookie_that_another_page_sends_is_refused",),
     ),
     Mutant(
         "ticket: it is good for every origin",
-        "broadcaster/core/ticket.py",
+        "broadcaster/core/access/ticket.py",
         'return bool((sent or "") == origin)',
         "return True",
         (_TICKET + "test_it_is_good_for_no_other_origin",),
     ),
     Mutant(
         "ticket: an open stream ends with it",
-        "broadcaster/core/ticket.py",
+        "broadcaster/core/access/ticket.py",
         '    return {**kept, "exp": until_s}',
         '    return {**kept, "exp": expires_s}',
         (_TICKET + "test_it_opens_streams_until_it_expires_and_they_end_with_the_token",),
@@ -150,10 +150,10 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "bearers: a right to one key is a right to all",
-        "broadcaster/core/bearers.py",
+        "broadcaster/core/access/bearers.py",
         "frozenset({EVERY}) if isinstance(allowed, AllKeys) else allowed",
         "frozenset({EVERY})",
-        ("tests/core/test_bearers.py::test_a_token_grants_what_it_names",),
+        ("tests/core/access/test_bearers.py::test_a_token_grants_what_it_names",),
     ),
     Mutant(
         "reader: a token of any type gives access",
@@ -178,10 +178,10 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "revocations: a token without a time of issue outlives its revocation",
-        "broadcaster/core/revocations.py",
+        "broadcaster/core/access/revocations.py",
         "(issued_s is None or issued_s * 1000 <= at_ms)",
         "(issued_s is not None and issued_s * 1000 <= at_ms)",
-        ("tests/core/test_revocations.py::test_it_concerns_what_was_issued_before_it",),
+        ("tests/core/access/test_revocations.py::test_it_concerns_what_was_issued_before_it",),
     ),
     Mutant(
         "revocations: after a break only what is newer is read",

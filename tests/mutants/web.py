@@ -22,7 +22,7 @@ _OPEN = "broadcaster/web/uvicorn/open_connections.py"
 _REHEARSAL = "broadcaster/web/uvicorn/rehearsal.py"
 _REHEARSED = "tests/web/uvicorn/test_rehearsal.py::"
 _CHANGED = _REHEARSED + "test_streams_are_served_with_a_changed_uvicorn_and_one_warning"
-_RESUME = "broadcaster/core/resume.py"
+_RESUME = "broadcaster/core/resume/machine.py"
 _NATIVE = "broadcaster/web/dialects/native.py"
 _READ = "tests/web/dialects/test_native.py::"
 _HEAD = "broadcaster/web/head.py"
@@ -127,20 +127,20 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "grants: keys beyond a grant are left out without a word",
-        "broadcaster/core/grants.py",
+        "broadcaster/core/access/grants.py",
         "    if beyond := asked - keys:",
         "    if (beyond := asked - keys) == asked and asked:",
         (
-            "tests/core/test_grants.py::"
+            "tests/core/access/test_grants.py::"
             "test_a_key_beyond_the_grant_is_refused_and_never_left_out[8]",
         ),
     ),
     Mutant(
         "grants: no granted key is every key",
-        "broadcaster/core/grants.py",
+        "broadcaster/core/access/grants.py",
         "    if not keys:",
         "    if not keys and asked:",
-        ("tests/core/test_grants.py::test_a_grant_of_no_key_is_no_grant_of_all_keys",),
+        ("tests/core/access/test_grants.py::test_a_grant_of_no_key_is_no_grant_of_all_keys",),
     ),
     Mutant(
         "access: a grant that has ended describes a channel",
@@ -189,18 +189,18 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "beginning: an old shard's id in from= is a bad request",
-        "broadcaster/core/beginning.py",
+        "broadcaster/core/resume/beginning.py",
         "except ReshardedError:",
         "except BackendUnavailableError:",
         ("tests/web/test_shards.py::test_a_key_that_moves_to_another_shard_is_reset",),
     ),
     Mutant(
         "beginning: an id of before there were shards is a bad request in from=",
-        "broadcaster/core/beginning.py",
+        "broadcaster/core/resume/beginning.py",
         "alone = subscription.sharded and ",
         "alone = False and ",
         (
-            "tests/core/test_beginning.py::"
+            "tests/core/resume/test_beginning.py::"
             "test_a_cursor_that_cannot_be_read_is_kept_and_another_beginning_is_refused",
         ),
     ),
@@ -435,7 +435,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "beginning: a run's cursor need not name the run",
-        "broadcaster/core/beginning.py",
+        "broadcaster/core/resume/beginning.py",
         "    if run is None or made.name not in {*positions, *states}:",
         "    if False:",
         (_READ + "test_a_cursor_of_a_run_that_does_not_name_it_is_unreadable",),
@@ -512,7 +512,7 @@ MUTANTS: tuple[Mutant, ...] = (
         _RESUME,
         "        return Send((first,))\n",
         "        return step\n",
-        ("tests/core/test_resume.py::test_the_first_bytes_do_not_wait_for_an_answer",),
+        ("tests/core/resume/test_machine.py::test_the_first_bytes_do_not_wait_for_an_answer",),
     ),
     Mutant(
         "endpoint: all clients get the same retry time",
@@ -545,7 +545,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "beginning: an unreadable cursor is refused",
-        "broadcaster/core/beginning.py",
+        "broadcaster/core/resume/beginning.py",
         "    except InvalidCursorError:\n",
         "    except ZeroDivisionError:\n",
         (_STREAM + "test_a_hostile_last_event_id_gets_a_reset_and_the_stream",),

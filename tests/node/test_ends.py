@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from broadcaster import BackendUnavailableError, Caller, Grant, Publisher
-from broadcaster.core.access import Action
+from broadcaster.core.access.policy import Action
 from broadcaster.node.expiry import sweep
 from broadcaster.web import sink as sinks
 from tests.nodes import Raw, Running, events, running, told

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from broadcaster.backend.memory import MemoryLog
-from broadcaster.core.access import Action, Caller, Denied, Grant
-from broadcaster.core.expiries import Expiries
+from broadcaster.core.access.expiries import Expiries
+from broadcaster.core.access.policy import Action, Caller, Denied, Grant
 from broadcaster.core.subscriber import Subscriber
 from broadcaster.core.wire import Ending
 from broadcaster.node import expiry

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from broadcaster import Caller, Grant, Publisher
-from broadcaster.core.access import Action
-from broadcaster.core.places import Owners
+from broadcaster.core.access.places import Owners
+from broadcaster.core.access.policy import Action
 from broadcaster.node import registry
 from broadcaster.node.limits import Limits
 from broadcaster.settings import Settings, load_settings

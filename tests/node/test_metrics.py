@@ -14,8 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from broadcaster import BackendUnavailableError, EventId, Publisher
 from broadcaster.core.catalogue import PET_STORE
-from broadcaster.core.checkpoint import Mark, named
-from broadcaster.core.state import Rules
+from broadcaster.core.state.checkpoint import Mark, named
+from broadcaster.core.state.values import Rules
 from broadcaster.node.metrics import in_time
 from tests.nodes import Raw, Running, running, told
 from tests.wait import http_client, until

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from broadcaster.core.incoming import Publication
+from broadcaster.core.json.incoming import Publication
 from broadcaster.errors import ConfigurationError
 from broadcaster.node.publishing import Publishing
 from broadcaster.settings import Settings

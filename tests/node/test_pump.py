@@ -13,7 +13,7 @@ from broadcaster.backend.memory import MemoryLog
 from broadcaster.core import sse, writes
 from broadcaster.core.event import ZERO, Event, EventId
 from broadcaster.core.log import Batch, Change, Restart, Rewind
-from broadcaster.core.steps import Greeting, Send
+from broadcaster.core.resume.steps import Greeting, Send
 from broadcaster.core.subscriber import State, Subscriber
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.window import Window

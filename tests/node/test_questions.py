@@ -9,16 +9,16 @@ import pytest
 
 from broadcaster.core.channel import Channel
 from broadcaster.core.log import Answer, AnyQuestion, Exists, PageAfter
-from broadcaster.core.opening import Opening, Serve
-from broadcaster.core.resume import Resume
-from broadcaster.core.steps import Ask, For, Greeting, Wait
+from broadcaster.core.resume.machine import Resume
+from broadcaster.core.resume.opening import Opening, Serve
+from broadcaster.core.resume.steps import Ask, For, Greeting, Wait
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.turns import Reader
 from broadcaster.core.wanted import Wanted
 from broadcaster.core.wire import Shed
 from broadcaster.errors import BackendUnavailableError
 from broadcaster.node.questions import Questions
-from tests.core.test_resume import A, at, context
+from tests.core.resume.test_machine import A, at, context
 from tests.wait import PATIENCE_S
 
 CHANNEL = Channel(name="a", path="/a")

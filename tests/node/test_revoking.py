@@ -10,8 +10,8 @@ import pytest
 
 from broadcaster import BackendUnavailableError, ConfigurationError, EmbeddedRedis, Settings
 from broadcaster.backend.memory import MemoryLog
-from broadcaster.core.access import Action, Caller, Grant
-from broadcaster.core.grants import Holder
+from broadcaster.core.access.grants import Holder
+from broadcaster.core.access.policy import Action, Caller, Grant
 from broadcaster.core.wire import Ending
 from broadcaster.node.revoking import Revoking
 from tests.nodes import Raw, running

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from broadcaster.core.event import ZERO
-from broadcaster.core.steps import Greeting
+from broadcaster.core.resume.steps import Greeting
 from broadcaster.core.subscriber import State, Subscriber
 from broadcaster.core.subscription import Subscription
 from broadcaster.node.node import Node

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from broadcaster import ConfigurationError, load_settings
-from broadcaster.core.claims import Expected, checked
-from broadcaster.core.rights import RefusedTokenError
+from broadcaster.core.access.claims import Expected, checked
+from broadcaster.core.access.rights import RefusedTokenError
 
 KEYS = {"https://id.example": "https://id.example/jwks.json"}
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from starlette.requests import ClientDisconnect, Request
 
-from broadcaster.core.access import NotYet
+from broadcaster.core.access.policy import NotYet
 from broadcaster.core.catalogue import Catalogue
 from broadcaster.web import body
 from broadcaster.web.body import lingering, may_be_long, whole

@@ -16,7 +16,7 @@ from broadcaster.core.event import ZERO, Event, EventId
 from broadcaster.core.filter import KeysAndTypes
 from broadcaster.core.hub import Hub
 from broadcaster.core.log import Answer, AnyQuestion
-from broadcaster.core.opening import Serve
+from broadcaster.core.resume.opening import Serve
 from broadcaster.core.sse import Frame
 from broadcaster.core.subscriber import Framing, unframed
 from broadcaster.core.subscription import Subscription

@@ -12,10 +12,10 @@ import httpx
 import pytest
 
 from broadcaster.backend.memory import MemoryLog
-from broadcaster.core.access import Action, Caller, Decision, Denied, Grant
+from broadcaster.core.access.policy import Action, Caller, Decision, Denied, Grant
 from broadcaster.core.channel import Channel, shard_of
 from broadcaster.core.event import EventId
-from broadcaster.core.run import key_of
+from broadcaster.core.runs.run import key_of
 from broadcaster.errors import BackendUnavailableError
 from broadcaster.web import logpages
 from tests.nodes import Raw, Running, events, running

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from broadcaster.core.event import Event
-from broadcaster.core.record import RunKeys
+from broadcaster.core.runs.record import RunKeys
 from tests.wait import until_sync
 from tests.workers.conftest import StartWorker, WorkerProcess, await_events, events_of
 from workers.recommendations import PIECES, recommendation

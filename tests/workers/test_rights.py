@@ -19,7 +19,7 @@ from broadcaster import (
     SyncPublisher,
     connect_sync,
 )
-from broadcaster.core.checkpoint import mark_of
+from broadcaster.core.state.checkpoint import mark_of
 from tests.channels import demo_variable
 from tests.command_line import finished, ready, starting
 from tests.wait import PATIENCE_S, http_client, until

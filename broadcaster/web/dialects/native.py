@@ -11,11 +11,11 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
-from broadcaster.core.beginning import at_cursor, begin_at
+from broadcaster.core.access.presented import TICKET_PARAM
 from broadcaster.core.channel import Channel
 from broadcaster.core.event import EventId
 from broadcaster.core.nearest import slip
-from broadcaster.core.presented import TICKET_PARAM
+from broadcaster.core.resume.beginning import at_cursor, begin_at
 from broadcaster.core.subscription import Granted, Subscription
 from broadcaster.core.wanted import Wanted
 from broadcaster.core.wire import Exceeded

@@ -9,9 +9,9 @@ import re
 from collections.abc import Mapping, Set
 from typing import Any, NamedTuple
 
-from broadcaster.core.beginning import at_cursor, begin_at
+from broadcaster.core.access.presented import TICKET_PARAM
 from broadcaster.core.channel import Channel
-from broadcaster.core.presented import TICKET_PARAM
+from broadcaster.core.resume.beginning import at_cursor, begin_at
 from broadcaster.core.subscription import Granted, Subscription
 from broadcaster.core.wanted import Wanted
 from broadcaster.errors import InvalidRequestError

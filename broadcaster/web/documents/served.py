@@ -10,8 +10,8 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from broadcaster.core.access import Denied, public
-from broadcaster.core.by_access import is_public
+from broadcaster.core.access.by_access import is_public
+from broadcaster.core.access.policy import Denied, public
 from broadcaster.web.access import TicketIssuer, refused
 from broadcaster.web.assets import Asset, asset_of, sent
 from broadcaster.web.documents.asyncapi import asyncapi

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from broadcaster.core.access.presented import TICKET_PARAM
 from broadcaster.core.channel import Channel
-from broadcaster.core.presented import TICKET_PARAM
 from broadcaster.web.documents.components import DataSchemas
 from broadcaster.web.documents.operation import Json, Needs, Operation, Operations
 from broadcaster.web.documents.operations import BEGUN

@@ -7,11 +7,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from broadcaster.core.access import Caller, Denied, NotYet
-from broadcaster.core.claims import Claims, Expected, checked, time_of
-from broadcaster.core.presented import Kind, Presented, bearer, presented
-from broadcaster.core.rights import RefusedTokenError, rights
-from broadcaster.core.ticket import Ticket, narrowed
+from broadcaster.core.access.claims import Claims, Expected, checked, time_of
+from broadcaster.core.access.policy import Caller, Denied, NotYet
+from broadcaster.core.access.presented import Kind, Presented, bearer, presented
+from broadcaster.core.access.rights import RefusedTokenError, rights
+from broadcaster.core.access.ticket import Ticket, narrowed
 from broadcaster.web.tokens.signatures import MissingKeyError, Signatures
 from broadcaster.web.tokens.tickets import Tickets
 
@@ -30,7 +30,7 @@ class TokenReader:
         tickets: issues and reads tickets; None refuses them.
         cookie: the name of the cookie that may have a token; empty if none may.
         origins: the origins whose pages may send that cookie, besides the hub's own.
-        key_claims: as in `core.rights.rights`.
+        key_claims: as in `core.access.rights.rights`.
         is_revoked: says whether a token was revoked, by its subject, its id, and the time at which
             it was issued, in seconds since 1970.
         now_s: returns seconds since 1970.

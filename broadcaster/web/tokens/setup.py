@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 
+from broadcaster.core.access.claims import Expected
+from broadcaster.core.access.revocations import Revocations
 from broadcaster.core.channel import Channel
-from broadcaster.core.claims import Expected
-from broadcaster.core.revocations import Revocations
 from broadcaster.errors import ConfigurationError
 from broadcaster.settings import Settings
 from broadcaster.settings.tokens import FILE

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
-from broadcaster.core.rights import RefusedTokenError
+from broadcaster.core.access.rights import RefusedTokenError
 from broadcaster.web.tokens.keys import KeySource
 from broadcaster.web.tokens.signed import MOST_TRIED, Key, Unverified, is_signed_with, read
 

@@ -1,7 +1,7 @@
 """Reads, verifies and makes signed tokens (JWT). The only importer of PyJWT and cryptography.
 
 A key knows its algorithms: a secret is for HMAC alone, and a public key never is. So a token can't
-choose how it is verified. PyJWT checks signatures; `core.claims` checks what the tokens say.
+choose how it is verified. PyJWT checks signatures; `core.access.claims` checks what the tokens say.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from broadcaster.core.rights import RefusedTokenError
+from broadcaster.core.access.rights import RefusedTokenError
 
 MAX_BYTES = 16 * 1024
 """The most bytes of a token. To verify one costs time in proportion to its length."""

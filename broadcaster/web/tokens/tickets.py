@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import blake2b
 
-from broadcaster.core import ticket
-from broadcaster.core.access import Caller
-from broadcaster.core.claims import Claims
-from broadcaster.core.rights import RefusedTokenError, Rights
+from broadcaster.core.access import ticket
+from broadcaster.core.access.claims import Claims
+from broadcaster.core.access.policy import Caller
+from broadcaster.core.access.rights import RefusedTokenError, Rights
 from broadcaster.web.tokens.keys import KeySource
 from broadcaster.web.tokens.signatures import Issuer, MissingKeyError, Signatures
 from broadcaster.web.tokens.signed import Key, key_of_secret, sign

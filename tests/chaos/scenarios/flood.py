@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
 
-from broadcaster.core.pending import MAX_LEFT
+from broadcaster.core.runs.pending import MAX_LEFT
 from tests.chaos.attack import Attack, Target, doing, get, withstand
 from tests.chaos.processes import Node
 from tests.chaos.stage import Stage

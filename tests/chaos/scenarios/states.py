@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from broadcaster import EmbeddedRedis
-from broadcaster.core.checkpoint import AT, Mark, mark_of
+from broadcaster.core.state.checkpoint import AT, Mark, mark_of
 from tests.chaos.analysis import Span, of_groups, seen
 from tests.chaos.facts import CHANNELS, STREAMS, Facts
 from tests.chaos.history import ZERO, Cut, Id, Kind, Subscription, id_of

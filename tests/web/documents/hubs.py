@@ -16,7 +16,7 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
 from broadcaster import MemoryLog, Settings, create_app
-from broadcaster.core.access import Policy
+from broadcaster.core.access.policy import Policy
 from tests.wait import http_client
 from tests.web.tokens.issuers import SECRET
 

@@ -10,7 +10,7 @@ from jsonschema import Draft7Validator
 
 from broadcaster import Denied, Grant
 from broadcaster.core import wire
-from broadcaster.core.access import Action, Caller
+from broadcaster.core.access.policy import Action, Caller
 from tests.web.documents.hubs import HUBS, OFFICIAL, asked, at, document, parts
 from tests.web.tokens.issuers import token
 

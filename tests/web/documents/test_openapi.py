@@ -15,7 +15,7 @@ from starlette.routing import Mount
 
 from broadcaster import Denied, Grant, MemoryLog, Settings, create_app
 from broadcaster.core import wire
-from broadcaster.core.access import Action, Caller
+from broadcaster.core.access.policy import Action, Caller
 from broadcaster.web.dialects import native
 from broadcaster.web.documents.operation import PROBLEMS
 from broadcaster.web.table import APART, CLIENTS, OPERATORS, TABLE

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from broadcaster.core.access import Caller, Denied, NotYet
-from broadcaster.core.claims import Expected
-from broadcaster.core.rights import CLAIM, rights
-from broadcaster.core.ticket import Ticket
+from broadcaster.core.access.claims import Expected
+from broadcaster.core.access.policy import Caller, Denied, NotYet
+from broadcaster.core.access.rights import CLAIM, rights
+from broadcaster.core.access.ticket import Ticket
 from broadcaster.web.tokens import signed
 from broadcaster.web.tokens.keys import FetchedKeys, GivenKeys
 from broadcaster.web.tokens.reader import TokenReader

@@ -10,8 +10,8 @@ import pytest
 from broadcaster import ConfigurationError, Settings
 from broadcaster.app import make_node
 from broadcaster.backend.memory import MemoryLog
-from broadcaster.core.access import Action, Caller, Decision, Denied, Grant, NotYet
-from broadcaster.core.revocations import Revocations
+from broadcaster.core.access.policy import Action, Caller, Decision, Denied, Grant, NotYet
+from broadcaster.core.access.revocations import Revocations
 from broadcaster.errors import BackendUnavailableError
 from broadcaster.web.tokens import setup
 from tests.nodes import Raw, running

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import jwt
 import pytest
 
-from broadcaster.core.rights import RefusedTokenError
+from broadcaster.core.access.rights import RefusedTokenError
 from broadcaster.web.tokens import signatures as module
 from broadcaster.web.tokens import signed
 from broadcaster.web.tokens.keys import GivenKeys

@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from broadcaster.core.rights import RefusedTokenError
+from broadcaster.core.access.rights import RefusedTokenError
 from broadcaster.web.tokens import signed
 from tests.web.tokens.issuers import SECRET, jwk, pair, pem, token
 

@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from broadcaster.core.access import Caller
-from broadcaster.core.rights import CLAIM, RefusedTokenError, Rights
-from broadcaster.core.ticket import TYPE
+from broadcaster.core.access.policy import Caller
+from broadcaster.core.access.rights import CLAIM, RefusedTokenError, Rights
+from broadcaster.core.access.ticket import TYPE
 from broadcaster.web.tokens import signed
 from broadcaster.web.tokens.keys import GivenKeys
 from broadcaster.web.tokens.signatures import Issuer, MissingKeyError, Signatures

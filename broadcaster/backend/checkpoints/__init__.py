@@ -1,0 +1,1 @@
+"""Checkpoints in Redis: `flush` writes the state of a stream, `checkpoint` and `moving` read it."""

@@ -1,0 +1,1 @@
+"""JSON as producers send it and as clients get it: its text stays as it was sent. Pure."""

@@ -1,0 +1,1 @@
+"""Publishing over HTTP: one body of events or lines without end, permitted, checked and written."""
