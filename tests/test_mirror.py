@@ -45,7 +45,10 @@ ELSEWHERE = {
     "broadcaster/web/documents/parameters.py": "tests/web/documents/test_openapi.py",  # data
     "broadcaster/web/documents/schemas.py": "tests/web/documents/test_openapi.py",  # data
     "broadcaster/web/documents/view.py": "tests/web/documents/test_openapi.py",  # what is in one
-    "broadcaster/web/visible.py": "tests/web/test_doors.py",  # what each caller may see
+    "broadcaster/web/access/visible.py": "tests/web/test_doors.py",  # what each caller may see
+    "broadcaster/web/access/asking.py": "tests/web/access/test_decisions.py",  # what is asked
+    "broadcaster/web/access/callers.py": "tests/web/access/test_decisions.py",  # who is asked for
+    "broadcaster/web/access/issuing.py": "tests/web/tokens/test_tickets.py",  # what is issued
     "broadcaster/web/table.py": "tests/web/test_routes.py",  # what the applications are made of
     "broadcaster/web/serving.py": "tests/web/test_endpoint.py",  # types alone
     "broadcaster/web/asgi_sink.py": "tests/web/test_connection.py",  # which uses it

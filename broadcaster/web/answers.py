@@ -12,16 +12,18 @@ from starlette.responses import Response
 
 from broadcaster.core.access.policy import Denied, public
 from broadcaster.errors import BroadcasterError, InvalidRequestError, UnknownChannelError
-from broadcaster.web import access, assets, showcase
+from broadcaster.web import assets, showcase
+from broadcaster.web.access.decisions import described
+from broadcaster.web.access.issuing import TicketIssuer, ticket
+from broadcaster.web.access.visible import visible
 from broadcaster.web.documents.served import Documents
 from broadcaster.web.logpages import LogPages
 from broadcaster.web.operations import watched
-from broadcaster.web.problem import SafeResponse, as_json, problem, unknown_channel
+from broadcaster.web.problem import SafeResponse, as_json, problem, refused, unknown_channel
 from broadcaster.web.publishing.endpoint import publish
 from broadcaster.web.runs import endpoint as runs
 from broadcaster.web.serving import ServedNode
 from broadcaster.web.statepages import StatePages
-from broadcaster.web.visible import visible
 
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -148,20 +150,20 @@ class Replies:
     async def ticket(self, request: Request) -> Response:
         """Answer with a ticket for the bearer of a token, or 404 if this hub has none."""
         issuer: object = self._node.verifier
-        if not isinstance(issuer, access.TicketIssuer):
+        if not isinstance(issuer, TicketIssuer):
             return problem(404, "this hub has no tickets: no key of tokens is set")
         query = request.query_params
         names = [name for value in query.getlist("channel") for name in value.split(",")]
-        found = await access.ticket(issuer, request.scope, names, query.getlist("key"))
+        found = await ticket(issuer, request.scope, names, query.getlist("key"))
         if isinstance(found, Denied):
-            return access.refused(found)
+            return refused(found)
         return as_json({"ticket": found.text, "expires_in_s": round(found.lives_s)})
 
     async def channels(self, request: Request) -> Response:
         """Answer with a description of every channel that the caller may see."""
         names = await visible(self._node, request.scope)
         if isinstance(names, Denied):
-            return access.refused(names)
+            return refused(names)
         return as_json({"channels": [await self._node.describe(name) for name in names]})
 
     async def channel(self, request: Request) -> Response:
@@ -172,10 +174,10 @@ class Replies:
             error = UnknownChannelError(name, listed)
             return unknown_channel(error, self._node.policy)
         if self._node.policy is not public:
-            refusals = await access.described(self._node, request.scope, [name])
+            refusals = await described(self._node, request.scope, [name])
             refusal = refusals if isinstance(refusals, Denied) else refusals[name]
             if refusal is not None:
-                return access.refused(refusal)
+                return refused(refusal)
         return as_json(await self._node.describe(name))
 
     async def log_page(self, request: Request) -> Response:

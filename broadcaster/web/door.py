@@ -34,9 +34,9 @@ from broadcaster.errors import (
     InvalidRequestError,
     UnknownChannelError,
 )
-from broadcaster.web import access
+from broadcaster.web.access.decisions import permitted
 from broadcaster.web.dialects import native
-from broadcaster.web.problem import problem, unknown_channel
+from broadcaster.web.problem import problem, refused, unknown_channel
 from broadcaster.web.serving import ServedNode
 
 _CROWDED = frozenset({Shed.ADDRESS, Shed.SUBJECT, Shed.RATE, Shed.REQUESTS})
@@ -103,7 +103,7 @@ class Door(ABC):
         self, scope: Any, now_ms: int, wanted: Wanted, read: Callable[..., Wanted]
     ) -> Serve | Response:
         """Ask the policy, and then decide whether a client is served."""
-        found = await access.permitted(self._node, scope, wanted, read)
+        found = await permitted(self._node, scope, wanted, read)
         if isinstance(found, Shed):
             return self._refusal(found, wanted, scope)
         if isinstance(found, Response):
@@ -130,7 +130,7 @@ class Door(ABC):
         if answer.holder and self._node.revoking.concerns(answer.holder):
             # It was revoked after the policy was asked. No await follows before the hub has the
             # subscriber, and of those that it has, a later revocation ends the streams.
-            return access.refused(Denied("the token was revoked", 401))
+            return refused(Denied("the token was revoked", 401))
         return answer
 
     async def _verdict(self, scope: Any, now_ms: int, wanted: Wanted) -> Verdict:

@@ -9,7 +9,7 @@ import orjson
 from starlette.responses import Response
 
 from broadcaster.core import sse
-from broadcaster.core.access.policy import Policy, public
+from broadcaster.core.access.policy import Denied, Policy, public
 from broadcaster.core.wire import Shed
 from broadcaster.errors import UnknownChannelError
 
@@ -130,3 +130,13 @@ def event_stream(body: bytes) -> Response:
     response = Response(body)
     response.raw_headers = [*EVENT_STREAM, (b"content-length", b"%d" % len(body))]
     return response
+
+
+def refused(denied: Denied) -> Response:
+    """A refusal: 401 or 403.
+
+    "The server generating a 401 response MUST send a WWW-Authenticate header field."
+    https://www.rfc-editor.org/rfc/rfc9110#section-15.5.2
+    """
+    headers = {"www-authenticate": "Bearer"} if denied.status == 401 else None
+    return problem(denied.status, denied.detail, headers)

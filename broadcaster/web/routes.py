@@ -20,13 +20,13 @@ from broadcaster.core.channel import KEY_IN_PATH
 from broadcaster.errors import InvalidRequestError
 from broadcaster.settings import Settings
 from broadcaster.web import endpoint, head, showcase
-from broadcaster.web.access import caller_of, refused
+from broadcaster.web.access.callers import caller_of
 from broadcaster.web.answers import Replies
 from broadcaster.web.body import lingering, may_be_long
 from broadcaster.web.documents.served import Documents
 from broadcaster.web.hosts import LOOPBACK, Hosts
 from broadcaster.web.paths import Paths
-from broadcaster.web.problem import AnsweredError, SafeResponse, problem
+from broadcaster.web.problem import AnsweredError, SafeResponse, problem, refused
 from broadcaster.web.publishing.endpoint import publish
 from broadcaster.web.serving import ServedNode
 from broadcaster.web.table import APART, CLIENTS, OPERATORS, TABLE, operations_of

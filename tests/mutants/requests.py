@@ -68,7 +68,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "broadcaster/web/door.py",
         "return await (anew(renewed) if anew else self._opened(scope, now_ms, renewed))",
         "return await self._opened(scope, now_ms, renewed)",
-        ("tests/web/test_access.py::test_a_made_up_run_is_no_way_to_a_request",),
+        ("tests/web/access/test_decisions.py::test_a_made_up_run_is_no_way_to_a_request",),
     ),
     Mutant(
         "requests: a client waits for ever for a request that was lost",

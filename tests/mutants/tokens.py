@@ -118,14 +118,14 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "access: a policy of subjects makes more of a ticket than it is for",
-        "broadcaster/web/access.py",
+        "broadcaster/web/access/decisions.py",
         "        grant = narrowed(grant, left)\n",
         "        pass\n",
         (_SETUP + "test_a_policy_of_subjects_can_not_make_more_of_a_ticket_than_it_is_for",),
     ),
     Mutant(
         "access: a ticket opens other channels, too",
-        "broadcaster/web/access.py",
+        "broadcaster/web/access/decisions.py",
         "        caller = replace(caller, claims={})\n",
         "        pass\n",
         (_SETUP + "test_a_policy_of_subjects_can_not_make_more_of_a_ticket_than_it_is_for",),

@@ -45,7 +45,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "documents: they name channels that the caller may not see",
-        "broadcaster/web/visible.py",
+        "broadcaster/web/access/visible.py",
         "[name for name in names if refusals[name] is None]",
         "names",
         (_DOCUMENTS + "test_openapi.py::test_it_names_no_channel_that_the_caller_may_not_see",),
@@ -120,10 +120,10 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "access: a denied channel is read beside a granted one",
-        "broadcaster/web/access.py",
+        "broadcaster/web/access/decisions.py",
         "                return refused(found)",
         "                continue",
-        ("tests/web/test_access.py::test_a_refusal_is_a_problem_that_the_page_can_read",),
+        ("tests/web/access/test_decisions.py::test_a_refusal_is_a_problem_that_the_page_can_read",),
     ),
     Mutant(
         "grants: keys beyond a grant are left out without a word",
@@ -144,11 +144,11 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "access: a grant that has ended describes a channel",
-        "broadcaster/web/access.py",
+        "broadcaster/web/access/decisions.py",
         "return keys if isinstance(keys, Denied) else (grant, keys)",
         "return grant, keys if not isinstance(keys, Denied) else None",
         (
-            "tests/web/test_access.py::"
+            "tests/web/access/test_decisions.py::"
             "test_a_grant_that_opens_no_stream_describes_no_channel[grant1-401]",
         ),
     ),
@@ -161,17 +161,17 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "access: a mistake of the policy lets a caller in",
-        "broadcaster/web/access.py",
+        "broadcaster/web/access/decisions.py",
         "    except PolicyFailedError as error:\n        return error.response",
         "    except PolicyFailedError:\n        return wanted",
-        ("tests/web/test_access.py::test_a_mistake_of_the_policy_lets_no_caller_in",),
+        ("tests/web/access/test_decisions.py::test_a_mistake_of_the_policy_lets_no_caller_in",),
     ),
     Mutant(
         "access: a caller is made though everything is public",
         "broadcaster/web/door.py",
         "            if asks:",
         "            if True:",
-        ("tests/web/test_access.py::test_without_a_policy_no_caller_is_made",),
+        ("tests/web/access/test_decisions.py::test_without_a_policy_no_caller_is_made",),
     ),
     Mutant(
         "questions: a client waits for its position without limit",

@@ -12,7 +12,8 @@ from starlette.responses import Response
 
 from broadcaster.core.access.by_access import is_public
 from broadcaster.core.access.policy import Denied, public
-from broadcaster.web.access import TicketIssuer, refused
+from broadcaster.web.access.issuing import TicketIssuer
+from broadcaster.web.access.visible import visible
 from broadcaster.web.assets import Asset, asset_of, sent
 from broadcaster.web.documents.asyncapi import asyncapi
 from broadcaster.web.documents.components import DataSchemas
@@ -20,8 +21,8 @@ from broadcaster.web.documents.openapi import openapi
 from broadcaster.web.documents.operation import Json, Operations
 from broadcaster.web.documents.page import POLICY, page
 from broadcaster.web.documents.view import View
+from broadcaster.web.problem import refused
 from broadcaster.web.serving import ServedNode
-from broadcaster.web.visible import visible
 
 _MOST_KEPT = 64
 

@@ -10,14 +10,10 @@ from typing import Any
 from broadcaster.core.access.grants import EVERY, Holder, holder_of
 from broadcaster.core.access.policy import Action, Caller, Denied, Grant, public
 from broadcaster.core.access.presented import bearer
-from broadcaster.web.access import (
-    PolicyFailedError,
-    caller_of,
-    decide,
-    refused,
-    verified,
-)
-from broadcaster.web.problem import ProblemError, RefusalError
+from broadcaster.web.access.asking import PolicyFailedError
+from broadcaster.web.access.callers import caller_of, verified
+from broadcaster.web.access.decisions import decide
+from broadcaster.web.problem import ProblemError, RefusalError, refused
 from broadcaster.web.serving import GuardedNode
 
 _REMEMBERED = 10_000
@@ -101,7 +97,7 @@ async def permit(node: GuardedNode, scope: Any, channel: str) -> Permit:
     Raises:
         ProblemError: nothing is published through this hub, or the sender presents no token.
         RefusalError: its token is not valid.
-        PolicyFailedError, UndecidedError: as for `access.verified`.
+        PolicyFailedError, UndecidedError: as for `verified`.
     """
     if node.policy is public:
         raise ProblemError(403, "nothing is published here: this hub has neither tokens nor policy")

@@ -22,9 +22,18 @@ from broadcaster.core.event import EventId
 from broadcaster.core.runs.record import Record
 from broadcaster.core.turns import network
 from broadcaster.errors import BroadcasterError, InvalidCursorError
-from broadcaster.web.access import PolicyFailedError, decide, identified, refused
+from broadcaster.web.access.asking import PolicyFailedError
+from broadcaster.web.access.callers import identified
+from broadcaster.web.access.decisions import decide
 from broadcaster.web.body import whole
-from broadcaster.web.problem import AnsweredError, ProblemError, RefusalError, as_json, problem
+from broadcaster.web.problem import (
+    AnsweredError,
+    ProblemError,
+    RefusalError,
+    as_json,
+    problem,
+    refused,
+)
 from broadcaster.web.serving import ServedNode
 
 _SOON = {"retry-after": "1"}

@@ -16,7 +16,7 @@ from broadcaster.core.runs.record import Record
 from broadcaster.core.wanted import Wanted
 from broadcaster.core.wire import Shed
 from broadcaster.errors import BroadcasterError
-from broadcaster.web.access import UndecidedError
+from broadcaster.web.access.asking import UndecidedError
 from broadcaster.web.problem import AnsweredError, RefusalError, SafeResponse
 from broadcaster.web.runs.endpoint import may_follow, unknown
 from broadcaster.web.serving import ServedNode

@@ -10,7 +10,7 @@ import pytest
 
 from broadcaster.core.access.grants import Holder
 from broadcaster.core.access.policy import Action, Caller, Denied, Grant, Policy, Verifier, public
-from broadcaster.web.access import PolicyFailedError
+from broadcaster.web.access.asking import PolicyFailedError
 from broadcaster.web.problem import ProblemError, RefusalError
 from broadcaster.web.publishing.permit import Permit, permit
 

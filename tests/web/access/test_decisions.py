@@ -15,7 +15,7 @@ from broadcaster.core.catalogue import DEMO, PET_STORE
 from broadcaster.core.channel import shard_of
 from broadcaster.core.event import EventId
 from broadcaster.core.runs.run import key_of
-from broadcaster.web import access
+from broadcaster.web.access import asking, callers
 from tests.nodes import Raw, events, running
 from tests.wait import http_client
 
@@ -191,7 +191,7 @@ async def test_without_a_policy_no_caller_is_made(monkeypatch: pytest.MonkeyPatc
     def refuse(_: Any) -> Caller:
         raise AssertionError("a caller was made for the policy that grants everything")
 
-    monkeypatch.setattr(access, "caller_of", refuse)
+    monkeypatch.setattr(callers, "caller_of", refuse)
     async with running("", log=MemoryLog()) as hub, http_client(base_url=hub.url) as client:
         await (await Raw.get(hub.port, "/v1/inventory/stream")).until(b"live")
         assert (await client.get("/v1/channels")).status_code == 200
@@ -411,20 +411,20 @@ async def test_trouble_of_a_policy_that_passes_is_no_refusal(policy: Loading) ->
 async def test_trouble_of_a_policy_is_no_line_of_the_log_for_each_request(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(access, "_complaints", access._Complaints())
+    monkeypatch.setattr(asking, "_complaints", asking._Complaints())
     policy = Loading(Grant(), fails=True)
     async with running("", log=MemoryLog(), authorize=policy) as hub:
-        caplog.set_level("DEBUG", access.logger.name)
+        caplog.set_level("DEBUG", asking.logger.name)
         for _ in range(3):
             await (await Raw.get(hub.port, "/v1/orders/7/status/stream")).rest()
-        own = [line for line in caplog.records if line.name == access.logger.name]
+        own = [line for line in caplog.records if line.name == asking.logger.name]
         assert [line.levelname for line in own] == ["WARNING", "DEBUG", "DEBUG"]
         assert "the url of the keys is down" in own[0].getMessage()
-        monkeypatch.setattr(access, "_COMPLAIN_S", 0.0)
-        monkeypatch.setattr(access, "_complaints", access._Complaints())
+        monkeypatch.setattr(asking, "_COMPLAIN_S", 0.0)
+        monkeypatch.setattr(asking, "_complaints", asking._Complaints())
         for _ in range(2):
             await (await Raw.get(hub.port, "/v1/orders/7/status/stream")).rest()
-        own = [line for line in caplog.records if line.name == access.logger.name]
+        own = [line for line in caplog.records if line.name == asking.logger.name]
         assert [line.levelname for line in own[3:]] == ["WARNING", "WARNING"]
 
 
@@ -531,7 +531,7 @@ async def test_a_public_channel_beside_others_costs_no_question(
         raise AssertionError("a caller was made for a public channel")
 
     policy = ByAccess(["news"], Tokens.policy)
-    monkeypatch.setattr(access, "caller_of", refuse)
+    monkeypatch.setattr(callers, "caller_of", refuse)
     async with running("", log=MemoryLog(), authorize=policy, channels=CHANNELS) as hub:
         await (await Raw.get(hub.port, "/news")).until(b"live")
 

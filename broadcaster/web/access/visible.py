@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from broadcaster.core.access.policy import Denied, public
-from broadcaster.web.access import described
+from broadcaster.web.access.decisions import described
 from broadcaster.web.serving import ServedNode
 
 
