@@ -35,6 +35,7 @@ _PACKED_LENGTH = 3
 # The most bytes that msgpack adds to three strings: a head for each, and one for the array.
 _PACKING_BYTES = 16
 _ARRAY_OF_THREE = 0x93  # https://github.com/msgpack/msgpack/blob/master/spec.md#array-format-family
+_REMEMBERED_CHARS = 256
 _new = tuple.__new__  # the constructor of a named tuple takes twice as long
 
 
@@ -97,7 +98,14 @@ def _at_once(
 
 @lru_cache(maxsize=1024)  # most producers have few types; more than 1024 only take more time
 def _type(type_: str) -> tuple[str, bytes]:
-    """Return a type as it is sent, and the bytes between the id and the data."""
+    """Return a type as it is sent, and the bytes between the id and the data.
+
+    Raises:
+        ValueError: the type is too long to be remembered. Errors are not remembered.
+        MalformedEntryError: no event may have this type.
+    """
+    if len(type_) > _REMEMBERED_CHARS:
+        raise ValueError("a long type")
     check_type(type_)
     if type_ in ("", DEFAULT_TYPE):
         return DEFAULT_TYPE, b"\ndata: "

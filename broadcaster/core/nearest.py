@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from functools import lru_cache
 
 _MAX_CHARS = 32
@@ -25,16 +25,18 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"did you mean {found}?" if found else ""
 
 
-@lru_cache(maxsize=1024)
-def slip(name: str, known: frozenset[str]) -> str | None:
+def slip(name: str, known: Set[str]) -> str | None:
     """Return the known name that a name is a slip of the pen of; None if it is none.
 
     Stricter than `nearest`, because it leads to a refusal. A slip is another case, other
     separators, a plural, two letters in the wrong order, or one letter too many, too few or wrong
     after the first one.
     """
-    if len(name) > _MAX_CHARS:
-        return None
+    return _slip(name, frozenset(known)) if len(name) <= _MAX_CHARS else None
+
+
+@lru_cache(maxsize=1024)  # it remembers short names only, as any client may send any name
+def _slip(name: str, known: frozenset[str]) -> str | None:
     plain = _plain(name)
     for one in sorted(known, key=lambda one: (one.casefold() != name.casefold(), one)):
         meant = _plain(one)

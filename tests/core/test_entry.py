@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
@@ -275,6 +276,22 @@ def test_a_type_is_one_object() -> None:
     packed_field = msgpack.packb(["t", "k", "d"])
     one, two = frames(*((EventId(n, 0), [b"m", packed_field]) for n in range(2)))[0]
     assert one.type is two.type
+
+
+def test_long_types_of_a_careless_producer_are_not_kept() -> None:
+    def memory_after(number: int) -> int:
+        type_ = f"{number}".ljust(20_000, "x")
+        row = b"%d-0" % number, [b"m", msgpack.packb([type_, "k", "d"])]
+        made = frames_of([row], 1_000_000, lambda *_: None)
+        assert made[0].type == type_
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        first, *_, last = [memory_after(number) for number in range(1, 50)]
+    finally:
+        tracemalloc.stop()
+    assert last - first < 20_000
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from broadcaster.core.nearest import did_you_mean, nearest, slip
 
 SETTINGS = ("max_connections", "maxlen", "channels", "redis_url", "port")
 OURS = frozenset({"from", "type", "key", "channel", "petId", "lastEventId", "q"})
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_remembered() -> None:
-    slip.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -53,3 +50,15 @@ def test_of_two_spellings_the_one_with_the_same_separators_is_named() -> None:
 )  # fmt: skip
 def test_other_names_are_no_slips(name: str) -> None:
     assert slip(name, OURS) is None
+
+
+def test_long_names_of_a_hostile_client_are_not_kept() -> None:
+    tracemalloc.start()
+    try:
+        slip("begin", OURS)
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(50):
+            assert slip(f"{number}".ljust(20_000, "x"), OURS) is None
+        assert tracemalloc.get_traced_memory()[0] - before < 20_000
+    finally:
+        tracemalloc.stop()
