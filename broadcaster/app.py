@@ -71,6 +71,7 @@ class Application(ClientsApplication):
             UnknownChannelError: one of the channels does not exist.
             InvalidRequestError: no channel is named, or a key is missing or one too many.
             InvalidCursorError: `after` can't be read.
+            TypeError: `filter` is no filter, or can't be hashed.
         """
         return subscribe(self._node, channels, keys=keys, types=types, after=after, filter=filter)
 

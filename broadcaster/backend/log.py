@@ -192,6 +192,7 @@ class RedisLog:
         self._keys = keys
         self._max_event_bytes = max_event_bytes
         self._tailers: dict[str, Tailer] = {}
+        self._following: dict[str, AsyncClient] = {}
         self._clients: list[AsyncClient] = []
         client = self._connect(_READ_TIMEOUT_S)
         past = {name: RedisStream(client, key) for name, key in keys.items()}
@@ -209,7 +210,10 @@ class RedisLog:
 
     def changes(self, stream: str, window: Window) -> AsyncGenerator[Change, None]:
         """Follow a stream over a connection of its own; see `Log.changes`."""
-        source = RedisStream(self._connect(_TAIL_TIMEOUT_S), self._keys[stream])
+        # A stream that is followed anew, after an error, needs no second connection.
+        client = self._following.get(stream) or self._connect(_TAIL_TIMEOUT_S)
+        self._following[stream] = client
+        source = RedisStream(client, self._keys[stream])
         tailer = Tailer(source, window, max_event_bytes=self._max_event_bytes)
         self._tailers[stream] = tailer
         return tailer.changes()

@@ -36,7 +36,11 @@ def deliveries(
     for audience, frames in concerned.items():
         selected, ends = frames, False
         if audience.selective:
-            selected, ends = audience.subscription.select(frames)
+            try:
+                selected, ends = audience.subscription.select(frames)
+            except Exception:  # of a user's filter: its subscribers meet it in a step of their own
+                pulled += (*audience.pushing, *audience.pulling)
+                continue
         if not selected:
             continue
         selected = pages.ended(selected) if ends else selected

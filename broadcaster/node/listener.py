@@ -198,7 +198,8 @@ def subscribe(
         if name not in node.settings.channels:
             raise UnknownChannelError(name, node.settings.channels)
         chosen.append(node.settings.channels[name])
-    subscription = Subscription.to(chosen, _several(keys), _several(types), filter)
+    selected = _several(keys), _several(types), _checked(filter)
+    subscription = Subscription.to(chosen, *selected)
     if not after:
         return Listener(node, Wanted(tuple(chosen), subscription))
     wanted = begin_at(str(after), tuple(chosen), subscription, node.clock.now_ms())
@@ -207,6 +208,15 @@ def subscribe(
 
 def _several(given: str | Iterable[str]) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
+
+
+def _checked(filter: Filter | None) -> Filter | None:
+    """Return a filter. Raise a `TypeError` if it can't be one: events would show it much later."""
+    if filter is not None and not isinstance(getattr(filter, "keys", None), frozenset):
+        expected = "an object of a class derived from Filter, whose keys are a frozenset"
+        raise TypeError(f"filter is {expected}, not {filter!r}")
+    hash(filter)
+    return filter
 
 
 def _abandon(loop: asyncio.AbstractEventLoop, reading: Reading) -> None:

@@ -167,3 +167,16 @@ async def test_a_log_in_memory_takes_requests() -> None:
     log.add("pets", key=key_of("key", first))
     assert await log.known(Known("requests", "pets", "key", first))
     assert await log.known(Known("requests", "pets", "key", second))
+
+
+async def test_a_stream_that_is_followed_anew_takes_no_further_connection(
+    redis_url: str, client: Any
+) -> None:
+    log = RedisLog(redis_url, {"pets": "pets"}, max_event_bytes=1000)
+    for _ in range(3):
+        changes = log.changes("pets", Window(10, 1000))
+        assert isinstance(await anext(changes), Restart)
+        await changes.aclose()
+    ours = [one for one in await client.client_list() if one["name"] == "broadcaster"]
+    assert len(ours) == 1
+    await log.aclose()

@@ -97,6 +97,18 @@ def test_equal_filters_are_asked_once_for_all_their_subscribers() -> None:
     assert all(sent[-1] == offer(1, "cat", 5).wire for sent in clients)
 
 
+def test_a_filter_that_raises_an_error_harms_its_own_subscribers_alone() -> None:
+    hub = Hub({"a": Window(100, 100_000)})
+    other, broken = connect(hub, ALL), connect(hub, Cheaper(10))
+    no_json = sse.encode(Event(EventId(1, 0), "note", "dog", b"good"))
+    list(hub.fan_out("a", [no_json]))
+    assert (other[-1], hub.live) == (no_json.wire, 1)
+    (behind,) = (s for s in hub.subscribers if s.state is State.LAGGING)
+    with pytest.raises(json.JSONDecodeError):  # in a step of its own
+        hub.advance(behind)
+    assert no_json.wire not in broken
+
+
 def test_a_heartbeat_says_where_a_filter_of_another_kind_has_come_to() -> None:
     hub = Hub({"a": Window(100, 100_000)})
     sent = connect(hub, Cheaper(10))

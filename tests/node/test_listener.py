@@ -318,6 +318,51 @@ async def test_a_filter_of_ones_own_selects_beside_keys(place: Place) -> None:
         assert texts(await take(listener, 2)) == ["k 7", "k 8"]
 
 
+@dataclass(frozen=True)
+class Stumbling(Filter):
+    """A filter with a mistake: it raises an error at some events."""
+
+    def admits(self, frame: Frame) -> bool:
+        return bool(1 / len(frame.data))
+
+
+async def test_a_filter_that_raises_an_error_ends_its_listener_alone(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with place.app.subscribe("stock") as other:
+        broken = place.app.subscribe("stock", filter=Stumbling())
+        assert await take(broken, 1) == await take(other, 1) == [Live(0)]
+        waits = asyncio.create_task(take(broken, 2))
+        await place.added("stock", "1", "", "3")
+        with pytest.raises(ZeroDivisionError):
+            await waits
+        assert texts(await take(other, 3)) == ["1", "", "3"]
+        assert place.subscribers == 1
+    assert "unexpected error" not in caplog.text  # then the stream of all would stand still for 1 s
+
+
+class Unhashable(Filter):
+    __hash__ = None  # type: ignore[assignment]
+
+    def admits(self, frame: Frame) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
+class KeyAsText(ShortOf):
+    """Each letter of the text would be a key."""
+
+    @property
+    def keys(self) -> Any:
+        return self.key
+
+
+@pytest.mark.parametrize("filter_", [Unhashable(), KeyAsText(5, "7"), Short, lambda _: True])
+async def test_what_can_be_no_filter_is_refused_at_once(place: Place, filter_: Any) -> None:
+    with pytest.raises(TypeError, match=r"unhashable|derived from Filter"):
+        place.app.subscribe("stock", filter=filter_)
+
+
 async def test_the_keys_of_a_filter_hold_in_pages_of_the_log_too(place: Place) -> None:
     async with place.app.subscribe("stock", filter=ShortOf(5, "7")) as listener:
         assert await take(listener, 1) == [Live(0)]
