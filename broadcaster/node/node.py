@@ -140,7 +140,7 @@ class Node:
         if self._tasks:
             return
         for stream in self.hub.windows:
-            self._run(partial(self.pump.tail, stream))
+            self._run(partial(self.pump.follow, stream))
         if url := self.settings.redis_url:
             options: dict[str, Any] = {"timeout_s": _WRITE_TIMEOUT_S, "client_name": "broadcaster"}
             client, checkpoints = self._clients = [connect(url, **options) for _ in range(2)]

@@ -68,6 +68,16 @@ class Pump:
                     await asyncio.sleep(_GATHER_S)
                 asked_s, was_rare = time.monotonic(), is_rare
 
+    async def follow(self, stream: str) -> None:
+        """Tail a stream of a log, which must not end by itself.
+
+        Raises:
+            RuntimeError: the log's `changes` has ended. Without an error, the stream would stand
+                still, and no operator would see why.
+        """
+        await self.tail(stream)
+        raise RuntimeError(f"the log has ended its changes of {stream!r}, which go on for ever")
+
     async def apply(self, stream: str, change: Change) -> list[Subscriber]:
         """Apply one change. The caller must hold `turn`.
 

@@ -95,7 +95,7 @@ class Questions:
     ) -> Verdict:
         while True:
             if isinstance(step, Ask):
-                opening.answered(step, await self._ask_log(step.stream, step.question, reader))
+                opening.answered(step, await self._answer_to(step, reader))
             elif not isinstance(step, Wait):
                 return step
             elif not await load():
@@ -152,11 +152,23 @@ class Questions:
         if reader and reader.rest_s and isinstance(ask.question, PageAfter):
             await self._rest(reader.rest_s)
         try:
-            settled = asker.answered(ask, await self._ask_log(ask.stream, ask.question, reader))
+            settled = asker.answered(ask, await self._answer_to(ask, reader))
         except BroadcasterError as error:
             # The client stays connected and gets heartbeats. It is served when Redis is back.
             logger.debug("a replay waits: %s", error)
+        except Exception:  # without another question, the client would wait for ever
+            logger.exception("no answer to this question is of this kind: %s", ask.question)
         if not settled:
             await self._pause()
             asker.failed(ask)
         wake()
+
+    async def _answer_to(self, ask: Ask, reader: Reader | None) -> AnyAnswer:
+        """Return the log's answer. A mistake of a user's log is trouble that passes."""
+        try:
+            return await self._ask_log(ask.stream, ask.question, reader)
+        except BroadcasterError:
+            raise
+        except Exception as error:
+            logger.exception("the log failed at %s of stream %r", ask.question, ask.stream)
+            raise BackendUnavailableError(f"the log failed: {error}") from error

@@ -191,3 +191,9 @@ async def test_a_heartbeat_waits_for_the_end_of_a_round(node: Node) -> None:
             assert isinstance(step, Send)
             got += [part.data for part in step.parts]
         assert b"".join(got).count(b"data: orders 1") == 1
+
+
+async def test_a_log_that_ends_its_changes_is_a_mistake_that_shows(node: Node) -> None:
+    tell(node, "orders", Told(Restart(ZERO, [], complete=True)))
+    with pytest.raises(RuntimeError, match="changes of 'orders'"):
+        await node.pump.follow("orders")

@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 
 from broadcaster.core.channel import Channel
+from broadcaster.core.event import EventId
 from broadcaster.core.log import Answer, AnyQuestion, Exists, PageAfter
 from broadcaster.core.resume.machine import Resume
 from broadcaster.core.resume.opening import Opening, Serve
@@ -72,6 +73,32 @@ async def test_a_log_that_is_away_is_asked_again_after_a_pause() -> None:
     await log.questions().answer(resume, ask, woken.set)
     assert (log.pauses, woken.is_set()) == (1, True)
     assert isinstance(resume.step(), Ask)
+
+
+@pytest.mark.parametrize("answer", [OSError("a mistake of the log"), EventId(9, 9)])
+async def test_a_log_that_fails_in_any_way_is_asked_again_after_a_pause(
+    answer: Answer | Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    log, woken = Log(answer), asyncio.Event()
+    resume, ask = behind()
+    await log.questions().answer(resume, ask, woken.set)
+    assert (log.pauses, woken.is_set()) == (1, True)
+    assert isinstance(resume.step(), Ask)
+    assert "Exists(position=" in caplog.text
+
+
+async def _loads() -> bool:
+    return True
+
+
+async def test_a_request_that_meets_a_mistake_of_the_log_may_come_again() -> None:
+    wanted = Wanted((CHANNEL,), Subscription(("a",)), start="earliest")
+    of = context()
+    of.windows["a"].restart(at(5), complete=False)
+    opening = Opening(of, lambda _: None, wanted, 0)
+    questions = Log(OSError("a mistake of the log")).questions()
+    with pytest.raises(BackendUnavailableError, match="a mistake of the log"):
+        await questions.open(opening, opening.step(), _loads)
 
 
 @pytest.mark.parametrize("loads", [True, False])
