@@ -29,9 +29,13 @@ class _Part(NamedTuple):
 
 
 class Dropped:
-    """The lost parts of one stream's history. If there are too many ids, the oldest part goes."""
+    """The lost parts of one stream's history. If there are too many ids, the oldest part goes.
 
-    __slots__ = ("_anew", "_most", "_now", "_parts")
+    Attributes:
+        any: True once something was lost. Most streams lose nothing, so this is looked at first.
+    """
+
+    __slots__ = ("_anew", "_most", "_now", "_parts", "any")
 
     def __init__(self, most: int) -> None:
         """Begin with nothing lost.
@@ -39,6 +43,7 @@ class Dropped:
         Args:
             most: about how many ids are kept. The newest part is kept whole.
         """
+        self.any = False
         self._most = most
         self._parts: list[_Part] = []
         self._anew = False  # the stream was made anew, so `0-0` is a position of two histories
@@ -109,4 +114,4 @@ class Dropped:
     def _keep(self, parts: list[_Part]) -> None:
         while len(parts) > 1 and sum(len(part.ids) for part in parts) > self._most:
             del parts[0]
-        self._parts = parts
+        self._parts, self.any = parts, True
