@@ -127,7 +127,10 @@ def create_app(
 
     Raises:
         ConfigurationError: the settings can't work.
+        TypeError: `authorize` is no function.
     """
+    if not (authorize is None or callable(authorize)):
+        raise TypeError(f"authorize is a function, not {authorize!r}")
     settings = settings or load_settings()
     return Application(make_node(settings, authorize, log=log, requests=requests))
 

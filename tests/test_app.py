@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+from broadcaster.app import create_app
+from broadcaster.backend.memory import MemoryLog
 from broadcaster.node.node import Node
 from broadcaster.settings import Settings
 from tests.wait import PATIENCE_S
@@ -31,3 +33,8 @@ async def test_a_mistake_in_one_round_does_not_end_the_work(
     async with asyncio.timeout(PATIENCE_S):
         await done.wait()
     assert "a mistake" in caplog.text
+
+
+async def test_a_policy_that_is_no_function_is_refused_at_once() -> None:
+    with pytest.raises(TypeError, match="authorize is a function, not 'token'"):
+        create_app(Settings(), log=MemoryLog(), authorize="token")  # type: ignore[arg-type]

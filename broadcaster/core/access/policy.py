@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from math import isnan
 from typing import Any, Protocol, TypeAlias
 from urllib.parse import parse_qs
 
@@ -83,7 +84,7 @@ class Grant:
             event stream ends then too. None is never.
 
     Raises:
-        TypeError: `keys` is one text.
+        TypeError: `keys` is one text, or an attribute has another type.
     """
 
     subject: str = ""
@@ -91,9 +92,19 @@ class Grant:
     expires_s: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse one text as keys: each of its letters would be one."""
-        if isinstance(self.keys, str):
-            raise TypeError(f"keys is a set of keys, not the text {self.keys!r}")
+        """Refuse mistakes while the policy runs, so that they are answered as mistakes of it."""
+        _check_grant(self.subject, self.keys, self.expires_s)
+
+
+def _check_grant(subject: Any, keys: Any, expires_s: Any) -> None:
+    if isinstance(keys, str):  # each of its letters would be one
+        raise TypeError(f"keys is a set of keys, not the text {keys!r}")
+    if other := [key for key in keys or () if not isinstance(key, str)]:
+        raise TypeError(f"keys are texts, not {other[0]!r}")
+    if not isinstance(subject, str):
+        raise TypeError(f"subject is a text, not {subject!r}")
+    if expires_s is not None and (not isinstance(expires_s, int | float) or isnan(expires_s)):
+        raise TypeError(f"expires_s is a number of seconds, not {expires_s!r}")
 
 
 @dataclass(frozen=True, slots=True)

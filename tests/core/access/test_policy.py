@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from broadcaster.core.access.policy import Action, Caller, Denied, Grant, public
@@ -32,3 +34,18 @@ def test_everything_is_public_by_default() -> None:
 def test_keys_are_a_set_and_no_text() -> None:
     with pytest.raises(TypeError, match="a set of keys, not the text '17'"):
         Grant(keys="17")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"keys": frozenset([17])},
+        {"subject": 17},
+        {"expires_s": "tomorrow"},
+        {"expires_s": float("nan")},
+    ],
+)
+def test_a_grant_of_other_types_is_a_mistake_of_the_policy(wrong: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=r"17|tomorrow|nan"):
+        Grant(**wrong)
+    assert Grant("ann", frozenset(["17"]), float("inf")).expires_s == float("inf")

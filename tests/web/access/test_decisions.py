@@ -55,6 +55,11 @@ def careless(*_: Any) -> Any:
     return True
 
 
+def numbering(*_: Any) -> Any:
+    """Its grant has a number for a subject."""
+    return Grant(subject=17)  # type: ignore[arg-type]
+
+
 async def no_stream(client: httpx.AsyncClient, method: str, path: str) -> httpx.Response:
     """The answer to a page that asks, which is no event stream: that one would not end."""
     async with client.stream(method, path, headers={"origin": ORIGIN}) as answer:
@@ -167,7 +172,7 @@ async def test_what_may_not_be_described_is_in_no_list() -> None:
             assert "orders" not in (await client.get(path)).text
 
 
-@pytest.mark.parametrize("policy", [broken, careless])
+@pytest.mark.parametrize("policy", [broken, careless, numbering])
 @pytest.mark.parametrize("path", ["/v1/inventory/stream", "/v1/channels", "/v1/channels/orders"])
 async def test_a_mistake_of_the_policy_lets_no_caller_in(
     policy: Policy, path: str, caplog: pytest.LogCaptureFixture
