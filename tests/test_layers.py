@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,12 @@ STRAYS = {
     "broadcaster.auth": ("", "- broadcaster.auth\n"),
     "broadcaster.settings_too": ("import broadcaster.web.routes\n", "- broadcaster.settings_too\n"),
     "broadcaster.core.with_a_clock": ("import time\n", "-> time (l.1)"),
+    "broadcaster.core.with_files": ("import pathlib\n", "-> pathlib (l.1)"),
+    "broadcaster.core.state.with_luck": ("import random\n", "-> random (l.1)"),
+    "broadcaster.core.runs.that_resume": (
+        "import broadcaster.core.resume.machine\n",
+        "-> broadcaster.core.resume.machine (l.1)",
+    ),
     "broadcaster.core.with_models": ("import pydantic\n", "-> pydantic (l.1)"),
     "broadcaster.web.with_redis": ("import redis\n", "-> redis (l.1)"),
     "broadcaster.node.with_routes": ("import starlette\n", "-> starlette (l.1)"),
@@ -72,3 +79,11 @@ def refusals(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_a_stray_module_is_refused(refusals: str, module: str) -> None:
     _, how = STRAYS[module]
     assert (f"{module} {how}" if how.startswith("->") else how) in refusals
+
+
+def test_each_room_of_core_has_a_rule() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (layers,) = (one["layers"] for one in contracts["contracts"]
+                 if one.get("containers") == ["broadcaster.core"])  # fmt: skip
+    rooms = {path.parent.name for path in (ROOT / "broadcaster" / "core").glob("*/__init__.py")}
+    assert rooms - {"runs"} <= set(layers)  # the runs have a rule of their own
