@@ -11,6 +11,7 @@ import gc
 import os
 import signal
 import subprocess
+import unittest
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import ExitStack
 from functools import cache
@@ -23,7 +24,7 @@ from hypothesis import settings as hypothesis_settings
 
 from broadcaster import EmbeddedRedis, Publisher, connect
 from tests import forks, tiers
-from tests.wait import TEST_S
+from tests.wait import STEPS_S, TEST_S
 
 # The same examples in each run: none of them depends on how fast this machine is just now, or on
 # what an earlier run found. `--hypothesis-profile=search` looks for new ones, at leisure, and
@@ -63,9 +64,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if kind := tiers.kind_of(item.path, item.name, fixtures, marks):
             item.add_marker(kind)
         if "timeout" not in marks:
-            item.add_marker(pytest.mark.timeout(TEST_S))
+            item.add_marker(pytest.mark.timeout(STEPS_S if _is_state_machine(item) else TEST_S))
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=lambda item: tiers.turn(item.path))
+
+
+def _is_state_machine(item: pytest.Item) -> bool:
+    """Return True for the tests of Hypothesis's state machines, which alone are of `unittest`."""
+    parent = item.getparent(pytest.Class)
+    return parent is not None and issubclass(parent.obj, unittest.TestCase)
 
 
 def pytest_collection_finish() -> None:

@@ -36,6 +36,9 @@ PATIENCE_S = 45.0 * PATIENCE
 #: The limit of one test, in which several things are awaited.
 TEST_S = 240.0 * PATIENCE
 
+#: The limit of a property that takes many thousand steps, which wait for the processor alone.
+STEPS_S = 4 * TEST_S
+
 
 @overload
 async def until(condition: Callable[[], Awaitable[_T]], timeout_s: float = PATIENCE_S) -> _T: ...
