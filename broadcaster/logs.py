@@ -1,4 +1,4 @@
-"""What a log of your own is made of: questions, answers and changes. It has public names only.
+"""The public names for a log of your own: questions, answers and changes.
 
 `broadcaster.Log` is the interface. A log of your own uses these values as `logs.Batch` or
 `logs.PageAfter`. They have a module of their own since most users of the package never need them.

@@ -1,4 +1,4 @@
-"""The answers of an application: three lines for FastAPI and Starlette."""
+"""`Answers`, which serves the output of models from applications of FastAPI and Starlette."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ _TOO_MANY = "too many answers wait or are made"
 
 
 class Answers:
-    """Answers that are produced in this process, and read through the hub of any process.
+    """Produces answers in this process, and serves those that were produced in any process.
 
-    It mounts a hub into the application, and adds its own life to that of the application.
+    It mounts a hub into the application, and starts and ends with the application.
 
     Attributes:
         hub: the application that is mounted.
@@ -98,10 +98,10 @@ class Answers:
     ) -> Response:
         """Begin an answer, and return the response with it.
 
-        The answer goes on if its client leaves. If none begins, the stream is closed.
+        The answer goes on if its client leaves. If no answer begins, the stream is closed.
 
         Args:
-            chat_id: what it is about: `resume` and `stop` find the newest answer by it.
+            chat_id: the conversation. `resume` and `stop` find its newest answer by this.
             stream: an async iterator of texts, a stream of `openai`, or what `run_stream` of
                 `pydantic-ai` returns.
             format: the words that the client knows: `ai-sdk`, `ag-ui`, or `openai` for the events
@@ -111,8 +111,8 @@ class Answers:
                 chat has an answer of this name, the response has that one, and none begins.
 
         Returns:
-            The response; 503 if Redis is away, and 429 if the subject has all the answers that it
-            may have, so that no answer begins.
+            The response. No answer begins if it is 503, because Redis is away, or 429, because the
+            subject has all the answers that it may have.
 
         Raises:
             ConfigurationError: there is no such format.
@@ -158,7 +158,7 @@ class Answers:
 
         Args:
             chat_id: as for `start`.
-            body: what JSON can be; the worker has it as `Run.body`.
+            body: any value that JSON has. The worker gets it as `Run.body`.
             format: as for `start`.
             subject: as for `start`.
             run: as for `start`.
@@ -222,12 +222,12 @@ class Answers:
 
         Args:
             response_id: the id that is in the events of the format `openai`.
-            stream: all events, live; otherwise the response as it is now, in JSON.
+            stream: True returns all events, live. False returns the response so far, as JSON.
             starting_after: the number of the last event that the client has.
 
         Returns:
-            The response; 404 if there is no such answer, or it was over for too long; 503 if it
-            can't be read now.
+            The response. It is 404 if there is no such answer, or it ended too long ago, and 503 if
+            it can't be read now.
         """
         return await retrieved(self._reader(), response_id, stream, starting_after)
 

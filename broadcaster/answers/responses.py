@@ -22,10 +22,10 @@ _FORMAT = "openai"
 
 
 class AnswerReader(NamedTuple):
-    """What reads the answers of an application.
+    """The parts that read the answers of an application.
 
     Attributes:
-        node: whose hub has the events.
+        node: its hub has the events.
         stream: the name of the stream of the answers.
         records: of the answers.
         follow: yields the type and the data of each event of a run, from a position on.
@@ -76,7 +76,7 @@ async def cancelled(reader: AnswerReader, id_: str) -> Response:
 async def _past(
     reader: AnswerReader, run: EventId, record: Record, at: EventId, made: Any, stream: bool
 ) -> Response:
-    """Return what was published so far: to the end, if the answer is over.
+    """Return what was published so far. If the answer is over, that is all of it.
 
     Raises:
         CutError, BroadcasterError: it can't be read now.

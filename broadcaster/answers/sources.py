@@ -1,4 +1,4 @@
-"""The parts of a text, whatever a model's library gives: nothing of such a library is imported."""
+"""Reads the texts that the libraries of models return. It imports none of these libraries."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def texts(source: Any) -> AsyncIterator[str]:
 async def closed(source: Any) -> None:
     """Close a source of `texts` that is not read, so that its connection to a model ends.
 
-    An error of it is dropped, because its answer was refused for another reason.
+    An error while it closes is dropped, because its answer was refused for another reason.
     """
     close = getattr(source, "aclose", None) or getattr(source, "close", None)
     with suppress(Exception):

@@ -33,7 +33,7 @@ _LIMITS = {
 
 
 class Portion:
-    """How many entries a read of one stream asks for.
+    """The number of entries that a read of one stream asks for.
 
     Attributes:
         count: the number.

@@ -51,8 +51,9 @@ def token(
 def revoke(name: str, redis_url: str | None, config: str | None) -> None:
     """Revoke all tokens of a subject that were issued until now, or one token by its id.
 
-    Event streams that were opened with them end on every node. A token that is issued later is good
-    again. It waits up to half a second for replicas, and says how many have the revocation.
+    Event streams that were opened with these tokens end on every node. A token that is issued later
+    is good again. The command waits up to half a second for replicas, and says how many have the
+    revocation.
 
     \b
     broadcaster revoke ann

@@ -1,4 +1,4 @@
-"""What `broadcaster check` says of the checkpoint of a stream with a state."""
+"""The check of `broadcaster check` for the checkpoint of a stream with a state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the page of the demo may do: read all channels, and publish with a token of a few minutes.
+"""The rights of the demo's page: to read all channels, and to publish with a token of some minutes.
 
 The secret that signs the tokens is drawn at the start, and is in no file. A token can publish and
 nothing else. Only a demo that listens on a loopback address makes tokens, so that no other machine
@@ -33,7 +33,7 @@ CHANNELS = Catalogue(
         _DESK,
     )
 )
-"""The channels of the demo: the pet store's, and the desk that its page asks for things.
+"""The channels of the demo: the pet store's, and `desk`, by which the page asks its worker.
 
 A tab behind a slow link is sent the newest stock and price of each pet.
 """

@@ -1,6 +1,6 @@
 """Publishes through a hub, over HTTP, with the interface of `DirectPublisher`.
 
-Each write has an idempotency key. So it is sent again where an answer is lost or the hub is away
+Each write has an idempotency key. So it can be sent again if an answer is lost or the hub is away
 for a moment, and no event is published twice.
 """
 

@@ -103,7 +103,7 @@ def serve(config: str | None, child: str | None, **flags: Any) -> None:
 def fold(config: str | None, **flags: Any) -> None:
     """Keep the state of channels in Redis, until Ctrl-C, SIGTERM or SIGHUP.
 
-    It follows all channels with a state, and writes what has changed a few times a second. So the
+    It follows all channels with a state, and writes what has changed a few times a second. The
     state outlives the entries that Redis trims, and a node that starts has it at once. One such
     process is enough for all nodes. A second one waits until the first is gone.
 

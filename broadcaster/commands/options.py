@@ -1,4 +1,4 @@
-"""Options that several commands have, and what all of them need of the terminal."""
+"""The options that several commands have, and a check of stdout for those that print a result."""
 
 from __future__ import annotations
 

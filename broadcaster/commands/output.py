@@ -54,7 +54,7 @@ def write_at_once(number: int, data: bytes) -> int:
         data: the bytes.
 
     Returns:
-        How many of the bytes were written. The others would have had to wait.
+        The number of bytes that were written. The others would have had to wait.
 
     Raises:
         OSError: the file can't be written.
@@ -70,7 +70,7 @@ def write_at_once(number: int, data: bytes) -> int:
 
 
 def give_up(stream: TextIO) -> None:
-    """Send to the null device what a stream still holds, and all that follows.
+    """Send the rest of a stream's buffer, and everything that follows, to the null device.
 
     Without this, Python would fail when it flushes the stream at its end.
     """

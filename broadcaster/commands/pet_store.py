@@ -1,4 +1,4 @@
-"""Where the pet store is: the package of its workers, and the JSON Schemas of its events."""
+"""Finds the pet store: the package of its workers, and the JSON Schemas of its events."""
 
 from __future__ import annotations
 

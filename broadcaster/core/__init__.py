@@ -1,5 +1,5 @@
 """The decisions of the hub, as pure data and functions: no `await`, no clock, no I/O.
 
 Read the modules in this order: `event`, `sse`, `entry`, `cursor`, `window`, `channel`,
-`subscription`, `audience`, `page`, `rules`, `resume`, `opening`, `hub`.
+`subscription`, `audience`, `page`, then the room `resume`, and `hub`.
 """

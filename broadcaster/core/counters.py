@@ -1,4 +1,4 @@
-"""In-process counters and histograms: plain numbers, which cost next to nothing. Pure.
+"""Counters and histograms in memory, as plain numbers, which cost next to nothing. Pure.
 
 `node.metrics` renders them for Prometheus. Any module may import this one.
 """
@@ -42,7 +42,7 @@ class Histogram:
         self.sum += value * times
 
     def buckets(self) -> list[tuple[str, float]]:
-        """Return, for each bound as text, how many values were at most as large.
+        """Return each bound as text, with the number of values that were not above it.
 
         The last bound is `+Inf`, as Prometheus wants it.
         """

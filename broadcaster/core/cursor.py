@@ -26,10 +26,11 @@ Positions = dict[str, EventId]
 """A reader's position in each stream: the id of the last entry that it has read."""
 
 Start = Literal["earliest", "latest", "state"] | int
-"""Where a client without a cursor begins: an end of the stream, its state, or a time in ms."""
+"""The place where a client without a cursor begins: an end of the stream, its state, or a time in
+ms."""
 
 STATE = "state"
-"""In the place of a position: begin with the state of the stream."""
+"""It stands in place of a position, and means: begin with the state of the stream."""
 
 _MAX_CURSOR_CHARS = 16384
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)

@@ -1,4 +1,4 @@
-"""What a client is sent when there is no event for it: heartbeats, and a farewell. Pure.
+"""Makes the bytes for a client that gets no event: heartbeats, and a farewell. Pure.
 
 If a filter leaves out events, the client's position moves on without an event. Then it is sent
 `stream.at`, so that a reconnect does not go back to its last event, which Redis may have dropped by

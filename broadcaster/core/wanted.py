@@ -1,4 +1,4 @@
-"""What a client asks for, read without a look at the streams: values only. Pure."""
+"""The request of a client for an event stream, as it was read from its head: values only. Pure."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ _EVICTED = Frame(ZERO, "", "", b"")
 
 
 class Place(Enum):
-    """Where a position lies relative to a window."""
+    """The place of a position relative to a window."""
 
     COVERED = auto()
     """The window holds everything after it."""

@@ -18,7 +18,7 @@ RESERVED_PREFIX = "stream."
 
 
 class ResetReason(StrEnum):
-    """Why it can't be proven that a client misses nothing."""
+    """The reason why it can't be proven that a client misses nothing."""
 
     TRIMMED = "trimmed"
     """The entry of the cursor is older than the window, and Redis has dropped it."""
@@ -33,20 +33,20 @@ class ResetReason(StrEnum):
 
 
 class ResumeOutcome(StrEnum):
-    """How a client that came with a cursor was served."""
+    """The way in which a client that came with a cursor was served."""
 
     WINDOW = "window"
-    """From the node's memory alone."""
+    """It was served from the node's memory alone."""
     REDIS = "redis"
-    """With pages that were read from Redis."""
+    """It was sent pages that were read from Redis."""
     STATE = "state"
-    """With a state, in the place of what its cursor has missed."""
+    """It was sent a state in place of the events that it has missed."""
     RESET = "reset"
-    """With a `stream.reset`."""
+    """It was sent a `stream.reset`."""
 
 
 class Ending(StrEnum):
-    """Why a response ended."""
+    """The reason why a response ended."""
 
     CLIENT = "client"
     """The client is gone."""
@@ -63,13 +63,13 @@ class Ending(StrEnum):
     REVOKED = "revoked"
     """The client's token was revoked. It comes back with a later one, or is refused."""
     CUT = "cut"
-    """The client knows no `stream.*`, and what it has does not go on. It begins anew."""
+    """The connection was cut, because a client that knows no `stream.reset` must begin anew."""
     ERROR = "error"
     """A mistake of ours."""
 
 
 class Shed(StrEnum):
-    """Why a newcomer can't be served for now.
+    """The reason why a newcomer can't be served for now.
 
     Attributes:
         text: what the comment in its response says.
@@ -97,10 +97,10 @@ class Shed(StrEnum):
 
 
 class Refusal(StrEnum):
-    """Why a connection is closed without an answer to its request from the application."""
+    """The reason why a connection is closed before the application answers its request."""
 
     INVALID = "invalid"
-    """What came is not HTTP/1."""
+    """The bytes that came are not HTTP/1."""
     HEAD = "head"
     """The head of the request has too many bytes, or too many headers."""
     SLOW = "slow"
@@ -114,7 +114,7 @@ class Refusal(StrEnum):
 
 
 class Exceeded(StrEnum):
-    """Which limit a request exceeds that would exceed it again."""
+    """A limit that a request exceeds, and would exceed again."""
 
     KEYS = "keys"
     """It names more keys than `max_keys`."""
@@ -125,14 +125,14 @@ class Exceeded(StrEnum):
 
 
 class SinkKind(StrEnum):
-    """How the bytes of a response reach its client."""
+    """The way in which the bytes of a response reach its client."""
 
     TRANSPORT = "transport"
     """The hub writes to uvicorn's transport."""
     ASGI = "asgi"
     """The connection's own task sends them through ASGI."""
     FORMAT = "format"
-    """The events of one run, whole or cut, in a format of others. A task sends them, as above."""
+    """The connection's own task sends the events of one run in the format of another protocol."""
 
 
 class Field(NamedTuple):
@@ -174,8 +174,8 @@ AT = HubEvent(
 )
 EXPIRED = HubEvent(
     RESERVED_PREFIX + "expired",
-    "the right to read this has ended, and so does the response; without a new one, the return is "
-    "refused",
+    "the right to read this has ended, so the response ends; a client that comes back without a "
+    "new right is refused",
     (),
 )
 LIVE = HubEvent(

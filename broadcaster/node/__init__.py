@@ -1,1 +1,1 @@
-"""What one running node consists of: it joins `backend` and `web` through `core`."""
+"""One running node: its tasks, health and metrics. It joins `backend` and `web` through `core`."""

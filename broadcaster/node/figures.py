@@ -1,4 +1,4 @@
-"""The figures of one node that the page shows to operators, and that the other nodes are told."""
+"""The figures of one node that the page shows to operators, and that other nodes can read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LOOKS = 4
 
 
 class Rate:
-    """How fast a counter grows, over about three seconds."""
+    """The growth of a counter per second, over about three seconds."""
 
     def __init__(self) -> None:
         self._seen: deque[tuple[float, int]] = deque(maxlen=_LOOKS)
@@ -30,7 +30,7 @@ def own_figures(node: Watched, deliveries_per_s: float) -> dict[str, Any]:
 
     Args:
         node: this one.
-        deliveries_per_s: how fast it delivers.
+        deliveries_per_s: events that it writes to clients in a second.
     """
     clients, meters = len(node.hub.subscribers), node.meters
     behind_s = max((node.log.status(name).lag_s for name in node.hub.windows), default=0.0)

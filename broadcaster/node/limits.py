@@ -1,4 +1,4 @@
-"""The limits of a node's clients: who may have a further event stream, and how much of the past.
+"""The limits of a node's clients: for their event streams, and for the past that they are sent.
 
 [Design note 006](../../docs/design/006-limits.md) says what is counted, and why here.
 """
@@ -47,7 +47,7 @@ class Limits:
         self.counts = bool(per_s or any(places.most for places in self.places.values()))
 
     def refusal(self, owners: Owners) -> Shed | None:
-        """Return why a newcomer has to wait; None if it has not."""
+        """Return the reason why a newcomer has to come back later; None if it need not."""
         if reason := self.crowded(owners):
             return reason
         if self._arrivals and self._arrivals.left(self._clock()) < 1.0:
@@ -98,7 +98,7 @@ class Limits:
 
 
 class Pace:
-    """What one connection may be sent of the past in a minute."""
+    """The limit of the past that one connection is sent in a minute."""
 
     __slots__ = ("_bytes", "_clock", "_events", "_limits")
 

@@ -1,4 +1,4 @@
-"""What the page shows to operators: the figures of each node, now and in the last ten minutes.
+"""Keeps the figures of each node, now and in the last ten minutes, for the operators' page.
 
 A node looks at its own figures each second. Those of the other nodes are from the registry, where
 each node writes them every 3 s. So a look costs Redis nothing.

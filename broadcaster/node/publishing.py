@@ -37,7 +37,7 @@ class Publishing:
     async def publish(
         self, publications: Sequence[Publication], subject: str = ""
     ) -> Sequence[Published]:
-        """Publish, in order; errors as for `Sender.send`. The caller has checked the events.
+        """Publish events in order; errors as for `Sender.send`. The caller has checked them.
 
         Args:
             publications: to one channel.

@@ -21,15 +21,15 @@ class AdmissionSettings(BaseSettings):
         "with it, all ports speak TLS",
     )
     tls_key: str = Field(
-        "", description="a PEM file with its key; empty: the key is in `tls_certificate`"
+        "", description="a PEM file with the certificate's key; empty: it is in `tls_certificate`"
     )
     max_connections: Count = Field(
-        100_000, description="connections above which newcomers are asked to come back later"
+        100_000, description="the most connections; with so many, newcomers come back later"
     )
     max_connections_per_address: Most = Field(
         0,
-        description="event streams of one address, over all nodes, above which newcomers are asked "
-        "to come back later; 0: no limit",
+        description="the most event streams of one address, over all nodes; with so many, "
+        "newcomers come back later; 0: no limit",
     )
     max_connections_per_subject: Most = Field(
         0, description="the same for the subject that a policy's grant names; 0: no limit"
@@ -37,32 +37,38 @@ class AdmissionSettings(BaseSettings):
     max_new_connections_per_s: float = Field(
         0.0,
         ge=0,
-        description="new event streams in a second, above which newcomers are asked to come back "
-        "later; 0: no limit",
+        description="the most new event streams in a second; further newcomers come back later; "
+        "0: no limit",
     )
-    max_keys: Count = Field(100, description="keys of a request above which it is refused")
-    max_channels: Count = Field(100, description="channels of a request above which it is refused")
+    max_keys: Count = Field(100, description="the most keys of a request; with more it is refused")
+    max_channels: Count = Field(
+        100, description="the most channels of a request; with more it is refused"
+    )
     max_query_bytes: Count = Field(
-        32 * 1024, description="bytes of a request's query above which it is refused"
+        32 * 1024, description="the most bytes of a request's query; with more it is refused"
     )
     max_publish_bytes: Count = Field(
         2 * 1024 * 1024,
-        description="bytes of a body of JSON, or of a line, above which it is not published",
+        description="the most bytes of a body of JSON, or of a line; with more it is refused",
     )
     max_replayed_events_per_min: Most = Field(
         0,
-        description="events that one connection is sent of the past in a minute; it waits for "
+        description="the most past events that one connection is sent in a minute; it waits for "
         "further ones; 0: no limit",
     )
     max_replayed_bytes_per_min: Most = Field(0, description="the same in bytes; 0: no limit")
     max_head_bytes: int = Field(
-        64 * 1024, ge=1024, description="bytes of a request's head above which it is refused"
+        64 * 1024,
+        ge=1024,
+        description="the most bytes of a request's head; with more it is refused",
     )
-    max_headers: Count = Field(100, description="headers of a request above which it is refused")
+    max_headers: Count = Field(
+        100, description="the most headers of a request; with more it is refused"
+    )
     head_timeout_s: Positive = Field(
         10.0,
-        description="seconds in which a client must send the head of its request, "
-        "and before that for the TLS handshake",
+        description="seconds in which a client must complete the TLS handshake, and as many for "
+        "the head of its request",
     )
     keep_alive_s: Positive = Field(
         75.0, description="seconds without a request after which an idle connection is closed"

@@ -1,7 +1,6 @@
-"""Says what is wrong with a setting: what was expected, and the nearest name.
+"""Explains what is wrong with a setting: what was expected, and which name is the nearest.
 
-Settings are checked by pydantic. Its texts are about Python, and an operator writes TOML or
-variables.
+pydantic checks the settings. Its texts are about Python, but an operator writes TOML or variables.
 """
 
 from __future__ import annotations

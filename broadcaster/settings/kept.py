@@ -19,11 +19,11 @@ T = TypeVar("T")
 
 
 class Kept(Generic[T]):
-    """What is in a file.
+    """The value in a file.
 
     Attributes:
         value: of the file, when it could last be read.
-        version: changes with it.
+        version: changes with the value.
     """
 
     def __init__(self, path: str, parse: Callable[[bytes], T], what: str) -> None:

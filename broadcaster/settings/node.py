@@ -71,7 +71,7 @@ class Settings(AdmissionSettings, TokenSettings, RunSettings):
         WINDOW_BYTES, description="the most bytes of a stream's frames that a node keeps in memory"
     )
     max_event_bytes: Count = Field(
-        1536 * 1024, description="bytes of an event above which it is counted and left out"
+        1536 * 1024, description="the most bytes of an event; a larger one is counted and left out"
     )
     heartbeat_s: Positive = Field(
         15.0, description="seconds without an event after which a client gets a heartbeat"
@@ -88,7 +88,7 @@ class Settings(AdmissionSettings, TokenSettings, RunSettings):
     )
     terminal_retry_ms: RetryMs = Field(
         TERMINAL_RETRY_MS,
-        description="time after which a client comes back that does not stop at a terminal event",
+        description="time after which a client reconnects if it does not stop at a terminal event",
     )
     high_water_bytes: Count = Field(
         64 * 1024, description="unsent bytes above which a client is lagging"
@@ -98,16 +98,17 @@ class Settings(AdmissionSettings, TokenSettings, RunSettings):
     )
     max_requests: Count = Field(
         5_000,
-        description="requests of a channel made on demand, above which newcomers come back later",
+        description="the most waiting requests of a channel made on demand; with so many, "
+        "newcomers come back later",
     )
     request_ttl_s: Positive = Field(
-        600.0, description="seconds after which no worker begins to answer a request"
+        600.0, description="seconds in which a worker may begin to answer a request"
     )
     idempotency_s: float = Field(
         3600.0,
         ge=1,
         le=24 * 3600,
-        description="seconds for which the idempotency key of what was published is remembered",
+        description="seconds for which an idempotency key is remembered",
     )
     drain_s: Positive = Field(
         10.0, description="seconds over which open event streams are ended at exit"

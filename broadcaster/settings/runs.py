@@ -12,18 +12,17 @@ class RunSettings(BaseSettings):
     """The part of the settings that bounds the runs that clients begin by a POST."""
 
     max_run_bytes: Count = Field(
-        64 * 1024, description="bytes of the body of a request for a run above which it is refused"
+        64 * 1024, description="the most bytes of the body of a POST that begins a run"
     )
     run_wait_s: Positive = Field(
         60.0,
-        description="seconds after which a run ends that no worker has taken, or goes on with when "
-        "its worker is gone",
+        description="seconds in which a worker must take a run, or go on with one whose worker is "
+        "gone; after that the run ends",
     )
     run_ttl_s: Positive = Field(
-        24 * 3600.0, description="seconds for which a run that is over says so"
+        24 * 3600.0, description="seconds for which the record of a run is kept after its end"
     )
     runs_per_subject: Most = Field(
         0,
-        description="runs of one subject that are not over, of a channel, above which it may begin "
-        "no other; 0: no limit",
+        description="the most runs of one subject in a channel that are not over; 0: no limit",
     )

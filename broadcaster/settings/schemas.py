@@ -1,7 +1,7 @@
 """The JSON Schemas of channels, from the files that the settings name.
 
-A type without a schema of its own has that of `*`, and without that any data fits. Hubs without
-schemas import no validator, and are asked nothing: `Schemas` is falsy then.
+A type without a schema of its own has that of `*`. Without that, any data fits. A hub without
+schemas imports no validator: `Schemas` is falsy then, so that callers need not ask it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ OTHERS = "*"
 
 
 class Schemas:
-    """What the data of events must be. It may be used from several threads."""
+    """The JSON Schemas of all channels. It may be used from several threads."""
 
     def __init__(self, channels: Mapping[str, Channel]) -> None:
         """Read the files.

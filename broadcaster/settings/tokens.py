@@ -13,12 +13,12 @@ from broadcaster.settings import files
 SECRETS = ("token_secrets", "ticket_secrets", "operators_token")
 """Settings whose values are never shown."""
 FILE = "file:"
-"""What stands before the path of a file that has a secret."""
+"""The prefix of a path, where a setting may be a secret or name the file that has it."""
 _LOCAL = re.compile(r"http://(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?/")
 
 
 class TokenSettings(BaseModel):
-    """What tokens and tickets are accepted."""
+    """The settings that decide which tokens and tickets are accepted."""
 
     token_secrets: tuple[SecretStr, ...] = Field(
         (),

@@ -46,7 +46,7 @@ class Asker(AsksLog, Protocol):
 
 
 class Pacing(Protocol):
-    """What one connection may be sent of the past in a minute."""
+    """The limit of the past that one connection is sent in a minute."""
 
     def wait_s(self, events: int, size: int) -> float:
         """Note what was sent, and return the seconds to wait before more is."""

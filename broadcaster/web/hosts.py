@@ -1,4 +1,4 @@
-"""Which names a hub answers to: the check of a request's `Host`. Pure.
+"""Checks the `Host` of a request: a hub answers to its own names only. Pure.
 
 A page of any origin can let its own name mean 127.0.0.1, and then read a hub that listens only
 there as its own origin (DNS rebinding). Its name is in `Host`.

@@ -31,7 +31,7 @@ from broadcaster.web.problem import SafeResponse, unknown_channel
 from broadcaster.web.serving import ServedNode
 
 _PATIENCE_S = 10.0
-"""How long a page may take if no event is waited for, for instance while Redis is away."""
+"""Seconds that a page may take if it does not wait for an event, for instance without Redis."""
 
 
 class LogPages(Door):

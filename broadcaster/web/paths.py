@@ -1,4 +1,4 @@
-"""Which event stream is at a path: those of the channels, and `/v1/events`."""
+"""Finds the event stream at a path: that of a channel, or `/v1/events`."""
 
 from __future__ import annotations
 

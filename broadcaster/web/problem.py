@@ -133,7 +133,7 @@ def event_stream(body: bytes) -> Response:
 
 
 def refused(denied: Denied) -> Response:
-    """A refusal: 401 or 403.
+    """Return a refusal: 401 or 403.
 
     "The server generating a 401 response MUST send a WWW-Authenticate header field."
     https://www.rfc-editor.org/rfc/rfc9110#section-15.5.2

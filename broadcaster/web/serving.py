@@ -200,7 +200,7 @@ class ServedNode(GuardedNode, Protocol):
 
     @property
     def runs(self) -> RunKeeper:
-        """Begins, finds and stops runs for clients."""
+        """Return the part that begins, finds and stops runs for clients."""
 
     @property
     def operations(self) -> Looks:

@@ -30,7 +30,7 @@ _ABOUT = '<meta name="hub" content="">'
 
 
 class About(NamedTuple):
-    """What the page is told of its hub.
+    """The facts about its hub that the page shows.
 
     Attributes:
         channels: there are routes for clients beside it.

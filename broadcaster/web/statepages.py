@@ -33,7 +33,7 @@ from broadcaster.web.leaving import Leaving
 from broadcaster.web.problem import SafeResponse, problem, unknown_channel
 
 _PATIENCE_S = 2.0
-"""How long a state may take to begin: it is made when a node starts, or a stream has changed."""
+"""Seconds in which a state must begin: it is made when a node starts, or a stream has changed."""
 
 
 class StatePages(Door):

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from broadcaster import Publisher, RunQueue
-from broadcaster.backend.runs import scripts as run_scripts
+from broadcaster.backend.runs import scripts
 from broadcaster.backend.runs.records import Records
 from broadcaster.core.catalogue import Catalogue
 from tests.channels import named
@@ -167,7 +167,7 @@ async def test_while_redis_is_full_it_tries_again(
 
 @pytest.mark.parametrize("name", ["begin", "write", "end", "keep"])
 def test_its_scripts_are_those_of_the_workers_in_python(name: str) -> None:
-    script: str = getattr(run_scripts, name.upper())
+    script: str = getattr(scripts, name.upper())
     assert (EXAMPLE / f"{name}.lua").read_text() == script.lstrip("\n")
 
 

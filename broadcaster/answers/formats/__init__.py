@@ -1,4 +1,4 @@
-"""The formats of answers, for clients that know one vocabulary. One module each, and pure.
+"""The formats of answers. Each module writes the events that one library of clients knows. Pure.
 
 A format is imported when it is first used.
 """
@@ -31,7 +31,7 @@ class Format(Protocol):
         """
 
     def event(self, type_: str, data: str) -> bytes:
-        """Return the bytes of one event; after a terminal one, the last of the response."""
+        """Return the bytes of one event. Those of a terminal event end the response."""
 
 
 def format_of(name: str, **options: Any) -> Format:

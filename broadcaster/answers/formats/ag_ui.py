@@ -2,8 +2,9 @@
 
 https://docs.ag-ui.com/concepts/events
 
-Its client takes a clean end for a whole run, and appends what it gets to a message that it has. So
-each response begins with the first event of the run, and one that comes back drops its half.
+Its client takes a clean end of a response for the end of the run. It appends what it gets to the
+message that it has. So each response begins with the first event of the run, and a client that
+comes back has to drop its part of the message first.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class AgentEvents:
         return _event("RUN_STARTED", **self._names)
 
     def event(self, type_: str, data: str) -> bytes:
-        """Return the events that one of the run makes."""
+        """Return the events of AG-UI that stand for one event of the run."""
         if type_ == FAILED:
             return _event("RUN_ERROR", message=orjson.loads(data)["reason"])
         if type_ == STOPPED:

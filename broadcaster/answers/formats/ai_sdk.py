@@ -27,11 +27,11 @@ class UiMessages:
         self._has_text = False
 
     def begin(self, run: str, began_ms: int) -> bytes:
-        """Return the start: a client that has half of this message replaces it."""
+        """Return the start of the message. A client that has a part of it replaces that part."""
         return _part({"type": "start", "messageId": run})
 
     def event(self, type_: str, data: str) -> bytes:
-        """Return the parts of an event."""
+        """Return the parts of the message that stand for one event of the run."""
         if type_ == FAILED:
             reason = orjson.loads(data)["reason"]
             return _part({"type": "error", "errorText": reason}) + _DONE

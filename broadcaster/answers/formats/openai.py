@@ -21,7 +21,7 @@ _BEGINNING = 3
 
 
 class ResponseEvents:
-    """One response, as the events of its stream, or as it is so far.
+    """One response: the events of its stream, and the response as it is so far.
 
     Attributes:
         first: the number of its first event, since the run has last begun anew.
@@ -34,8 +34,8 @@ class ResponseEvents:
 
         Args:
             after: the number of the last event that its client has.
-            restarts: how often the run has begun anew.
-            told: how many pieces it had published before it last did.
+            restarts: the number of times that the run has begun anew.
+            told: the number of pieces that it had published before it last began anew.
         """
         self.first = told + _BEGINNING * restarts
         self._after = after
@@ -50,7 +50,7 @@ class ResponseEvents:
         return self._event("response.created", response=self.response())
 
     def event(self, type_: str, data: str) -> bytes:
-        """Return the events that one of the run makes."""
+        """Return the events of the response that stand for one event of the run."""
         if type_ == "text":
             begin = b"" if self._texts else self._text_begins()
             self._texts.append(data)

@@ -27,19 +27,19 @@ _TRIES = 3
 
 
 class Found(NamedTuple):
-    """What was found of a checkpoint.
+    """The content of a checkpoint, as far as it can be used.
 
     Attributes:
-        mark: says how far it goes. None if there is none that can be used: it is missing, begun,
-            of other rules, or the stream has lost entries since.
+        mark: says how far it goes. None if it can't be used: it is missing, begun and not
+            complete, or of other rules, or the stream has lost entries since.
         values: of all keys.
-        start: a position of the log after which all events after the mark are. It differs from the
-            mark's position if the entry there was trimmed.
-        at: the mark as it is in Redis, for those that write; empty if there is none.
+        start: a proven position of the log. All events after the mark come after it, too. It
+            differs from the mark's position if the entry there was trimmed.
+        at: the bytes of the mark in Redis, which a writer has to name; empty if there is none.
         other: the mark in Redis, also if it can't be used.
-        moved: some of the values are from other streams, and not in this checkpoint yet.
-        newest: the newest entry of the stream that one of the values may have. Until a reader has
-            got there, the values are ahead of what it has read.
+        moved: True if some of the values are from other streams, and not in this checkpoint yet.
+        newest: the newest entry of the stream that may be part of a value. Until a reader has read
+            up to here, the values are ahead of it.
         foreign: keys in Redis that belong to other streams, and are not among the values.
     """
 
@@ -80,7 +80,7 @@ class Checkpoint:
             stream: the Redis key of the stream.
             rules: those of the state now.
             shards: those of the channel now. None accepts any number.
-            max_bytes: of the values, if they have a bound. Of more, only a part is read, which is
+            max_bytes: the bound of the values; 0 is none. Of more, only a part is read, which is
                 above the bound, too.
         """
         self._client: Any = client

@@ -2,8 +2,8 @@
 
 The script compares the mark with the one that the folder's memory began at. It also looks for the
 entry that the memory was folded up to. Otherwise it writes nothing: another folder has written, or
-this server has lost what the memory has. A lock saves two folders from working for nothing, but
-nothing depends on it.
+this server has lost what the memory has. A lock keeps two folders from doing the same work, but no
+promise depends on it.
 
 A large flush has several pieces, so that Redis is not blocked. The last one writes the mark. After
 a kill between two pieces, some values are newer than the mark, which readers expect.
@@ -58,7 +58,7 @@ return 1
 
 
 class Flushed(Enum):
-    """What became of a piece."""
+    """The result of writing a piece."""
 
     WRITTEN = "written"
     OVERTAKEN = "overtaken"
@@ -102,7 +102,7 @@ class Flush:
             anew: remove the whole checkpoint first.
 
         Returns:
-            What became of it. It may be sent again if this raises.
+            The result. The piece may be sent again if this raises.
 
         Raises:
             BackendUnavailableError: Redis is away. It may have written the piece.

@@ -1,13 +1,13 @@
 """Reads the checkpoint of a shard, also after the number of shards has changed. Part of `backend`.
 
 A key belongs to another stream then, and its values are in the checkpoint of the former one. While
-the own checkpoint is of another number of shards, or missing, those of all other streams of the
-channel are read as well, with the log after them. A key that two of them have is taken from the one
-that is newer. What is newer still in the own stream is folded onto that. This goes by ids, which
-are times: on a Cluster, the clocks of the masters have to agree.
+a stream's own checkpoint is missing, or of another number of shards, the checkpoints of all other
+streams of the channel are read as well, with the log after them. If two of them have a key, the
+newer values are taken. Newer events of the stream's own are folded onto these. Ids, which are
+times, say what is newer: on a Cluster, the clocks of the masters have to agree.
 
-A checkpoint keeps the keys that have moved away until those of all shards are of the new number. So
-a move can begin again after a kill.
+A checkpoint keeps the keys that have moved away until the checkpoints of all shards are of the new
+number. So a move can begin again after a kill.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class Moving:
             raise
 
     async def _moved_from(self, stream: str) -> tuple[dict[str, tuple[Value, ...]], EventId | None]:
-        """Return what another stream has of our keys, and since when; None means always."""
+        """Return the values of our keys in another stream, and their `since`, as `Cut` has it."""
         found = await self._checkpoint(stream).read()
         source = RedisStream(self._client, stream)
         with translating(f"read the stream {stream!r}"):

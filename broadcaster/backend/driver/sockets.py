@@ -21,7 +21,7 @@ from redis.exceptions import ConnectionError as NoConnection
 
 WAIT_FOR_LOSES_CANCELLATIONS = sys.version_info < (3, 12)
 NO_PASSWORD = ""
-"""Of the key of a certificate.
+"""The password of a certificate's key.
 
 Without any, OpenSSL would ask for it on the terminal, and the program would wait for a person. An
 empty one can't be right for an encrypted key. So connecting fails, until there is a better key.

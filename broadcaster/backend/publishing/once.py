@@ -27,7 +27,7 @@ from broadcaster.core.json.incoming import Publication
 from broadcaster.errors import BroadcasterError, PartialPublishError
 
 _Step: TypeAlias = tuple[Command, Callable[[Any, Any], object], Any]
-"""A command, what takes its reply, and what that is called with before the reply."""
+"""A command, the function that takes its reply, and the arguments of that before the reply."""
 
 _FAILURES: tuple[type[Exception], ...] = (NotSentError, *TROUBLE)
 _HASH_BYTES = 16
@@ -170,7 +170,7 @@ class Sender:
             subject: the sender.
 
         Returns:
-            What became of each.
+            Each of them as it was sent, with its ids.
 
         Raises:
             UnknownChannelError, InvalidEventError: nothing was sent.

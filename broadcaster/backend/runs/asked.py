@@ -11,12 +11,12 @@ from broadcaster.core.event import EventId
 KEPT_S = 3_600.0
 """Seconds that the record of a run is kept after its last piece, if it does not end."""
 DONE_S = 300.0
-"""Seconds that the record of a run is kept when it is over, if a GET has begun it. Shorter than for
-other runs, because any client may begin runs so."""
+"""Seconds that the record of a run is kept when it is over, if a GET has begun it. This is shorter
+than for other runs, because any client can begin runs with a GET."""
 
 
 class Piece(NamedTuple):
-    """What a run has published: an event without its key.
+    """An event that a run has published, without its key.
 
     Attributes:
         type: the SSE event name.
@@ -32,7 +32,7 @@ class Begun(NamedTuple):
 
     Attributes:
         attempt: the number of workers that have begun it.
-        key: what it is about.
+        key: the thing that it is about.
         event_key: the key of its events.
         batch: the number of the last batch that was written.
         began_ms: when the first worker began it, by Redis's clock.
@@ -50,10 +50,10 @@ class Begun(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """What is known of a run before it begins.
+    """A request for a run, and the times that hold for it.
 
     Attributes:
-        key: what it is about.
+        key: the thing that it is about.
         event_key: the key of its events.
         owner: the subject that asks for it.
         body: of the request.

@@ -1,7 +1,7 @@
-"""How many clients follow the runs of a worker, over all nodes. Part of `backend`.
+"""Counts the clients that follow the runs of a worker, over all nodes. Part of `backend`.
 
-Each node says it in the line by which it announces itself, so that no client costs a command. The
-numbers are some seconds old.
+Each node writes its counts into its line in the registry, so no client costs a command. The numbers
+are some seconds old.
 """
 
 from __future__ import annotations

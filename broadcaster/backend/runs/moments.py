@@ -1,9 +1,9 @@
-"""When the texts of each run leave: not those of all runs at once. Pure. Part of `backend`.
+"""Spreads the times at which the texts of runs leave, over ten moments. Pure. Part of `backend`.
 
-Runs that share a pipeline once would share all later ones, and more and more runs would join them.
-A first text that comes meanwhile would have to wait for a long pipeline. So there are ten moments
-in `batch_s`. Each run has one of them, and keeps it. There are no more, because each pipeline costs
-more than some batches in it.
+Without it, runs that share a pipeline once would share all later ones, and more and more runs would
+join them. A first text that comes meanwhile would have to wait for a long pipeline. So there are
+ten moments in `batch_s`. Each run has one of them, and keeps it. There are no more, because a
+pipeline costs more than several batches in it.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Moments:
         """Return when the next batch of a run may leave.
 
         Args:
-            due_s: when the last one might leave; minus infinity for the first one.
-            sent_s: when it has left.
+            due_s: the time from which on the last one might leave; minus infinity for the first.
+            sent_s: the time at which the last one has left.
         """
         if due_s > sent_s:  # it was hurried
             return due_s

@@ -1,9 +1,9 @@
 """Joins the texts of runs, and writes those of all runs of a process together. Part of `backend`.
 
-A token costs an entry of its own if it is published at once. So the texts of a run are gathered for
-a moment. What is due goes to Redis in one pipeline, and the next pipeline begins when that one is
-answered. The first text of a run waits for none of them: it leaves at once, beside them, and so
-does what its worker waits for.
+A token that is published at once costs an entry of its own. So the texts of a run are gathered for
+a moment. All texts that are due go to Redis in one pipeline, and the next pipeline begins when that
+one is answered. Two kinds of texts leave at once, beside these pipelines: the first text of a run,
+and a text that its worker waits for.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Texts:
     """The texts of one run that are not written yet.
 
     Attributes:
-        due_s: the time at which it is to be sent; infinite if there is none, and not above 0 if it
-            must not wait.
+        due_s: the time at which the next batch is to be sent; infinite if there is none, and 0 or
+            less if it must not wait.
         sent: True while a batch is on its way.
         next_s: the time at which its next batch may leave.
     """
@@ -52,8 +52,8 @@ class Texts:
 
         Args:
             batch: returns the next batch of the run, with one event of this type and text.
-            took: is told the type and the text of that batch, and what Redis says of it. It raises
-                if it was not written.
+            took: is called with the type and the text of that batch, and what Redis says of it. It
+                raises if the batch was not written.
         """
         self.due_s = _IN_NO_QUEUE
         self.sent = False
@@ -118,7 +118,7 @@ class Texts:
         self._settle()
 
     def fail(self, error: Exception) -> None:
-        """Write no more: whatever comes later raises this."""
+        """Write no more. All later calls raise this error."""
         self._error, self._batch = error, None
         self.drop()
         self._settle()

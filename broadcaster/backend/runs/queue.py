@@ -1,9 +1,9 @@
 """The queue of requests for runs: answers that workers produce on demand.
 
-A request names a key, and a run or none: then the id of its entry names the run. Workers of one
-consumer group take each request once, and publish its pieces through a `Run`. A request is gone
-once its run has begun. From then on, the lease in the run's record says who works on it. Part of
-`backend`; workers use it through `broadcaster`.
+A request names a key, and perhaps a run. Without that name, the id of its entry names the run.
+Workers of one consumer group take each request once, and publish its pieces through a `Run`. The
+request is removed once its run has begun. From then on, a worker has the run as long as it renews
+its lease in the run's record. Part of `backend`; workers use it through `broadcaster`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from broadcaster.core.event import EventId
 from broadcaster.core.runs.run import key_of
 
 _RUNNING, NODES_KEY = "running", "broadcaster.nodes"
-_WAIT_TAKEOVERS = 4  # a run that a GET began ends if no worker goes on with it for so many
+_WAIT_TAKEOVERS = 4  # a run that a GET began ends if no worker goes on with it in so many of them
 _PENDING = 1_000  # above the number of requests that one worker takes at a time
 _T = TypeVar("_T")
 TAKEOVER_S = 15.0

@@ -59,7 +59,7 @@ class Records:
         Args:
             run: its id.
             asked: what is known of it.
-            most: runs of its owner that may be not over; 0 is no limit.
+            most: the most runs of its owner that are not over; 0 is no limit.
 
         Returns:
             False if its owner has all the runs that it may have.
@@ -138,7 +138,7 @@ class Records:
             lease_s: as for `begin`.
 
         Returns:
-            For each what `write` returns, or the error that it raises.
+            For each batch, the text that `write` returns, or the error that it raises.
         """
         calls = [
             self._words(run, attempt, batch, _ms(lease_s), _ms(KEPT_S), "", *_packed(entries))
@@ -165,7 +165,7 @@ class Records:
         return _ended(await self._call(END, run, *words))
 
     async def stop(self, run: EventId | str) -> str:
-        """End a run, whatever its worker does. Return `ended`, its state, or `absent`."""
+        """End a run, also against its worker. Return `ended`, its state, or `absent`."""
         words = RunState.STOPPED, "stopped", STOPPED, b"{}", "", ""
         return _ended(await self._call(END, run, *words))[0]
 

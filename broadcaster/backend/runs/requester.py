@@ -19,7 +19,7 @@ TTL = b"ttl_ms"
 RUN_FIELD = b"run"
 """The field of a request that names its run. Without it, the id of the entry does."""
 
-_CONCURRENT = 4  # a bound, because each has a connection and thousands of clients may ask at once
+_CONCURRENT = 4  # a bound, because each has a connection, and thousands of clients may ask at once
 
 # It is one step, so no worker can take a request that is just being struck out. A group has taken
 # all entries up to its `last-delivered-id`. Ids are compared as numbers. Lua's have 53 bits of
@@ -141,7 +141,7 @@ class Requester:
     async def review(
         self, requests: str, runs: Sequence[EventId], *, strike: bool
     ) -> list[Standing]:
-        """Return what became of some requests.
+        """Return the state of some requests.
 
         Args:
             requests: the Redis key of the stream of requests.

@@ -1,7 +1,7 @@
 """A run for the worker that answers it: its events are published once each. Part of `backend`.
 
 Each batch of events is written by a script that compares the attempt and the number of the batch
-with the run's record. So a worker that takes over goes on exactly where the last one stopped, and a
+with the run's record. So a worker that takes over goes on exactly where the last one stopped. A
 stalled worker that wakes up can't publish.
 """
 
@@ -108,8 +108,8 @@ class Run:
         """Publish a part of a text, such as a token, soon: joined with others of the same type.
 
         The first part leaves at once. Later ones are gathered for `batch_s`. All other methods
-        publish first what is gathered. While Redis is away, texts wait here, and so does a caller
-        that has written much.
+        publish first what is gathered. While Redis is away, texts wait here, and a caller that has
+        written much waits with them.
 
         Args:
             text: the part.
@@ -160,7 +160,7 @@ class Run:
         self.pieces.append(piece)
 
     async def restart(self) -> None:
-        """Begin the answer anew. Clients are told to forget what they have, and so is this object.
+        """Begin the answer anew. Clients get `stream.restart`, and this object forgets its pieces.
 
         Raises:
             RunStoppedError, RunLostError, BackendUnavailableError, ConfigurationError: as for

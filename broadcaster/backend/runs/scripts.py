@@ -1,7 +1,7 @@
 """The scripts that write the records of runs. Part of `backend`; `backend.runs.records` calls them.
 
-All of them have the keys of `RunKeys`, and begin with the run and the bound of the stream. A step
-that is refused for want of a right comes before the first event, because Redis takes nothing back.
+All of them have the keys of `RunKeys`. Their first arguments are the run and the bound of the
+stream. Redis takes nothing back, so each step that may be refused comes before the first event.
 [Design note 009](../../docs/design/009-answers.md) says what each of them promises.
 """
 

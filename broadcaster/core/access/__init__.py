@@ -1,5 +1,5 @@
-"""Who may read and publish: tokens, rights, grants, and what each owner may use at once. Pure.
+"""Access: tokens, rights and grants, and the number of streams that each owner has. Pure.
 
-`policy` has the question that a policy answers, and its answers. The other modules are what
-policies and nodes are made of. This room knows channels by their names, and nothing of streams.
+`policy` has the question that a policy answers, and its decisions. The other modules are parts of
+policies and of nodes. This room knows channels by their names, and nothing of streams.
 """

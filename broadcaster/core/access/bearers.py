@@ -23,7 +23,7 @@ class ByToken:
     def __call__(
         self, caller: Caller, action: Action, channel: str, _: frozenset[str], /
     ) -> Grant | Denied:
-        """Return what the token of a caller grants. Which of the keys it wants is no matter."""
+        """Return all that the token of a caller grants, whatever keys the caller wants."""
         if not caller.claims:
             return Denied("this needs a token", 401)
         try:

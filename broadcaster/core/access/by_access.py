@@ -39,8 +39,8 @@ def policy_of(channels: Iterable[Channel], tokens: Policy | None) -> Policy:
     """Return the policy of a hub that is given no other.
 
     Args:
-        channels: of the hub. One that does not say who may read it needs a token if there are keys
-            of tokens, and is public otherwise.
+        channels: of the hub. A channel without `access` needs a token if a key can verify tokens,
+            and is public otherwise.
         tokens: decides by the caller's token; None if no key can verify one.
 
     Raises:

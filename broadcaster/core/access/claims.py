@@ -17,7 +17,7 @@ _LAST_S = 1e12
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What the claims of a token must be.
+    """The values that the claims of a token must have.
 
     Attributes:
         audience: one of the token's audiences; empty if a token must have none.

@@ -1,4 +1,4 @@
-"""Which open event streams have outlived their grants. Pure.
+"""Finds the open event streams that have outlived their grants. Pure.
 
 There is no timer for each client. Items that expire in the same quarter of a second share a slot,
 and a sweep takes the slots whose time has come. So a sweep costs nothing for the items that stay.

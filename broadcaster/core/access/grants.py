@@ -1,4 +1,4 @@
-"""What the grants of a request come to: the keys of each channel, and the holder. Pure."""
+"""Adds up the grants of a request: the keys of each channel, and the holder. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SHOWN_CHARS = 64
 
 
 class Holder(NamedTuple):
-    """What an open event stream keeps of the grants that it was opened with.
+    """The part of a request's grants that its open event stream keeps.
 
     Attributes:
         subject: the user or service; empty if no grant names one.

@@ -1,4 +1,4 @@
-"""How many event streams each owner has: an address, or a subject. Pure.
+"""Counts the event streams of each owner, which is an address or a subject. Pure.
 
 A node counts its own streams, and learns the counts of the other nodes from their lines in the
 registry. So a decision compares numbers in memory. The limit over several nodes can be exceeded by
@@ -33,7 +33,7 @@ class Owners(NamedTuple):
 
 
 UNKNOWN = Owners()
-"""Of a stream that counts for no owner."""
+"""The owners of a stream that counts for none."""
 
 
 class Places:

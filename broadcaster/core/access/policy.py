@@ -1,7 +1,7 @@
-"""May a caller do this to a channel: the question that a policy answers. Pure.
+"""The question that a policy answers: may this caller do this to this channel? Pure.
 
 The hub asks a policy once per channel of a request, before anything is opened. A policy is a
-function of yours, `def` or `async def`. `public` is the one that is there without one.
+function of yours, `def` or `async def`. Without one, the hub uses `public`.
 `core.access.grants` reads what a policy has decided.
 """
 
@@ -17,7 +17,7 @@ from urllib.parse import parse_qs
 
 
 class Action(StrEnum):
-    """What a caller wants to do to a channel."""
+    """The action that a caller wants to take on a channel."""
 
     SUBSCRIBE = "subscribe"
     """Read its events."""
@@ -50,7 +50,7 @@ class Caller:
 
     @cached_property
     def cookies(self) -> Mapping[str, str]:
-        """The cookies by name. Of two with one name, the first counts, as it has the longer path.
+        """Return the cookies by name. Of two with one name, the first one has the longer path.
 
         "Cookies with longer paths are listed before cookies with shorter paths."
         https://www.rfc-editor.org/rfc/rfc6265#section-5.4
@@ -64,7 +64,7 @@ class Caller:
 
     @cached_property
     def query(self) -> Mapping[str, tuple[str, ...]]:
-        """The values of each parameter of the query, in order."""
+        """Return the values of each parameter of the query, in order."""
         if not self.query_string:
             return {}
         return {name: tuple(values) for name, values in parse_qs(self.query_string).items()}
@@ -113,7 +113,7 @@ class Denied:
 
     Attributes:
         detail: why; the caller can read it.
-        status: 401 if the caller has to say who it is, else 403. Both end an `EventSource`.
+        status: 401 if the caller has to identify itself, else 403. Both end an `EventSource`.
 
     Raises:
         ValueError: the status is another one.

@@ -19,7 +19,7 @@ _OWN_PAGES = (None, "same-origin", "none")
 
 
 class Kind(Enum):
-    """What a request presents."""
+    """The kind of thing that a request presents."""
 
     TOKEN = auto()
     """A token, in `Authorization` or a cookie."""
@@ -28,7 +28,7 @@ class Kind(Enum):
 
 
 class Presented(NamedTuple):
-    """What a request presents, unread."""
+    """The token or ticket that a request presents, as text."""
 
     kind: Kind
     text: str

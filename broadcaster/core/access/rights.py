@@ -1,4 +1,4 @@
-"""What a token lets its bearer do: the keys of each channel. Pure.
+"""The rights of a token: the keys of each channel that its bearer may read or publish. Pure.
 
 A token names rights in its claim `broadcaster`, as `{"subscribe": ["inventory", "orders:7"]}`. A
 right is the name of a channel, or a channel and one key. The first colon separates them, so a key

@@ -1,4 +1,4 @@
-"""What a ticket says: the rights of a token for a short time, for one origin. Pure.
+"""The claims of a ticket: the rights of a token for a short time and one origin. Pure.
 
 An `EventSource` can't send a header, so its url carries a ticket. A ticket bounds when streams
 open: it is good for reconnects until it expires. An open stream ends with the token that the ticket

@@ -38,9 +38,9 @@ class Incoming(NamedTuple):
 
     Attributes:
         type: the SSE event name.
-        key: what the event is about.
+        key: the thing that the event is about.
         data: the text to send.
-        id: that the producer gives it; empty if it has none.
+        id: the id that its producer gives it; empty if it has none.
     """
 
     type: str
@@ -79,15 +79,15 @@ def publications(channel: str, events: Sequence[Incoming]) -> Iterator[Publicati
 
 
 class Published(Protocol):
-    """What became of a publication."""
+    """The result of a publication."""
 
     @property
     def ids(self) -> Sequence[EventId | None]:
-        """The ids of its events, in order. None is an event that is not certainly stored."""
+        """Return the ids of its events, in order; None for one that is not certainly stored."""
 
     @property
     def refused(self) -> bool:
-        """True if its key was used for other events, so that none of these is stored by it."""
+        """Return True if its key was used for other events, so that none of these is stored."""
 
 
 def _no_constant(text: str) -> NoReturn:

@@ -1,7 +1,7 @@
-"""Where a client begins, goes on, is reset, and is over: the rule that is the product. Pure.
+"""Decides where a client begins, goes on, is reset, and is over: the rule of resuming. Pure.
 
-`rules` is the rule as tables. `opening` is the machine before the first byte, and `machine` the one
-of a subscriber that catches up: `joining`, `keyed` and `passing` are parts of it, which send
-states. `steps` are the values that come out, and `inquiry` keeps what is known about each stream.
-`core.driver` takes the steps for whatever sends what they have.
+`rules` has the rule as tables. `opening` is the step machine before the first byte. `machine` is
+the one of a subscriber that catches up. Its parts are `inquiry`, which keeps what is known about
+each stream, and `joining`, `keyed` and `passing`, which send states. `steps` has the values that
+the machines return. `core.driver` takes these steps for all kinds of subscribers.
 """

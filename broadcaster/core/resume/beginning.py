@@ -53,7 +53,7 @@ def _restored(text: str, channels: tuple[Channel, ...], subscription: Subscripti
     if made is None:
         return Wanted(channels, subscription, positions, states=states)
     if run is None and not states and all(position == ZERO for position in positions.values()):
-        return Wanted(channels, subscription)  # the beginning of what has no run yet is a new run
+        return Wanted(channels, subscription)  # before any run, the beginning is a new run
     if run is None or made.name not in {*positions, *states}:
         raise InvalidCursorError(f"the id of a {made.name} event names its run")
     return Wanted(channels, subscription, positions, run, states=states)
@@ -85,7 +85,8 @@ def restore(text: str, subscription: Subscription, channels: Iterable[Channel]) 
     if "=" not in text:
         position = EventId.parse(text)
         if subscription.named and position != ZERO:
-            # Alone, an id was right for a channel before it had shards, but never for several.
+            # An id without names was valid for one channel before it had shards. It never was for
+            # several channels.
             alone = subscription.sharded and len({channel.name for channel in channels}) == 1
             error = ReshardedError if alone else InvalidCursorError
             raise error("the id names none of the subscription's channels")

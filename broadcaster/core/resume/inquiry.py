@@ -75,7 +75,7 @@ class Inquiry:
     __slots__ = ("_asked", "_open", "_position", "_windows", "dropped")
 
     def __init__(self, windows: Mapping[str, Window], position: Positions) -> None:
-        """Begin.
+        """Ask nothing yet.
 
         Args:
             windows: of all streams, by name.

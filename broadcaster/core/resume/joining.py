@@ -1,10 +1,10 @@
 """The step machine that sends states to a subscriber, before it goes on with events. Pure.
 
 Part of `core.resume.machine`. The states of its streams are cut at one moment, and sent page by
-page. Until they are complete, the subscriber is sent nothing of its other streams, and the id that
-it has says `state` in the place of a position. A client that loses its connection meanwhile comes
-back with this id, and is sent the whole state again. With its former position it could be resumed
-by another node, although it has a part of a newer state.
+page. Until they are complete, the subscriber is sent nothing of its other streams, and its id says
+`state` in place of a position. A client that loses its connection meanwhile comes back with this
+id, and is sent the whole state again. With its former position, another node would resume it,
+although it has a part of a newer state.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Joining:
     """The states that one subscriber is sent.
 
     Attributes:
-        streams: those whose state is sent. If one is reset first, it has the reason.
+        streams: the streams whose state is sent, each with the reason if it is reset first.
         positions: where these streams go on, once their states were cut.
         done: True once everything was sent.
         over: True if the last event that was sent ends the response.
@@ -73,7 +73,7 @@ class Joining:
         self._position = position
         self._passing = passing
         self._keys = KeyStates(context, subscription)
-        self._told = set[str]()  # the streams that the client knows to be sent anew
+        self._told = set[str]()  # the streams for which the client's id says `state`
         self._parts: Iterator[Part] | None = None
 
     def add(self, stream: str, lost: Lost | None) -> None:

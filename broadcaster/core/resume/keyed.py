@@ -28,9 +28,9 @@ class _Keyed:
         ask: the open question; None if there is none.
         fold: of these keys; None before the first answer.
         position: the fold has the events of the log up to here.
-        newest: a value may have the events up to here.
-        unknown: there is no state of them.
-        overtaken: the log after a checkpoint was trimmed meanwhile, so it was asked for once more.
+        newest: the newest event that is part of a value.
+        unknown: True if there is no state of these keys.
+        overtaken: True if the checkpoint was asked for again, because the log after it was trimmed.
     """
 
     __slots__ = ("ask", "fold", "keys", "newest", "overtaken", "position", "unknown")
@@ -64,9 +64,9 @@ class _Keyed:
         self.fold_in(answer.frames, answer.end)
 
     def miss(self) -> None:
-        """Begin anew, as a part of the log is missing: a newer checkpoint may have it.
+        """Begin anew, because a part of the log is missing that a newer checkpoint may have.
 
-        At the second time there is no state.
+        When this is called again, the state is unknown.
         """
         self.unknown, self.overtaken = self.overtaken, True
         self.fold, self.position, self.newest = None, ZERO, ZERO
@@ -105,7 +105,7 @@ class KeyStates:
                 return keyed.ask
             asks = asks or keyed.ask is not None
             if max(keyed.position, keyed.newest) > self._context.windows[stream].head:
-                late.append(stream)  # the tailer is, and the checkpoint is newer
+                late.append(stream)  # the tailer has not read all that the checkpoint has
         return Wait(For.STATE, tuple(late)) if asks or late else None
 
     def _of(self, stream: str) -> _Keyed | None:

@@ -82,7 +82,7 @@ class Resume(Inquiry):
         self._replayed = 0
         # The source of the missed events, until it is counted. Empty without a cursor.
         self._source = ResumeOutcome.WINDOW if resumed else ""
-        if resumed:  # any other position is from the history of now
+        if resumed:  # any other position is from the present history
             for stream in subscription.streams:
                 self.note_returning(stream)
         self._joining: Joining | None = None

@@ -54,7 +54,7 @@ class Serve(NamedTuple):
         resumed: the positions come from its cursor, so they are not proven yet.
         unreadable: its cursor, if that can't be read or proves nothing.
         reason: the reason of the reset that `unreadable` leads to.
-        holder: of the client's grants, if they name a subject or end.
+        holder: the holder of the client's grants; None if these have no subject and no end.
         states: the streams whose state it is sent first.
     """
 
@@ -75,12 +75,12 @@ class Opening:
     """A request of an event stream that has not been answered yet."""
 
     def __init__(self, context: Context, why_shed: WhyShed, wanted: Wanted, now_ms: int) -> None:
-        """Begin.
+        """Decide nothing yet.
 
         Args:
             context: of the hub.
-            why_shed: of the node.
-            wanted: by the request.
+            why_shed: says why the node can't serve a new client.
+            wanted: the content of the request.
             now_ms: milliseconds since 1970, by the clock that durations count back from.
         """
         self._context = context
@@ -92,7 +92,7 @@ class Opening:
         self._now_ms = now_ms
         self._asked: dict[str, tuple[Situation, AnyQuestion, list[AnyAnswer]]] = {}
         self._states: list[str] = []  # streams whose state it is sent first
-        self._earliest: set[str] = set()  # streams in which the time lies before everything
+        self._earliest: set[str] = set()  # streams in which every entry is after the wanted time
         if wanted.run is not None:
             self._follow(wanted.run)
         self._returning: Returning | None = None

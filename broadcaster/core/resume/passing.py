@@ -1,7 +1,7 @@
 """One subscriber's passes: it decides when a pass begins, and makes the pages of it. Pure.
 
 Part of `core.resume.machine`. A pass begins if the events of a stream that a client is to be sent
-do not fit in one page. So a client that lags a little is sent every event, as one that is live.
+do not fit in one page. So a client that lags a little is sent every event, like one that is live.
 Each stream has passes of its own.
 
 The next pass of a stream is gathered while a pass, or the state of the stream, is sent. All work is
@@ -22,7 +22,7 @@ from broadcaster.core.state.passes import Gathering, Pass
 from broadcaster.core.subscription import Subscription
 
 SPARE_BYTES = 1 << 20
-"""A pass may have so many bytes more than the state. Otherwise, the state is sent in its place."""
+"""A pass may exceed the state by this many bytes. If it is larger, the state is sent instead."""
 
 
 class Passing:
@@ -59,12 +59,13 @@ class Passing:
         return in_pass or (gathering is not None and gathering.after == position)
 
     def is_full(self, stream: str, position: EventId) -> bool:
-        """Return True if what follows a position is more than the state of its stream."""
+        """Return True if the state should be sent, because the pass after a position is larger."""
         gathering = self._next.get(stream)
         at_it = gathering is not None and gathering.full and gathering.after == position
         if not at_it or not self.has_state(stream):
             return False
-        self._context.states.forget(stream, self._subscription)  # it may end at this position
+        # The shared state may end at this position, and then the client would get nothing new.
+        self._context.states.forget(stream, self._subscription)
         return True
 
     def has_state(self, stream: str) -> bool:

@@ -14,7 +14,7 @@ from broadcaster.core.wire import ResumeOutcome
 
 
 class Lost(NamedTuple):
-    """Why a stream is reset.
+    """The reason for which a stream is reset.
 
     Attributes:
         reason: see `wire.ResetReason`.

@@ -76,12 +76,12 @@ class Outcome(Enum):
     EARLIEST = "as `earliest`"
     OVER = "204"
     GO_ON = "it goes on from its cursor"
-    FOLLOW = "it follows the run of that name, from the head of before"
+    FOLLOW = "it follows the run of that name, from the window's head before the question"
     FULL = "the client is shed"
     RENEW = "as without a run, announced by `stream.reset`, `gone`"
 
     WINDOW = "a page of the window; at its head `stream.live`, and the subscriber joins"
-    PAST = "the page, up to the window's floor of today"
+    PAST = "the page, up to the window's present floor"
     TRIMMED = "`stream.reset`, `trimmed`"
     ROLLBACK = "`stream.reset`, `rollback`"
     UNKNOWN = "`stream.reset`, `unknown`"
@@ -129,7 +129,7 @@ STARTS: Table = {
     Situation.ON_DEMAND: Rule(Request, {Said.POSITION: Outcome.FOLLOW, Said.NONE: Outcome.FULL}),
     Situation.RUN: Rule(Known, {Said.YES: Outcome.GO_ON, Said.NO: Outcome.RENEW}),
 }
-"""Where a client begins in a stream, or whether its cursor is at the end of the response."""
+"""The rules for where a client begins in a stream, and whether it has seen the end already."""
 
 RULES: Table = {
     Situation.COVERED: Rule(None, {Said.UNASKED: Outcome.WINDOW}),
@@ -150,7 +150,7 @@ RULES: Table = {
     ),
     Situation.BEFORE_ALL: Rule(Beginning, {Said.POSITION: Outcome.THERE, Said.NONE: Outcome.FLOOR}),
 }
-"""Where a subscriber goes on from its position."""
+"""The rules for where a subscriber goes on from its position."""
 
 
 def question(rule: Rule, position: EventId) -> Question:

@@ -1,1 +1,1 @@
-"""Runs: what is recorded of an answer to a request, and which of a node's runs still wait. Pure."""
+"""Runs: their names and records, and the runs of a node's clients that no worker has yet. Pure."""

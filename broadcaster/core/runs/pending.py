@@ -43,7 +43,7 @@ class _Request:
 
 
 class Pending:
-    """The requests by their runs. The caller says what time it is."""
+    """The requests by their runs. The caller passes the current time."""
 
     def __init__(self, *, grace_s: float, ttl_s: float) -> None:
         """Begin without requests.

@@ -16,12 +16,12 @@ from broadcaster.core.channel import in_slot_of
 from broadcaster.core.event import EventId
 
 MAX_DELIVERIES = 5
-"""A request that was given to workers so often fails at the next time."""
+"""The most times that a request is given to a worker. At the next one, its run fails."""
 _HALF = 8  # bytes; a run's id is two numbers of 64 bits
 
 
 class RunState(StrEnum):
-    """What became of a run."""
+    """The state of a run."""
 
     WAITING = "waiting"
     """No worker has it."""
@@ -123,20 +123,20 @@ def run_named(key: str, name: str) -> EventId:
 
 
 class Record(NamedTuple):
-    """What Redis knows about a run.
+    """The record of a run in Redis.
 
     Attributes:
-        state: what became of it.
-        reason: why, if it is over and did not complete.
-        key: what it is about.
+        state: of the run.
+        reason: the reason of the state, if it is over and did not complete.
+        key: the thing that it is about.
         event_key: the key of its events.
         owner: the subject that began it; empty if that is not known.
         attempt: how many workers have begun it, one after the other.
         first: the id of its first event; None if it has none yet.
         last: the id of the event that ended it; None while it is not over.
-        began_ms: when its first worker began it; 0 if none has.
-        restarts: how often it has begun anew after a piece.
-        told: how many pieces it had published before it last began anew.
+        began_ms: milliseconds since 1970 at which its first worker began it; 0 if none has.
+        restarts: the number of times that it has begun anew after a piece.
+        told: the number of pieces that it had published before it last began anew.
     """
 
     state: RunState

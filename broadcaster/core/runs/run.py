@@ -20,7 +20,7 @@ RUN = "run"
 
 
 class Standing(Enum):
-    """What became of the request for a run."""
+    """The state of the request for a run."""
 
     WAITING = "waiting"
     """No worker has taken it yet."""

@@ -16,15 +16,15 @@ LOOK_S = 2.0
 AT_ONCE = 500
 """The most runs that a node looks at in one question. The others come next."""
 PATIENCE_MS = 1_000
-"""The milliseconds without a worker that are not worth an event."""
+"""Milliseconds for which a run may be without a worker before its clients are sent an event."""
 
 
 class Waiting(NamedTuple):
     """A run that no worker has.
 
     Attributes:
-        waited_ms: for how long none has had it.
-        left_ms: the time that is left before the run fails; not above 0 if it is over.
+        waited_ms: the time for which none has had it.
+        left_ms: the time that is left before the run fails; 0 or less if that time is over.
     """
 
     waited_ms: int
@@ -32,7 +32,7 @@ class Waiting(NamedTuple):
 
     @property
     def worth_telling(self) -> bool:
-        """Return True if its clients should know it."""
+        """Return True if its clients should be sent `stream.waiting`."""
         return self.waited_ms >= PATIENCE_MS and self.left_ms > 0
 
 
@@ -42,7 +42,7 @@ class _Looked(NamedTuple):
 
 
 class SilentRuns:
-    """When each run was looked at. The caller says what time it is."""
+    """The times at which each run was looked at. The caller passes the current time."""
 
     def __init__(self) -> None:
         """Begin without runs."""

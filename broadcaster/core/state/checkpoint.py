@@ -24,10 +24,10 @@ class Mark(NamedTuple):
     """What a checkpoint says of itself.
 
     Attributes:
-        maker: random bytes of the memory that it was written from. If they have changed, what was
-            read before and after does not belong together.
-        position: the values are those of the log up to here. None while the checkpoint is begun:
-            nothing of it can be used.
+        maker: random bytes that name the memory of the folder. If they change between two reads,
+            the values of these reads don't belong together.
+        position: the values are those of the log up to here. None if the checkpoint is begun and
+            not complete, so that it can't be used.
         since: the values are those of the log after this position; None means the whole log.
         added: the entries that Redis had ever added up to the position; -1 if that is not known.
         rules: the rules that the values are made by. Values of other rules can't be used.
@@ -59,7 +59,7 @@ def mark_of(packed: bytes | None) -> Mark | None:
 
 
 def named(rules: Rules) -> str:
-    """Return the rules of a fold as a mark names them: those that decide about its values."""
+    """Return the rules that decide about the values of a fold, as a mark names them."""
     return "|".join((rules.kind, rules.append, *sorted(rules.removes)))
 
 
@@ -69,7 +69,7 @@ def field_of(key: str) -> bytes:
 
 
 def key_of(field: bytes) -> str | None:
-    """Return the key of a field; None if it is a field of no key."""
+    """Return the key of a field; None if the field belongs to no key."""
     return field[1:].decode() if field.startswith(_COLON) else None
 
 

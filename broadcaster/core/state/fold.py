@@ -4,7 +4,7 @@ A fold can't be undone. When the history of its stream has changed, it is droppe
 from a checkpoint or from the log. `Hub` says when.
 
 The state depends only on the events up to `position`, and not on when they were applied: what
-expires does so by the times in ids. So all nodes have the same state at the same position.
+expires, expires by the times in ids. So all nodes have the same state at the same position.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from broadcaster.core.state.kept import KeyRow
 from broadcaster.core.state.values import Rules, Value
 from broadcaster.core.wire import RESTART
 
-# Folding costs a few µs, and less for each event if many events of a key are folded at once. So
-# they are kept until there are so many, and for so many keys: events are larger than values.
+# Folding takes a few µs, and less per event if many events of a key are folded at once. So the
+# events of a key are kept until there are this many. Events are larger than values, so only this
+# many keys may have unfolded events.
 _UNFOLDED = 32
 _UNFOLDED_KEYS = 4096
 
@@ -65,7 +66,8 @@ class Cut:
         position: the id of the last event that is part of it.
         since: the events after this position are part of it. None means all that ever were.
         values: of each key that was not removed.
-        too_large: True if the values have more bytes than they may have. There are none then.
+        too_large: True if the values would have more bytes than they may have. The cut has none
+            then.
     """
 
     position: EventId
@@ -210,7 +212,7 @@ class Fold:
         return newest[0] if newest else ZERO
 
     def _expire(self, id_: EventId, key: str) -> None:
-        """Forget a key that was over or removed with an event, unless it has had a later one."""
+        """Forget a key that an event has ended or removed, unless a later event has come."""
         if self._newest(key) == id_:
             self._take_out(key)
             self._removed.pop(key, None)
@@ -249,7 +251,7 @@ class Fold:
     def take_changed(self) -> set[str]:
         """Return the keys whose values have changed or gone since the last call, or since `load`.
 
-        The first call returns all keys, and only then changes are noted.
+        The first call returns all keys. Changes are noted from then on.
         """
         changed = self._changed
         if changed is None:

@@ -1,4 +1,4 @@
-"""What a fold keeps of one key: a row of its values, and of events that are not folded yet. Pure.
+"""The row that a fold keeps of one key: its values, and its events that are not folded yet. Pure.
 
 A state may have many keys, so a row is small. A value of `last` or `merge` is kept as the bytes of
 an event, which have its id and its type. Those of `append` are kept as they are.
@@ -25,7 +25,11 @@ def added(rules: Rules, row: KeyRow, value: Value) -> KeyRow:
 
 
 def replaced(row: KeyRow, frame: Frame) -> tuple[KeyRow, int]:
-    """Return a row of `last` with an event that replaces that of its type, and how it has grown."""
+    """Return a row of the kind `last` with an event in place of the one of its type.
+
+    Returns:
+        The row, and the bytes by which it has grown.
+    """
     wire = frame.wire
     start = wire.index(b"\n")
     if frame.type == DEFAULT_TYPE:

@@ -81,7 +81,7 @@ class Gathering:
             subscription: selects the events.
             always: types of which every event is sent.
             after: the position.
-            max_bytes: the most bytes of its events, and one event.
+            max_bytes: the event that reaches this sum is the last one.
         """
         self.after = self.end = after
         self.bytes = 0
@@ -101,7 +101,7 @@ class Gathering:
 
     @property
     def lost(self) -> bool:
-        """Return True if the window has dropped events that it has still to take in."""
+        """Return True if the window has dropped events that were not taken in yet."""
         return not self.full and self._window.place(self.end) is not Place.COVERED
 
     def gather(self) -> bool:

@@ -22,7 +22,7 @@ from broadcaster.core.window import Place, Window
 
 _PAGE_BYTES = 64 * 1024
 _FEW = 256
-"""A cut is shared while so many events have come since, or an eighth of its keys."""
+"""A cut is shared until more events than this, or than an eighth of its keys, have followed."""
 _HELD_BYTES = 32 * 1024 * 1024
 """The most bytes of values whose rendering is held for later clients."""
 
@@ -32,7 +32,7 @@ class StatePage(NamedTuple):
 
     Attributes:
         data: its bytes. No event in it has an id.
-        events: how many.
+        events: the number of its events.
         frames: returns its events, with the ids that they had.
     """
 
@@ -159,7 +159,7 @@ class HubStates:
         return fold.offered and fold.since is None and not fold.too_large
 
     def end(self, stream: str, keys: Collection[str]) -> EventId | None:
-        """Return the id of the terminal event of an only key; None if it is not over."""
+        """Return the id of the event that ended the only key; None if that is not known."""
         fold = self.folds.get(stream)
         if fold is None or not fold.offered or len(keys) != 1:
             return None
@@ -172,7 +172,13 @@ class HubStates:
         return end is not None and self.has_seen(stream, end, position)
 
     def has_seen(self, stream: str, end: EventId, position: EventId) -> bool:
-        """Return True if a client at a position has seen an event of the log of now."""
+        """Return True if a client has seen an event, and its position is still in the history.
+
+        Args:
+            stream: its name.
+            end: the id of the event.
+            position: of the client.
+        """
         if end == position:
             return True
         window = self._windows[stream]
@@ -180,9 +186,9 @@ class HubStates:
         return end < position and is_proven and position not in window.dropped
 
     def has_texts(self, stream: str) -> bool:
-        """Return True if the state of a stream has all that was ever said of each of its keys.
+        """Return True if the state of a stream has the data of every event of its keys.
 
-        Then it stands for the log: neighbours may be joined, and nothing is missing.
+        Such a state can be sent in place of the log. Only neighbours of one type are joined in it.
         """
         fold = self.folds.get(stream)
         if fold is None or fold.rules.kind != "append" or fold.rules.removes:
@@ -207,7 +213,7 @@ class HubStates:
         return made
 
     def forget(self, stream: str, subscription: Subscription) -> None:
-        """Share no state that was made until now: a client needs what has come since."""
+        """Stop sharing the state that was made last, because a client needs what has come since."""
         self._shared.pop((stream, subscription), None)
 
     def _is_fresh(self, stream: str, cut: Cut, fold: Fold) -> bool:
@@ -228,4 +234,4 @@ def _nothing(_: str) -> None:
 
 
 NO_STATES = HubStates({}, {})
-"""Of a hub whose channels have none."""
+"""The states of a hub whose channels have none."""

@@ -28,7 +28,7 @@ class Growing(NamedTuple):
         type: of its events.
         key: of its events.
         data: of its first event, as it was sent.
-        rest: all that its events have besides the text, in one form.
+        rest: the data of its events without the text. Equal data has equal bytes here.
         around: the bytes of its events before and after the text, without the id. Empty if they are
             not known.
         pieces: their sum is the text.
@@ -45,7 +45,13 @@ class Growing(NamedTuple):
     lengths: tuple[tuple[int, ...], ...]
 
     def with_piece(self, id_: EventId, piece: str, lengths: Iterable[int]) -> Growing:
-        """Return it with one more piece, which ends with an event."""
+        """Return the value with one more piece of its text.
+
+        Args:
+            id_: of the last event in the piece.
+            piece: the joined texts of the events.
+            lengths: the number of characters of each of these texts.
+        """
         pieces, by_piece = (*self.pieces, piece), (*self.lengths, tuple(lengths))
         if len(pieces) > _PIECES:
             pieces, by_piece = ("".join(pieces),), (tuple(chain.from_iterable(by_piece)),)
@@ -162,7 +168,7 @@ class _Joining:
 
 
 def _text_and_rest(field: str, data: bytes) -> tuple[str, bytes] | None:
-    """Return the text of data, and all that it has besides; None if it has no text."""
+    """Return the text in data, and the data without it; None if there is no text."""
     sent = object_of(data) or {}
     text = sent.get(field)
     if not isinstance(text, str):
@@ -179,7 +185,7 @@ def _around(field: str, type_: str, data: bytes, text: str, rest: bytes) -> tupl
         type_: of the events.
         data: of one of them.
         text: its text.
-        rest: what it has besides.
+        rest: its data without the text.
     """
     literal, name = orjson.dumps(text), orjson.dumps(field)
     start = data.find(literal, data.find(name) + len(name))
@@ -191,10 +197,10 @@ def _around(field: str, type_: str, data: bytes, text: str, rest: bytes) -> tupl
 
 
 def _alike(around: tuple[bytes, ...], events: Sequence[Frame]) -> list[str]:
-    """Return the texts of the first events, as long as all but the text is what is expected.
+    """Return the texts of the events up to the first one that differs in more than its text.
 
-    A whole string of JSON stands in the place of another one. So nothing else can differ, and the
-    rest need not be read.
+    Between the same bytes stands a whole string of JSON, so nothing else can differ. The rest of
+    the data need not be parsed.
     """
     before, after = around
     texts = list[str]()

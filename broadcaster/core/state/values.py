@@ -9,7 +9,7 @@ from broadcaster.core.event import EventId
 
 
 class Rules(NamedTuple):
-    """How the events of a channel become its state.
+    """The rules by which the events of a channel become its state.
 
     Attributes:
         kind: how the events of a key are folded; see `core.state.folding`.
@@ -33,7 +33,7 @@ class Rules(NamedTuple):
 
 
 NO_RULES: Mapping[str, Rules] = {}
-"""Of streams that have no state."""
+"""The rules of streams that have no state."""
 
 
 class Value(NamedTuple):
@@ -42,7 +42,7 @@ class Value(NamedTuple):
     Attributes:
         id: of the newest event that is part of it.
         type: the SSE event name.
-        key: what it is about; `""` means the whole channel.
+        key: the thing that the event is about; `""` means the whole channel.
         data: its text. Data of one event is as it was sent, with its lines joined by LF.
         lengths: how many characters each of its events has added, if texts were joined; else empty.
         removed: True for a key that was taken out. Such a value is never sent to a client.

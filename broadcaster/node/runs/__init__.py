@@ -1,1 +1,1 @@
-"""The runs of a node's clients: those that a stream requests, and those that a POST begins."""
+"""The runs of a node's clients, which begin with the GET of an event stream, or with a POST."""

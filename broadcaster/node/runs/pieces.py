@@ -1,4 +1,4 @@
-"""The events of one run, all of them from its beginning, for responses that are whole or cut."""
+"""Reads all events of one run, from its beginning, for responses that are either whole or cut."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def pieces(
     Args:
         listener: begins before the first event of the run. It is closed at the end.
         run: its id.
-        until_live: end, cleanly, where the past ends.
+        until_live: True ends without an error where the past ends.
 
     Raises:
         CutError: the whole answer can't be sent. Its client has to come back.

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 _WATCH_S = 1.0
 _ID_BYTES = 16
-_AT_ONCE = 500  # of which it is asked in one question whether a worker has them
+_AT_ONCE = 500  # the most runs in one question whether a worker has them
 
 
 class Runs:
@@ -71,11 +71,11 @@ class Runs:
             run: its id; None draws one. One that has begun before goes on as it is.
 
         Returns:
-            The id. None if the channel has all the requests, or its owner all the runs, that it may
-            have.
+            The id. None if the channel has all the requests that it may have, or the owner all the
+            runs.
 
         Raises:
-            BackendUnavailableError: Redis is away. Perhaps a run was begun, which no client knows.
+            BackendUnavailableError: Redis is away. A run may have begun that no client knows.
             ConfigurationError: Redis refuses for good, or there is none.
         """
         settings, client = self._settings, self._connected()

@@ -1,4 +1,4 @@
-"""Makes the requests of a node's clients, and looks after those that no worker has taken yet."""
+"""Adds the requests of a node's clients, and watches those that no worker has taken yet."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class PendingRequests:
     async def ask(self, stream: str, question: Request | Known) -> Answer:
         """Add a request, or look for one.
 
-        If it is cancelled, the request is added and looked after all the same.
+        If the caller is cancelled, the request is added and watched all the same.
 
         Args:
             stream: the name of the stream that gets the run's events.

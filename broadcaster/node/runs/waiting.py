@@ -1,4 +1,4 @@
-"""Tells the clients of a node that no worker has their run."""
+"""Sends `stream.waiting` to the clients of a node whose run no worker has."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from broadcaster.core.subscriber import State
 
 
 def tell(hub: Hub, run: EventId, told: Waiting) -> None:
-    """Send `stream.waiting` to the followers of a run, if that is worth an event.
+    """Send `stream.waiting` to the followers of a run, if it has waited for long enough.
 
-    Those that are still sent the past, or do not read, are told later.
+    Followers that are still sent the past, or do not read, get it at a later call.
     """
     if not told.worth_telling:
         return

@@ -1,1 +1,1 @@
-"""The states of a node's streams: restored, kept, and written to checkpoints by a folder."""
+"""States at run time: nodes restore the states of streams, and a folder writes checkpoints."""

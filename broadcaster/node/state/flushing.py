@@ -1,4 +1,4 @@
-"""Writes one fold to the checkpoint of its stream, again and again, only what has changed."""
+"""Writes one fold to the checkpoint of its stream. Each flush writes only what has changed."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _GONE = 500
 
 
 class NotWrittenError(Exception):
-    """Redis has refused a piece; the fold is over, or the next flush may be written.
+    """A piece of a flush was not written.
 
     Attributes:
-        said: the reason. None means that the fold is over.
+        said: the reason that Redis has given. None means that the fold is over.
     """
 
     def __init__(self, said: Flushed | None) -> None:
@@ -27,7 +27,7 @@ class NotWrittenError(Exception):
 
 
 class Flushing:
-    """What is known of one fold's checkpoint.
+    """Writes one fold to its checkpoint, and knows what the checkpoint has of it.
 
     Attributes:
         fold: what is written.

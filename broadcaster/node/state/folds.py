@@ -112,11 +112,11 @@ class Folds:
         return await self._log.state_of(stream, full, reader)
 
     def checkpoints(self) -> dict[str, Callable[[], Awaitable[KeyState | None]]]:
-        """Return what asks how far the checkpoint of each stream goes, for the metrics.
+        """Return functions that ask how far the checkpoint of each stream goes, for the metrics.
 
         Returns:
-            By stream, what returns None for a checkpoint that can't be used, and raises as `ask`
-            does. Without Redis there are no streams.
+            A function per stream. It returns None for a checkpoint that can't be used, and raises
+            as `ask` does. Without Redis there are no streams.
         """
         about = StateOf(frozenset())
         return {stream: partial(self.ask, stream, about, None) for stream in self._checkpoints}

@@ -44,7 +44,7 @@ class Restoring:
     """Keeps one stream's fold whole: after each break it makes a new one.
 
     Attributes:
-        breaks: how often `broken` was called.
+        breaks: the number of calls of `broken`.
         problem: why there is no fold now; empty if there is one, or nothing has failed.
     """
 

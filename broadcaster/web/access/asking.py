@@ -1,4 +1,4 @@
-"""Asks what may wait, or may have to load something first: a policy, a verifier, an issuer."""
+"""Asks policies, verifiers and issuers of tickets, which may have to wait or to load something."""
 
 from __future__ import annotations
 

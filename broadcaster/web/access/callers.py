@@ -1,4 +1,4 @@
-"""Finds out who sends a request: its caller, with the claims of a valid token."""
+"""Makes the caller of a request, with the claims of its token if that is valid."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from broadcaster.web.serving import GuardedNode
 
 
 def caller_of(scope: Any) -> Caller:
-    """The caller of a request, made from its head."""
+    """Return the caller of a request, made from its head."""
     headers: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")

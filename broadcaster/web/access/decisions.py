@@ -112,7 +112,7 @@ def _holder(grants: Iterable[Grant], caller: Caller) -> Holder | None:
 async def described(
     node: GuardedNode, scope: Any, channels: Collection[str]
 ) -> dict[str, Denied | None] | Denied:
-    """What the policy says to describing each of some channels.
+    """Ask the policy which of some channels the sender of a request may see described.
 
     Returns:
         Its refusals by channel, None for a channel that the caller may see. `Denied` if the

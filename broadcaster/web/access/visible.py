@@ -1,4 +1,4 @@
-"""Which channels a caller may see: those that are listed, and that the policy lets it describe."""
+"""Finds the channels that a caller may see: those that are listed, and that the policy allows."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ _OTHER_FIELDS = 20
 
 
 class Most(NamedTuple):
-    """How much a request may ask for.
+    """The limits of what a request may ask for.
 
     Attributes:
         keys: that it names.

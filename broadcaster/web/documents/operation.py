@@ -60,7 +60,7 @@ PROBLEMS = {
 }
 """The statuses of problems."""
 OTHER = ProblemKind("OtherProblem", "Another problem, such as a wrong `Host` or a too large head.")
-"""What any request can be answered with."""
+"""The answers that any request can get."""
 
 
 class Operation(NamedTuple):

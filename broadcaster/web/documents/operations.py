@@ -1,4 +1,4 @@
-"""What the documents say of each route of the table. Data only.
+"""The texts of the documents about each route of the table. Data only.
 
 A new row of `web.table.TABLE` needs an `Operation` here, or in `upkeep`. Components that it refers
 to are in `schemas`, and parameters of event streams in `parameters`.

@@ -28,7 +28,7 @@ _MOST_KEPT = 64
 
 
 class Documents:
-    """The documents of one application. What was made for one caller serves others who see it."""
+    """The documents of one application. Callers that see the same channels share them."""
 
     def __init__(self, node: ServedNode, operations: Operations, *, channels: bool = True) -> None:
         """Store the arguments.
@@ -96,7 +96,7 @@ class Documents:
         prefix: str,
         origin: str,
     ) -> Asset:
-        """Return a document. It is made once for all callers who see the same channels."""
+        """Return a document. It is made once for all callers that see the same channels."""
         data = self._data(names)
         key = make, tuple(names), prefix, origin, orjson.dumps(data)
         if key not in self._kept:

@@ -1,4 +1,4 @@
-"""What the documents say of the routes for operators, probes and metrics. Data only."""
+"""The texts of the documents about the routes for operators, probes and metrics. Data only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one document shows: some channels, some operations, and how callers identify. Pure."""
+"""The content of one document: some channels, some operations, and how callers identify. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _BEARER, _COOKIE, _TICKET, _OPERATORS = "bearer", "cookie", "ticket", "operators
 
 @dataclass(frozen=True)
 class View:
-    """What a document shows.
+    """The content of a document.
 
     Attributes:
         operations: of the application, without the channels' own paths.

@@ -23,7 +23,7 @@ class Checker:
     """Checks the events of one request."""
 
     def __init__(self, node: ServedNode, channel: str) -> None:
-        """Begin.
+        """Check nothing yet.
 
         Args:
             node: has the bounds and the schemas.

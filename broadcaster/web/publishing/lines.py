@@ -61,7 +61,7 @@ class Lines:
     async def events(
         self, lines: Sequence[_Numbered]
     ) -> tuple[list[Incoming], RefusalError | None]:
-        """Return the events of the lines before the first one that is none, and what is wrong."""
+        """Return the events of the lines before the first one that is no event, and its problem."""
         found, checker = list[Incoming](), Checker(self.node, self.channel)
         for line in lines:
             try:

@@ -1,4 +1,4 @@
-"""What the sender of a request may publish: the policy is asked about the keys of its events."""
+"""Asks the policy what the sender of a request may publish, by the keys of its events."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NONE = frozenset[str]()
 
 
 class Permit:
-    """What one caller may publish to one channel, as far as the policy was asked.
+    """The right of one caller to publish to one channel, as far as the policy was asked.
 
     Attributes:
         subject: the user or service that publishes; empty if no grant names one.
@@ -39,12 +39,12 @@ class Permit:
         self._node = node
         self._caller = caller
         self._channel = channel
-        self._covered = set[str]()  # keys; empty text is: events without a key
+        self._covered = set[str]()  # keys; an empty text stands for events without a key
         self._covers_all = False
         self._grants = set[Grant]()
 
     async def require(self, keys: Collection[str]) -> None:
-        """Return if events with these keys may be published now; an empty one is an event without.
+        """Return if events with these keys may be published now. `""` is an event without a key.
 
         Raises:
             RefusalError: they may not. 401 or 403.
@@ -92,7 +92,7 @@ def _questions(keys: set[str]) -> Iterator[frozenset[str]]:
 
 
 async def permit(node: GuardedNode, scope: Any, channel: str) -> Permit:
-    """Return the permit of a request's sender, for whom the policy is not asked yet.
+    """Return the permit of a request's sender. The policy is not asked yet.
 
     Raises:
         ProblemError: nothing is published through this hub, or the sender presents no token.

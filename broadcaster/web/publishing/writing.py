@@ -1,4 +1,4 @@
-"""Writes what is published over HTTP, and says in HTTP what became of it."""
+"""Writes events that are published over HTTP, and makes the problems of the answer."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class EventWriter(Protocol):
     async def publish(
         self, publications: Sequence[Publication], subject: str = ""
     ) -> Sequence[Published]:
-        """Publish, in order, and return what became of each publication.
+        """Publish in order, and return the result of each publication.
 
         Raises subclasses of `BroadcasterError`.
         """
 
 
 class Written(NamedTuple):
-    """What became of some events.
+    """The result of writing some events.
 
     Attributes:
         ids: of the events, in order. None is an event that is not certainly stored.
@@ -49,7 +49,7 @@ class Written(NamedTuple):
 
 
 async def write(writer: EventWriter, publications: Sequence[Publication], subject: str) -> Written:
-    """Publish, and return what became of the events. It raises no error of Redis."""
+    """Publish, and return the result. Errors of Redis are a part of it, and are not raised."""
     if not any(one.events for one in publications):
         return Written([])
     try:

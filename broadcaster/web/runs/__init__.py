@@ -1,1 +1,1 @@
-"""Runs over HTTP: begun, followed by their ids, and in the vocabulary of other protocols."""
+"""Runs over HTTP: clients begin and stop them, follow them, and get them in formats of others."""

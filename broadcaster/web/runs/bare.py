@@ -1,7 +1,8 @@
-"""`profile=bare`: the events of one run and nothing else, whole or cut, for clients of others.
+"""`profile=bare`: the events of one run and nothing else, for clients that don't know the hub.
 
-Such a client knows neither cursors nor `stream.*`. It takes a clean end for a whole answer. So each
-GET begins with the first event of the run, and ends cleanly only after the last one.
+Such a client knows neither cursors nor `stream.*`. It takes a clean end of the response for the end
+of the run. So each GET begins with the first event of the run, and ends cleanly only after the last
+one. If that is not possible, the connection is cut.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ async def _newest(node: ServedNode, scope: Any, channel: Channel, key: str) -> E
     """Return the newest run about a key.
 
     Raises:
-        RefusalError: 204, as there is none; 401 or 403 for who may not know that.
+        RefusalError: 204 if there is none; 401 or 403 if the caller may not know that.
         PolicyFailedError, UndecidedError: the policy can't decide.
         BroadcasterError: Redis is away, or refuses.
     """

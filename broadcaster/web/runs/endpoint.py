@@ -161,7 +161,7 @@ def parsed(text: str) -> EventId | None:
 async def may_follow(
     node: ServedNode, request: Request, channel: Channel, record: Record
 ) -> Holder | None:
-    """Return the holder of the right to a run, which its owner has, and any other by a grant.
+    """Return the holder of the right to a run. Its owner has the right, and others by a grant.
 
     Raises:
         RefusalError: 401 or 403.

@@ -25,7 +25,7 @@ _T = TypeVar("_T")
 
 
 async def answered(question: Awaitable[_T]) -> _T | Response | Shed:
-    """Return the answer to a question about a run, or what a client gets if there is none.
+    """Return the answer to a question about a run, or the response if there is no answer.
 
     Args:
         question: may raise a `RefusalError`, or what the policy or Redis raises.
@@ -49,7 +49,7 @@ async def followed(
     asks: bool,
     active: bool = False,
 ) -> Wanted | Response | Shed:
-    """Return what the follower of a run gets.
+    """Return what a client that follows a run is to be sent, or the response instead of it.
 
     A follower that comes back with a cursor costs no question to Redis while the window has events
     of its run, unless there is a policy.
@@ -60,8 +60,8 @@ async def followed(
         wanted: by the request, with the run as the key.
         run: its id.
         asks: True if a policy decides.
-        active: a run that is over is not followed, and has no answer but 204. Its beginning is the
-            state, if that has all of it, so that no event is read from Redis.
+        active: True refuses a run that is over, with 204. The beginning of the run is its state, if
+            that has all of the run, so that no event is read from Redis.
     """
     (channel,) = wanted.channels
     (stream,) = channel.streams

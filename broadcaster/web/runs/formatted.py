@@ -1,7 +1,7 @@
-"""Responses in the vocabulary of another protocol: whole, or cut, and never half with a clean end.
+"""Responses in the format of another protocol. They end cleanly only if they are complete.
 
 Clients such as npm `ai` take a clean end for a whole answer. So trouble after the first byte cuts
-the connection: the server closes it without the last chunk of HTTP/1.1. Trouble before is 503.
+the connection: the server closes it without the last chunk of HTTP/1.1. Trouble before it is 503.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ class FormattedResponse(Response):
     async def _next(
         self, events: AsyncIterator[tuple[str, str]], leaving: asyncio.Task[None]
     ) -> bytes | None:
-        """Return the next bytes, of an event or a comment; None at the end, or for no client."""
+        """Return the next bytes, of an event or a comment; None at the end, or without a client."""
         assert self._formatter is not None
         if self._coming is None:
             self._coming = asyncio.ensure_future(anext(events, None))

@@ -1,1 +1,1 @@
-"""Tokens of clients: who signed them, where a request has them, and tickets that stand for them."""
+"""Verifies the tokens of clients, and issues tickets, which stand for tokens in urls."""

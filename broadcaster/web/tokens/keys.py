@@ -1,4 +1,4 @@
-"""Where keys are: in a text, in a file, or elsewhere. Each place is looked at again by itself.
+"""The places of keys: a text, a file, or a url. Each place looks by itself for changes of its keys.
 
 A file is read again when it has changed. What is elsewhere is fetched again when it is old, and
 when a key is missing; a bound on the rate keeps made-up key ids from asking for it all the time.

@@ -29,7 +29,7 @@ class TokenReader:
         expected: what the claims of tokens must be.
         tickets: issues and reads tickets; None refuses them.
         cookie: the name of the cookie that may have a token; empty if none may.
-        origins: the origins whose pages may send that cookie, besides the hub's own.
+        origins: the origins whose pages may send that cookie. The hub's own always may.
         key_claims: as in `core.access.rights.rights`.
         is_revoked: says whether a token was revoked, by its subject, its id, and the time at which
             it was issued, in seconds since 1970.

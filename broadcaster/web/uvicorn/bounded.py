@@ -52,7 +52,7 @@ class _Phase(Enum):
 
     BETWEEN = auto()
     RESTING = auto()
-    """As BETWEEN, and all requests are answered."""
+    """It is between two requests, as in BETWEEN, and all requests are answered."""
     HEAD = auto()
     BODY = auto()
 

@@ -24,7 +24,7 @@ _LEAST_RESERVE = 100
 
 
 class Bounds(NamedTuple):
-    """What a client may send, and how long it may take.
+    """The limits of what a client may send, and of the time that it may take.
 
     Attributes:
         max_head_bytes: bytes of a request's head. As many may come behind a request that is still
@@ -44,7 +44,7 @@ class Bounds(NamedTuple):
 
     @classmethod
     def of(cls, settings: Settings) -> Bounds:
-        """The bounds that an operator has set."""
+        """Return the bounds that an operator has set."""
         return cls(
             settings.max_head_bytes,
             settings.max_headers,

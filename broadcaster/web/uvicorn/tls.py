@@ -235,7 +235,7 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
 
 
 class _Waiting(NamedTuple):
-    """What a connection needs until its handshake is complete."""
+    """The parts that a connection needs until its handshake is complete."""
 
     make: Callable[[], asyncio.Protocol]
     opened: OpenConnections
