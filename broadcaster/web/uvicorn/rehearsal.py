@@ -183,8 +183,15 @@ def _played(
     seen["what is read"] = transport.reading
     seen["what was begun"] = loop.begun
     if not lost:
+        _check_that_it_noticed(protocol, answers_left=len(requests) - 1)
         protocol.connection_lost(None)
     return seen
+
+
+def _check_that_it_noticed(protocol: HttpToolsProtocol, answers_left: int) -> None:
+    """Raise an error if our protocol was not called at the end of a response."""
+    if isinstance(protocol, BoundedProtocol) and len(protocol.answering) != answers_left:
+        raise _DiffersError(f"after a response, {len(protocol.answering)} are still to be ended")
 
 
 def _through_asgi(cycle: Any, transport: Transport) -> dict[str, object]:

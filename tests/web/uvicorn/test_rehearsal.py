@@ -41,6 +41,7 @@ _RENAMED = (
 CHANGES = {f"{name} is renamed": (rf"\b(self|cycle)\.{name}\b", r"\1.its_" + name)
            for name in _RENAMED} | {
     "the class of cycles is renamed": ("RequestResponseCycle", "Exchange"),
+    "the end of a response has another name": ("on_response_complete", "on_response_over"),
     "cycles have slots": (r"class RequestResponseCycle:\n", _SLOTS),
     "send looks at the transport": (re.escape(_SEND), _SEND + _BUSY),
     "send takes a note": (re.escape(_SEND), _SEND + "        self.newest = message['type']\n"),
