@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import redis.utils
 from hypothesis import settings as hypothesis_settings
@@ -42,6 +43,9 @@ _STDERR = pytest.StashKey[int]()
 
 # redis-py reads its own version from a file for each connection, which costs more than connecting.
 vars(redis.utils)["get_lib_version"] = cache(redis.utils.get_lib_version)
+
+# httpx reads all authorities for each client, though few tests speak TLS.
+vars(httpx._transports.default)["create_ssl_context"] = cache(httpx.create_ssl_context)
 
 # Where a shell has started us in the background, SIGINT is ignored, and by our children too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -8,6 +8,7 @@ import pytest
 
 from broadcaster.app import create_app
 from broadcaster.backend.memory import MemoryLog
+from broadcaster.node import pump
 from broadcaster.node.node import Node
 from broadcaster.settings import Settings
 from tests.wait import PATIENCE_S
@@ -20,8 +21,9 @@ def node() -> Node:
 
 
 async def test_a_mistake_in_one_round_does_not_end_the_work(
-    node: Node, caplog: pytest.LogCaptureFixture
+    node: Node, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(pump, "_AGAIN_S", 0.01)
     done = asyncio.Event()
 
     async def work() -> None:

@@ -20,9 +20,9 @@ from typing import Any, TypeVar, overload
 import httpx
 
 _T = TypeVar("_T")
-# The time between two looks: a twentieth of the time waited so far, within these bounds. So a long
-# wait leaves the CPU to what it waits for.
-_POLL_S = (0.01, 0.05)
+# The time between two looks: a twentieth of the time waited so far, within these bounds. So a short
+# wait takes no longer than it must, and a long one leaves the CPU to what it waits for.
+_POLL_S = (0.001, 0.05)
 _SPIN_S = 0.02
 _PRESSURE = Path("/proc/pressure/cpu")
 

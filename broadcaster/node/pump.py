@@ -30,6 +30,7 @@ _GATHER_S = 0.002
 # no second event would arrive, and the timer costs as much as an event. In bursts, one read of two
 # is short.
 _RARE_S = 0.005
+_AGAIN_S = 1.0  # after an unexpected error
 
 
 class Pump:
@@ -126,5 +127,5 @@ async def despite_errors(work: Callable[[], Awaitable[None]]) -> None:
         try:
             return await work()
         except Exception:  # a bug that shows in one round must not end the node
-            logger.exception("unexpected error, trying again in 1 s")
-            await asyncio.sleep(1.0)
+            logger.exception("unexpected error, trying again in %g s", _AGAIN_S)
+            await asyncio.sleep(_AGAIN_S)

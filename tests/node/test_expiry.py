@@ -22,8 +22,9 @@ PATH, TOKEN = "/v1/orders/7/status/stream", "Authorization: Bearer {}\r\n"
 
 @pytest.fixture
 def let_pass(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Lets the time of day go on by so many seconds."""
+    """Lets the time of day go on by so many seconds. Nodes look at it often."""
     passed_s, of_day = [0.0], time.time
+    monkeypatch.setattr(expiry, "SWEEP_S", 0.01)
     monkeypatch.setattr(time, "time", lambda: of_day() + sum(passed_s))
     return passed_s.append
 
@@ -56,7 +57,7 @@ async def test_a_stream_ends_with_its_grant_and_goes_on_with_a_fresh_one(
         first = log.add("orders", type="status", key="7", data="first")
         log.add("orders", type="status", key="8", data="of another")
         await stream.until(b"data: first\n")
-        let_pass(600)
+        let_pass(601)
         began_s = time.monotonic()
         body = await stream.rest()
         assert time.monotonic() - began_s < allowed_s(1.0)
@@ -87,7 +88,7 @@ async def test_a_client_that_catches_up_is_ended_too(let_pass: Callable[[float],
         for _ in range(50):
             log.add("orders", type="status", key="7", data="x" * 100_000)
         stream = await Raw.get(hub.port, f"{PATH}?from=earliest", TOKEN.format("old"))
-        let_pass(600)
+        let_pass(601)
         await until(lambda: len(hub.node.hub.subscribers.expiries) == 0)
         assert (await stream.rest()).endswith(b"event: stream.expired\ndata: {}\n\n")
 

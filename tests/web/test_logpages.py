@@ -18,6 +18,8 @@ from broadcaster.core.event import EventId
 from broadcaster.core.runs.run import key_of
 from broadcaster.errors import BackendUnavailableError
 from broadcaster.web import logpages
+from broadcaster.web.dialects import paged
+from broadcaster.web.dialects.paged import PageWanted
 from tests.nodes import Raw, Running, events, running
 from tests.wait import PATIENCE_S, http_client, until
 from tests.web.tokens.issuers import SECRET, token
@@ -79,6 +81,18 @@ async def hub() -> AsyncIterator[Hub]:
         http_client(base_url=node.url) as http,
     ):
         yield Hub(node, http, log)
+
+
+@pytest.fixture
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node waits for a twentieth of what it is asked for."""
+    read = paged.read
+
+    def shortened(*asked: Any) -> PageWanted:
+        found = read(*asked)
+        return found._replace(wait_s=found.wait_s / 20)
+
+    monkeypatch.setattr(paged, "read", shortened)
 
 
 def texts(page: dict[str, Any]) -> list[Any]:
@@ -306,13 +320,14 @@ async def test_a_wait_ends_with_the_first_event_that_the_filter_admits(hub: Hub)
     assert hub.running.node.meters.pages == {"events": 1, "empty": 1, "state": 0}
 
 
+@pytest.mark.usefixtures("short_waits")
 async def test_a_wait_that_is_over_is_an_empty_page(hub: Hub) -> None:
     at = (await hub.page("stock"))["next"]
     began_s = time.monotonic()
-    asked = asyncio.ensure_future(hub.page("stock", after=at, key="7", wait=1))
+    asked = asyncio.ensure_future(hub.page("stock", after=at, key="7", wait=2))
     (left_out,) = await hub.add("stock", "0", key="8")
     assert await asked == {**NOTHING, "next": left_out}
-    assert time.monotonic() - began_s >= 1
+    assert time.monotonic() - began_s >= 2 / 20
     assert not hub.waiting
 
 
@@ -440,7 +455,11 @@ def taken(node: Running) -> tuple[int, int]:
 
 @pytest.mark.parametrize("sink", ["transport", "asgi"])
 @pytest.mark.parametrize("how", ["an event", "it leaves", "it resets", "it drains", "its time"])
-async def test_a_wait_takes_a_place_and_frees_it(sink: str, how: str) -> None:
+async def test_a_wait_takes_a_place_and_frees_it(
+    sink: str, how: str, request: pytest.FixtureRequest
+) -> None:
+    if how == "its time":
+        request.getfixturevalue("short_waits")
     log = MemoryLog()
     limits: dict[str, Any] = {"max_connections_per_address": 1}
     async with running("", log=log, channels=CHANNELS, sink=sink, **limits) as node:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from broadcaster.backend.memory import MemoryLog
+from broadcaster.node import operations as lookout
 from broadcaster.web import operations
 from tests.nodes import Raw, running
 from tests.wait import http_client, until
@@ -21,7 +22,10 @@ def looks(body: bytes) -> list[Any]:
     return [json.loads(lines[1][6:]) for lines in blocks if lines[0] == "event: operations"]
 
 
-async def test_it_begins_with_the_past_and_goes_on_with_each_look() -> None:
+async def test_it_begins_with_the_past_and_goes_on_with_each_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lookout, "LOOK_S", 0.02)
     async with running("", log=MemoryLog(), node_name="a") as hub:
         client = await Raw.get(hub.port, "/v1/inventory/stream")
         stream = await Raw.get(hub.port, PATH)

@@ -41,7 +41,7 @@ class PageWanted(NamedTuple):
 
     wanted: Wanted
     limit: int
-    wait_s: int
+    wait_s: float
 
 
 def read(
