@@ -33,7 +33,8 @@ install: .venv/.installed
 demo: .venv/.demo
 	$(BIN)/broadcaster demo --port $(PORT)
 
-# The tests that start no process, with few examples of each property: `make test` has all of them.
+# The tests that start no process and no server, with few examples of each property: `make test` has
+# all of them.
 quick: install
 	$(PYTEST) -m quick -n 2 --hypothesis-profile=brief $(ARGS)
 

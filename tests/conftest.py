@@ -1,15 +1,18 @@
 """The fixtures that all tests share: a real Valkey that is emptied for each test.
 
 `tiers` says which of the kinds of tests a test is. Those that are not `alone` may run in parallel,
-since each process of pytest-xdist has its own Valkey. A `quick` test that starts a process fails.
+since each process of pytest-xdist has its own Valkey. A `quick` test that starts a process fails,
+and so does one that listens at a port.
 """
 
 from __future__ import annotations
 
+import asyncio
 import faulthandler
 import gc
 import os
 import signal
+import socket
 import subprocess
 import unittest
 from collections.abc import AsyncIterator, Generator, Iterator
@@ -122,16 +125,25 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_process_in_a_quick_test(
+def _no_server_in_a_quick_test(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if request.node.get_closest_marker("quick"):
-        monkeypatch.setattr(subprocess, "Popen", _refused)
-        monkeypatch.setattr(forks, "begin", _refused)
+        for where, name in _BEGINNINGS:
+            monkeypatch.setattr(where, name, _refused)
+
+
+# What starts a process, and what listens.
+_BEGINNINGS = (
+    (subprocess, "Popen"),
+    (forks, "begin"),
+    (socket, "create_server"),
+    (asyncio, "start_server"),
+)
 
 
 def _refused(*_: Any, **__: Any) -> Any:
-    raise AssertionError("a quick test starts a process: mark it with pytest.mark.server")
+    raise AssertionError("a quick test starts a process or listens: mark it, pytest.mark.server")
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +56,13 @@ def test_a_quick_test_starts_no_process() -> None:  # as this one
         subprocess.run([sys.executable, "--version"], check=False)
     with pytest.raises(AssertionError, match="starts a process"):
         forks.begin([], {}, None, ())
+
+
+async def test_a_quick_test_does_not_listen() -> None:  # as this one
+    with pytest.raises(AssertionError, match="or listens"):
+        socket.create_server(("127.0.0.1", 0))
+    with pytest.raises(AssertionError, match="or listens"):
+        await asyncio.start_server(lambda _, __: None, "127.0.0.1", 0)
 
 
 def test_one_process_runs_all_tests_of_a_browser() -> None:

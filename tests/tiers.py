@@ -2,8 +2,9 @@
 
 Each test is of one kind:
 
-* `quick` tests start no process. `make quick` runs them, and `make test` runs them too.
-* Tests without a mark need real servers of Valkey and of uvicorn. `make test` runs them.
+* `quick` tests start no process and listen at no port: core, interleavings, and the web as an ASGI
+  application. `make quick` runs them in 20 s, and `make test` runs them too.
+* Tests without a mark need real servers, as a rule of Valkey and of uvicorn. `make test` runs them.
 * `system` tests need more than that: browsers, balancers, Prometheus, a Sentinel or a Cluster that
   fails over, older commits, or a shell with new processes, as a user has it. `make system-test`
   runs them.
@@ -53,8 +54,8 @@ def kind_of(path: Path, name: str, fixtures: Collection[str], marks: Collection[
         path: its file.
         name: its name, with its parameters.
         fixtures: the names of its fixtures.
-        marks: those it has already: `server` if it starts a process by itself; a system test may
-            be `alone`.
+        marks: those it has already: `server` if it starts a process by itself, or listens at a
+            port; a system test may be `alone`.
 
     Raises:
         ValueError: it needs what only system tests have, or must run alone, and is not where these

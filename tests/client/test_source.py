@@ -13,6 +13,8 @@ from broadcaster.client.source import EventSource
 from broadcaster.errors import StreamRefusedError
 from tests.servers import serving
 
+pytestmark = pytest.mark.server
+
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\r\n"
 GONE = b"HTTP/1.1 204 No Content\r\n\r\n"
 

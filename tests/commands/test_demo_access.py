@@ -53,6 +53,7 @@ def test_each_demo_has_a_secret_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
     assert settings("192.0.2.7").token_secrets == ()
 
 
+@pytest.mark.server
 async def test_all_channels_of_the_demo_can_be_read_without_a_token() -> None:
     made = access("127.0.0.1")
     async with (

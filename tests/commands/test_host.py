@@ -21,12 +21,14 @@ def port_of(sock: socket.socket) -> int:
     return int(sock.getsockname()[1])
 
 
+@pytest.mark.server
 def test_a_free_port_can_be_connected_to_at_once() -> None:
     (listening,) = host.listen("127.0.0.1", 0)
     with listening, socket.create_connection(("127.0.0.1", port_of(listening))):
         pass
 
 
+@pytest.mark.server
 @linux
 def test_several_sockets_share_a_port() -> None:
     sockets = host.listen("127.0.0.1", 0, count=3)
@@ -36,6 +38,7 @@ def test_several_sockets_share_a_port() -> None:
         sock.close()
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_port_in_use_is_an_error_that_says_so(count: int) -> None:
     (listening,) = host.listen("127.0.0.1", 0)
@@ -43,12 +46,14 @@ def test_a_port_in_use_is_an_error_that_says_so(count: int) -> None:
         host.listen("127.0.0.1", port_of(listening), count)
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("name", ["no.such.host.invalid", "192.0.2.1", "a" * 300])
 def test_an_address_that_cannot_be_used_is_an_error(name: str) -> None:
     with pytest.raises(ConfigurationError, match="can't listen on"):
         host.listen(name, 0)
 
 
+@pytest.mark.server
 def test_a_url_leads_to_the_socket_wherever_it_listens() -> None:
     for address, shown in (("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1")):
         (listening,) = host.listen(address, 0)

@@ -34,6 +34,7 @@ def test_it_is_beside_this_package() -> None:
     assert schemas("nope") == {}
 
 
+@pytest.mark.server
 async def test_a_client_that_is_made_of_the_documents_knows_that_a_stock_is_a_number() -> None:
     async with (
         running("", log=MemoryLog(), channels=CHANNELS) as hub,

@@ -45,6 +45,7 @@ class Tokens:
         return Grant("ann", frozenset({"7"}), expires_s=end_s)
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("sink", ["transport", "asgi"])
 async def test_a_stream_ends_with_its_grant_and_goes_on_with_a_fresh_one(
     sink: str, let_pass: Callable[[float], None]
@@ -81,6 +82,7 @@ async def test_a_stream_ends_with_its_grant_and_goes_on_with_a_fresh_one(
         await until(lambda: len(hub.node.hub.subscribers.expiries) == 1)
 
 
+@pytest.mark.server
 async def test_a_client_that_catches_up_is_ended_too(let_pass: Callable[[float], None]) -> None:
     policy = Tokens(old=time.time() + 600)
     log = MemoryLog()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from broadcaster.backend.memory import MemoryLog
 from broadcaster.core.wire import Refusal, Shed
 from broadcaster.node.figures import Rate, own_figures
@@ -20,6 +22,7 @@ def test_a_rate_is_that_of_the_last_seconds() -> None:
     assert found == 0
 
 
+@pytest.mark.server
 async def test_they_count_clients_deliveries_resumes_and_limits() -> None:
     log = MemoryLog()
     async with running("", log=log) as hub:

@@ -94,6 +94,7 @@ async def test_a_node_that_starts_later_knows_what_was_revoked(redis_url: str) -
         assert status(await Raw.get(hub.port, PATH, bearer(sub="bob"))) == 200
 
 
+@pytest.mark.server
 async def test_a_stream_is_not_registered_after_its_revocation() -> None:
     """The revocation comes between the policy's answer and the step that registers it."""
     reached, go_on = asyncio.Event(), asyncio.Event()
@@ -112,6 +113,7 @@ async def test_a_stream_is_not_registered_after_its_revocation() -> None:
         assert not hub.node.hub.subscribers
 
 
+@pytest.mark.server
 async def test_a_token_is_revoked_by_its_own_subject_where_a_policy_names_another_one() -> None:
     def customer(caller: Caller, _: Action, __: str, ___: frozenset[str], /) -> Grant:
         return Grant(f"customer of {caller.claims['sub']}", frozenset({"7"}))
@@ -127,6 +129,7 @@ async def test_a_token_is_revoked_by_its_own_subject_where_a_policy_names_anothe
         assert len(hub.node.hub.subscribers) == 1
 
 
+@pytest.mark.server
 async def test_a_policy_without_tokens_decides_about_what_is_opened_later() -> None:
     """A session that began after the revocation is good again. Only the policy knows when."""
 

@@ -315,6 +315,7 @@ def is_stream(path: str) -> bool:
     return path.startswith(paths)
 
 
+@pytest.mark.server
 async def test_each_caller_gets_what_the_table_says(doors: Doors) -> None:
     publish(doors.log)
     found, table = {}, {}
@@ -330,6 +331,7 @@ async def test_each_caller_gets_what_the_table_says(doors: Doors) -> None:
     assert found == table
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("doors", ["transport"], indirect=True)
 async def test_head_is_answered_as_get_and_opens_nothing(doors: Doors) -> None:
     found, expected = {}, {}

@@ -151,6 +151,7 @@ MALFORMED = [
 ]
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("host", MALFORMED)
 async def test_a_malformed_host_changes_no_decision(host: str) -> None:
     """No route and no right is found by a url that is made of `Host`."""

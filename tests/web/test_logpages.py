@@ -24,6 +24,8 @@ from tests.nodes import Raw, Running, events, running
 from tests.wait import PATIENCE_S, http_client, until
 from tests.web.tokens.issuers import SECRET, token
 
+pytestmark = pytest.mark.server
+
 CHANNELS = {
     "stock": Channel(name="stock", path="/stock", key_param="petId", window_events=5),
     "orders": Channel(

@@ -14,6 +14,8 @@ from broadcaster.web import operations
 from tests.nodes import Raw, running
 from tests.wait import http_client, until
 
+pytestmark = pytest.mark.server
+
 PATH = "/v1/operations/stream"
 
 

@@ -18,6 +18,8 @@ from broadcaster.settings import load_settings
 from tests.nodes import Raw, Running, running
 from tests.wait import http_client, until
 
+pytestmark = pytest.mark.server
+
 STREAM = "/v1/inventory/stream"
 OPERATORS = ["/metrics", "/v1/nodes", "/v1/health"]
 CLIENTS = [STREAM, "/v1/events?channel=inventory", "/v1/channels", "/v1/channels/inventory"]

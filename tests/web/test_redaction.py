@@ -39,6 +39,7 @@ def test_a_url_is_shown_without_its_ticket(text: str, shown: str) -> None:
     assert redacted(text) == shown
 
 
+@pytest.mark.server
 @pytest.mark.parametrize(
     "path",
     [
@@ -82,6 +83,7 @@ async def test_no_log_and_no_answer_has_a_ticket(
     assert TICKET not in caplog.text
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("claims", [{"sub": "ann"}, {"sub": "ann", "aud": "another"}, None])
 async def test_no_log_and_no_answer_has_a_token_or_a_cookie(
     claims: dict[str, str] | None, caplog: pytest.LogCaptureFixture

@@ -48,6 +48,7 @@ async def test_the_policy_allows_what_is_in_the_page_and_nothing_else(redis_url:
     assert not re.search(r"\bon\w+=\"", answer.text)
 
 
+@pytest.mark.server
 async def test_its_modules_are_served_and_nothing_beside_them() -> None:
     async with running("", log=MemoryLog()) as hub, http_client(base_url=hub.url) as http:
         for name in sorted(path.name for path in PAGES.glob("*.js")):
@@ -60,6 +61,7 @@ async def test_its_modules_are_served_and_nothing_beside_them() -> None:
             assert (await http.get(f"/page/{name}")).status_code == 404
 
 
+@pytest.mark.server
 async def test_the_page_and_its_modules_have_60_kilobytes_at_most() -> None:
     async with running("", log=MemoryLog()) as hub, http_client(base_url=hub.url) as http:
         size = 0
@@ -70,6 +72,7 @@ async def test_the_page_and_its_modules_have_60_kilobytes_at_most() -> None:
     assert size <= 60_000, size
 
 
+@pytest.mark.server
 async def test_the_page_is_told_what_there_is() -> None:
     async def told(url: str) -> Any:
         async with http_client() as http:

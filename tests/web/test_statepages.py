@@ -19,6 +19,8 @@ from broadcaster.web import statepages
 from tests.nodes import Raw, Running, events, running
 from tests.wait import PATIENCE_S, http_client, until
 
+pytestmark = pytest.mark.server
+
 CHANNELS = {
     "stock": Channel(
         name="stock", path="/stock", key_param="petId", state="last", removes=frozenset({"sold"})

@@ -19,6 +19,8 @@ from broadcaster.web.access import asking, callers
 from tests.nodes import Raw, events, running
 from tests.wait import http_client
 
+pytestmark = pytest.mark.server
+
 ORIGIN = "https://shop.example"
 
 

@@ -192,6 +192,7 @@ def blocks(body: bytes) -> Iterator[dict[str, Any]]:
         yield {"data": event.data, "id": event.id, **named}
 
 
+@pytest.mark.server
 async def test_what_is_sent_is_what_the_document_says() -> None:
     log = MemoryLog()
     for type_ in ("paid", "message", "complete"):
@@ -245,6 +246,7 @@ async def test_the_answer_to_the_beginning_of_a_run_is_what_the_document_says(
     assert not [one for ways in others for one in ways.values() if "begin" in one["operationId"]]
 
 
+@pytest.mark.server
 async def test_a_page_of_the_log_is_what_the_document_says() -> None:
     log = MemoryLog()
     log.add("inventory", type="stock-change", key="7", data={"n": 1})

@@ -142,6 +142,7 @@ def luminance(colour: str) -> float:
     return sum(p * weight for p, weight in zip(linear, (0.2126, 0.7152, 0.0722), strict=True))
 
 
+@pytest.mark.server
 async def test_each_example_is_a_request_that_is_answered() -> None:
     async with running("", log=MemoryLog()) as hub, http_client(base_url=hub.url) as http:
         text = (await http.get("/docs")).text

@@ -13,6 +13,8 @@ from broadcaster.errors import BackendUnavailableError
 from broadcaster.web.tokens import jwks
 from tests.web.tokens.issuers import jwk, key_server, pair
 
+pytestmark = pytest.mark.server
+
 
 async def test_the_keys_of_a_set_are_fetched() -> None:
     async with key_server() as server:

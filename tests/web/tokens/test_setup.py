@@ -71,6 +71,7 @@ def test_secrets_and_keys_are_read_from_files(tmp_path: Path) -> None:
         assert isinstance(read(Caller({"authorization": f"Bearer {text}"})), Denied)
 
 
+@pytest.mark.server
 async def test_a_customer_sees_her_orders_and_no_others() -> None:
     log = MemoryLog()
     for key in ("7", "9", "8"):
@@ -92,6 +93,7 @@ async def test_a_customer_sees_her_orders_and_no_others() -> None:
         assert head(await Raw.get(hub.port, "/v1/inventory/stream?access_token=x")) == 401
 
 
+@pytest.mark.server
 async def test_a_ticket_opens_streams_of_its_origin() -> None:
     log = MemoryLog()
     log.add("orders", key="7", data="mine")
@@ -134,6 +136,7 @@ def by_subject(caller: Caller, _: Action, channel: str, __: frozenset[str], /) -
     return Grant(subject) if subject == "ann" else Denied("this is Ann's", 401)
 
 
+@pytest.mark.server
 async def test_a_policy_of_subjects_can_not_make_more_of_a_ticket_than_it_is_for() -> None:
     given: dict[str, Any] = {"token_secrets": [SECRET], "ticket_secrets": [SECRET]}
     log = MemoryLog()
@@ -160,12 +163,14 @@ async def test_a_policy_of_subjects_can_not_make_more_of_a_ticket_than_it_is_for
         assert [one["channel"] for one in described] == ["orders", "inventory"]
 
 
+@pytest.mark.server
 async def test_a_signed_claim_that_can_be_no_right_is_401_for_every_policy() -> None:
     async with running("", log=MemoryLog(), authorize=by_subject, token_secrets=[SECRET]) as hub:
         odd = bearer(sub="ann", broadcaster={"complete": True, "subscribe": "orders"})
         assert head(await Raw.get(hub.port, "/v1/orders/7/status/stream", odd)) == 401
 
 
+@pytest.mark.server
 async def test_a_hub_without_tokens_has_no_tickets() -> None:
     async with running("", log=MemoryLog()) as hub, http_client(base_url=hub.url) as client:
         assert (await client.post("/v1/tickets")).status_code == 404
@@ -186,6 +191,7 @@ async def test_all_nodes_of_a_redis_make_and_take_the_same_tickets(redis_url: st
         assert head(await Raw.get(two.port, "/v1/inventory/stream?ticket=" + ticket)) == 403
 
 
+@pytest.mark.server
 async def test_keys_of_an_issuer_are_fetched_and_trouble_with_them_passes() -> None:
     async with key_server() as server:
         server.keys = [jwk("RS256", pair("RS256"), kid="a")]
