@@ -34,6 +34,7 @@ class Stream:
         self.checkpoint = NOTHING
         self.folds: list[Fold] = []
         self.reads = 0
+        self.newest = EventId(1_000, 0)
         self.restoring = Restoring("pets", LAST, self.log, self.window, self.read, self.adopt)
 
     async def read(self) -> Found:
@@ -45,7 +46,9 @@ class Stream:
         self.folds.append(fold)
 
     def add(self, key: str, data: Any) -> EventId:
-        return self.log.add("pets", type="t", key=key, data=data)
+        """Add an event. Its id follows the one before, however many milliseconds this takes."""
+        self.newest = self.newest.after()
+        return self.log.add("pets", type="t", key=key, data=data, id=self.newest)
 
     def save(self, position: EventId, values: dict[str, Any], since: EventId | None = None) -> None:
         """Write a checkpoint of these values, all of which have the id of the position."""
