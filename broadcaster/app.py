@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 
 from broadcaster.backend.log import Log, Requests
 from broadcaster.backend.shared_secret import shared_secret
-from broadcaster.core.access.bearers import ByToken
 from broadcaster.core.access.by_access import policy_of
+from broadcaster.core.access.by_token import ByToken
 from broadcaster.core.access.policy import Policy
 from broadcaster.core.event import EventId
 from broadcaster.core.filter import Filter

@@ -16,11 +16,11 @@ from broadcaster.answers.responses import AnswerReader, cancelled, retrieved
 from broadcaster.answers.sources import closed
 from broadcaster.app import Application, create_app
 from broadcaster.backend.publishing.publisher import Publisher
-from broadcaster.backend.runs.asked import Asked, Begun
 from broadcaster.backend.runs.outbox import BATCH_S
 from broadcaster.backend.runs.queue import TAKEOVER_S
 from broadcaster.backend.runs.records import Records
 from broadcaster.backend.runs.run import Run
+from broadcaster.backend.runs.values import Asked, Begun
 from broadcaster.core import cursor
 from broadcaster.core.channel import Channel
 from broadcaster.core.event import EventId

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from broadcaster.backend.driver.connect import connect_sync
-from broadcaster.backend.publishing.once import Submission, send_sync
+from broadcaster.backend.publishing.idempotency import Submission, send_sync
 from broadcaster.backend.publishing.outgoing import Commands
 from broadcaster.core.event import EventId
 from broadcaster.core.json.incoming import Incoming, publications
@@ -32,7 +32,7 @@ class DirectPublisher:
         self._idempotency_s = settings.idempotency_s
 
     def check(self, channel: str, event: Incoming) -> None:
-        """Return if an event can be published.
+        """Check that an event can be published.
 
         Raises:
             UnknownChannelError, InvalidEventError: it can't.

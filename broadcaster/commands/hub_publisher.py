@@ -56,7 +56,7 @@ class HubPublisher:
         self._http = httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT_S)
 
     def check(self, channel: str, event: Incoming) -> None:
-        """Return if an event may be published, as far as that can be said without the hub.
+        """Check that an event may be published, as far as that is possible without the hub.
 
         Raises:
             InvalidEventError: no node could deliver it.

@@ -40,7 +40,7 @@ class EventPublisher(Protocol):
     """Publishes to Redis, or through a hub. An event with an id is stored once."""
 
     def check(self, channel: str, event: Incoming) -> None:
-        """Return if an event may be published. Raises subclasses of `BroadcasterError`."""
+        """Check that an event may be published. Raises subclasses of `BroadcasterError`."""
 
     def publish_many(self, channel: str, events: Sequence[Incoming]) -> list[EventId]:
         """Publish events in order, and return their ids. Raises the same."""

@@ -35,8 +35,8 @@ from broadcaster.node.questions import Questions
 from broadcaster.node.registry import Registry, name_of
 from broadcaster.node.revoking import Revoking
 from broadcaster.node.runs.pieces import pieces
-from broadcaster.node.runs.posted import Runs
 from broadcaster.node.runs.requests import PendingRequests
+from broadcaster.node.runs.runs import Runs
 from broadcaster.node.shutdown import Shutdown
 from broadcaster.node.state.folds import Folds, hub_of
 from broadcaster.settings import Settings

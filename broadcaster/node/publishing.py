@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from broadcaster.backend.driver.connect import AsyncClient, connect
-from broadcaster.backend.publishing.once import Sender
+from broadcaster.backend.publishing.idempotency import Sender
 from broadcaster.backend.publishing.outgoing import Commands
 from broadcaster.core.counters import from_zero
 from broadcaster.core.json.incoming import Publication, Published

@@ -27,7 +27,7 @@ class Revoking:
     """The revocations of one node.
 
     Attributes:
-        known: those that are known.
+        known: the revocations that were read until now.
         read: set once the stream was read to its end, or if there is none.
     """
 

@@ -43,7 +43,7 @@ class Schemas:
         return bool(self._channels)
 
     def check(self, channel: str, type_: str, data: str) -> None:
-        """Return if the data of an event fits, or if its type has no schema.
+        """Check the data of an event, if its type has a schema.
 
         Args:
             channel: its name.

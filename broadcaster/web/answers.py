@@ -39,7 +39,7 @@ class Replies:
         Args:
             node: the node to describe. The first answer that needs it starts it.
             documents: of the application.
-            about: what its page is told of it.
+            about: the facts about the hub that its page shows.
             details: True includes addresses, host names, versions and error texts, which are for
                 operators.
         """

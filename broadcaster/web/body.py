@@ -25,7 +25,7 @@ def may_be_long(scope: Scope) -> bool:
 
 
 def lingering(scope: Scope, receive: Receive, send: Send) -> tuple[Receive, Send]:
-    """Return what a request with a long body is answered with, so that its answer arrives.
+    """Return a `receive` and a `send` with which the answer to a long body arrives.
 
     An answer may come before the end of the body. Its own end then waits, for a second at the most,
     and what still comes is dropped. A refusal closes the connection, so that its client may stop.

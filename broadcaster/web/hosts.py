@@ -13,7 +13,7 @@ from typing import Any
 from broadcaster.settings import Settings
 
 LOOPBACK = ("localhost", "*.localhost", "127.0.0.0/8", "[::1]")
-"""The default where a hub listens on a loopback address. The third means addresses, as names."""
+"""The default on a loopback address. `127.0.0.0/8` stands for all addresses in it."""
 
 _ADDRESSES = "127.0.0.0/8"
 

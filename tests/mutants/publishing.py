@@ -6,8 +6,8 @@ from tests.mutants import Mutant
 
 _PERMIT = "broadcaster/web/publishing/permit.py"
 _PERMITS = "tests/web/publishing/test_permit.py::"
-_ONCE = "broadcaster/backend/publishing/once.py"
-_ONCES = "tests/backend/publishing/test_once.py::"
+_ONCE = "broadcaster/backend/publishing/idempotency.py"
+_ONCES = "tests/backend/publishing/test_idempotency.py::"
 _SCHEMA = "broadcaster/core/json/schema.py"
 _SCHEMAS = "tests/core/json/test_schema.py::"
 _HTTP = "tests/web/publishing/test_endpoint.py::"

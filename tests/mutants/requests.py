@@ -254,7 +254,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "waiting: a client without a worker waits in silence",
-        "broadcaster/node/runs/posted.py",
+        "broadcaster/node/runs/runs.py",
         "                    tell(self._hub, run, found)",
         "                    pass",
         (_WEB_RUNS + "test_a_client_learns_that_the_worker_of_its_run_is_gone",),
@@ -305,11 +305,13 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/web/runs/test_bare.py::test_what_is_refused",),
     ),
     Mutant(
-        "crew: what a worker has written is lost when it ends",
-        "broadcaster/backend/runs/crew.py",
+        "worker: what a worker has written is lost when it ends",
+        "broadcaster/backend/runs/worker.py",
         "                await run.flush()",
         "                pass",
-        ("tests/backend/runs/test_crew.py::test_a_worker_that_ends_publishes_what_it_has_written",),
+        (
+            "tests/backend/runs/test_worker.py::test_a_worker_that_ends_publishes_what_it_has_written",
+        ),
     ),
     Mutant(
         "registry: no worker learns who follows its runs",
@@ -418,18 +420,18 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     Mutant(
-        "crew: the work on a run that is stopped goes on",
-        "broadcaster/backend/runs/crew.py",
+        "worker: the work on a run that is stopped goes on",
+        "broadcaster/backend/runs/worker.py",
         "                if task := self._tasks.get(run):\n                    task.cancel()",
         "                pass",
-        ("tests/backend/runs/test_crew.py::test_the_work_on_a_run_that_is_stopped_ends",),
+        ("tests/backend/runs/test_worker.py::test_the_work_on_a_run_that_is_stopped_ends",),
     ),
     Mutant(
         "runs: no node ends what no worker ends",
-        "broadcaster/node/runs/posted.py",
+        "broadcaster/node/runs/runs.py",
         "                await records.end_if_due(run)",
         "                pass",
-        ("tests/node/runs/test_posted.py::test_a_node_ends_a_run_whose_worker_is_gone",),
+        ("tests/node/runs/test_runs.py::test_a_node_ends_a_run_whose_worker_is_gone",),
     ),
     Mutant(
         "answers: half an answer ends cleanly",

@@ -149,11 +149,11 @@ MUTANTS: tuple[Mutant, ...] = (
         (_KEYS + "test_keys_are_fetched_when_one_is_missing_at_a_bounded_rate",),
     ),
     Mutant(
-        "bearers: a right to one key is a right to all",
-        "broadcaster/core/access/bearers.py",
+        "by_token: a right to one key is a right to all",
+        "broadcaster/core/access/by_token.py",
         "frozenset({EVERY}) if isinstance(allowed, AllKeys) else allowed",
         "frozenset({EVERY})",
-        ("tests/core/access/test_bearers.py::test_a_token_grants_what_it_names",),
+        ("tests/core/access/test_by_token.py::test_a_token_grants_what_it_names",),
     ),
     Mutant(
         "reader: a token of any type gives access",

@@ -15,7 +15,7 @@ from typing import Any, cast
 from broadcaster.backend.driver.connect import AsyncClient, connect
 from broadcaster.backend.driver.errors import TROUBLE, NotSentError, translating
 from broadcaster.backend.driver.exchange import exchange
-from broadcaster.backend.publishing.once import Sender
+from broadcaster.backend.publishing.idempotency import Sender
 from broadcaster.backend.publishing.outgoing import (
     BATCH,
     IDEMPOTENCY_S,

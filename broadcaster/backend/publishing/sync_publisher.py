@@ -9,7 +9,7 @@ from typing import Any, cast
 from broadcaster.backend.driver.connect import SyncClient, connect_sync
 from broadcaster.backend.driver.errors import TROUBLE, NotSentError, translating
 from broadcaster.backend.driver.exchange import exchange_sync
-from broadcaster.backend.publishing.once import Submission, send_sync
+from broadcaster.backend.publishing.idempotency import Submission, send_sync
 from broadcaster.backend.publishing.outgoing import (
     BATCH,
     IDEMPOTENCY_S,

@@ -1,4 +1,5 @@
 """Runs in Redis: `queue` is for workers, `requester` for nodes, and `records` for both.
 
-`run` is what a worker answers with, and `outbox` writes the texts of all of its runs together.
+A worker answers through a `run`, `worker` has its tasks, and `outbox` writes the texts of all of
+its runs together, at the times of `moments`.
 """

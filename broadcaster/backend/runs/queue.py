@@ -21,13 +21,13 @@ from broadcaster.backend.clock import Clock, redis_time_ms
 from broadcaster.backend.driver.errors import TROUBLE, translated
 from broadcaster.backend.publishing.outgoing import NewEntry
 from broadcaster.backend.publishing.publisher import Publisher
-from broadcaster.backend.runs.asked import Asked
-from broadcaster.backend.runs.crew import CONCURRENCY, Crew
 from broadcaster.backend.runs.listeners import Listeners
 from broadcaster.backend.runs.outbox import BATCH_S, Outbox
 from broadcaster.backend.runs.records import Records
 from broadcaster.backend.runs.requester import RUN_FIELD, TTL
 from broadcaster.backend.runs.run import Run
+from broadcaster.backend.runs.values import Asked
+from broadcaster.backend.runs.worker import CONCURRENCY, WorkerTasks
 from broadcaster.core.event import EventId
 from broadcaster.core.runs.run import key_of
 
@@ -170,7 +170,7 @@ class RunQueue:
         Raises:
             ConfigurationError: Redis refuses for good.
         """
-        await Crew(self, answer, concurrency, self._takeover_s).work()
+        await WorkerTasks(self, answer, concurrency, self._takeover_s).work()
 
     def release(self, run: Run) -> None:
         """Stop working on a run that can't be finished. Another worker takes it in `takeover_s`."""

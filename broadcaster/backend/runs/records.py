@@ -16,8 +16,8 @@ from broadcaster.backend.driver.errors import translating
 from broadcaster.backend.driver.exchange import Command
 from broadcaster.backend.driver.scripts import call, call_each
 from broadcaster.backend.publishing.outgoing import NewEntry
-from broadcaster.backend.runs.asked import KEPT_S, Asked, Begun, Piece, Write
 from broadcaster.backend.runs.scripts import BEGIN, CREATE, END, KEEP, LOOK, WRITE
+from broadcaster.backend.runs.values import KEPT_S, Asked, Begun, Piece, Write
 from broadcaster.core.event import EventId
 from broadcaster.core.runs.record import (
     MAX_DELIVERIES,

@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 import msgpack
 
 from broadcaster.backend.publishing.outgoing import NewEntry
-from broadcaster.backend.runs.asked import Begun, Piece, Write
 from broadcaster.backend.runs.outbox import Outbox, Texts
 from broadcaster.backend.runs.records import Records
+from broadcaster.backend.runs.values import Begun, Piece, Write
 from broadcaster.core.runs.record import RunState
 from broadcaster.errors import (
     BackendUnavailableError,

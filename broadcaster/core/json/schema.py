@@ -60,7 +60,7 @@ class Schema:
             raise ValueError(f"it is not JSON: {error}") from error
 
     def check(self, text: str) -> None:
-        """Return if the data of an event fits.
+        """Check that the data of an event fits.
 
         Args:
             text: the data, as clients get it.

@@ -44,7 +44,7 @@ class Permit:
         self._grants = set[Grant]()
 
     async def require(self, keys: Collection[str]) -> None:
-        """Return if events with these keys may be published now. `""` is an event without a key.
+        """Check that events with these keys may be published now. `""` is an event without a key.
 
         Raises:
             RefusalError: they may not. 401 or 403.

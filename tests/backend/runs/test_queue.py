@@ -24,8 +24,8 @@ from broadcaster import (
     RunQueue,
     RunStoppedError,
 )
-from broadcaster.backend.runs.asked import Asked, Piece
 from broadcaster.backend.runs.records import Records
+from broadcaster.backend.runs.values import Asked, Piece
 from broadcaster.core.runs.record import RunKeys, new_run
 from tests.backend.conftest import NOBODY, events_of
 from tests.channels import named

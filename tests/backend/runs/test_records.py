@@ -13,8 +13,8 @@ import pytest
 from broadcaster import BackendUnavailableError, ConfigurationError, EventId
 from broadcaster.backend.driver.connect import connect
 from broadcaster.backend.publishing.outgoing import Commands, NewEntry
-from broadcaster.backend.runs.asked import Asked, Begun, Piece
 from broadcaster.backend.runs.records import Records
+from broadcaster.backend.runs.values import Asked, Begun, Piece
 from broadcaster.core.runs.record import (
     MAX_DELIVERIES,
     Record,

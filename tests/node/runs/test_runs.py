@@ -10,14 +10,14 @@ import pytest
 
 from broadcaster import ConfigurationError, EventId
 from broadcaster.backend.clock import own_ms
-from broadcaster.backend.runs.asked import Asked
 from broadcaster.backend.runs.records import Records
+from broadcaster.backend.runs.values import Asked
 from broadcaster.core.catalogue import Catalogue
 from broadcaster.core.hub import Hub
 from broadcaster.core.runs.record import RunKeys, RunState
 from broadcaster.core.window import Window
-from broadcaster.node.runs import posted as runs
-from broadcaster.node.runs.posted import Runs
+from broadcaster.node.runs import runs
+from broadcaster.node.runs.runs import Runs
 from broadcaster.settings import Settings
 from tests.channels import named
 from tests.wait import until

@@ -1,4 +1,4 @@
-"""The runs that clients of a node begin by a POST, follow by their ids, and stop."""
+"""Begins, finds and stops the runs that clients of a node begin by a POST."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import os
 from collections.abc import Callable
 
 from broadcaster.backend.driver.connect import AsyncClient
-from broadcaster.backend.runs.asked import Asked
 from broadcaster.backend.runs.records import Records
 from broadcaster.backend.runs.requester import Requester
+from broadcaster.backend.runs.values import Asked
 from broadcaster.core.channel import Channel
 from broadcaster.core.event import EventId
 from broadcaster.core.hub import Hub

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broadcaster.core.access.bearers import ByToken
+from broadcaster.core.access.by_token import ByToken
 from broadcaster.core.access.policy import Action, Caller, Denied, Grant
 from broadcaster.core.access.rights import CLAIM
 

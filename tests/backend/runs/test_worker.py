@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from broadcaster import BackendUnavailableError, Publisher, Run, RunQueue
-from broadcaster.backend.runs import crew
+from broadcaster.backend.runs import worker
 from broadcaster.backend.runs.outbox import BATCH_S
 from broadcaster.backend.runs.records import Records
 from tests.backend.conftest import events_of
@@ -124,7 +124,7 @@ async def test_the_work_on_a_run_that_is_stopped_ends(
                 away.set()
                 raise BackendUnavailableError("away")
 
-            patched.setattr(crew, "_AGAIN_S", 0.01)
+            patched.setattr(worker, "_AGAIN_S", 0.01)
             patched.setattr(queue, "take", take)
             await until(away.is_set)
         await ask(client, "b")

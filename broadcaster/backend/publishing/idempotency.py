@@ -1,4 +1,4 @@
-"""Publishes events once, however often they are sent with the same key. Part of `backend`.
+"""Idempotency keys: events are stored once, however often they are sent. Part of `backend`.
 
 A key leaves a marker in the slot of the stream, with the ids of its events and a hash of them. One
 script per stream looks for the marker and adds the events. A `MULTI` could not do it: a `SET NX`

@@ -1,4 +1,4 @@
-"""The policy of a hub that reads tokens: a caller may do what its token says. Pure."""
+"""The policy of a hub that reads tokens: a token says what its caller may do. Pure."""
 
 from __future__ import annotations
 

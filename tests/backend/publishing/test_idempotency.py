@@ -18,7 +18,7 @@ from broadcaster import (
     SyncPublisher,
 )
 from broadcaster.backend.driver.exchange import exchange
-from broadcaster.backend.publishing.once import Sender, Submission
+from broadcaster.backend.publishing.idempotency import Sender, Submission
 from broadcaster.backend.publishing.outgoing import IDEMPOTENCY_S, Commands
 from broadcaster.core.channel import shard_of
 from broadcaster.core.json.incoming import Publication

@@ -1,4 +1,7 @@
-"""Answers the requests of a queue, several at once. Part of `backend`; see `RunQueue.serve`."""
+"""One worker: it answers the requests of a queue, several at once. Part of `backend`.
+
+`RunQueue.serve` runs it.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ class RunSource(Protocol):
         """Give unfinished runs back."""
 
 
-class Crew:
+class WorkerTasks:
     """The tasks of one worker, one for each run."""
 
     def __init__(
