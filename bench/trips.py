@@ -4,8 +4,8 @@ A trip that stays in few files is one that a reader can follow. Two are counted,
 a reconnect whose id is in the window, from the accepted connection to `stream.live`, and an event,
 from `XADD` to the socket and the next read sent. A move is a call of a function of `broadcaster`
 that lies in another file than the one called before it. Heartbeats, the watches over the event
-loop, over connections, over grants and for operators, and the tick of uvicorn's main loop are off,
-and there is one tailer.
+loop, over runs, connections and grants, and for operators, and the tick of uvicorn's main loop are
+off, and there is one tailer.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from broadcaster import Channel, EmbeddedRedis, Settings, create_app
 from broadcaster.node import expiry
 from broadcaster.node.health import Health
 from broadcaster.node.operations import Lookout
+from broadcaster.node.runs.posted import Runs
 from broadcaster.node.runs.requests import PendingRequests
 from broadcaster.web.uvicorn.open_connections import OpenConnections
 from broadcaster.web.uvicorn.server import make_server
@@ -95,6 +96,7 @@ async def measure(redis_url: str) -> list[Trip]:
     setattr(PendingRequests, "watch", _watch_nothing)  # noqa: B010
     setattr(expiry, "watch", _watch_nothing)  # noqa: B010
     setattr(Lookout, "watch", _watch_nothing)  # noqa: B010
+    setattr(Runs, "watch", _watch_nothing)  # noqa: B010
     setattr(OpenConnections, "watch", _watch_nothing)  # noqa: B010
     # A client of redis-py's own: adding an entry calls no function of the package.
     async with redis.asyncio.Redis.from_url(redis_url) as client, _node(redis_url) as port:

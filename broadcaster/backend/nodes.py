@@ -15,6 +15,7 @@ import orjson
 from broadcaster.backend.clock import own_ms
 from broadcaster.backend.driver.connect import AsyncClient
 from broadcaster.backend.driver.errors import TROUBLE, translated
+from broadcaster.backend.driver.exchange import replies_to
 from broadcaster.backend.sharing import Sending, SharedReads
 
 ANNOUNCE_S = 3.0
@@ -63,10 +64,11 @@ class NodesHash:
             The lines that other nodes have written in the last 9 s, by node.
         """
         line = orjson.dumps({**about, "at_ms": self._now_ms()})
+        # One write, as an idle node's time is mostly that of its wake-ups.
+        write, keep = ("HSET", self._key, self._name, line), ("EXPIRE", self._key, _EXPIRE_S)
         try:
-            await self._client.hset(self._key, self._name, line)
-            await self._client.expire(self._key, _EXPIRE_S)
-            lines = await self._client.hgetall(self._key)
+            *_, found = await replies_to(self._client, [write, keep, ("HGETALL", self._key)])
+            lines = _by_name(found)
             gone = [name for name, line in lines.items() if self._age_s(line) > _EXPIRE_S]
             if gone:
                 await self._client.hdel(self._key, *gone)
@@ -112,3 +114,8 @@ class NodesHash:
             return float(self._now_ms() - written_ms) / 1000
         except (ValueError, TypeError, KeyError):  # no node has written this line
             return float("inf")
+
+
+def _by_name(reply: Any) -> dict[bytes, bytes]:
+    """Return the fields of a reply to `HGETALL`: a map in RESP3 and on a Cluster, else a list."""
+    return reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))

@@ -11,8 +11,7 @@ import redis.asyncio.cluster
 from redis.exceptions import ResponseError
 
 from broadcaster.backend.driver.connect import AsyncClient
-from broadcaster.backend.driver.errors import NotSentError
-from broadcaster.backend.driver.exchange import exchange
+from broadcaster.backend.driver.exchange import replies_to
 from broadcaster.backend.driver.replies import (
     counting_class,
     entries,
@@ -99,15 +98,8 @@ class RedisStream:
         after, block_ms = f"{head.ms}-{head.seq}", int(block_s * 1000)
         read = ("XREAD", "COUNT", count, "BLOCK", block_ms, "STREAMS", self.redis_key, after)
         proof = ("XRANGE", self.redis_key, after, after, "COUNT", 1)
-        replies: list[Any] = []
-        try:
-            await exchange(self._client, [read, proof], replies)
-        except NotSentError as error:
-            raise error.__cause__ or error from None
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise reply
-        return entries_of_one_stream(replies[0]), bool(entries(replies[1]))
+        found, head_itself = await replies_to(self._client, [read, proof])
+        return entries_of_one_stream(found), bool(entries(head_itself))
 
     async def from_on(
         self, position: EventId, last: EventId | None = None, count: int | None = None

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from broadcaster.core.access.expiries import SWEEP_S, Expiries
 from broadcaster.core.subscriber import Subscriber
+from broadcaster.core.ticks import until_tick
 from broadcaster.core.wire import Ending
 
 _AT_ONCE = 100
@@ -24,7 +25,7 @@ async def watch(expiries: Expiries[Subscriber], end: End) -> None:
         end: ends responses. It gets a few at a time, so that events of others are not delayed.
     """
     while True:
-        await asyncio.sleep(SWEEP_S)
+        await asyncio.sleep(until_tick(SWEEP_S, asyncio.get_running_loop().time()))
         if expiries:
             await sweep(expiries, end, time.time())
 

@@ -27,6 +27,7 @@ from broadcaster.core.event import CLOCK_TOLERANCE_S, EventId
 from broadcaster.core.hub import Hub
 from broadcaster.core.log import KeyState
 from broadcaster.core.sse import Frame
+from broadcaster.core.ticks import until_tick
 from broadcaster.node.limits import Limits
 from broadcaster.node.publishing import Publishing
 from broadcaster.node.revoking import Revoking
@@ -231,8 +232,9 @@ class Health:
     async def watch_loop(self) -> None:
         """Measure how late the event loop is, until cancelled."""
         while True:
-            due_s = time.monotonic() + _LOOP_TICK_S
-            await asyncio.sleep(_LOOP_TICK_S)
+            wait_s = until_tick(_LOOP_TICK_S, asyncio.get_running_loop().time())
+            due_s = time.monotonic() + wait_s
+            await asyncio.sleep(wait_s)
             late_s = max(0.0, time.monotonic() - due_s)
             self.loop_lag_ms = late_s * 1000
             self._node.meters.loop_lag_s.observe(late_s)

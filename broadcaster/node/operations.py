@@ -14,6 +14,8 @@ from typing import Any, Protocol
 
 import orjson
 
+from broadcaster.core.ticks import until_tick
+
 LOOK_S = 1.0
 KEPT_S = 600.0
 _KEPT_EACH_S = 5.0
@@ -59,7 +61,7 @@ class Lookout:
         """Look each second, until cancelled."""
         while True:
             self.look(time.monotonic(), time.time())
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(until_tick(LOOK_S, asyncio.get_running_loop().time()))
 
     def look(self, now_s: float, time_s: float) -> None:
         """Look at the figures.

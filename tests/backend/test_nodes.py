@@ -31,6 +31,29 @@ async def test_a_node_that_has_not_written_for_long_is_not_shown(client: Any) ->
     assert list(await NodesHash(client, KEY, "a").nodes()) == ["new"]
 
 
+async def test_an_announcement_is_one_write(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    await client.ping()  # connects
+    made, writes = client.connection_pool.connection_class, list[bytes]()
+    send = made.send_unhurried
+
+    async def noted(connection: Any, data: bytes) -> None:
+        writes.append(data)
+        await send(connection, data)
+
+    monkeypatch.setattr(made, "send_unhurried", noted)
+    monkeypatch.setattr(made, "send_packed_command", None)  # redis-py's own way
+    await NodesHash(client, KEY, "b").announce({})
+    assert await NodesHash(client, KEY, "a").announce({}) == {"b": {}}
+    assert len(writes) == 2
+
+
+async def test_on_a_cluster_other_nodes_are_found_too(cluster_url: str) -> None:
+    client: Any = connect(cluster_url)
+    await NodesHash(client, KEY, "b").announce({"clients": 7})
+    assert await NodesHash(client, KEY, "a").announce({}) == {"b": {"clients": 7}}
+    await client.aclose()
+
+
 async def test_an_announcement_strikes_out_lines_that_are_too_old(client: Any) -> None:
     await client.hset(KEY, mapping={"late": line(20.0), "dead": line(3600.0), "rubbish": "{}"})
     await NodesHash(client, KEY, "a").announce({})

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,9 +15,11 @@ from broadcaster.backend.log import Status
 from broadcaster.backend.memory import MemoryLog
 from broadcaster.core.event import EventId
 from broadcaster.core.sse import Frame, skipped
+from broadcaster.node import expiry
 from broadcaster.node.health import Problem
 from broadcaster.node.node import Node
 from broadcaster.settings import Settings
+from broadcaster.web.uvicorn.server import make_server
 from tests.wait import allowed_s, until
 
 SECRET = "redis://user:secret@10.0.0.7:6379/0"
@@ -163,3 +167,31 @@ async def test_a_loop_that_is_held_up_is_noticed(node: Node) -> None:
     time.sleep(0.3)  # noqa: ASYNC251 -- a loop that stalls is what is measured
     await until(lambda: node.meters.loop_lag_s.sum > 0.1)
     watching.cancel()
+
+
+async def test_all_repeated_works_of_a_node_are_due_at_whole_multiples_of_their_periods(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = make_server(node.metrics.own, node.drain, node.settings, node.meters)  # type: ignore[arg-type]
+    works: list[Callable[[], Awaitable[None]]] = [
+        node.health.watch_loop,
+        node.operations.watch,
+        node.requests.watch,
+        node.runs.watch,
+        partial(expiry.watch, node.hub.subscribers.expiries, node.end),
+        server.opened.watch,
+        server.main_loop,
+    ]
+    due_ms = list[float]()
+
+    async def sleep(wait_s: float) -> None:
+        due_ms.append((asyncio.get_running_loop().time() + wait_s) * 1000)
+        raise asyncio.CancelledError
+
+    await asyncio.sleep(0.013)  # so that the loop's clock shows no multiple by chance
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    for work in works:
+        with pytest.raises(asyncio.CancelledError):
+            await work()
+    assert len(due_ms) == len(works)
+    assert all(abs(ms - round(ms / 50) * 50) < 1.0 for ms in due_ms), due_ms

@@ -42,6 +42,23 @@ async def exchange(client: AsyncClient, commands: list[Command], replies: list[A
         await _exchange(client.connection_pool, commands, replies)
 
 
+async def replies_to(client: AsyncClient, commands: list[Command]) -> list[Any]:
+    """Send commands in one write, and return their replies. They may be read or sent again.
+
+    Raises:
+        RedisError, OSError: Redis is away, or has refused one of them. The others may be executed.
+    """
+    replies = list[Any]()
+    try:
+        await exchange(client, commands, replies)
+    except NotSentError as error:
+        raise error.__cause__ or error from None
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return replies
+
+
 def exchange_sync(client: SyncClient, commands: list[Command], replies: list[Any]) -> None:
     """As `exchange`, blocking. The client's timeout is for each reply, not for all of them."""
     if isinstance(client, redis.cluster.RedisCluster):

@@ -18,6 +18,7 @@ from broadcaster.core.runs.pending import Pending
 from broadcaster.core.runs.run import Standing
 from broadcaster.core.runs.silent import Waiting
 from broadcaster.core.subscriber import Subscriber
+from broadcaster.core.ticks import until_tick
 from broadcaster.errors import BackendUnavailableError, BroadcasterError, ConfigurationError
 from broadcaster.node.runs.waiting import tell
 from broadcaster.settings import Settings
@@ -107,7 +108,7 @@ class PendingRequests:
         """Strike out the requests that clients have left, until cancelled."""
         try:
             while True:
-                await asyncio.sleep(_SWEEP_S)
+                await asyncio.sleep(until_tick(_SWEEP_S, asyncio.get_running_loop().time()))
                 await self.sweep(time.monotonic())
         finally:
             for work in self._asking:

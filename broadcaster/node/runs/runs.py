@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable
+from itertools import count
 
 from broadcaster.backend.driver.connect import AsyncClient
 from broadcaster.backend.runs.records import Records
@@ -16,6 +17,7 @@ from broadcaster.core.event import EventId
 from broadcaster.core.hub import Hub
 from broadcaster.core.runs.record import Record, new_run
 from broadcaster.core.runs.silent import Waiting
+from broadcaster.core.ticks import until_tick
 from broadcaster.errors import BackendUnavailableError, BroadcasterError, ConfigurationError
 from broadcaster.node.runs.waiting import Followed, tell
 from broadcaster.settings import Settings
@@ -23,6 +25,7 @@ from broadcaster.settings import Settings
 logger = logging.getLogger(__name__)
 
 _WATCH_S = 1.0
+_SELDOM = 5  # of so many watches, one looks for runs that end while no client here follows any
 _ID_BYTES = 16
 _AT_ONCE = 500  # the most runs in one question whether a worker has them
 
@@ -135,9 +138,15 @@ class Runs:
         await self._records(channel).stop(run)
 
     async def watch(self) -> None:
-        """Tell clients that no worker has their run, and end the runs that no worker takes."""
-        while self._channels:
-            await asyncio.sleep(_WATCH_S)
+        """Tell clients that no worker has their run, and end the runs that no worker takes.
+
+        A run without a client here ends some seconds later than one with a client. Otherwise each
+        idle node would ask Redis once per second and channel.
+        """
+        for watched in count() if self._channels else ():
+            await asyncio.sleep(until_tick(_WATCH_S, asyncio.get_running_loop().time()))
+            if watched % _SELDOM and not self._hub.subscribers.runs:
+                continue
             try:
                 await self.sweep()
             except BackendUnavailableError as error:

@@ -14,6 +14,7 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 from broadcaster.core.counters import Meters
+from broadcaster.core.ticks import until_tick
 from broadcaster.core.wire import Refusal
 from broadcaster.settings import Settings
 from broadcaster.web.head import Headers, cors_headers
@@ -142,7 +143,8 @@ class OpenConnections:
     async def watch(self) -> None:
         """Sweep again and again, until cancelled."""
         while True:
-            await asyncio.sleep(min(_SWEEP_S, self.bounds.head_timeout_s / 4))
+            period_s = min(_SWEEP_S, self.bounds.head_timeout_s / 4)
+            await asyncio.sleep(until_tick(period_s, asyncio.get_running_loop().time()))
             self.sweep()
 
     def _measure(self) -> None:

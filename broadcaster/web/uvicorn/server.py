@@ -14,6 +14,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import count
 from types import FrameType
 from typing import Any, cast
 
@@ -21,6 +22,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broadcaster.core.counters import Meters
+from broadcaster.core.ticks import until_tick
 from broadcaster.settings import Settings
 from broadcaster.web.uvicorn import BACKLOG
 from broadcaster.web.uvicorn.certificate import Certificate
@@ -58,6 +60,13 @@ class Server(uvicorn.Server):
         finally:
             for task in watching:
                 task.cancel()
+
+    async def main_loop(self) -> None:
+        """Do as uvicorn's own loop does, in the wake-ups that a node has anyway."""
+        for counter in count():
+            if await self.on_tick(counter):
+                return
+            await asyncio.sleep(until_tick(_TICK_S, asyncio.get_running_loop().time()))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the responses, then let uvicorn close connections and end the lifespan."""

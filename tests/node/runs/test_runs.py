@@ -14,7 +14,10 @@ from broadcaster.backend.runs.records import Records
 from broadcaster.backend.runs.values import Asked
 from broadcaster.core.catalogue import Catalogue
 from broadcaster.core.hub import Hub
+from broadcaster.core.resume.steps import Greeting
 from broadcaster.core.runs.record import RunKeys, RunState
+from broadcaster.core.subscriber import Subscriber
+from broadcaster.core.subscription import Subscription
 from broadcaster.core.window import Window
 from broadcaster.node.runs import runs
 from broadcaster.node.runs.runs import Runs
@@ -67,3 +70,30 @@ async def test_a_run_needs_a_redis() -> None:
         await Runs(Settings(channels=CHANNELS), HUB, own_ms).begin(
             CHANNELS["answers"], "ann", "", b""
         )
+
+
+@pytest.mark.parametrize(("follows", "sweeps"), [(False, 2), (True, 10)])
+async def test_a_node_looks_seldom_while_no_client_here_follows_a_run(
+    follows: bool, sweeps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = Hub({"answers": Window(10, 10_000)})
+    if follows:
+        subscription = Subscription.to((CHANNELS["answers"],), ("ann",))
+        subscription = subscription.narrowed_to("ann#7-1", RUN)
+        client = Subscriber(subscription, write=lambda _: None, wake=lambda: None, pushed=True)
+        hub.add(client, {"answers": EventId(0, 0)}, Greeting(1))
+    keeper, slept, swept = Runs(Settings(channels=CHANNELS), hub, own_ms), [0], [0]
+
+    async def sleep(_: float) -> None:
+        slept[0] += 1
+        if slept[0] > 10:
+            raise asyncio.CancelledError
+
+    async def sweep() -> None:
+        swept[0] += 1
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    monkeypatch.setattr(keeper, "sweep", sweep)
+    with pytest.raises(asyncio.CancelledError):
+        await keeper.watch()
+    assert swept[0] == sweeps
