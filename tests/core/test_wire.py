@@ -13,6 +13,7 @@ from broadcaster.core.event import StateFollows, Superseded
 ROOT = Path(__file__).parent.parent.parent
 WIRE = (ROOT / "docs" / "wire.md").read_text("utf-8")
 METRICS = (ROOT / "docs" / "metrics.md").read_text("utf-8")
+TYPES = (ROOT / "clients" / "js" / "src" / "types.ts").read_text("utf-8")
 PAGE = "".join(
     path.read_text("utf-8") for path in sorted((ROOT / "broadcaster/web/pages").glob("*.js"))
 )
@@ -102,3 +103,17 @@ def test_the_page_hears_each_of_the_hubs_events_and_reads_only_fields_that_they_
     assert sorted(set(heard)) == [event.type for event in wire.EVENTS]
     reset = {field.name for field in wire.RESET.fields}
     assert set(re.findall(r"\breset\.([a-z]+)\b", PAGE)) - {"hidden"} <= reset
+
+
+def test_the_types_of_the_javascript_client_have_every_field_of_the_hubs_events() -> None:
+    _, _, rest = TYPES.partition("interface HubEvents {\n")
+    text = re.sub(r"/\*\*.*?\*/", "", rest.partition("\n}\n")[0])
+    typed = dict(re.findall(r'"([a-z.]+)": (\{[^}]*\}|unknown);', text))
+    names = {"integer": "number"}
+    for event in set(wire.EVENTS) - {wire.AT}:  # that one the client keeps for itself
+        fields = set(re.findall(r"(\w+)(\??): (\w+)", typed.pop(event.type)))
+        assert fields == {
+            (field.name, "" if field.required else "?", names.get(field.type, field.type))
+            for field in event.fields
+        }, event.type
+    assert not typed
