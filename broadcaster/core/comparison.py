@@ -26,8 +26,8 @@ class Comparison:
     """The search for the newest common entry, from the head of a window backwards.
 
     Attributes:
-        common: the newest entry of the window from which on all older ones were equal so far; None
-            if there is none.
+        common: the newest entry of the window that is equal, with all older ones that were
+            compared; None if there is none.
         over: True if older entries of Redis would change nothing.
     """
 

@@ -1,7 +1,7 @@
-"""Takes the steps of one subscriber, for whatever sends what they have. Pure.
+"""Takes the steps of one subscriber, for a connection or a reader. Pure.
 
-A driver asks the log when a step wants that, and lets its subscriber rest if a filter leaves out
-much of what it is read.
+A driver asks the log when a step has a question. It lets its subscriber rest if a filter leaves out
+much of what was read for it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 If a filter leaves out events, the client's position moves on without an event. Then it is sent
 `stream.at`, so that a reconnect does not go back to its last event, which Redis may have dropped by
-then. Otherwise a heartbeat is a comment. For a client that wants events, each is a `stream.at`.
+then. Otherwise a heartbeat is a comment. A client can ask for a `stream.at` as each heartbeat.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def waiting(subscriber: Subscriber, position: Positions | None, told: Waiting) -
     Args:
         subscriber: follows a run that no worker has.
         position: as in `heartbeat`.
-        told: for how long none has had it.
+        told: has the time for which none has had it.
     """
     subscriber.last_at = _id(subscriber, position)
     return sse.waiting(told.waited_ms, told.left_ms, subscriber.last_at)

@@ -14,7 +14,7 @@ from broadcaster.core.wire import ResetReason
 
 
 class LogPage:
-    """Events in order, and what else a client has to know. Data that is JSON stays as it was sent.
+    """Events in order, and the reset before them. Data that is JSON stays as it was sent.
 
     Attributes:
         count: of its events.

@@ -26,7 +26,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def slip(name: str, known: Set[str]) -> str | None:
-    """Return the known name that a name is a slip of the pen of; None if it is none.
+    """Return the known name that was surely meant by a misspelt one; None if there is none.
 
     Stricter than `nearest`, because it leads to a refusal. A slip is another case, other
     separators, a plural, two letters in the wrong order, or one letter too many, too few or wrong

@@ -1,4 +1,4 @@
-"""The page at `/`: its parts, what it is told, and the policy that a browser enforces for it.
+"""The page at `/`: its parts, the facts in it, and the policy that a browser enforces for it.
 
 The page is `pages/index.html`, with `pages/page.css` in it. Its modules are `pages/*.js`, which are
 served as they lie there. A small script in the page loads them, because only a script knows where

@@ -1,4 +1,4 @@
-"""`GET /v1/channels/{channel}/state`: what is, as JSON, for pages that are rendered on a server.
+"""`GET /v1/channels/{channel}/state`: a state as JSON, for pages that are rendered on a server.
 
 It is a subscriber that begins with the state, as with `?from=state`, and leaves after it. So a
 stream that begins at the position of the answer has all that comes later.

@@ -1,4 +1,4 @@
-"""The one table of routes: what is at which path, and in which application.
+"""The table of all routes: their paths, their methods, and their applications.
 
 The clients' application has the event streams. The operators' application reports on the node. If
 `metrics_port` is set, each has a port of its own. Otherwise the clients' application has the

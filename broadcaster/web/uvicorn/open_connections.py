@@ -116,7 +116,7 @@ class OpenConnections:
         self._measure()
 
     def serve(self, connection: Closable) -> None:
-        """A request's head is complete. The connection waits no longer."""
+        """Note that a request's head is complete. The connection waits no longer."""
         self._expected.pop(connection, None)
         self._resting.pop(connection, None)
         self._measure()
