@@ -29,8 +29,8 @@ from broadcaster import Channel, EmbeddedRedis, Settings, create_app
 from broadcaster.node import expiry
 from broadcaster.node.health import Health
 from broadcaster.node.operations import Lookout
-from broadcaster.node.runs.posted import Runs
 from broadcaster.node.runs.requests import PendingRequests
+from broadcaster.node.runs.runs import Runs
 from broadcaster.web.uvicorn.open_connections import OpenConnections
 from broadcaster.web.uvicorn.server import make_server
 
