@@ -21,6 +21,7 @@ from broadcaster.settings import unknown_variables
         ({"channels": {"a": {"path": "/v1/channels/a"}}}, "the hub's own"),
         ({"channels": {"a": {"path": "/a"}, "b": {"path": "/a"}}}, "the same path"),
         ({"retry_min_ms": 9, "retry_max_ms": 8}, "retry_min_ms"),
+        ({"port": 9000, "metrics_port": 9000}, "another one than port"),
         ({"terminal_retry_ms": 0}, "terminal_retry_ms"),
         ({"terminal_retry_ms": 86_400_001}, "terminal_retry_ms"),
     ],

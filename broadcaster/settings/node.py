@@ -188,6 +188,8 @@ class Settings(AdmissionSettings, TokenSettings, RunSettings):
     def _consistent(self) -> Settings:
         if self.retry_min_ms > self.retry_max_ms:
             raise ValueError("retry_min_ms must not be above retry_max_ms")
+        if 0 < self.metrics_port == self.port:
+            raise ValueError("metrics_port must be another one than port")
         self.check_tokens(self.cors_origins)
         if self.cors_credentials and "*" in self.cors_origins:
             raise ValueError("cors_credentials needs the origins by name: '*' would be every page")
