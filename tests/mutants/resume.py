@@ -199,6 +199,13 @@ MUTANTS: tuple[Mutant, ...] = (
         (_PASSED + "test_what_is_never_skipped_gives_way_to_the_state_if_it_is_too_much",),
     ),
     Mutant(
+        "passes: a client whose pass is full is sent the same state for ever",
+        "broadcaster/core/resume/passing.py",
+        "self._context.states.forget(stream, self._subscription)  # it may end at this position",
+        "pass",
+        (_PASSED + "test_a_state_that_ends_where_a_pass_is_full_is_not_sent_again",),
+    ),
+    Mutant(
         "passes: a client that misses little of what it wants is sent less",
         _PASSES,
         "every = self._every if fits else None",

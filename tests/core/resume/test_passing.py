@@ -347,6 +347,30 @@ def test_what_is_never_skipped_gives_way_to_the_state_if_it_is_too_much(
     assert client.has["a", "m", "t"] == shop.ms
 
 
+def test_a_state_that_ends_where_a_pass_is_full_is_not_sent_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another client still reads this state, and its cut is shared for a few more events."""
+    monkeypatch.setattr(passing, "SPARE_BYTES", 300)
+    monkeypatch.setattr(states, "_PAGE_BYTES", PAGE_BYTES)
+    shop = Shop("a", state=True)
+    for n in range(10):
+        shop.add("a", f"k{n}")
+    slow, client = Client(shop, state=True), Client(shop, state=True)
+    assert slow.step()
+    while len(client.got) < 10:
+        assert client.step()
+    for _ in range(20):
+        shop.add("a", "m", "sold")  # none of these is skipped
+    shop.add("a", "m")
+    for _ in range(20):
+        client.step()
+    assert client.subscriber.state is State.LIVE
+    assert [type_ for type_, _ in client.own].count("stream.state") == 2
+    assert client.has["a", "m", "t"] == shop.ms
+    assert slow.go_on().has == client.has
+
+
 def test_without_a_state_a_pass_ends_where_it_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passing, "SPARE_BYTES", 300)
     shop = Shop("a")
