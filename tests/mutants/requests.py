@@ -367,7 +367,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "            self._put(texts, min(texts.due_s, texts.next_s))",
         "            pass",
         (
-            "tests/backend/runs/test_outbox.py::test_the_first_leaves_at_once_and_later_ones_are_joined",
+            "tests/backend/runs/test_outbox.py::test_what_comes_while_a_batch_is_on_its_way_is_written_after_it",
         ),
     ),
     Mutant(

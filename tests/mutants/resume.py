@@ -51,7 +51,7 @@ MUTANTS: tuple[Mutant, ...] = (
         _RETURNING,
         "at_floor = position == window.floor != ZERO",
         "at_floor = False",
-        (_STREAM + "test_a_client_that_saw_the_end_gets_204_even_if_the_end_is_just_evicted",),
+        ("tests/core/resume/test_opening.py::test_an_end_that_is_not_in_the_window_is_asked_for",),
     ),
     Mutant(
         "opening: a start time is accepted while ids lie in the future",
@@ -201,7 +201,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "passes: a client whose pass is full is sent the same state for ever",
         "broadcaster/core/resume/passing.py",
-        "self._context.states.forget(stream, self._subscription)  # it may end at this position",
+        "self._context.states.forget(stream, self._subscription)",
         "pass",
         (_PASSED + "test_a_state_that_ends_where_a_pass_is_full_is_not_sent_again",),
     ),

@@ -54,9 +54,11 @@ def test_redacted_shows_no_password(url: str, shown: str) -> None:
         "redis+other://:secret@host:1",
         "unix+cluster://:secret@host:1",
         "redis://u:x/secret@host:6379/0",
+        "redis://u:secret/x@host:6379/0",
         "redis://:secret?x@host",
         "redis+cluster://u:secret/x@host:1",
         "redis+sentinel://u:secret#x@host:1/m",
+        "redis+sentinel://u:secret/x@host:1/m",
     ],
 )
 def test_a_url_that_cannot_work_says_how_urls_look_and_no_password(make: Any, url: str) -> None:

@@ -68,6 +68,19 @@ async def test_the_first_leaves_at_once_and_later_ones_are_joined() -> None:
     await outbox.aclose()
 
 
+async def test_what_comes_while_a_batch_is_on_its_way_is_written_after_it() -> None:
+    redis, run = Redis(), Writer()
+    redis.go.clear()
+    outbox = Outbox(redis.write, 0.05)
+    await outbox.add(run.texts, "t", "a")
+    await until(lambda: run.texts.sent)
+    for text in "bcd":
+        await outbox.add(run.texts, "t", text)
+    redis.go.set()
+    await until(lambda: run.written == [("t", "a"), ("t", "bcd")])
+    await outbox.aclose()
+
+
 async def test_the_end_and_another_type_do_not_wait() -> None:
     run, outbox = Writer(), Outbox(Redis().write, LONG_S)
     for type_, text in (("t", "a"), ("t", "b"), ("u", "c"), ("u", "d")):

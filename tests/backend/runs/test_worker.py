@@ -134,19 +134,23 @@ async def test_the_work_on_a_run_that_is_stopped_ends(
 async def test_a_worker_that_ends_publishes_what_it_has_written(
     redis_url: str, client: Any
 ) -> None:
-    texts = list[str]()
+    texts, waits = list[str](), asyncio.Event()
 
     async def answer(run: Run) -> None:
         texts.append(run.text)
         if len(texts) == 1:
-            for word in ("half ", "of ", "it"):
+            await run.write("half ")
+            await run.flush()
+            for word in ("of ", "it"):  # which are gathered for an hour
                 await run.write(word)
+            waits.set()
             await asyncio.Event().wait()
 
     await ask(client, "a")
     async with working(redis_url, answer, batch_s=3_600.0):
-        await until(lambda: texts)
-    assert await told(client) == [("text", b"half of it")]
+        await until(waits.is_set)
+        assert await told(client) == [("text", b"half ")]
+    assert await told(client) == [("text", b"half "), ("text", b"of it")]
     async with working(redis_url, answer):
         await until(lambda: len(texts) == 2)
     assert texts[1] == "half of it"

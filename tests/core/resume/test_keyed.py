@@ -117,7 +117,7 @@ def test_a_checkpoint_that_is_ahead_of_the_tailer_is_waited_for() -> None:
         (state(2, value(2), start=None), []),
         (state(2, value(2), start=4), [None]),  # an id that the window does not have
         (state(2, value(2)), [Past([], at(2), proven=True)]),
-        (state(2, value(2)), [Past([event(4)], at(4), proven=False)]),
+        (state(2, value(2)), [Past([event(5, "k")], at(5), proven=False)]),
     ],
 )
 def test_without_a_whole_log_after_it_there_is_no_state(answer: AnyAnswer, more: list[Any]) -> None:

@@ -150,17 +150,18 @@ async def test_a_connection_without_a_request_is_closed_silently(
 async def test_bytes_that_keep_coming_do_not_prolong_the_time(redis_url: str) -> None:
     async with running(redis_url, **SMALL) as hub:
         loop = asyncio.get_running_loop()
-        for sent in (GET + b"X: ", b"\r\n"):
+        for number, (sent, more) in enumerate(((GET + b"X: ", b"x"), (b"\r\n", b"\r\n")), 1):
             raw, began_s = await connected(hub), loop.time()
             raw.writer.write(sent)
 
-            async def drips(raw: Raw = raw) -> bool:
+            async def drips(raw: Raw = raw, more: bytes = more) -> bool:
                 if not raw.writer.transport.is_closing():
-                    raw.writer.write(b"\r")
+                    raw.writer.write(more)
                 return raw.reader.at_eof() or raw.writer.transport.is_closing()
 
             await until(drips)
             assert loop.time() - began_s < allowed_s(3.0)
+            assert hub.node.meters.refused["slow"] == number  # it was no request that is wrong
 
 
 @SINKS
