@@ -433,15 +433,24 @@ async def test_a_policy_decides_as_for_a_stream() -> None:
         assert (await http.get("/v1/channels/hidden/events", headers=ann)).status_code == 404
 
 
-async def test_the_end_of_a_grant_ends_a_wait(redis_url: str) -> None:
+async def test_the_end_of_a_grant_ends_a_wait(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_day, passed_s = time.time, list[float]()
+    monkeypatch.setattr(time, "time", lambda: of_day() + sum(passed_s))
     async with (
         running(redis_url, channels=CHANNELS, token_secrets=[SECRET]) as node,
         http_client(base_url=node.url) as http,
     ):
-        text = token(sub="ann", exp=int(time.time()) + 2, broadcaster={"subscribe": ["stock"]})
+        text = token(sub="ann", broadcaster={"subscribe": ["stock"]})  # for an hour
         headers = {"authorization": f"Bearer {text}"}
         path = "/v1/channels/stock/events"
-        answer = await http.get(path, params={"wait": 60}, headers=headers, timeout=PATIENCE_S)
+        asked = asyncio.ensure_future(
+            http.get(path, params={"wait": 60}, headers=headers, timeout=PATIENCE_S)
+        )
+        await until(lambda: node.node.hub.live)
+        passed_s.append(3700)
+        answer = await asked
         assert (answer.status_code, answer.json()) == (200, {**NOTHING, "next": "0-0"})
         answer = await http.get(path, params={"wait": 60}, headers=headers, timeout=PATIENCE_S)
         assert answer.status_code == 401
