@@ -185,10 +185,11 @@ async def test_all_repeated_works_of_a_node_are_due_at_whole_multiples_of_their_
     due_ms = list[float]()
 
     async def sleep(wait_s: float) -> None:
-        due_ms.append((asyncio.get_running_loop().time() + wait_s) * 1000)
+        due_ms.append((now_s + wait_s) * 1000)
         raise asyncio.CancelledError
 
-    await asyncio.sleep(0.013)  # so that the loop's clock shows no multiple by chance
+    now_s = 1234.5678  # no multiple, and it stands still, however slow this machine is
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now_s)
     monkeypatch.setattr(asyncio, "sleep", sleep)
     for work in works:
         with pytest.raises(asyncio.CancelledError):
