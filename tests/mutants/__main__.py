@@ -195,17 +195,20 @@ def _chosen(only: str) -> Sequence[Mutant]:
 def _hunt(console: Console, copy: Copy, mutants: Sequence[Mutant]) -> bool:
     """Judge mutants and print the table. Return True if all were killed."""
     table = Table("mutant", "killed by", "s", title="Mistakes, and the tests that notice")
-    survivors = 0
+    survivors, began_s = list[str](), time.monotonic()
     for mutant in mutants:
         run = judge(copy, mutant)
-        survivors += not run.killed
+        survivors += [] if run.killed else [mutant.name]
         table.add_row(*row(mutant, run))
         if len(mutants) == 1 or not run.killed:
             console.print(f"{mutant.name}:\n{run.output}", markup=False)
         elif sys.stdout.isatty():
             console.print(f"  {mutant.name}: {run.seconds:.1f} s", markup=False)
     console.print(table)
-    console.print(f"{len(mutants) - survivors} of {len(mutants)} were noticed")
+    noticed, seconds = len(mutants) - len(survivors), time.monotonic() - began_s
+    console.print(f"{noticed} of {len(mutants)} were noticed, in {seconds:.0f} s")
+    for name in survivors:
+        console.print(f"  not noticed: {name}", markup=False)
     return not survivors
 
 

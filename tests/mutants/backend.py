@@ -161,7 +161,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "broadcaster/backend/stream.py",
         "        return made",
         "        return 0",
-        (_NODES + "test_an_id_that_was_given_twice_is_a_rollback",),
+        ("tests/backend/test_tailer.py::test_an_equal_entry_does_not_vouch_for_those_before_it",),
     ),
     Mutant(
         "tailer: entries trimmed during a comparison count as read",

@@ -114,6 +114,7 @@ async def test_cloud_events_are_published(hub: Hub) -> None:
         (json.dumps([{"data": 1}] * (MOST_EVENTS + 1)), 413, f"at most {MOST_EVENTS} events"),
         (json.dumps({"data": "x" * (1 << 20) * 3}), 413, "more than 2097152 bytes"),
         (json.dumps({"data": "x" * 1_600_000}), 413, "which is more than 1572864"),
+        (json.dumps({"data": "x" * 1_572_860, "type": "t" * 9}), 413, "which is more than 1572864"),
     ],
 )
 async def test_a_body_that_is_not_all_events_publishes_nothing(
