@@ -279,8 +279,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "bare: a GET begins where the client's cursor is",
         "broadcaster/web/runs/bare.py",
-        "positions={}, run=None,",
-        "run=None,",
+        "positions={}, run=None, ",
+        "",
         ("tests/web/runs/test_bare.py::test_the_events_of_the_newest_run_and_no_others",),
     ),
     Mutant(

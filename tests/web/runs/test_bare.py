@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import AsyncIterator
 
 import httpx
@@ -61,7 +62,14 @@ async def test_the_events_of_the_newest_run_and_no_others(
     await run.publish(type="text", data="be\r\ncause")
     await run.publish(data="!")
     await early.until(b"!")
-    late = [await Raw.get(hub.port, one, "Last-Event-ID: 9-9\r\n") for one in (BARE, url)]
+    native = await Raw.get(hub.port, url.partition("&profile")[0])
+    (*_, id_) = re.findall(rb"id: ?(\S+)", await native.until(b"cause"))
+    native.close()
+    late = [
+        await Raw.get(hub.port, one, f"Last-Event-ID: {cursor}\r\n")
+        for one in (BARE, url)
+        for cursor in ("9-9", id_.decode())  # of no run, and amid this one
+    ]
     await run.complete(data={})
     for stream in (early, *late):
         assert blocks(await stream.rest()) == [
