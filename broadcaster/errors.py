@@ -38,8 +38,8 @@ class UnknownChannelError(ConfigurationError):
         meant = f"did you mean {close[0]!r}? " if close else ""
         super().__init__(
             f"no channel {channel!r} is configured; {meant}there are: {', '.join(self.known)}. "
-            "Configure it in BROADCASTER_CHANNELS or in the file that BROADCASTER_CONFIG names, or "
-            "give the publisher its channels"
+            "Configure it in BROADCASTER_CHANNELS or in the file that BROADCASTER_CONFIG names. A "
+            "publisher can also be given its channels"
         )
 
 

@@ -14,6 +14,8 @@ from broadcaster.settings import unknown_variables
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
+        ({"drain_s": float("inf")}, "drain_s: Input should be a finite number"),
+        ({"heartbeat_s": float("nan")}, "heartbeat_s: Input should be a finite number"),
         ({"cors_origins": ("*",), "cors_credentials": True}, "by name"),
         ({"channels": {"a": {"name": "x", "path": "/a"}}}, "leave the name out"),
         ({"channels": {"a": {"path": "/v1/events"}}}, "/v1/events, the hub's own"),

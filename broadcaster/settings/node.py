@@ -51,7 +51,9 @@ _Channels = Annotated[
 class Settings(AdmissionSettings, TokenSettings, RunSettings):
     """The settings of a node. Each is also read from `BROADCASTER_<NAME>`."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", allow_inf_nan=False
+    )
 
     redis_url: str = Field("", description="where Redis is; `demo` starts a private one")
     host: str = Field("127.0.0.1", description="the address to listen on")

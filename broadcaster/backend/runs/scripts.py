@@ -7,6 +7,8 @@ stream. Redis takes nothing back, so each step that may be refused comes before 
 
 from __future__ import annotations
 
+from broadcaster.core.wire import RESTART
+
 _SHARED = """
 local stream, record, leases, pieces, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local run, maxlen = ARGV[1], ARGV[2]
@@ -142,7 +144,7 @@ if ARGV[7] == "restart" then
     redis.call("LTRIM", pieces, 1, 0)
   end
   local key = redis.call("HGET", record, "event_key")
-  known[4] = add("type", "stream.restart", "key", key, "data", "{}")
+  known[4] = add("type", "RESTART_TYPE", "key", key, "data", "{}")
   redis.call("HSET", record, "first", known[4])
 end
 for i = 8, #ARGV, 2 do
@@ -156,7 +158,7 @@ end
 redis.call("HSET", record, "batch", ARGV[4])
 redis.call("PEXPIRE", pieces, ARGV[6])
 return "written"
-"""
+""".replace("RESTART_TYPE", RESTART.type)
 )
 
 # ARGV: the state, the reason, the type and the data of the event; and the condition: "attempt" and

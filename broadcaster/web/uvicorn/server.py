@@ -83,7 +83,7 @@ class Server(uvicorn.Server):
         """
         with super().capture_signals(), _on_hangup(self.handle_exit):
             yield
-            self._captured_signals.clear()
+            getattr(self, "_captured_signals", []).clear()
 
 
 @contextmanager
