@@ -1,8 +1,8 @@
 """The fixtures that all tests share: a real Valkey that is emptied for each test.
 
 `tiers` says which of the kinds of tests a test is. Those that are not `alone` may run in parallel,
-since each process of pytest-xdist has its own Valkey. A `quick` test that starts a process fails,
-and so does one that listens at a port.
+since each process of pytest-xdist has its own Valkey. A `quick` test fails if it starts a process
+or listens at a port.
 """
 
 from __future__ import annotations

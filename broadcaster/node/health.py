@@ -1,8 +1,8 @@
 """Health of a node: readiness, event-loop lag, write lag, and clock skew of its streams.
 
-There are two questions. *Is it ready* is for whatever routes traffic: a node that serves newcomers
-from its windows is ready, even while Redis is away for a moment. *Is it healthy* is for people,
-alerts and tests: each problem counts.
+There are two questions. *Is it ready* is for balancers: a node that serves newcomers from its
+windows is ready, even while Redis is away for a moment. *Is it healthy* is for people, alerts and
+tests: each problem counts.
 
 A problem has two texts. The public text is written by us and may be shown to any client. The detail
 may quote Redis or the network, with addresses and user names. It is for operators and the log. This

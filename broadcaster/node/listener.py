@@ -38,8 +38,8 @@ class Listener:
     event, or when the node drains; `ending` says which. To go on from the same place, at this node
     or another, subscribe again with `after=listener.cursor`.
 
-    `async with` and `aclose` free it. So does a cancelled wait for the next value: after that it is
-    over. One task at a time may wait for the next value.
+    `async with` and `aclose` free it. A cancelled wait for the next value frees it, too, and it is
+    over then. One task at a time may wait for the next value.
 
     Attributes:
         renews: if its run is gone, a new one begins. Otherwise that is an error.

@@ -1,7 +1,7 @@
 """Every door of a hub, and every kind of caller: the answer, and which events it has.
 
-The table has all of it. A door that is not in the table fails a test, and so does a route or the
-path of a channel without a door.
+The table has all of it. A test fails if a door is not in the table, or if a route or the path of a
+channel has no door.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """uvicorn's HTTP protocol, with bounds on what a client may send before and behind its request.
 
-uvicorn stores whatever comes. A client could make a node hold endless headers, or thousands of
+uvicorn stores all that comes. A client could make a node hold endless headers, or thousands of
 requests behind an event stream that never ends. uvicorn also writes its answer to invalid bytes
 into a response that has begun.
 """
