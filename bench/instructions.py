@@ -145,8 +145,10 @@ def counted(python: Path, work: Callable[[Hub, int], None], count: int) -> Count
         )
         try:
             assert node.stdout is not None
-            said = iter(node.stdout)
-            port = next(int(found[1]) for line in said if (found := re.search(r":(\d+)\b", line)))
+            ports = (re.search(r":(\d+)\b", line) for line in node.stdout)
+            port = next((int(found[1]) for found in ports if found), None)
+            if port is None:
+                raise click.ClickException(f"no node starts with {python}")
             time.sleep(_IDLE_S)  # its first connections to Redis are part of the start
             began_s = time.monotonic()
             work(Hub(port, connect_sync(redis.url)), count)
