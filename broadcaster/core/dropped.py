@@ -29,13 +29,9 @@ class _Part(NamedTuple):
 
 
 class Dropped:
-    """The lost parts of one stream's history. If there are too many ids, the oldest part goes.
+    """The lost parts of one stream's history. If there are too many ids, the oldest part goes."""
 
-    Attributes:
-        any: True once something was lost. Most streams lose nothing, so this is looked at first.
-    """
-
-    __slots__ = ("_anew", "_most", "_now", "_parts", "any")
+    __slots__ = ("_anew", "_most", "_now", "_parts")
 
     def __init__(self, most: int) -> None:
         """Begin with nothing lost.
@@ -43,7 +39,6 @@ class Dropped:
         Args:
             most: about how many ids are kept. The newest part is kept whole.
         """
-        self.any = False
         self._most = most
         self._parts: list[_Part] = []
         self._anew = False  # the stream was made anew, so `0-0` is a position of two histories
@@ -114,4 +109,4 @@ class Dropped:
     def _keep(self, parts: list[_Part]) -> None:
         while len(parts) > 1 and sum(len(part.ids) for part in parts) > self._most:
             del parts[0]
-        self._parts, self.any = parts, True
+        self._parts = parts

@@ -403,8 +403,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "resume: the first bytes have no position before the missed events",
         "broadcaster/core/resume/machine.py",
-        "parts.append(self._hello(begin))",
-        "parts.append(self._hello())",
+        "first = (self._hello(begin),) if greets else ()",
+        "first = (self._hello(),) if greets else ()",
         (
             "tests/core/resume/test_machine.py::test_the_first_bytes_have_the_position_if_it_is_proven",
         ),

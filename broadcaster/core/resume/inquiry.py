@@ -188,8 +188,7 @@ class Inquiry:
 
     def note_returning(self, stream: str) -> None:
         """Add a stream to `dropped` if the client comes back with a position that was dropped."""
-        lost = self._windows[stream].dropped
-        if lost.any and self._position[stream] in lost:
+        if self._position[stream] in self._windows[stream].dropped:
             self.dropped |= {stream}
 
     def beat(self) -> bool:

@@ -24,7 +24,7 @@ from broadcaster.core.resume.joining import Joining
 from broadcaster.core.resume.passing import Passing
 from broadcaster.core.resume.resets import Lost, hello, lost_by
 from broadcaster.core.resume.rules import REASONS, Outcome, Situation
-from broadcaster.core.resume.steps import Ask, For, Greeting, LivePart, Part, Send, Step, Wait
+from broadcaster.core.resume.steps import Ask, For, Greeting, Hello, LivePart, Send, Step, Wait
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.wire import ResumeOutcome
 
@@ -154,10 +154,12 @@ class Resume(Inquiry):
         self.position |= joining.positions
         return Send((joining.live(self._at()),), over=joining.over)
 
-    def _hello(self, at: bytes = b"") -> Part:
+    def _hello(self, at: bytes = b"") -> Hello:
         """Return the first bytes. Without a position, the next part completes their block."""
         assert self._greeting is not None
         greeting, self._greeting = self._greeting, None
+        if greeting.unreadable is None:
+            return Hello(sse.retry(greeting.retry_ms, at), at)
         later = frozenset(self._joining.streams if self._joining else ())
         return hello(self._context, self._subscription, greeting, self.position, at, later)
 
@@ -174,7 +176,7 @@ class Resume(Inquiry):
     def _from_windows(self, covered: list[str], reason: For, max_bytes: int) -> Send | Wait:
         """Return a page of the covered streams; it joins at the heads of all streams."""
         streams, cursor = self._subscription.streams, self._subscription.cursor
-        parts, at_all = list[Part](), len(covered) == len(streams)
+        at_all = len(covered) == len(streams)
         if self._passing:
             page = self._passing.after(self.position, covered, max_bytes)
         else:
@@ -186,19 +188,16 @@ class Resume(Inquiry):
         end = cursor(page.positions) if goes_live else b""
         if page.over or goes_live:
             self._count(self._source)
-        if greets:
-            parts.append(self._hello(begin))
-        if page.data:
-            parts.append(page)
+        first = (self._hello(begin),) if greets else ()
         self.position |= page.positions
         self._replayed += page.events
         self._reached = self._reached or bool(covered)
-        if goes_live:
-            self._announce = False
-            parts.append(LivePart(sse.live(end, self._replayed), self._replayed, end))
+        live = (LivePart(sse.live(end, self._replayed), self._replayed, end),) if goes_live else ()
+        self._announce = self._announce and not goes_live
+        parts = (*first, *((page,) if page.data else ()), *live)
         if parts or joins or not page.exhausted:
             left_out = 0.0 if page.exhausted else page.left_out
-            return Send(tuple(parts), joins, page.over, left_out)
+            return Send(parts, joins, page.over, left_out)
         # If the log was asked about a stream, its answer wakes the subscriber.
         return Wait(reason, tuple(s for s in streams if not self.asks(s)))
 

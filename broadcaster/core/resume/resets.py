@@ -53,7 +53,7 @@ def hello(
     at: bytes,
     with_state: frozenset[str],
 ) -> Hello:
-    """Return the first bytes of a response. They reset all streams if the cursor can't be read.
+    """Return the first bytes of a response to a client whose cursor can't be read.
 
     Args:
         context: counts the resets.
@@ -64,8 +64,7 @@ def hello(
         with_state: the streams that are reset later, as their state follows then.
     """
     lost = lost_by(greeting)
-    if lost is None:
-        return Hello(sse.retry(greeting.retry_ms, at), at)
+    assert lost is not None
     data, streams = sse.retry(greeting.retry_ms), subscription.streams
     for stream in streams:
         if stream not in with_state:
