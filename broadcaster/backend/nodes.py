@@ -16,6 +16,7 @@ from broadcaster.backend.clock import own_ms
 from broadcaster.backend.driver.connect import AsyncClient
 from broadcaster.backend.driver.errors import TROUBLE, translated
 from broadcaster.backend.driver.exchange import replies_to
+from broadcaster.backend.driver.replies import fields_of
 from broadcaster.backend.sharing import Sending, SharedReads
 
 ANNOUNCE_S = 3.0
@@ -68,7 +69,7 @@ class NodesHash:
         write, keep = ("HSET", self._key, self._name, line), ("EXPIRE", self._key, _EXPIRE_S)
         try:
             *_, found = await replies_to(self._client, [write, keep, ("HGETALL", self._key)])
-            lines = _by_name(found)
+            lines = fields_of(found)
             gone = [name for name, line in lines.items() if self._age_s(line) > _EXPIRE_S]
             if gone:
                 await self._client.hdel(self._key, *gone)
@@ -114,8 +115,3 @@ class NodesHash:
             return float(self._now_ms() - written_ms) / 1000
         except (ValueError, TypeError, KeyError):  # no node has written this line
             return float("inf")
-
-
-def _by_name(reply: Any) -> dict[bytes, bytes]:
-    """Return the fields of a reply to `HGETALL`: a map in RESP3 and on a Cluster, else a list."""
-    return reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))

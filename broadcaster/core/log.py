@@ -7,7 +7,9 @@ answers may come at any later time. `backend.log` has the interface and the log 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import NoneType
 from typing import NamedTuple, TypeAlias
 
 from broadcaster.core.event import EventId
@@ -162,6 +164,18 @@ Answer: TypeAlias = EventId | Frame | Past | bool | None
 """An answer of a log. Each question says which of these answers it."""
 AnyAnswer: TypeAlias = Answer | KeyState
 """An answer to any question."""
+
+KINDS: Mapping[type[AnyQuestion], tuple[type, ...]] = {
+    Beginning: (EventId, NoneType),
+    AtOrBefore: (EventId, NoneType),
+    Entry: (Frame, NoneType),
+    Exists: (bool,),
+    PageAfter: (Past,),
+    Request: (EventId, NoneType),
+    Known: (bool,),
+    StateOf: (KeyState, NoneType),
+}
+"""The kinds of answers to each question."""
 
 
 class Batch(NamedTuple):

@@ -198,8 +198,7 @@ def subscribe(
         if name not in node.settings.channels:
             raise UnknownChannelError(name, node.settings.channels)
         chosen.append(node.settings.channels[name])
-    selected = _several(keys), _several(types), _checked(filter)
-    subscription = Subscription.to(chosen, *selected)
+    subscription = Subscription.to(chosen, _several(keys), _several(types), _checked(filter))
     if not after:
         return Listener(node, Wanted(tuple(chosen), subscription))
     wanted = begin_at(str(after), tuple(chosen), subscription, node.clock.now_ms())

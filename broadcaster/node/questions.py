@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
 from broadcaster.backend.lane import Lane
-from broadcaster.core.log import AnyAnswer, AnyQuestion, PageAfter
+from broadcaster.core.log import KINDS, AnyAnswer, AnyQuestion, PageAfter
 from broadcaster.core.resume.machine import Resume
 from broadcaster.core.resume.opening import Admission, Opening, Verdict
 from broadcaster.core.resume.steps import Ask, Wait
@@ -156,8 +156,6 @@ class Questions:
         except BroadcasterError as error:
             # The client stays connected and gets heartbeats. It is served when Redis is back.
             logger.debug("a replay waits: %s", error)
-        except Exception:  # without another question, the client would wait for ever
-            logger.exception("no answer to this question is of this kind: %s", ask.question)
         if not settled:
             await self._pause()
             asker.failed(ask)
@@ -166,7 +164,10 @@ class Questions:
     async def _answer_to(self, ask: Ask, reader: Reader | None) -> AnyAnswer:
         """Return the log's answer. A mistake of a user's log is trouble that passes."""
         try:
-            return await self._ask_log(ask.stream, ask.question, reader)
+            answer = await self._ask_log(ask.stream, ask.question, reader)
+            if not isinstance(answer, KINDS[type(ask.question)]):
+                raise TypeError(f"this is no answer to the question: {answer!r}")
+            return answer
         except BroadcasterError:
             raise
         except Exception as error:

@@ -91,13 +91,18 @@ async def _loads() -> bool:
     return True
 
 
-async def test_a_request_that_meets_a_mistake_of_the_log_may_come_again() -> None:
+@pytest.mark.parametrize(
+    ("answer", "said"), [(OSError("a mistake of the log"), "a mistake of the log"), (True, "True")]
+)
+async def test_a_request_that_meets_a_mistake_of_the_log_may_come_again(
+    answer: Answer | Exception, said: str
+) -> None:
     wanted = Wanted((CHANNEL,), Subscription(("a",)), start="earliest")
     of = context()
     of.windows["a"].restart(at(5), complete=False)
     opening = Opening(of, lambda _: None, wanted, 0)
-    questions = Log(OSError("a mistake of the log")).questions()
-    with pytest.raises(BackendUnavailableError, match="a mistake of the log"):
+    questions = Log(answer).questions()
+    with pytest.raises(BackendUnavailableError, match=said):
         await questions.open(opening, opening.step(), _loads)
 
 

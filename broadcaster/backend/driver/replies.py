@@ -48,3 +48,11 @@ def entries_of_one_stream(response: Any, **_: Any) -> list[Any]:
     # RESP3 sends a map from stream to entries, RESP2 a list of [stream, entries].
     (found,) = response.values() if isinstance(response, dict) else [response[0][1]]
     return entries(found)
+
+
+def fields_of(response: Any) -> dict[bytes, bytes]:
+    """Return the fields of a raw reply of `HGETALL`."""
+    # RESP3 sends a map, and a Cluster's client makes one. RESP2 sends a list of names and values.
+    if isinstance(response, dict):
+        return response
+    return dict(zip(response[::2], response[1::2], strict=True))
