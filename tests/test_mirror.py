@@ -49,6 +49,7 @@ ELSEWHERE = {
     "broadcaster/web/access/asking.py": "tests/web/access/test_decisions.py",  # what is asked
     "broadcaster/web/access/callers.py": "tests/web/access/test_decisions.py",  # who is asked for
     "broadcaster/web/access/issuing.py": "tests/web/tokens/test_tickets.py",  # what is issued
+    "broadcaster/web/ticks.py": "tests/node/test_health.py",  # all works that wait for them
     "broadcaster/web/table.py": "tests/web/test_routes.py",  # what the applications are made of
     "broadcaster/web/serving.py": "tests/web/test_endpoint.py",  # types alone
     "broadcaster/web/asgi_sink.py": "tests/web/test_connection.py",  # which uses it

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 from broadcaster.core.access.expiries import SWEEP_S, Expiries
 from broadcaster.core.subscriber import Subscriber
-from broadcaster.core.ticks import until_tick
 from broadcaster.core.wire import Ending
+from broadcaster.web.ticks import tick
 
 _AT_ONCE = 100
 
@@ -25,7 +25,7 @@ async def watch(expiries: Expiries[Subscriber], end: End) -> None:
         end: ends responses. It gets a few at a time, so that events of others are not delayed.
     """
     while True:
-        await asyncio.sleep(until_tick(SWEEP_S, asyncio.get_running_loop().time()))
+        await tick(SWEEP_S)
         if expiries:
             await sweep(expiries, end, time.time())
 

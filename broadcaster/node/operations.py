@@ -6,7 +6,6 @@ each node writes them every 3 s. So a look costs Redis nothing.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from broadcaster.core.ticks import until_tick
+from broadcaster.web.ticks import tick
 
 LOOK_S = 1.0
 KEPT_S = 600.0
@@ -61,7 +60,7 @@ class Lookout:
         """Look each second, until cancelled."""
         while True:
             self.look(time.monotonic(), time.time())
-            await asyncio.sleep(until_tick(LOOK_S, asyncio.get_running_loop().time()))
+            await tick(LOOK_S)
 
     def look(self, now_s: float, time_s: float) -> None:
         """Look at the figures.

@@ -18,10 +18,10 @@ from broadcaster.core.runs.pending import Pending
 from broadcaster.core.runs.run import Standing
 from broadcaster.core.runs.silent import Waiting
 from broadcaster.core.subscriber import Subscriber
-from broadcaster.core.ticks import until_tick
 from broadcaster.errors import BackendUnavailableError, BroadcasterError, ConfigurationError
 from broadcaster.node.runs.waiting import tell
 from broadcaster.settings import Settings
+from broadcaster.web.ticks import tick
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ class PendingRequests:
         """Strike out the requests that clients have left, until cancelled."""
         try:
             while True:
-                await asyncio.sleep(until_tick(_SWEEP_S, asyncio.get_running_loop().time()))
+                await tick(_SWEEP_S)
                 await self.sweep(time.monotonic())
         finally:
             for work in self._asking:

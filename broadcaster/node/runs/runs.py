@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 from collections.abc import Callable
@@ -17,10 +16,10 @@ from broadcaster.core.event import EventId
 from broadcaster.core.hub import Hub
 from broadcaster.core.runs.record import Record, new_run
 from broadcaster.core.runs.silent import Waiting
-from broadcaster.core.ticks import until_tick
 from broadcaster.errors import BackendUnavailableError, BroadcasterError, ConfigurationError
 from broadcaster.node.runs.waiting import Followed, tell
 from broadcaster.settings import Settings
+from broadcaster.web.ticks import tick
 
 logger = logging.getLogger(__name__)
 
@@ -144,7 +143,7 @@ class Runs:
         idle node would ask Redis once per second and channel.
         """
         for watched in count() if self._channels else ():
-            await asyncio.sleep(until_tick(_WATCH_S, asyncio.get_running_loop().time()))
+            await tick(_WATCH_S)
             if watched % _SELDOM and not self._hub.subscribers.runs:
                 continue
             try:

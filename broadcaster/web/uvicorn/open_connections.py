@@ -6,7 +6,6 @@ without a request. This module does not import uvicorn.
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections.abc import Callable
@@ -14,11 +13,11 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 from broadcaster.core.counters import Meters
-from broadcaster.core.ticks import until_tick
 from broadcaster.core.wire import Refusal
 from broadcaster.settings import Settings
 from broadcaster.web.head import Headers, cors_headers
 from broadcaster.web.spread import Spread
+from broadcaster.web.ticks import tick
 
 _SWEEP_S = 1.0
 _LEAST_RESERVE = 100
@@ -143,8 +142,7 @@ class OpenConnections:
     async def watch(self) -> None:
         """Sweep again and again, until cancelled."""
         while True:
-            period_s = min(_SWEEP_S, self.bounds.head_timeout_s / 4)
-            await asyncio.sleep(until_tick(period_s, asyncio.get_running_loop().time()))
+            await tick(min(_SWEEP_S, self.bounds.head_timeout_s / 4))
             self.sweep()
 
     def _measure(self) -> None:

@@ -22,8 +22,8 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broadcaster.core.counters import Meters
-from broadcaster.core.ticks import until_tick
 from broadcaster.settings import Settings
+from broadcaster.web.ticks import tick
 from broadcaster.web.uvicorn import BACKLOG
 from broadcaster.web.uvicorn.certificate import Certificate
 from broadcaster.web.uvicorn.open_connections import Bounds, OpenConnections
@@ -66,7 +66,7 @@ class Server(uvicorn.Server):
         for counter in count():
             if await self.on_tick(counter):
                 return
-            await asyncio.sleep(until_tick(_TICK_S, asyncio.get_running_loop().time()))
+            await tick(_TICK_S)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the responses, then let uvicorn close connections and end the lifespan."""
