@@ -101,10 +101,10 @@ async def test_what_redis_has_lost_is_a_reset_and_then_the_rest(
     async with running(redis_url) as old, http_client() as http:
         for number in range(5):
             await publisher.publish("inventory", data=number)
+        await until(lambda: len(old.node.hub.windows["inventory"]) == 5)
         found = await page(http, old.url + PATH, **{"from": "earliest"}, limit=2, wait=60)
         at = found["next"]
         assert [event["data"] for event in found["events"]] == [0, 1]
-        await until(lambda: len(old.node.hub.windows["inventory"]) == 5)
         if how == "trimmed":
             await client.xtrim("inventory", maxlen=2, approximate=False)
         else:
