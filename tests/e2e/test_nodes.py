@@ -11,7 +11,11 @@ from typing import Any
 import pytest
 
 from broadcaster import EventId, Publisher
+from broadcaster.backend.checkpoints.checkpoint import Found
+from broadcaster.backend.checkpoints.moving import Moving
 from broadcaster.core.channel import Channel
+from broadcaster.core.log import Batch, Change
+from broadcaster.core.subscriber import Subscriber
 from tests.nodes import Raw, Running, events, running, told
 from tests.wait import http_client, until
 
@@ -116,32 +120,73 @@ def newest_is(hub: Running, data: bytes) -> bool:
     return frame is not None and data in frame.wire
 
 
+def holding(monkeypatch: pytest.MonkeyPatch, hub: Running, *, state: bool) -> asyncio.Event:
+    """Hold back a node's checkpoints or its batches, until the event is set."""
+    free = asyncio.Event()
+    read, apply = Moving.read, hub.node.pump.apply
+
+    async def late_read(checkpoint: Moving) -> Found:
+        await free.wait()
+        return await read(checkpoint)
+
+    async def late_apply(stream: str, change: Change) -> list[Subscriber]:
+        if isinstance(change, Batch):
+            await free.wait()
+        return await apply(stream, change)
+
+    if state:
+        monkeypatch.setattr(Moving, "read", late_read)
+    else:
+        monkeypatch.setattr(hub.node.pump, "apply", late_apply)
+    return free
+
+
+@pytest.mark.parametrize(
+    ("resumed", "after"),
+    [("1-0", ["kept", "new 1", "new 2"]), ("1-2", ["new 2"])],
+    ids=["the state is first", "the new entries are first"],
+)
 async def test_an_id_that_was_given_twice_is_a_rollback(
-    pair: tuple[Running, Running], client: Any
+    pair: tuple[Running, Running],
+    client: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    resumed: str,
+    after: list[str],
 ) -> None:
-    """A replica with an older clock becomes master, and counts on from what it has."""
-    for second, data in (("1-0", "kept"), ("1-1", "lost"), ("1-2", "lost")):
+    """A replica with an older clock becomes master, and counts on from what it has.
+
+    The reset is followed by the state of the new history up to `resumed`, which here is its newest
+    event, and then by all that is after it. Where the state ends depends on which comes first after
+    the rewind, the state or the new entries.
+    """
+    for second, data in (("1-0", "kept"), ("1-1", "lost 1"), ("1-2", "lost 2")):
         await client.xadd("inventory", {"data": data}, id=second)
     stream = await Raw.get(pair[0].port, INVENTORY + "?from=earliest")
     await stream.until(LIVE)
-    assert await stream.told(3) == ["kept", "lost", "lost"]
+    before = ["kept", "lost 1", "lost 2"]
+    assert await stream.told(3) == before
     for hub in pair:
         await reached(hub, EventId(1, 2))
+    free = holding(monkeypatch, pair[0], state=resumed == "1-2")
     async with client.pipeline(transaction=True) as failover:
         failover.delete("inventory")
         failover.xadd("inventory", {"data": "kept"}, id="1-0")
-        failover.xadd("inventory", {"data": "new"}, id="1-1")
-        failover.xadd("inventory", {"data": "new"}, id="1-2")
+        failover.xadd("inventory", {"data": "new 1"}, id="1-1")
+        failover.xadd("inventory", {"data": "new 2"}, id="1-2")
         failover.execute_command("CLIENT", "KILL", "TYPE", "normal")
         await failover.execute()
-    # The state of the new history follows the reset: its newest event, up to `resumed`.
-    assert await stream.told(4) == ["kept", "lost", "lost", "new"]
+    if resumed == "1-2":
+        await until(partial(newest_is, pair[0], b"new 2"))
+    else:
+        await stream.told(4)
+    free.set()
+    assert await stream.told(3 + len(after)) == before + after
     (reset,) = resets(stream.body)
     assert (reset["reason"], reset["requested"]) == ("rollback", "1-2")
-    assert reset["resumed"] == "1-2"
+    assert reset["resumed"] == resumed
     assert reset["state"]
     for hub in pair:
-        await until(partial(newest_is, hub, b"new"))
+        await until(partial(newest_is, hub, b"new 2"))
         again = await resume(hub, INVENTORY, "1-1")  # of which history? It is unknown
         await again.until(LIVE)
         assert [reset["reason"] for reset in resets(again.body)] == ["rollback"]
