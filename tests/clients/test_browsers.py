@@ -31,6 +31,17 @@ async def test_a_page_is_used_as_by_a_person(browser: Browser) -> None:
     assert await browser.complaints() == []
 
 
+async def test_what_throws_is_not_seen_yet(browser: Browser) -> None:
+    tab = await browser.tab()
+    await tab.open(PAGE)
+    await tab.sees("later.at(0) === 1")
+    with pytest.raises(AssertionError, match=r"(?s)never: later.at\(9\).a; .*undefined.*; said$"):
+        await tab.sees("later.at(9).a", "'said'", timeout_s=0.1)
+    with pytest.raises(AssertionError, match=r"never: false; .*undefined"):
+        await tab.sees("false", "later.at(9).a", timeout_s=0.1)
+    assert await browser.complaints() == []
+
+
 async def test_each_tab_has_a_page_of_its_own(browser: Browser) -> None:
     tabs = [await browser.tab() for _ in range(3)]
     for number, tab in enumerate(tabs):

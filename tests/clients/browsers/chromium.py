@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.clients.browsers.dialogue import Dialogue, talking
 from tests.clients.browsers.process import ended_group
-from tests.clients.browsers.tab import Browser, Tab
+from tests.clients.browsers.tab import Browser, ScriptError, Tab
 from tests.wait import until, until_sync
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -50,7 +50,7 @@ def missing() -> str:
 
 
 class ChromiumError(Exception):
-    """It answers a command with an error, or a script throws."""
+    """It answers a command with an error."""
 
 
 class _Session:
@@ -106,7 +106,7 @@ class _Tab(Tab):
             "Runtime.evaluate", self._page, expression=expression, returnByValue=True
         )
         if "exceptionDetails" in answer:
-            raise ChromiumError(_reason(answer["exceptionDetails"]))
+            raise ScriptError(_reason(answer["exceptionDetails"]))
         return answer["result"].get("value")
 
     async def slow_down(self, bytes_s: int) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from tests.clients.browsers.dialogue import Dialogue, talking
 from tests.clients.browsers.process import ended_group
-from tests.clients.browsers.tab import Browser, Tab
+from tests.clients.browsers.tab import Browser, ScriptError, Tab
 from tests.wait import until_sync
 
 _PROGRAM = next(filter(None, map(shutil.which, ("firefox-esr", "firefox"))), None)
@@ -55,7 +55,7 @@ def missing() -> str:
 
 
 class FirefoxError(Exception):
-    """It answers a command with an error, or a script throws."""
+    """It answers a command with an error."""
 
 
 class _Session:
@@ -98,7 +98,7 @@ class _Tab(Tab):
             awaitPromise=False,
         )
         if answer["type"] == "exception":
-            raise FirefoxError(answer["exceptionDetails"]["text"])
+            raise ScriptError(answer["exceptionDetails"]["text"])
         return answer["result"].get("value")
 
 

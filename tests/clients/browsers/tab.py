@@ -7,7 +7,7 @@ import re
 from abc import ABC, abstractmethod
 from typing import Any
 
-from tests.wait import until
+from tests.wait import PATIENCE_S, until
 
 # What Chromium and Firefox write about a connection that failed or was cut, or about a proxy's 502.
 # WebKit writes nothing.
@@ -15,6 +15,10 @@ _LOST = re.compile(
     "net::ERR_|establish a connection to the server|CORS request did not succeed"
     "|was interrupted while the page|responded with a status of 502"
 )
+
+
+class ScriptError(Exception):
+    """A script throws."""
 
 
 class Tab(ABC):
@@ -29,7 +33,7 @@ class Tab(ABC):
         """Return the value of a JavaScript expression that yields a text or null.
 
         Raises:
-            Exception: it throws, in an exception of the driver's own.
+            ScriptError: it throws. Other errors are the driver's own.
         """
 
     async def slow_down(self, bytes_s: int) -> None:
@@ -49,20 +53,39 @@ class Tab(ABC):
         """Return the value of a JavaScript expression."""
         return await self.run(f"() => ({expression})")
 
-    async def sees(self, condition: str, otherwise: str = "null") -> None:
+    async def sees(
+        self, condition: str, otherwise: str = "null", timeout_s: float = PATIENCE_S
+    ) -> None:
         """Wait until a JavaScript expression is true.
 
         Args:
-            condition: the expression.
+            condition: the expression. If it throws, what it looks at is not there yet.
             otherwise: one that explains a failure.
+            timeout_s: how long it waits.
 
         Raises:
             AssertionError: it was never true.
         """
+        thrown = ""
+
+        async def is_true() -> Any:
+            nonlocal thrown
+            found, thrown = await self._tried(condition)
+            return found
+
         try:
-            await until(lambda: self.value(condition))
+            await until(is_true, timeout_s)
         except TimeoutError:
-            raise AssertionError(f"never: {condition}; {await self.value(otherwise)}") from None
+            why, error = await self._tried(otherwise)
+            told = "; ".join(filter(None, (f"never: {condition}", thrown, str(why), error)))
+            raise AssertionError(told) from None
+
+    async def _tried(self, expression: str) -> tuple[Any, str]:
+        """Return the value of a JavaScript expression, or None and what it throws."""
+        try:
+            return await self.value(expression), ""
+        except ScriptError as error:
+            return None, str(error)
 
     async def click(self, selector: str) -> None:
         """Click an element, once it is there and enabled."""

@@ -20,7 +20,7 @@ import httpx
 
 from broadcaster.backend.embedded import free_port
 from tests.clients.browsers.process import ended_group
-from tests.clients.browsers.tab import Browser, Tab
+from tests.clients.browsers.tab import Browser, ScriptError, Tab
 from tests.wait import PATIENCE_S, http_client, until_sync
 
 _BROWSER = max(Path("/usr/lib").glob("*/webkit2gtk-4.*/MiniBrowser"), default=None)
@@ -46,7 +46,7 @@ def missing() -> str:
 
 
 class WebKitError(Exception):
-    """The driver answers a command with an error, or a script throws."""
+    """The driver answers a command with an error."""
 
 
 class _Session:
@@ -82,6 +82,8 @@ class _Session:
 def _value(response: httpx.Response) -> Any:
     answer = response.json()["value"]
     if isinstance(answer, dict) and "error" in answer:
+        if answer["error"] == "javascript error":
+            raise ScriptError(answer["message"])
         raise WebKitError(f"{response.url.path}: {answer['error']}: {answer['message']}")
     return answer
 
