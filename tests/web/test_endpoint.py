@@ -641,7 +641,7 @@ async def test_redis_goes_away_and_comes_back() -> None:
             for stream in streams:
                 await stream.until(b"data: before\n\n")
             server.stop()
-            await until(lambda: hub.node.problems())
+            await until(lambda: any("inventory" in problem for problem in hub.node.problems()))
             response = await browser.get("/v1/health")
             assert response.status_code == 503
             assert any("inventory" in reason for reason in response.json()["reasons"])
