@@ -12,10 +12,10 @@ The layers, lowest first. Each one imports only layers below it:
 * `app` joins all of them, `answers` brings the output of models into other applications, and
   `commands` has the command line.
 
-To read the code, begin with core/event.py, core/window.py, core/resume/machine.py and core/hub.py,
-then node/node.py and app.py. Only the names in `__all__` here, and in that of `logs`, are public.
-Each name is loaded at its first use. So a producer never imports a web server, and a script that
-needs only an error imports no Redis client.
+To read the code, begin with core/event.py, core/history/window.py, core/fanout/hub.py and
+core/resume/machine.py, then node/node.py and app.py. Only the names in `__all__` here, and in that
+of `logs`, are public. Each name is loaded at its first use. So a producer never imports a web
+server, and a script that needs only an error imports no Redis client.
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from broadcaster.backend.log import Retained, Status
 from broadcaster.core.entry import frame_of
+from broadcaster.core.fanout.turns import Reader
+from broadcaster.core.history.window import Window
 from broadcaster.core.log import (
     Answer,
     AtOrBefore,
@@ -25,8 +27,6 @@ from broadcaster.core.log import (
     Rewind,
 )
 from broadcaster.core.runs.run import Standing
-from broadcaster.core.turns import Reader
-from broadcaster.core.window import Window
 
 __all__ = [
     "Answer",

@@ -26,20 +26,21 @@ from broadcaster.backend.log import RedisLog
 from broadcaster.backend.replayer import Replayer
 from broadcaster.backend.stream import Info, RedisStream, id_of
 from broadcaster.backend.tailer import Tailer
-from broadcaster.core import cursor, writes
+from broadcaster.core import cursor
 from broadcaster.core.channel import Channel
 from broadcaster.core.cursor import Start
 from broadcaster.core.entry import Row
 from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.fanout import writes
+from broadcaster.core.fanout.subscriber import State, Subscriber, unframed
+from broadcaster.core.fanout.turns import Reader
 from broadcaster.core.filter import KeysAndTypes
 from broadcaster.core.log import Change
 from broadcaster.core.resume.beginning import restore
 from broadcaster.core.resume.machine import Resume
 from broadcaster.core.resume.opening import Opening, Serve
 from broadcaster.core.resume.steps import Ask
-from broadcaster.core.subscriber import State, Subscriber, unframed
 from broadcaster.core.subscription import Subscription
-from broadcaster.core.turns import Reader
 from broadcaster.core.wanted import Wanted
 from broadcaster.node.node import Node
 from broadcaster.node.questions import Questions

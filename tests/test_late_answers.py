@@ -17,14 +17,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from broadcaster.backend.memory import MemoryLog
 from broadcaster.core.event import ZERO, EventId
-from broadcaster.core.hub import Hub
+from broadcaster.core.fanout.hub import Hub
+from broadcaster.core.fanout.subscriber import State, Subscriber
+from broadcaster.core.history.window import Window
 from broadcaster.core.log import Answer, Batch, Change, Known, Request, Restart, Rewind, StateOf
-from broadcaster.core.page import Page
 from broadcaster.core.resume.machine import Resume
+from broadcaster.core.resume.page import Page
 from broadcaster.core.resume.steps import Ask, Greeting, ResetPart, Send
-from broadcaster.core.subscriber import State, Subscriber
 from broadcaster.core.subscription import Subscription
-from broadcaster.core.window import Window
 from tests.test_interleavings import finish
 
 STREAMS = ("a", "b")

@@ -1,4 +1,4 @@
-"""Each module has its tests where a reader looks for them: `core/hub.py` in `core/test_hub.py`."""
+"""Each module has its tests at the same place: `core/sse.py` in `core/test_sse.py`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ELSEWHERE = {
     # what is said of what is written:
     "broadcaster/web/publishing/writing.py": "tests/web/publishing/test_endpoint.py",
     # what drives, in its simplest form:
-    "broadcaster/core/driver.py": "tests/core/test_reading.py",
+    "broadcaster/core/fanout/driver.py": "tests/core/reading/test_reading.py",
     "broadcaster/web/door.py": "tests/web/test_endpoint.py",  # what is admitted, and how
     "broadcaster/web/answers.py": "tests/web/test_endpoint.py",  # what can be asked, and how
     "broadcaster/web/documents/operation.py": "tests/web/documents/test_openapi.py",  # data

@@ -21,7 +21,9 @@ from broadcaster.client.parser import Parser
 from broadcaster.core.channel import Channel
 from broadcaster.core.entry import frame_of
 from broadcaster.core.event import ZERO, EventId
-from broadcaster.core.hub import Hub
+from broadcaster.core.fanout.hub import Hub
+from broadcaster.core.fanout.subscriber import State, Subscriber
+from broadcaster.core.history.window import Window
 from broadcaster.core.log import Batch, Beginning, Change, Restart, Rewind
 from broadcaster.core.resume import passing
 from broadcaster.core.resume.beginning import at_cursor
@@ -32,10 +34,8 @@ from broadcaster.core.state import passes, states
 from broadcaster.core.state.fold import Fold, Values
 from broadcaster.core.state.folding import fold
 from broadcaster.core.state.values import Rules
-from broadcaster.core.subscriber import State, Subscriber
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.wanted import Wanted
-from broadcaster.core.window import Window
 
 REMOVES = "sold"
 KINDS = {

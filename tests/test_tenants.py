@@ -27,7 +27,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from broadcaster.app import Application, create_app
 from broadcaster.backend.memory import MemoryLog
 from broadcaster.core.event import ZERO, EventId
-from broadcaster.core.window import Window
+from broadcaster.core.history.window import Window
 from broadcaster.node.expiry import sweep
 from broadcaster.settings import Settings
 from tests.wait import PATIENCE_S, until

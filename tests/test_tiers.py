@@ -21,7 +21,7 @@ TESTS = ROOT / "tests"
 @pytest.mark.parametrize(
     ("place", "name", "fixtures", "kind"),
     [
-        ("core/test_hub.py", "test_a", (), "quick"),
+        ("core/fanout/test_hub.py", "test_a", (), "quick"),
         ("web/test_spread.py", "test_a", ("redis_url", "redis_server"), ""),
         ("docs/test_links.py", "test_a", (), ""),
         ("e2e/test_page.py", "test_a[firefox]", ("browser",), "system"),
@@ -38,7 +38,7 @@ def test_the_kind_of_a_test(place: str, name: str, fixtures: tuple[str, ...], ki
 
 
 def test_a_mark_says_more_than_the_place() -> None:
-    assert kind_of(TESTS / "core/test_hub.py", "test_a", (), {"server"}) == ""
+    assert kind_of(TESTS / "core/fanout/test_hub.py", "test_a", (), {"server"}) == ""
     proxies = TESTS / "deploy/test_proxies.py"
     assert kind_of(proxies, "test_a", (), {"alone"}) == "alone"
     assert may_have("alone", proxies)

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TypeVar
 
-from broadcaster.core.turns import Reader, Turns
+from broadcaster.core.fanout.turns import Reader, Turns
 
 _REST = 3.0
 """After a piece of work of 1 ms, the next client's turn comes 3 ms later. With what a read costs

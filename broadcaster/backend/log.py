@@ -17,11 +17,11 @@ from broadcaster.backend.replayer import Replayer
 from broadcaster.backend.stream import RedisStream
 from broadcaster.backend.tailer import Tailer
 from broadcaster.core.event import EventId
+from broadcaster.core.fanout.turns import Reader
+from broadcaster.core.history.window import Window
 from broadcaster.core.log import Answer, Change, KeyState, Known, Question, StateOf
-from broadcaster.core.page import PAGE_BYTES
+from broadcaster.core.resume.page import PAGE_BYTES
 from broadcaster.core.runs.run import Standing
-from broadcaster.core.turns import Reader
-from broadcaster.core.window import Window
 
 _TAIL_TIMEOUT_S = LEAST_TIMEOUT_S  # above `BLOCK_S`
 _READ_TIMEOUT_S = 5.0

@@ -13,6 +13,8 @@ from broadcaster.backend.clock import own_ms
 from broadcaster.backend.log import Retained, Status
 from broadcaster.core.entry import frame_of
 from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.fanout.turns import Reader
+from broadcaster.core.history.window import Window
 from broadcaster.core.log import (
     Answer,
     AtOrBefore,
@@ -30,8 +32,6 @@ from broadcaster.core.log import (
 )
 from broadcaster.core.runs.run import Standing, key_of
 from broadcaster.core.sse import Frame
-from broadcaster.core.turns import Reader
-from broadcaster.core.window import Window
 
 _PAGE_COUNT = 1000
 _id = attrgetter("id")

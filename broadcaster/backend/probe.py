@@ -14,8 +14,8 @@ from redis.exceptions import ResponseError
 from broadcaster.backend.driver.connect import connect_sync
 from broadcaster.backend.driver.errors import TROUBLE, translated, translating
 from broadcaster.backend.driver.urls import redacted
-from broadcaster.core.channel import in_slot_of
 from broadcaster.core.event import EventId
+from broadcaster.core.shards import in_slot_of
 from broadcaster.core.state.checkpoint import AT, Mark, mark_of
 
 _TIMEOUT_S = 3.0

@@ -24,6 +24,8 @@ from broadcaster.backend.sharing import Sending, SharedReads
 from broadcaster.backend.stream import LOG_EVERY_S, Decoder, Info, RedisStream, id_of
 from broadcaster.core.entry import Row
 from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.fanout.turns import Reader
+from broadcaster.core.history.window import fitting
 from broadcaster.core.log import (
     Answer,
     AtOrBefore,
@@ -37,8 +39,6 @@ from broadcaster.core.log import (
     StateOf,
 )
 from broadcaster.core.sse import Frame
-from broadcaster.core.turns import Reader
-from broadcaster.core.window import fitting
 
 PAGE_COUNT = 1000
 """The most entries of a page. A page of large events has fewer of them."""

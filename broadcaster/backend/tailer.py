@@ -21,12 +21,12 @@ from broadcaster.backend.driver.errors import TROUBLE
 from broadcaster.backend.portion import Portion
 from broadcaster.backend.stream import Decoder, Info, RedisStream, id_of
 from broadcaster.core.backoff import backoff_s
-from broadcaster.core.comparison import Comparison
 from broadcaster.core.entry import Row
 from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.history.comparison import Comparison
+from broadcaster.core.history.window import Window
 from broadcaster.core.log import Batch, Change, Restart, Rewind
 from broadcaster.core.sse import Frame
-from broadcaster.core.window import Window
 
 logger = logging.getLogger(__name__)
 

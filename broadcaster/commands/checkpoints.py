@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from broadcaster.backend.probe import Probe
 from broadcaster.commands.finding import Finding
-from broadcaster.core.channel import in_slot_of
+from broadcaster.core.shards import in_slot_of
 
 _LATE_S = 5.0
 _RUN = "let `broadcaster fold` run, and see its log"

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
-from broadcaster.core.channel import Channel, shard_of
+from broadcaster.core.channel import Channel
+from broadcaster.core.shards import shard_of
 from broadcaster.errors import ConfigurationError, UnknownChannelError
 
 OUR_PATHS = (

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Literal
-from zlib import crc32
 
 from broadcaster.core.cursor import Start, parse_duration, parse_start
 from broadcaster.core.runs.run import ENDS, RUN
+from broadcaster.core.shards import shard_name, shard_of, without_shard
 from broadcaster.core.state.values import Rules
 from broadcaster.errors import ConfigurationError, InvalidCursorError
 
@@ -26,50 +25,8 @@ MAX_KEY_BYTES = 256
 """The most bytes of a key, in UTF-8, that a client may name. Redis holds the keys of requests."""
 _NAME = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
 KEY_IN_PATH = "{key}"
-_SHARD = re.compile(r"(.+)\.([0-9]+)", re.ASCII)
-
-
 MAX_SHARDS = 1000
 """An id names each shard with about 26 bytes, and a request's head has a bound."""
-
-
-def shard_of(key: str, shards: int) -> int:
-    """Return the shard of a key: the CRC-32 of its UTF-8 bytes, modulo the number of shards.
-
-    Every language has this CRC-32: it is the one of zlib, gzip and PNG (ISO 3309). Events without
-    a key are in shard 0.
-    """
-    return crc32(key.encode()) % shards
-
-
-def shard_name(stream: str, shard: int) -> str:
-    """Return the name of one shard of a stream, such as `orders.3`."""
-    return f"{stream}.{shard}"
-
-
-def in_slot_of(stream: str, name: str) -> str:
-    """Return a Redis key with a name of its own, which on a Cluster lies in the slot of a stream.
-
-    "only what is inside the { ... } is hashed", if there is something inside. A name with a brace
-    that closes no tag, such as `a}b`, can't be put in braces: there is no such key then.
-    https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags
-    """
-    return f"{_tagged(stream)}:{name}"
-
-
-@lru_cache(maxsize=1024)  # each batch of a run needs several keys
-def _tagged(stream: str) -> str:
-    return stream if re.match(r"[^{]*\{[^}]+\}", stream) else f"{{{stream}}}"
-
-
-def without_shard(stream: str) -> tuple[str, int | None]:
-    """Return the channel of a stream and its shard: `orders.3` is shard 3 of `orders`.
-
-    The shard is None for the stream of a channel without shards.
-    """
-    if match := _SHARD.fullmatch(stream):
-        return match[1], int(match[2])
-    return stream, None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +106,7 @@ class Channel:
         object.__setattr__(self, "terminal", self.terminal | (ENDS if self.requests else set()))
         if not _NAME.fullmatch(self.name) or self.name == RUN:
             raise self._error(f"the name must be letters, digits, '_', '.', '-', and not {RUN!r}")
-        if _SHARD.fullmatch(self.name):
+        if without_shard(self.name) != (self.name, None):
             raise self._error("a name that ends with '.' and digits is that of a shard")
         if self.shards > MAX_SHARDS:
             raise self._error(f"a channel has at most {MAX_SHARDS} shards")

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from broadcaster.core.channel import without_shard
 from broadcaster.core.event import DEFAULT_TYPE, Event, EventId, StateFollows, Superseded
+from broadcaster.core.shards import without_shard
 from broadcaster.core.wire import AT, EXPIRED, LIVE, RESET, STATE, SUPERSEDED, WAITING, HubEvent
 
 HEARTBEAT = b":\n"

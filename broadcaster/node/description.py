@@ -11,8 +11,8 @@ from broadcaster.core import cursor
 from broadcaster.core.channel import Channel
 from broadcaster.core.cursor import Positions
 from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.history.window import Window
 from broadcaster.core.log import Beginning
-from broadcaster.core.window import Window
 from broadcaster.errors import BroadcasterError
 
 

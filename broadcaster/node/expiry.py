@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from broadcaster.core.access.expiries import SWEEP_S, Expiries
-from broadcaster.core.subscriber import Subscriber
+from broadcaster.core.fanout.subscriber import Subscriber
 from broadcaster.core.wire import Ending
 from broadcaster.web.ticks import tick
 

@@ -24,7 +24,7 @@ from broadcaster.backend.driver.urls import redacted
 from broadcaster.backend.log import Log
 from broadcaster.core.counters import Meters
 from broadcaster.core.event import CLOCK_TOLERANCE_S, EventId
-from broadcaster.core.hub import Hub
+from broadcaster.core.fanout.hub import Hub
 from broadcaster.core.log import KeyState
 from broadcaster.core.sse import Frame
 from broadcaster.core.ticks import until_tick

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from broadcaster.core.event import EventId
 from broadcaster.core.filter import Filter
-from broadcaster.core.reading import Reading, Yielded
+from broadcaster.core.reading.reading import Reading, Yielded
 from broadcaster.core.resume.beginning import begin_at
 from broadcaster.core.resume.opening import Gone, NoContent, Opening, Refused, Serve, Verdict
 from broadcaster.core.subscription import Subscription

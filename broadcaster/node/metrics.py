@@ -26,10 +26,10 @@ from prometheus_client.registry import CollectorRegistry
 from broadcaster.backend.log import Retained, Status
 from broadcaster.core.counters import Histogram
 from broadcaster.core.event import ZERO, EventId
-from broadcaster.core.hub import Hub
+from broadcaster.core.fanout.hub import Hub
+from broadcaster.core.history.window import Place, Window
 from broadcaster.core.log import KeyState
 from broadcaster.core.state.fold import Fold
-from broadcaster.core.window import Place, Window
 from broadcaster.errors import BroadcasterError
 from broadcaster.node.health import Watched
 from broadcaster.node.peers import Peers

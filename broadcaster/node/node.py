@@ -15,10 +15,10 @@ from broadcaster.backend.log import Log, RedisLog, Requests, Timed
 from broadcaster.core.access.places import UNKNOWN, Owners
 from broadcaster.core.access.policy import Policy, Verifier, public
 from broadcaster.core.counters import Meters
-from broadcaster.core.heartbeat import farewell
+from broadcaster.core.fanout.heartbeat import farewell
+from broadcaster.core.fanout.subscriber import Subscriber
+from broadcaster.core.fanout.turns import Reader
 from broadcaster.core.log import AnyAnswer, AnyQuestion, Known, Request, StateOf
-from broadcaster.core.subscriber import Subscriber
-from broadcaster.core.turns import Reader
 from broadcaster.core.wanted import Wanted
 from broadcaster.core.wire import Ending, Shed
 from broadcaster.node import expiry

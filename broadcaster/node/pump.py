@@ -13,11 +13,11 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from broadcaster.backend.log import Log
-from broadcaster.core.heartbeat import BEATS
-from broadcaster.core.hub import Hub
+from broadcaster.core.fanout.heartbeat import BEATS
+from broadcaster.core.fanout.hub import Hub
+from broadcaster.core.fanout.subscriber import Subscriber
 from broadcaster.core.log import Batch, Change, Restart, Rewind
 from broadcaster.core.sse import Frame
-from broadcaster.core.subscriber import Subscriber
 from broadcaster.node.health import Health
 
 logger = logging.getLogger(__name__)

@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
 from broadcaster.backend.lane import Lane
+from broadcaster.core.fanout.turns import Reader
 from broadcaster.core.log import KINDS, AnyAnswer, AnyQuestion, PageAfter
 from broadcaster.core.resume.machine import Resume
 from broadcaster.core.resume.opening import Admission, Opening, Verdict
 from broadcaster.core.resume.steps import Ask, Wait
-from broadcaster.core.turns import Reader
 from broadcaster.core.wire import Shed
 from broadcaster.errors import BackendUnavailableError, BroadcasterError
 

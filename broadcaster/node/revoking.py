@@ -13,7 +13,7 @@ from broadcaster.backend.driver.connect import AsyncClient, connect
 from broadcaster.backend.revocations import RevocationStream, Revoked
 from broadcaster.core.access.grants import Holder
 from broadcaster.core.access.revocations import Revocations
-from broadcaster.core.subscriber import Subscriber
+from broadcaster.core.fanout.subscriber import Subscriber
 from broadcaster.core.wire import Ending
 from broadcaster.errors import ConfigurationError
 from broadcaster.node.expiry import End

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Protocol
 
-from broadcaster.core.subscriber import Subscriber
+from broadcaster.core.fanout.subscriber import Subscriber
 
 _SLICES = 20
 

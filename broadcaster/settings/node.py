@@ -25,7 +25,7 @@ from pydantic_settings import (
 from broadcaster.core.catalogue import BOUNDS, PET_STORE, Catalogue, with_bounds
 from broadcaster.core.channel import MAXLEN, WINDOW_BYTES, WINDOW_EVENTS, Channel
 from broadcaster.core.nearest import nearest
-from broadcaster.core.page import TERMINAL_RETRY_MS
+from broadcaster.core.resume.page import TERMINAL_RETRY_MS
 from broadcaster.errors import ConfigurationError
 from broadcaster.settings.admission import AdmissionSettings, Count, Positive
 from broadcaster.settings.complaint import as_list, complaint, shown

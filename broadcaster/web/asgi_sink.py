@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from starlette.types import Message, Receive, Send
 
+from broadcaster.core.fanout.subscriber import Framing, unframed
 from broadcaster.core.sse import HEARTBEAT
-from broadcaster.core.subscriber import Framing, unframed
 from broadcaster.web.sink import END, Bell, nothing
 from broadcaster.web.spread import Spread
 from broadcaster.web.uvicorn.offer import Headers

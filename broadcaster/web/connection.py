@@ -12,13 +12,13 @@ from typing import Any, Protocol
 from starlette.types import Scope
 
 from broadcaster.core.counters import Meters
-from broadcaster.core.driver import AsksLog, Driver
-from broadcaster.core.hub import Hub
-from broadcaster.core.page import PAGE_BYTES, Page
+from broadcaster.core.fanout.driver import AsksLog, Driver
+from broadcaster.core.fanout.hub import Hub
+from broadcaster.core.fanout.subscriber import State, Subscriber
+from broadcaster.core.fanout.turns import Reader, network
 from broadcaster.core.resume.opening import Admission, Opening, Serve, Verdict
+from broadcaster.core.resume.page import PAGE_BYTES, Page
 from broadcaster.core.resume.steps import Ask, Greeting, Send, StatePart
-from broadcaster.core.subscriber import State, Subscriber
-from broadcaster.core.turns import Reader, network
 from broadcaster.core.wire import Ending
 from broadcaster.web.head import client_address
 from broadcaster.web.sink import Sink

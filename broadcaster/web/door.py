@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from broadcaster.core.access.places import Owners
 from broadcaster.core.access.policy import Denied
+from broadcaster.core.fanout.turns import Reader, network
 from broadcaster.core.resume.opening import (
     Gone,
     NoContent,
@@ -24,7 +25,6 @@ from broadcaster.core.resume.opening import (
     WhyShed,
 )
 from broadcaster.core.resume.steps import Ask, Wait
-from broadcaster.core.turns import Reader, network
 from broadcaster.core.wanted import Wanted
 from broadcaster.core.wire import Exceeded, Shed
 from broadcaster.errors import (

@@ -15,11 +15,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from broadcaster.core.access.by_access import is_public
-from broadcaster.core.logpage import LogPage
-from broadcaster.core.reading import Reading
+from broadcaster.core.fanout.turns import Reader, network
+from broadcaster.core.reading.logpage import LogPage
+from broadcaster.core.reading.reading import Reading
 from broadcaster.core.resume.opening import Serve
 from broadcaster.core.subscription import Granted
-from broadcaster.core.turns import Reader, network
 from broadcaster.core.wanted import Wanted
 from broadcaster.core.wire import Ending, Shed
 from broadcaster.errors import UnknownChannelError

@@ -11,7 +11,7 @@ from broadcaster.core.access.policy import Policy, Verifier
 from broadcaster.core.channel import Channel
 from broadcaster.core.counters import Meters
 from broadcaster.core.event import EventId
-from broadcaster.core.hub import Hub
+from broadcaster.core.fanout.hub import Hub
 from broadcaster.core.log import AnyAnswer, AnyQuestion
 from broadcaster.core.runs.record import Record
 from broadcaster.core.runs.silent import Waiting

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from starlette.types import Message, Scope, Send
 
-from broadcaster.core.subscriber import Framing, unframed
+from broadcaster.core.fanout.subscriber import Framing, unframed
 from broadcaster.web.spread import Spread
 from broadcaster.web.uvicorn.offer import Attach, Headers
 

@@ -19,11 +19,11 @@ from broadcaster.core.access.by_access import is_public
 from broadcaster.core.access.policy import public
 from broadcaster.core.channel import Channel
 from broadcaster.core.event import Live
-from broadcaster.core.reading import Reading
+from broadcaster.core.fanout.turns import Reader, network
+from broadcaster.core.reading.reading import Reading
+from broadcaster.core.reading.statebody import StateBody, tag_of
 from broadcaster.core.resume.opening import Serve
-from broadcaster.core.statebody import StateBody, tag_of
 from broadcaster.core.subscription import Granted
-from broadcaster.core.turns import Reader, network
 from broadcaster.core.wanted import Wanted
 from broadcaster.core.wire import Ending, Shed
 from broadcaster.errors import UnknownChannelError

@@ -9,7 +9,7 @@ import pytest
 
 from broadcaster.backend import lane as lane_module
 from broadcaster.backend.lane import Lane
-from broadcaster.core.turns import Reader
+from broadcaster.core.fanout.turns import Reader
 from tests.wait import until
 
 

@@ -12,6 +12,7 @@ from broadcaster.backend.log import Log, RedisLog, Requests
 from broadcaster.backend.memory import MemoryLog
 from broadcaster.core.entry import encode
 from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.history.window import Window
 from broadcaster.core.log import (
     AtOrBefore,
     Batch,
@@ -24,7 +25,6 @@ from broadcaster.core.log import (
     Restart,
 )
 from broadcaster.core.runs.run import Standing, key_of
-from broadcaster.core.window import Window
 from tests.wait import PATIENCE_S
 
 pytestmark = pytest.mark.server  # half of it is Redis

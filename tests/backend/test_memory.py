@@ -9,9 +9,9 @@ import pytest
 
 from broadcaster.backend.memory import MemoryLog
 from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.history.window import Window
 from broadcaster.core.log import Batch, Change, Entry, Exists, Restart, Rewind
 from broadcaster.core.sse import Frame
-from broadcaster.core.window import Window
 from broadcaster.errors import InvalidEventError
 from tests.wait import PATIENCE_S
 

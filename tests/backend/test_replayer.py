@@ -11,8 +11,8 @@ from broadcaster import EventId, Publisher
 from broadcaster.backend.replayer import CONCURRENT_READS, Replayer
 from broadcaster.backend.stream import RedisStream
 from broadcaster.core.entry import Row
+from broadcaster.core.fanout.turns import Reader
 from broadcaster.core.log import AtOrBefore, PageAfter, Past
-from broadcaster.core.turns import Reader
 from tests.wait import PATIENCE_S, until
 
 

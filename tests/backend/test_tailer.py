@@ -14,8 +14,8 @@ from broadcaster.backend.stream import Info, RedisStream
 from broadcaster.backend.tailer import BLOCK_S, Tailer
 from broadcaster.core.entry import Row
 from broadcaster.core.event import ZERO
+from broadcaster.core.history.window import Window
 from broadcaster.core.log import Batch, Change, Restart, Rewind
-from broadcaster.core.window import Window
 from tests.wait import PATIENCE_S
 
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from broadcaster.core.catalogue import PET_STORE, Catalogue, Destination, with_bounds
-from broadcaster.core.channel import Channel, shard_of
+from broadcaster.core.channel import Channel
+from broadcaster.core.shards import shard_of
 from broadcaster.errors import ConfigurationError, UnknownChannelError
 
 PLAIN = Channel(name="plain", path="/plain", maxlen=7)

@@ -1,10 +1,9 @@
 from typing import Any
 
 import pytest
-from redis.crc import key_slot
 
 from broadcaster.core.catalogue import DEMO, PET_STORE
-from broadcaster.core.channel import STATE_BYTES, Channel, in_slot_of, shard_of, without_shard
+from broadcaster.core.channel import STATE_BYTES, Channel
 from broadcaster.core.state.values import Rules
 from broadcaster.errors import ConfigurationError
 
@@ -79,25 +78,8 @@ def test_invalid_channels_are_refused_and_named(wrong: dict[str, Any]) -> None:
     assert next(iter(wrong)) in str(caught.value)
 
 
-def test_the_shard_of_a_key_is_what_other_languages_compute() -> None:
-    # The check value of CRC-32/ISO-HDLC: https://reveng.sourceforge.io/crc-catalogue/all.htm
-    assert shard_of("123456789", 1 << 32) == 0xCBF43926
-    assert shard_of("", 8) == 0
-    assert shard_of("Größe", 1 << 32) == 0x946E9015
+def test_the_streams_of_keys_are_their_shards() -> None:
     assert Channel(name="s", path="/s", shards=4).streams_of(["a", "b"]) == {"s.3", "s.1"}
-
-
-def test_a_streams_name_has_its_channel_and_shard() -> None:
-    assert without_shard("orders.12") == ("orders", 12)
-    assert without_shard("a.b") == ("a.b", None)
-    assert without_shard("orders") == ("orders", None)
-
-
-@pytest.mark.parametrize("stream", ["orders", "orders.3", "{a}b", "a{b}c", "a{", "{a}{b}", "ä"])
-def test_a_key_can_lie_in_the_slot_of_a_stream(stream: str) -> None:
-    key = in_slot_of(stream, "marker")
-    assert key.endswith(":marker")
-    assert key_slot(key.encode()) == key_slot(stream.encode())
 
 
 def test_a_channel_with_a_state_has_the_rules_of_its_fold() -> None:

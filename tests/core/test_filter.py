@@ -10,14 +10,14 @@ import pytest
 from broadcaster.core import sse
 from broadcaster.core.channel import Channel
 from broadcaster.core.event import ZERO, Event, EventId
+from broadcaster.core.fanout.heartbeat import BEATS
+from broadcaster.core.fanout.hub import Hub
+from broadcaster.core.fanout.subscriber import State, Subscriber
 from broadcaster.core.filter import ALL, Filter, KeysAndTypes
-from broadcaster.core.heartbeat import BEATS
-from broadcaster.core.hub import Hub
+from broadcaster.core.history.window import Window
 from broadcaster.core.resume.steps import Greeting, Hello, Send
 from broadcaster.core.sse import Frame
-from broadcaster.core.subscriber import State, Subscriber
 from broadcaster.core.subscription import Subscription
-from broadcaster.core.window import Window
 from broadcaster.errors import InvalidRequestError
 
 

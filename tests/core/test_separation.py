@@ -16,14 +16,15 @@ from hypothesis import strategies as st
 from broadcaster.core import sse
 from broadcaster.core.access.grants import covered
 from broadcaster.core.access.policy import Denied, Grant
-from broadcaster.core.channel import Channel, shard_of, without_shard
+from broadcaster.core.channel import Channel
 from broadcaster.core.event import ZERO, Event, EventId
-from broadcaster.core.hub import Hub
+from broadcaster.core.fanout.hub import Hub
+from broadcaster.core.history.window import Window
 from broadcaster.core.log import Entry, Exists, PageAfter, Past
+from broadcaster.core.shards import shard_of, without_shard
 from broadcaster.core.sse import Frame
 from broadcaster.core.subscription import Subscription
-from broadcaster.core.window import Window
-from tests.core.test_hub import Client, fan_out
+from tests.core.fanout.test_hub import Client, fan_out
 from tests.nodes import events as parsed
 
 CHANNELS = (

@@ -14,8 +14,8 @@ from broadcaster import EventId, Publisher
 from broadcaster.backend.checkpoints.checkpoint import Found
 from broadcaster.backend.checkpoints.moving import Moving
 from broadcaster.core.channel import Channel
+from broadcaster.core.fanout.subscriber import Subscriber
 from broadcaster.core.log import Batch, Change
-from broadcaster.core.subscriber import Subscriber
 from tests.nodes import Raw, Running, events, running, told
 from tests.wait import http_client, until
 

@@ -232,17 +232,17 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "turns: the address with most reads has most turns",
-        "broadcaster/core/turns.py",
+        "broadcaster/core/fanout/turns.py",
         "self._lines.setdefault(reader.address, [])",
         'self._lines.setdefault("", [])',
-        ("tests/core/test_turns.py",),
+        ("tests/core/fanout/test_turns.py",),
     ),
     Mutant(
         "turns: what a client has read counts for nothing",
-        "broadcaster/core/turns.py",
+        "broadcaster/core/fanout/turns.py",
         "heappush(line, (reader.spent_s, -self._added, read))",
         "heappush(line, (0.0, -self._added, read))",
-        ("tests/core/test_turns.py",),
+        ("tests/core/fanout/test_turns.py",),
     ),
     Mutant(
         "lane: a turn that comes to a cancelled read is lost",

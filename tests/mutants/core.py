@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from tests.mutants import Mutant
 
-_HUB = "tests/core/test_hub.py::"
-_BEAT = "tests/core/test_heartbeat.py::"
-_WINDOW = "tests/core/test_window.py::"
+_HUB = "tests/core/fanout/test_hub.py::"
+_BEAT = "tests/core/fanout/test_heartbeat.py::"
+_WINDOW = "tests/core/history/test_window.py::"
 _BEGINNING = "tests/core/resume/test_beginning.py::"
 _SUBSCRIPTION = "tests/core/test_subscription.py::"
 _CURSOR = "tests/core/test_cursor.py::"
-_PAGE = "tests/core/test_page.py::"
+_PAGE = "tests/core/resume/test_page.py::"
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "hub: a terminal event that comes live carries no reconnection time",
-        "broadcaster/core/writes.py",
+        "broadcaster/core/fanout/writes.py",
         "selected = pages.ended(selected) if ends else selected",
         "selected = list(selected)",
         (_PAGE + "test_a_terminal_event_says_not_to_come_back_soon_in_its_own_block",),
     ),
     Mutant(
         "page: a replayed terminal event carries no reconnection time",
-        "broadcaster/core/page.py",
+        "broadcaster/core/resume/page.py",
         "selected.append((stream, self._last(frame) if over else frame))",
         "selected.append((stream, frame))",
         (_PAGE + "test_a_terminal_event_says_not_to_come_back_soon_in_its_own_block",),
@@ -93,98 +93,98 @@ MUTANTS: tuple[Mutant, ...] = (
     # Positions and the window
     Mutant(
         "window: an id after the head counts as covered",
-        "broadcaster/core/window.py",
+        "broadcaster/core/history/window.py",
         "return Place.AHEAD",
         "return Place.COVERED",
         (_WINDOW + "test_places",),
     ),
     Mutant(
         "window: an id before the floor counts as covered",
-        "broadcaster/core/window.py",
+        "broadcaster/core/history/window.py",
         "return Place.BEHIND",
         "return Place.COVERED",
         (_WINDOW + "test_places",),
     ),
     Mutant(
         "window: an id that no entry has counts as covered",
-        "broadcaster/core/window.py",
+        "broadcaster/core/history/window.py",
         "            return Place.COVERED\n        return Place.UNKNOWN",
         "            return Place.COVERED\n        return Place.COVERED",
         (_WINDOW + "test_places",),
     ),
     Mutant(
         "window: eviction does not move the floor",
-        "broadcaster/core/window.py",
+        "broadcaster/core/history/window.py",
         "self._first, self.bytes, self.floor, self.complete = first, size, floor, False",
         "self._first, self.bytes, self.complete = first, size, False",
         (_WINDOW + "test_places",),
     ),
     Mutant(
         "window: it stays complete after an eviction",
-        "broadcaster/core/window.py",
+        "broadcaster/core/history/window.py",
         "self._first, self.bytes, self.floor, self.complete = first, size, floor, False",
         "self._first, self.bytes, self.floor = first, size, floor",
         (_WINDOW + "test_complete_means_that_redis_has_nothing_older",),
     ),
     Mutant(
         "window: a page repeats the event at the client's position",
-        "broadcaster/core/window.py",
+        "broadcaster/core/history/window.py",
         "            index += 1\n        if not keys:",
         "            pass\n        if not keys:",
         (_WINDOW + "test_a_page_ends_with_the_frame_that_reaches_the_limit",),
     ),
     Mutant(
         "window: its bytes are not bounded",
-        "broadcaster/core/window.py",
+        "broadcaster/core/history/window.py",
         "while first < spare or size > most:",
         "while first < spare:",
         (_WINDOW + "test_bytes_bound_the_window_too",),
     ),
     Mutant(
         "window: a page visits all events of its keys",
-        "broadcaster/core/window.py",
+        "broadcaster/core/history/window.py",
         "return map(places.__getitem__, range(bisect_left(places, place), len(places)))",
         "return iter([known for known in places if known >= place])",
         (_WINDOW + "test_a_page_costs_no_more_when_its_keys_have_many_events",),
     ),
     Mutant(
         "window: a key keeps the places of all evicted events",
-        "broadcaster/core/window.py",
+        "broadcaster/core/history/window.py",
         "elif places[len(places) >> 1] < self._base + first:",
         "elif places[-1] < self._base + first:",
         (_WINDOW + "test_a_key_that_all_events_have_keeps_few_evicted_places",),
     ),
     Mutant(
         "window: after a rewind a key keeps places of evicted events",
-        "broadcaster/core/window.py",
+        "broadcaster/core/history/window.py",
         "            del places[: bisect_left(places, self._base + self._first)]\n        if",
         "        if",
         (_WINDOW + "test_paging_through_a_window_gives_what_a_plain_list_holds",),
     ),
     Mutant(
         "hub: a subscriber that did not get the terminal event is ended",
-        "broadcaster/core/writes.py",
+        "broadcaster/core/fanout/writes.py",
         "self.over += [s for s in subscribers if s.tick == tick]",
         "self.over += subscribers",
         (_HUB + "test_a_lagging_subscriber_gets_the_terminal_event_before_its_response_ends",),
     ),
     Mutant(
         "hub: events that were not written are counted",
-        "broadcaster/core/writes.py",
+        "broadcaster/core/fanout/writes.py",
         "self.events += served * events",
         "self.events += len(subscribers) * events",
         (_HUB + "test_events_that_were_not_written_are_not_counted",),
     ),
     Mutant(
         "hub: subscribers do not catch up after a round that failed",
-        "broadcaster/core/hub.py",
+        "broadcaster/core/fanout/hub.py",
         "            for subscriber in self._look_anew(stream):\n",
         "            for subscriber in ():\n",
         (_HUB + "test_a_round_that_fails_is_made_up_for_by_catching_up",),
     ),
     Mutant(
         "hub: subscribers stay live after a restart of the stream",
-        "broadcaster/core/hub.py",
+        "broadcaster/core/fanout/hub.py",
         "concerned = self._look_anew(stream)\n        self.windows[stream].restart(",
         "concerned = []\n        self.windows[stream].restart(",
         (_HUB + "test_an_id_that_was_confirmed_is_asked_about_again_after_a_rewind",),
@@ -193,10 +193,12 @@ MUTANTS: tuple[Mutant, ...] = (
     *(
         Mutant(
             f"page: a shared page is kept after {name}",
-            "broadcaster/core/hub.py",
+            "broadcaster/core/fanout/hub.py",
             f"{change}\n        self._pages.forget()\n",
             f"{change}\n",
-            ("tests/core/test_page.py::test_a_page_is_made_anew_when_its_window_has_changed",),
+            (
+                "tests/core/resume/test_page.py::test_a_page_is_made_anew_when_its_window_has_changed",
+            ),
         )
         for name, change in {
             "a batch": "window.append(frames)",
@@ -205,70 +207,70 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "hub: a round writes to subscribers that already have the batch",
-        "broadcaster/core/writes.py",
+        "broadcaster/core/fanout/writes.py",
         "if subscriber.tick != tick and subscriber.state is live:",
         "if subscriber.state is live:",
         (_HUB + "test_between_slices_anything_may_happen",),
     ),
     Mutant(
         "hub: a round writes to subscribers that are no longer live",
-        "broadcaster/core/writes.py",
+        "broadcaster/core/fanout/writes.py",
         "if subscriber.tick != tick and subscriber.state is live:",
         "if subscriber.tick != tick:",
         (_HUB + "test_between_slices_anything_may_happen",),
     ),
     Mutant(
         "hub: a subscriber that lags before the round reaches it misses the batch",
-        "broadcaster/core/hub.py",
+        "broadcaster/core/fanout/hub.py",
         "        if self._round and subscriber.tick != self._clock and self._round[0] in heads:",
         "        if False:",
         (_HUB + "test_between_slices_anything_may_happen",),
     ),
     Mutant(
         "hub: a subscriber that lags after the round reached it gets the batch twice",
-        "broadcaster/core/hub.py",
+        "broadcaster/core/fanout/hub.py",
         "if self._round and subscriber.tick != self._clock and self._round[0] in heads:",
         "if self._round and self._round[0] in heads:",
         (_HUB + "test_between_slices_anything_may_happen",),
     ),
     Mutant(
         "hub: a subscriber that joins during a round gets the batch twice",
-        "broadcaster/core/hub.py",
+        "broadcaster/core/fanout/hub.py",
         "subscriber.tick = self._clock  # a round in progress has nothing for it",
         "subscriber.tick = 0",
         (_HUB + "test_between_slices_anything_may_happen",),
     ),
     Mutant(
         "hub: a round is not cut into slices",
-        "broadcaster/core/writes.py",
+        "broadcaster/core/fanout/writes.py",
         "if written >= SLICE:",
         "if written >= SLICE << 32:",
         (_HUB + "test_between_slices_anything_may_happen",),
     ),
     Mutant(
         "hub: heartbeats are not cut into slices",
-        "broadcaster/core/hub.py",
+        "broadcaster/core/fanout/hub.py",
         "                        subscriber.wake()\n            yield",
         "                        subscriber.wake()\n        yield",
         (_HUB + "test_others_may_run_between_two_heartbeats",),
     ),
     Mutant(
         "hub: a subscriber that waits for the tailer is not woken",
-        "broadcaster/core/hub.py",
+        "broadcaster/core/fanout/hub.py",
         "            subscriber.resume.grew(stream)\n            subscriber.wake()\n",
         "            subscriber.resume.grew(stream)\n",
         (_HUB + "test_a_subscriber_ahead_of_this_node_waits_for_it",),
     ),
     Mutant(
         "hub: a batch is framed once per subscriber",
-        "broadcaster/core/writes.py",
+        "broadcaster/core/fanout/writes.py",
         "subscriber.write(framed)",
         "subscriber.write(subscriber.framing(data))",
         (_HUB + "test_a_batch_is_framed_once_for_all_clients_of_a_framing",),
     ),
     Mutant(
         "hub: a subscriber with an ASGI sink is not woken for a batch",
-        "broadcaster/core/hub.py",
+        "broadcaster/core/fanout/hub.py",
         "self.lag(subscriber)\n                subscriber.wake()\n            yield",
         "self.lag(subscriber)\n            yield",
         (_HUB + "test_a_subscriber_with_an_asgi_sink_is_woken_and_reads_from_the_window",),
@@ -276,28 +278,28 @@ MUTANTS: tuple[Mutant, ...] = (
     # Catching up
     Mutant(
         "page: the position after a page is always the head",
-        "broadcaster/core/page.py",
+        "broadcaster/core/resume/page.py",
         "self._windows[stream].head if exhausted else found[-1].id",
         "self._windows[stream].head",
         (_HUB + "test_pages_in_which_everything_is_filtered_out_are_passed",),
     ),
     Mutant(
         "page: events of several streams are not sorted by id",
-        "broadcaster/core/page.py",
+        "broadcaster/core/resume/page.py",
         "        merged.sort()\n",
         "",
         (_HUB + "test_a_merge_of_streams_is_ordered_by_id",),
     ),
     Mutant(
         "page: pages of several streams overlap in time",
-        "broadcaster/core/page.py",
+        "broadcaster/core/resume/page.py",
         "taken = found if cut is None else found[: bisect_right(found, cut, key=_id)]",
         "taken = found",
         (_HUB + "test_streams_are_merged_from_page_to_page",),
     ),
     Mutant(
         "page: a page contains events outside the subscription",
-        "broadcaster/core/page.py",
+        "broadcaster/core/resume/page.py",
         "if subscription.accepts(stream, frame) and frame.wire:",
         "if frame.wire:",
         (_HUB + "test_pages_in_which_everything_is_filtered_out_are_passed",),
@@ -305,42 +307,42 @@ MUTANTS: tuple[Mutant, ...] = (
     # Heartbeats
     Mutant(
         "hub: a heartbeat is a comment even for a page, which can't see it",
-        "broadcaster/core/heartbeat.py",
+        "broadcaster/core/fanout/heartbeat.py",
         "if subscriber.subscription.beats:",
         "if False:",
         (_BEAT + "test_a_heartbeat_is_an_event_for_those_that_want_one",),
     ),
     Mutant(
         "hub: a heartbeat does not move the cursor of a filtered subscriber",
-        "broadcaster/core/heartbeat.py",
+        "broadcaster/core/fanout/heartbeat.py",
         "if position is None or not subscription.filtered:",
         "if True:",
         (_HUB + "test_a_heartbeat_moves_the_cursor_of_a_filtered_subscriber",),
     ),
     Mutant(
         "hub: a heartbeat moves the cursor of a lagging subscriber too far",
-        "broadcaster/core/hub.py",
+        "broadcaster/core/fanout/hub.py",
         "        if subscriber.state is State.LIVE:\n            return self.live_position",
         "        if True:\n            return self.live_position",
         (_HUB + "test_a_heartbeat_does_not_move_the_cursor_of_a_lagging_subscriber",),
     ),
     Mutant(
         "heartbeat: a position that did not move is sent again",
-        "broadcaster/core/heartbeat.py",
+        "broadcaster/core/fanout/heartbeat.py",
         "if not at or at == subscriber.last_at:",
         "if not at:",
         (_BEAT + "test_a_position_is_sent_once",),
     ),
     Mutant(
         "heartbeat: the id of an event is sent again",
-        "broadcaster/core/heartbeat.py",
+        "broadcaster/core/fanout/heartbeat.py",
         "return sse.HEARTBEAT if _is_its_event(subscriber, windows) else sse.at(at)",
         "return sse.at(at)",
         (_BEAT + "test_the_id_of_the_clients_own_event_is_not_sent_again",),
     ),
     Mutant(
         "heartbeat: what follows a client's own event is forgotten",
-        "broadcaster/core/heartbeat.py",
+        "broadcaster/core/fanout/heartbeat.py",
         "all(f and f.wire and subscription.accepts(name, f) for name, f in newest.items())",
         "any(f and f.wire and subscription.accepts(name, f) for name, f in newest.items())",
         (_BEAT + "test_the_position_in_several_streams_is_sent_when_one_of_them_moves",),
@@ -354,14 +356,14 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "subscriber: a grant that ends is not noted",
-        "broadcaster/core/subscriber.py",
+        "broadcaster/core/fanout/subscriber.py",
         "            self.expiries.add(subscriber, subscriber.holder.expires_s)",
         "            pass",
         ("tests/node/test_expiry.py::test_a_client_that_catches_up_is_ended_too",),
     ),
     Mutant(
         "heartbeat: the farewell has no position",
-        "broadcaster/core/heartbeat.py",
+        "broadcaster/core/fanout/heartbeat.py",
         'cursor(position) if position else b""',
         'cursor(position)[:0] if position else b""',
         (_BEAT + "test_the_farewell_has_the_position_of_every_client",),
@@ -411,7 +413,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "hub: a heartbeat is written to a full socket",
-        "broadcaster/core/hub.py",
+        "broadcaster/core/fanout/hub.py",
         "if s.tick < quiet_since and not s.blocked]",
         "if s.tick < quiet_since]",
         (_HUB + "test_no_heartbeat_for_the_blocked_and_the_ended",),
@@ -510,10 +512,10 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "channel: the shard of a key differs between processes",
-        "broadcaster/core/channel.py",
+        "broadcaster/core/shards.py",
         "return crc32(key.encode()) % shards",
         "return hash(key) % shards",
-        ("tests/core/test_channel.py::test_the_shard_of_a_key_is_what_other_languages_compute",),
+        ("tests/core/test_shards.py::test_the_shard_of_a_key_is_what_other_languages_compute",),
     ),
     Mutant(
         "catalogue: an event of an unknown channel is written to a stray stream",
@@ -531,7 +533,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "    untyped: frozenset[str] | None = None\n",
         "    untyped: frozenset[str] | None = field(default=None, compare=False)\n",
         (
-            "tests/core/test_page.py::test_those_with_and_without_types_get_the_same_events_but_not_the_same_bytes",
+            "tests/core/resume/test_page.py::test_those_with_and_without_types_get_the_same_events_but_not_the_same_bytes",
         ),
     ),
     Mutant(
@@ -539,7 +541,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "broadcaster/core/subscription.py",
         "self.untyped is not None and frame.type not in self.untyped",
         "self.untyped is not None",
-        ("tests/core/test_page.py::test_a_terminal_event_keeps_its_type_and_ends_the_response",),
+        (
+            "tests/core/resume/test_page.py::test_a_terminal_event_keeps_its_type_and_ends_the_response",
+        ),
     ),
     Mutant(
         "event: an id without its second number can't be read",

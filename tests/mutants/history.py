@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from tests.mutants import Mutant
 
-_COMPARISON = "broadcaster/core/comparison.py"
-_DROPPED = "broadcaster/core/dropped.py"
+_COMPARISON = "broadcaster/core/history/comparison.py"
+_DROPPED = "broadcaster/core/history/dropped.py"
 _TAILER = "broadcaster/backend/tailer.py"
-_WINDOW = "broadcaster/core/window.py"
-_COMPARED = "tests/core/test_comparison.py::"
-_FORGOTTEN = "tests/core/test_dropped.py::"
+_WINDOW = "broadcaster/core/history/window.py"
+_COMPARED = "tests/core/history/test_comparison.py::"
+_FORGOTTEN = "tests/core/history/test_dropped.py::"
 _TAILED = "tests/backend/test_tailer.py::"
 _HISTORY = "tests/e2e/test_history.py::"
 _NODES = "tests/e2e/test_nodes.py::"
-_WINDOWS = "tests/core/test_window.py::"
+_WINDOWS = "tests/core/history/test_window.py::"
 
 MUTANTS: tuple[Mutant, ...] = (
     # Where two histories part

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from tests.mutants import Mutant
 
-_READING = "broadcaster/core/reading.py"
-_LOGPAGE = "broadcaster/core/logpage.py"
+_READING = "broadcaster/core/reading/reading.py"
+_LOGPAGE = "broadcaster/core/reading/logpage.py"
 _LOGPAGES = "broadcaster/web/logpages.py"
-_READ = "tests/core/test_reading.py::"
+_READ = "tests/core/reading/test_reading.py::"
 _PAGES = "tests/web/test_logpages.py::"
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -76,10 +76,10 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "statebody: a state that begins again has the half of before in it",
-        "broadcaster/core/statebody.py",
+        "broadcaster/core/reading/statebody.py",
         "                self._events.clear()\n",
         "",
-        ("tests/core/test_statebody.py::test_a_state_that_begins_again_is_whole",),
+        ("tests/core/reading/test_statebody.py::test_a_state_that_begins_again_is_whole",),
     ),
     Mutant(
         "statepages: a client that has an old state is told that it is new",

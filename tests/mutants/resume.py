@@ -11,7 +11,7 @@ _RULES = "broadcaster/core/resume/rules.py"
 _QUESTIONS = "broadcaster/node/questions.py"
 _PASSES = "broadcaster/core/state/passes.py"
 _PASSED = "tests/core/resume/test_passing.py::"
-_HUB = "tests/core/test_hub.py::"
+_HUB = "tests/core/fanout/test_hub.py::"
 _RESUMED = "tests/core/resume/test_machine.py::"
 _STREAM = "tests/web/test_endpoint.py::"
 _NODES = "tests/e2e/test_nodes.py::"
@@ -98,7 +98,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "resume: a page from the log may reach beyond the window's floor",
-        "broadcaster/core/page.py",
+        "broadcaster/core/resume/page.py",
         "if positions[stream] < floor < end:",
         "if False:",
         (_HUB + "test_events_in_the_window_are_not_read_from_redis",),

@@ -76,7 +76,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "listener: a closed one skips what it has not yielded",
-        "broadcaster/core/reading.py",
+        "broadcaster/core/reading/reading.py",
         "        if self._ready is None and self.subscriber",
         "        if self.subscriber",
         (

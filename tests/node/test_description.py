@@ -5,7 +5,7 @@ from __future__ import annotations
 from broadcaster.backend.memory import MemoryLog
 from broadcaster.core.channel import Channel
 from broadcaster.core.event import ZERO
-from broadcaster.core.window import Window
+from broadcaster.core.history.window import Window
 from broadcaster.node.description import described
 
 

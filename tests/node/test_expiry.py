@@ -10,10 +10,10 @@ import pytest
 from broadcaster.backend.memory import MemoryLog
 from broadcaster.core.access.expiries import Expiries
 from broadcaster.core.access.policy import Action, Caller, Denied, Grant
-from broadcaster.core.subscriber import Subscriber
+from broadcaster.core.fanout.subscriber import Subscriber
 from broadcaster.core.wire import Ending
 from broadcaster.node import expiry
-from tests.core.test_hub import Client, make_hub
+from tests.core.fanout.test_hub import Client, make_hub
 from tests.nodes import QUICK, Raw, events, running
 from tests.wait import allowed_s, until
 

@@ -10,13 +10,14 @@ from functools import partial
 import pytest
 
 from broadcaster.backend.memory import MemoryLog
-from broadcaster.core import sse, writes
+from broadcaster.core import sse
 from broadcaster.core.event import ZERO, Event, EventId
+from broadcaster.core.fanout import writes
+from broadcaster.core.fanout.subscriber import State, Subscriber
+from broadcaster.core.history.window import Window
 from broadcaster.core.log import Batch, Change, Restart, Rewind
 from broadcaster.core.resume.steps import Greeting, Send
-from broadcaster.core.subscriber import State, Subscriber
 from broadcaster.core.subscription import Subscription
-from broadcaster.core.window import Window
 from broadcaster.node.node import Node
 from broadcaster.settings import Settings
 

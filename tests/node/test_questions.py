@@ -9,12 +9,12 @@ import pytest
 
 from broadcaster.core.channel import Channel
 from broadcaster.core.event import EventId
+from broadcaster.core.fanout.turns import Reader
 from broadcaster.core.log import Answer, AnyQuestion, Exists, PageAfter
 from broadcaster.core.resume.machine import Resume
 from broadcaster.core.resume.opening import Opening, Serve
 from broadcaster.core.resume.steps import Ask, For, Greeting, Wait
 from broadcaster.core.subscription import Subscription
-from broadcaster.core.turns import Reader
 from broadcaster.core.wanted import Wanted
 from broadcaster.core.wire import Shed
 from broadcaster.errors import BackendUnavailableError

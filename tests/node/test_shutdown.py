@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from broadcaster.core.event import ZERO
+from broadcaster.core.fanout.subscriber import State, Subscriber
 from broadcaster.core.resume.steps import Greeting
-from broadcaster.core.subscriber import State, Subscriber
 from broadcaster.core.subscription import Subscription
 from broadcaster.node.node import Node
 from broadcaster.node.shutdown import Shutdown

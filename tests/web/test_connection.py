@@ -13,15 +13,15 @@ from starlette.types import Message
 from broadcaster import Publisher
 from broadcaster.core import sse
 from broadcaster.core.event import ZERO, Event, EventId
+from broadcaster.core.fanout.hub import Hub
+from broadcaster.core.fanout.subscriber import Framing, unframed
+from broadcaster.core.fanout.turns import Reader
 from broadcaster.core.filter import KeysAndTypes
-from broadcaster.core.hub import Hub
+from broadcaster.core.history.window import Window
 from broadcaster.core.log import Answer, AnyQuestion
 from broadcaster.core.resume.opening import Serve
 from broadcaster.core.sse import Frame
-from broadcaster.core.subscriber import Framing, unframed
 from broadcaster.core.subscription import Subscription
-from broadcaster.core.turns import Reader
-from broadcaster.core.window import Window
 from broadcaster.core.wire import Ending
 from broadcaster.node.questions import Questions
 from broadcaster.web import connection as connection_module

@@ -14,8 +14,8 @@ import pytest
 
 from broadcaster import EmbeddedRedis, EventId, Publisher
 from broadcaster.core import sse
+from broadcaster.core.fanout.turns import Reader
 from broadcaster.core.log import AnyAnswer, AnyQuestion
-from broadcaster.core.turns import Reader
 from broadcaster.core.wire import Shed
 from broadcaster.node import questions
 from tests.nodes import QUICK, Raw, Running, events, garbage_of, running, told

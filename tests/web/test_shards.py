@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from broadcaster import Channel, Publisher, SyncPublisher
-from broadcaster.core.channel import shard_of
+from broadcaster.core.shards import shard_of
 from tests.nodes import Raw, Running, events, running, told
 from tests.wait import http_client, until
 

@@ -13,8 +13,9 @@ import pytest
 
 from broadcaster import Publisher
 from broadcaster.backend.memory import MemoryLog
-from broadcaster.core.channel import Channel, shard_of
-from broadcaster.core.window import Window
+from broadcaster.core.channel import Channel
+from broadcaster.core.history.window import Window
+from broadcaster.core.shards import shard_of
 from broadcaster.web import statepages
 from tests.nodes import Raw, Running, events, running
 from tests.wait import PATIENCE_S, http_client, until

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 from broadcaster.backend.driver.connect import AsyncClient
 from broadcaster.backend.driver.errors import translating
 from broadcaster.backend.stream import RedisStream, id_of
-from broadcaster.core.channel import in_slot_of
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.log import KeyState
+from broadcaster.core.shards import in_slot_of
 from broadcaster.core.state.checkpoint import AT, Mark, field_of, key_of, mark_of, values_of
 from broadcaster.core.state.values import Value
 from broadcaster.errors import BackendUnavailableError

@@ -17,8 +17,8 @@ from typing import Any
 
 from broadcaster.backend.driver.connect import AsyncClient
 from broadcaster.backend.driver.errors import translating
-from broadcaster.core.channel import in_slot_of
 from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.shards import in_slot_of
 
 PIECE_KEYS = 500
 """The most keys of a piece. Redis takes half a millisecond for so many."""

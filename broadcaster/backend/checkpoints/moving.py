@@ -20,8 +20,8 @@ from broadcaster.backend.checkpoints.checkpoint import Checkpoint, Found
 from broadcaster.backend.driver.connect import AsyncClient
 from broadcaster.backend.driver.errors import translating
 from broadcaster.backend.stream import Decoder, RedisStream, id_of
-from broadcaster.core.channel import shard_name, shard_of
 from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.shards import shard_name, shard_of
 from broadcaster.core.state.checkpoint import Mark, named
 from broadcaster.core.state.fold import Fold
 from broadcaster.core.state.folding import fold

@@ -21,9 +21,9 @@ from broadcaster.backend.driver.connect import AsyncClient, SyncClient
 from broadcaster.backend.driver.errors import TROUBLE, NotSentError, translated
 from broadcaster.backend.driver.exchange import Command, exchange, exchange_sync
 from broadcaster.backend.publishing.outgoing import Commands, NewEntry, event_id
-from broadcaster.core.channel import in_slot_of
 from broadcaster.core.event import EventId
 from broadcaster.core.json.incoming import Publication
+from broadcaster.core.shards import in_slot_of
 from broadcaster.errors import BroadcasterError, PartialPublishError
 
 _Step: TypeAlias = tuple[Command, Callable[[Any, Any], object], Any]

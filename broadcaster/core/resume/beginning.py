@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from broadcaster.core import cursor
-from broadcaster.core.channel import Channel, without_shard
+from broadcaster.core.channel import Channel
 from broadcaster.core.cursor import STATE, Cursor, parse_start
 from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.shards import without_shard
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.wanted import Wanted
 from broadcaster.errors import InvalidCursorError

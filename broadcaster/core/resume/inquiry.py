@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from broadcaster.core.cursor import Positions
+from broadcaster.core.history.window import Place, Window
 from broadcaster.core.log import AnyAnswer, Question
-from broadcaster.core.page import Pages
+from broadcaster.core.resume.page import Pages
 from broadcaster.core.resume.rules import RULES, Outcome, Said, Situation, question, said
 from broadcaster.core.resume.steps import Ask
 from broadcaster.core.state.states import NO_STATES, HubStates
-from broadcaster.core.window import Place, Window
 
 MAX_ASKED = 8
 """Questions that a subscriber of many streams may have open at a time."""

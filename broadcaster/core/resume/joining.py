@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from broadcaster.core import sse
-from broadcaster.core.channel import without_shard
 from broadcaster.core.cursor import Positions
 from broadcaster.core.event import EventId, StateFollows
 from broadcaster.core.resume.inquiry import Context
@@ -20,6 +19,7 @@ from broadcaster.core.resume.keyed import KeyStates
 from broadcaster.core.resume.passing import Passing
 from broadcaster.core.resume.resets import Lost
 from broadcaster.core.resume.steps import Ask, For, LivePart, Part, Send, StatePart, Wait
+from broadcaster.core.shards import without_shard
 from broadcaster.core.state.states import Rendering
 from broadcaster.core.subscription import Subscription
 

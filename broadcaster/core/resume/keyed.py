@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.history.window import Place, Window
 from broadcaster.core.log import AnyAnswer, KeyState, PageAfter, Past, StateOf
 from broadcaster.core.resume.inquiry import Context
 from broadcaster.core.resume.steps import Ask, For, Wait
@@ -17,7 +18,6 @@ from broadcaster.core.sse import Frame, skipped
 from broadcaster.core.state.fold import Fold
 from broadcaster.core.state.states import Rendering
 from broadcaster.core.subscription import Subscription
-from broadcaster.core.window import Place, Window
 
 
 class _Keyed:

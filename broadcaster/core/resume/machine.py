@@ -18,9 +18,9 @@ from broadcaster.core import sse
 from broadcaster.core.cursor import Positions
 from broadcaster.core.event import EventId
 from broadcaster.core.log import Past
-from broadcaster.core.page import PAGE_BYTES
 from broadcaster.core.resume.inquiry import Context, Inquiry
 from broadcaster.core.resume.joining import Joining
+from broadcaster.core.resume.page import PAGE_BYTES
 from broadcaster.core.resume.passing import Passing
 from broadcaster.core.resume.resets import Lost, hello, lost_by
 from broadcaster.core.resume.rules import REASONS, Outcome, Situation

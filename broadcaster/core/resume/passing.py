@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from broadcaster.core import sse
-from broadcaster.core.channel import without_shard
 from broadcaster.core.cursor import Positions
 from broadcaster.core.event import EventId, Superseded
-from broadcaster.core.page import Page
 from broadcaster.core.resume.inquiry import Context
+from broadcaster.core.resume.page import Page
+from broadcaster.core.shards import without_shard
 from broadcaster.core.state.passes import Gathering, Pass
 from broadcaster.core.subscription import Subscription
 

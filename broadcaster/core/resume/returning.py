@@ -8,12 +8,12 @@ ended.
 from __future__ import annotations
 
 from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.history.window import Place
 from broadcaster.core.log import AnyAnswer, AnyQuestion, Entry, KeyState, StateOf
 from broadcaster.core.resume.inquiry import Context
 from broadcaster.core.resume.rules import STARTS, Outcome, Said, Situation
 from broadcaster.core.sse import Frame
 from broadcaster.core.subscription import Subscription
-from broadcaster.core.window import Place
 
 
 class Returning:

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 from broadcaster.core.event import EventId, StateFollows
 from broadcaster.core.log import AnyAnswer, AnyQuestion
-from broadcaster.core.page import Page
+from broadcaster.core.resume.page import Page
 from broadcaster.core.sse import Frame
 from broadcaster.core.wire import ResetReason
 

@@ -12,8 +12,8 @@ from hashlib import blake2b, sha1
 from typing import NamedTuple
 
 from broadcaster.core.access.places import hashed
-from broadcaster.core.channel import in_slot_of
 from broadcaster.core.event import EventId
+from broadcaster.core.shards import in_slot_of
 
 MAX_DELIVERIES = 5
 """The most times that a request is given to a worker. At the next one, its run fails."""

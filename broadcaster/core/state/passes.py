@@ -16,10 +16,10 @@ from weakref import WeakValueDictionary
 
 from broadcaster.core.counters import from_zero
 from broadcaster.core.event import EventId
+from broadcaster.core.history.window import PAGE_EVENTS, Place, Window, fitting
 from broadcaster.core.sse import Frame
 from broadcaster.core.state.values import Rules
 from broadcaster.core.subscription import Subscription
-from broadcaster.core.window import PAGE_EVENTS, Place, Window, fitting
 from broadcaster.core.wire import RESTART
 
 SLICE = 2000

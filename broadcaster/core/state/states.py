@@ -13,12 +13,12 @@ from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.history.window import Place, Window
 from broadcaster.core.sse import Frame
 from broadcaster.core.state.fold import Cut, Fold, Values
 from broadcaster.core.state.passes import Passes
 from broadcaster.core.state.values import Rules
 from broadcaster.core.subscription import Subscription
-from broadcaster.core.window import Place, Window
 
 _PAGE_BYTES = 64 * 1024
 _FEW = 256

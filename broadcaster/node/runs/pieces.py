@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from broadcaster.core.event import Live, Reset, StateFollows, Superseded
-from broadcaster.core.reading import Yielded
+from broadcaster.core.reading.reading import Yielded
 from broadcaster.core.wire import RESTART, Ending
 from broadcaster.node.listener import Listener
 from broadcaster.web.runs.formatted import CutError

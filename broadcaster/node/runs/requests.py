@@ -12,12 +12,12 @@ from broadcaster.backend.driver.connect import AsyncClient
 from broadcaster.backend.log import Requests
 from broadcaster.backend.runs.requester import Requester
 from broadcaster.core.event import EventId
-from broadcaster.core.hub import Hub
+from broadcaster.core.fanout.hub import Hub
+from broadcaster.core.fanout.subscriber import Subscriber
 from broadcaster.core.log import Answer, Known, Request
 from broadcaster.core.runs.pending import Pending
 from broadcaster.core.runs.run import Standing
 from broadcaster.core.runs.silent import Waiting
-from broadcaster.core.subscriber import Subscriber
 from broadcaster.errors import BackendUnavailableError, BroadcasterError, ConfigurationError
 from broadcaster.node.runs.waiting import tell
 from broadcaster.settings import Settings

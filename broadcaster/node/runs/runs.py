@@ -13,7 +13,7 @@ from broadcaster.backend.runs.requester import Requester
 from broadcaster.backend.runs.values import Asked
 from broadcaster.core.channel import Channel
 from broadcaster.core.event import EventId
-from broadcaster.core.hub import Hub
+from broadcaster.core.fanout.hub import Hub
 from broadcaster.core.runs.record import Record, new_run
 from broadcaster.core.runs.silent import Waiting
 from broadcaster.errors import BackendUnavailableError, BroadcasterError, ConfigurationError

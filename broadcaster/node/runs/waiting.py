@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from broadcaster.core.channel import Channel
 from broadcaster.core.event import EventId
-from broadcaster.core.heartbeat import waiting
-from broadcaster.core.hub import Hub
+from broadcaster.core.fanout.heartbeat import waiting
+from broadcaster.core.fanout.hub import Hub
+from broadcaster.core.fanout.subscriber import State
 from broadcaster.core.runs.silent import SilentRuns, Waiting
-from broadcaster.core.subscriber import State
 
 
 def tell(hub: Hub, run: EventId, told: Waiting) -> None:

@@ -15,8 +15,8 @@ from broadcaster.backend.checkpoints.moving import Moving
 from broadcaster.backend.driver.connect import connect
 from broadcaster.backend.log import RedisLog
 from broadcaster.core.channel import Channel
+from broadcaster.core.history.window import Window
 from broadcaster.core.state.values import Rules
-from broadcaster.core.window import Window
 from broadcaster.errors import BroadcasterError
 from broadcaster.node.pump import despite_errors
 from broadcaster.node.state.folding import Folding

@@ -16,11 +16,11 @@ import time
 from broadcaster.backend.checkpoints.checkpoint import Found
 from broadcaster.backend.checkpoints.flush import Flush, Flushed
 from broadcaster.backend.log import Log
+from broadcaster.core.history.window import Window
 from broadcaster.core.log import Batch, Change, Restart, Rewind
 from broadcaster.core.state.checkpoint import named
 from broadcaster.core.state.fold import Fold
 from broadcaster.core.state.values import Rules
-from broadcaster.core.window import Window
 from broadcaster.errors import BroadcasterError
 from broadcaster.node.state.flushing import Flushing, NotWrittenError
 from broadcaster.node.state.restoring import Read, Restoring

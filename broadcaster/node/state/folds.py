@@ -15,12 +15,12 @@ from broadcaster.backend.checkpoints.moving import Moving
 from broadcaster.backend.driver.connect import AsyncClient
 from broadcaster.backend.log import Log, RedisLog
 from broadcaster.core.channel import Channel
-from broadcaster.core.hub import Hub
+from broadcaster.core.fanout.hub import Hub
+from broadcaster.core.fanout.turns import Reader
+from broadcaster.core.history.window import Window
 from broadcaster.core.log import KeyState, StateOf
 from broadcaster.core.state.checkpoint import named
 from broadcaster.core.state.fold import Fold
-from broadcaster.core.turns import Reader
-from broadcaster.core.window import Window
 from broadcaster.node.pump import despite_errors
 from broadcaster.node.state.folder import folded
 from broadcaster.node.state.restoring import Restoring

@@ -17,10 +17,10 @@ from broadcaster.backend.checkpoints.checkpoint import NOTHING, Found
 from broadcaster.backend.log import Log
 from broadcaster.core.backoff import backoff_s
 from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.history.window import Place, Window
 from broadcaster.core.log import Beginning, PageAfter, Past
 from broadcaster.core.state.fold import Fold
 from broadcaster.core.state.values import Rules
-from broadcaster.core.window import Place, Window
 from broadcaster.errors import BroadcasterError
 
 logger = logging.getLogger(__name__)

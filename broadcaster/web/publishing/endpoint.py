@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from broadcaster.core.access.places import Owners
+from broadcaster.core.fanout.turns import network
 from broadcaster.core.json.cloudevents import cloud_event
 from broadcaster.core.json.incoming import (
     Fields,
@@ -23,7 +24,6 @@ from broadcaster.core.json.incoming import (
     plain,
     publications,
 )
-from broadcaster.core.turns import network
 from broadcaster.errors import InvalidEventError, UnknownChannelError
 from broadcaster.web import head
 from broadcaster.web.body import whole

@@ -18,8 +18,8 @@ from broadcaster.core import sse
 from broadcaster.core.access.places import Owners
 from broadcaster.core.channel import Channel
 from broadcaster.core.event import ZERO, Event, EventId
+from broadcaster.core.fanout.turns import network
 from broadcaster.core.runs.record import Record, RunState
-from broadcaster.core.turns import network
 from broadcaster.core.wanted import Wanted
 from broadcaster.core.wire import Shed
 from broadcaster.web.problem import EVENT_STREAM, SAFE, RefusalError, SafeResponse

@@ -19,8 +19,8 @@ from broadcaster.core.access.places import Owners
 from broadcaster.core.access.policy import Action, Caller, Denied, public
 from broadcaster.core.channel import KEY_IN_PATH, MAX_KEY_BYTES, Channel
 from broadcaster.core.event import EventId
+from broadcaster.core.fanout.turns import network
 from broadcaster.core.runs.record import Record
-from broadcaster.core.turns import network
 from broadcaster.errors import BroadcasterError, InvalidCursorError
 from broadcaster.web.access.asking import PolicyFailedError
 from broadcaster.web.access.callers import identified

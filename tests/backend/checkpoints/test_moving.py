@@ -12,9 +12,9 @@ import pytest
 from broadcaster import Channel, connect
 from broadcaster.backend.checkpoints.flush import Flush
 from broadcaster.backend.checkpoints.moving import Moving
-from broadcaster.core.channel import shard_of
 from broadcaster.core.entry import encode
 from broadcaster.core.event import EventId
+from broadcaster.core.shards import shard_of
 from broadcaster.core.state.checkpoint import Mark, named
 from broadcaster.core.state.values import Rules
 from broadcaster.node.state import folder as module

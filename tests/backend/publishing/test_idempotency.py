@@ -20,8 +20,8 @@ from broadcaster import (
 from broadcaster.backend.driver.exchange import exchange
 from broadcaster.backend.publishing.idempotency import Sender, Submission
 from broadcaster.backend.publishing.outgoing import IDEMPOTENCY_S, Commands
-from broadcaster.core.channel import shard_of
 from broadcaster.core.json.incoming import Publication
+from broadcaster.core.shards import shard_of
 from tests.backend.conftest import CHANNELS, Proxy
 from tests.channels import named
 from tests.wait import until

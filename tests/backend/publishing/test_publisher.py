@@ -23,8 +23,8 @@ from broadcaster import (
     connect,
     load_settings,
 )
-from broadcaster.core.channel import shard_of
 from broadcaster.core.event import Event
+from broadcaster.core.shards import shard_of
 from tests.backend.conftest import CHANNELS, NOBODY, Proxy, events_of
 from tests.channels import named
 

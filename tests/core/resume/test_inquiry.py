@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from broadcaster.core.history.window import Window
 from broadcaster.core.log import Exists, PageAfter, Past
 from broadcaster.core.resume.inquiry import MAX_ASKED, Inquiry
 from broadcaster.core.resume.rules import Outcome, Situation
 from broadcaster.core.resume.steps import Ask
-from broadcaster.core.window import Window
 from tests.core.resume.test_machine import at, event
 
 

@@ -12,11 +12,13 @@ from broadcaster.client.parser import Parser, StreamEvent
 from broadcaster.core import sse
 from broadcaster.core.channel import Channel
 from broadcaster.core.event import ZERO, Event, EventId, Live, StateFollows
+from broadcaster.core.fanout.heartbeat import BEATS, farewell
+from broadcaster.core.fanout.hub import Hub
+from broadcaster.core.fanout.subscriber import State, Subscriber
 from broadcaster.core.filter import KeysAndTypes
-from broadcaster.core.heartbeat import BEATS, farewell
-from broadcaster.core.hub import Hub
+from broadcaster.core.history.window import Window
 from broadcaster.core.log import PageAfter, Past
-from broadcaster.core.reading import Reading
+from broadcaster.core.reading.reading import Reading
 from broadcaster.core.resume.opening import NoContent, Opening, Serve
 from broadcaster.core.resume.steps import Ask, For, Greeting, Send, Step, Wait
 from broadcaster.core.sse import Frame
@@ -24,10 +26,8 @@ from broadcaster.core.state import states
 from broadcaster.core.state.fold import Fold
 from broadcaster.core.state.states import Rendering
 from broadcaster.core.state.values import Rules, Value
-from broadcaster.core.subscriber import State, Subscriber
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.wanted import Wanted
-from broadcaster.core.window import Window
 from broadcaster.core.wire import ResetReason
 
 RULES = Rules("last", frozenset({"sold"}), terminal=frozenset({"done"}))

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from broadcaster.core import sse
 from broadcaster.core.channel import Channel
 from broadcaster.core.event import ZERO, Event, EventId
-from broadcaster.core.hub import Hub
+from broadcaster.core.fanout.hub import Hub
+from broadcaster.core.fanout.subscriber import State
+from broadcaster.core.history.window import Window
 from broadcaster.core.log import AnyAnswer, KeyState, PageAfter, Past, StateOf
 from broadcaster.core.resume.steps import Ask, For, Wait
 from broadcaster.core.sse import Frame
 from broadcaster.core.state.fold import Fold
 from broadcaster.core.state.values import Rules, Value
-from broadcaster.core.subscriber import State
-from broadcaster.core.window import Window
 from tests.core.resume.test_joining import Client, event, fan_out
 from tests.test_state_interleavings import Client as Memory
 from tests.test_state_interleavings import shown

@@ -10,10 +10,11 @@ from broadcaster.core import sse
 from broadcaster.core.cursor import Positions
 from broadcaster.core.event import ZERO, Event, EventId
 from broadcaster.core.filter import KeysAndTypes
+from broadcaster.core.history.window import Window
 from broadcaster.core.log import Answer, AnyQuestion, AtOrBefore, Beginning, Exists, PageAfter, Past
-from broadcaster.core.page import Page, Pages
 from broadcaster.core.resume.inquiry import Context
 from broadcaster.core.resume.machine import Resume
+from broadcaster.core.resume.page import Page, Pages
 from broadcaster.core.resume.steps import (
     Ask,
     For,
@@ -27,7 +28,6 @@ from broadcaster.core.resume.steps import (
 )
 from broadcaster.core.sse import Frame
 from broadcaster.core.subscription import Subscription
-from broadcaster.core.window import Window
 
 A = Subscription(("a",))
 AB = Subscription(("a", "b"))

@@ -16,20 +16,20 @@ from hypothesis import strategies as st
 from broadcaster.client.parser import Parser
 from broadcaster.core import sse
 from broadcaster.core.event import ZERO, Event, EventId, Live, Superseded
+from broadcaster.core.fanout.hub import Hub
+from broadcaster.core.fanout.subscriber import State, Subscriber
 from broadcaster.core.filter import ALL, Filter, KeysAndTypes
-from broadcaster.core.hub import Hub
+from broadcaster.core.history.window import Window
 from broadcaster.core.log import PageAfter, Past
-from broadcaster.core.page import Page
-from broadcaster.core.reading import Reading
+from broadcaster.core.reading.reading import Reading
 from broadcaster.core.resume import passing
 from broadcaster.core.resume.opening import Serve
+from broadcaster.core.resume.page import Page
 from broadcaster.core.resume.steps import Ask, Greeting, Send, Wait
 from broadcaster.core.sse import Frame
 from broadcaster.core.state import passes, states
 from broadcaster.core.state.values import Rules
-from broadcaster.core.subscriber import State, Subscriber
 from broadcaster.core.subscription import Subscription
-from broadcaster.core.window import Window
 
 RULES = Rules("last", frozenset({"sold"}), terminal=frozenset({"done"}), coalesce=True)
 ALWAYS = RULES.removes | RULES.terminal

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from broadcaster.core.channel import Channel
-from broadcaster.core.hub import Hub
+from broadcaster.core.fanout.hub import Hub
+from broadcaster.core.fanout.subscriber import State
 from broadcaster.core.log import AnyAnswer, Entry, KeyState, StateOf
 from broadcaster.core.resume.opening import Admission, NoContent, Opening, Serve
 from broadcaster.core.resume.steps import Ask, Wait
 from broadcaster.core.state.values import Value
-from broadcaster.core.subscriber import State
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.wanted import Wanted
 from tests.core.resume.test_joining import event

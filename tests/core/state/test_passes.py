@@ -9,12 +9,12 @@ import pytest
 from broadcaster.core import sse
 from broadcaster.core.event import ZERO, Event, EventId
 from broadcaster.core.filter import KeysAndTypes
+from broadcaster.core.history.window import Window
 from broadcaster.core.sse import Frame
 from broadcaster.core.state import passes as module
 from broadcaster.core.state.passes import Gathering, Pass, Passes
 from broadcaster.core.state.values import Rules
 from broadcaster.core.subscription import Subscription
-from broadcaster.core.window import Window
 
 A = Subscription(("a",))
 RULES = Rules("last", frozenset({"sold"}), terminal=frozenset({"done"}), coalesce=True)

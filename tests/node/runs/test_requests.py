@@ -15,14 +15,14 @@ from broadcaster.backend.driver.connect import connect
 from broadcaster.backend.memory import MemoryLog
 from broadcaster.core.catalogue import PET_STORE
 from broadcaster.core.event import EventId
-from broadcaster.core.hub import Hub
+from broadcaster.core.fanout.hub import Hub
+from broadcaster.core.fanout.subscriber import State, Subscriber
+from broadcaster.core.history.window import Window
 from broadcaster.core.log import Known, Request
 from broadcaster.core.resume.steps import Greeting
 from broadcaster.core.runs.pending import LOOK_S, MAX_LEFT
 from broadcaster.core.runs.run import Standing
-from broadcaster.core.subscriber import State, Subscriber
 from broadcaster.core.subscription import Subscription
-from broadcaster.core.window import Window
 from broadcaster.core.wire import Ending
 from broadcaster.errors import BackendUnavailableError, ConfigurationError
 from broadcaster.node.runs.requests import PendingRequests

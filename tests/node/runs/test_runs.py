@@ -13,12 +13,12 @@ from broadcaster.backend.clock import own_ms
 from broadcaster.backend.runs.records import Records
 from broadcaster.backend.runs.values import Asked
 from broadcaster.core.catalogue import Catalogue
-from broadcaster.core.hub import Hub
+from broadcaster.core.fanout.hub import Hub
+from broadcaster.core.fanout.subscriber import Subscriber
+from broadcaster.core.history.window import Window
 from broadcaster.core.resume.steps import Greeting
 from broadcaster.core.runs.record import RunKeys, RunState
-from broadcaster.core.subscriber import Subscriber
 from broadcaster.core.subscription import Subscription
-from broadcaster.core.window import Window
 from broadcaster.node.runs import runs
 from broadcaster.node.runs.runs import Runs
 from broadcaster.settings import Settings

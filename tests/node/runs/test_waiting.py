@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 from broadcaster.core.catalogue import PET_STORE
 from broadcaster.core.event import Event, EventId
-from broadcaster.core.hub import Hub
+from broadcaster.core.fanout.hub import Hub
+from broadcaster.core.fanout.subscriber import State, Subscriber
+from broadcaster.core.history.window import Window
 from broadcaster.core.resume.steps import Greeting, Send
 from broadcaster.core.runs.silent import Waiting
 from broadcaster.core.sse import encode
-from broadcaster.core.subscriber import State, Subscriber
 from broadcaster.core.subscription import Subscription
-from broadcaster.core.window import Window
 from broadcaster.node.runs.waiting import Followed, tell
 
 STREAM = "recommendations"

@@ -12,13 +12,13 @@ import pytest
 from broadcaster import Channel, EventId, connect
 from broadcaster.backend.log import Log, RedisLog
 from broadcaster.backend.memory import MemoryLog
-from broadcaster.core.channel import shard_of
 from broadcaster.core.entry import encode
+from broadcaster.core.history.window import Window
 from broadcaster.core.log import Batch, Restart, Rewind
+from broadcaster.core.shards import shard_of
 from broadcaster.core.state.checkpoint import Mark, field_of, packed_values
 from broadcaster.core.state.fold import Fold
 from broadcaster.core.state.values import Value
-from broadcaster.core.window import Window
 from broadcaster.node.state.folds import Folds
 from tests.wait import until
 

@@ -12,11 +12,11 @@ import pytest
 from broadcaster.backend.checkpoints.checkpoint import NOTHING, Found
 from broadcaster.backend.memory import MemoryLog
 from broadcaster.core.event import EventId
+from broadcaster.core.history.window import Window
 from broadcaster.core.log import Batch, Restart, Rewind
 from broadcaster.core.state.checkpoint import Mark
 from broadcaster.core.state.fold import Fold
 from broadcaster.core.state.values import Rules, Value
-from broadcaster.core.window import Window
 from broadcaster.errors import BackendUnavailableError
 from broadcaster.node.state import restoring as module
 from broadcaster.node.state.restoring import Restoring

@@ -12,9 +12,9 @@ from broadcaster.backend.memory import MemoryLog
 from broadcaster.core.access.by_access import ByAccess
 from broadcaster.core.access.policy import Action, Caller, Decision, Denied, Grant, NotYet, Policy
 from broadcaster.core.catalogue import DEMO, PET_STORE
-from broadcaster.core.channel import shard_of
 from broadcaster.core.event import EventId
 from broadcaster.core.runs.run import key_of
+from broadcaster.core.shards import shard_of
 from broadcaster.web.access import asking, callers
 from tests.nodes import Raw, events, running
 from tests.wait import http_client

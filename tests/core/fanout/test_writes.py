@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from broadcaster.core import writes
-from broadcaster.core.subscriber import State, Subscriber, unframed
+from broadcaster.core.fanout import writes
+from broadcaster.core.fanout.subscriber import State, Subscriber, unframed
+from broadcaster.core.fanout.writes import Round
 from broadcaster.core.subscription import Subscription
-from broadcaster.core.writes import Round
 
 TICK = 7
 

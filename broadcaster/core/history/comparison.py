@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.history.window import Window
 from broadcaster.core.sse import Frame
-from broadcaster.core.window import Window
 
 ENOUGH = 1000
 """Equal entries in a row that put it beyond doubt that all older ones are equal."""

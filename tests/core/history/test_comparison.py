@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broadcaster.core import comparison
-from broadcaster.core.comparison import Comparison
 from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.history import comparison
+from broadcaster.core.history.comparison import Comparison
+from broadcaster.core.history.window import Window
 from broadcaster.core.sse import Frame
-from broadcaster.core.window import Window
 
 
 def at(ms: int) -> EventId:

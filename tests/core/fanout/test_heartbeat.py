@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from broadcaster.core import sse
 from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.fanout.heartbeat import farewell, heartbeat, waiting
 from broadcaster.core.filter import KeysAndTypes
-from broadcaster.core.heartbeat import farewell, heartbeat, waiting
 from broadcaster.core.runs.silent import Waiting
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.wire import Ending
-from tests.core.test_hub import AB, Client, beat, event, fan_out, make_hub
+from tests.core.fanout.test_hub import AB, Client, beat, event, fan_out, make_hub
 
 KEYED = Subscription(("a",), KeysAndTypes.of(["k"]))
 KEYED_AB = Subscription(("a", "b"), KeysAndTypes.of(["k"]))

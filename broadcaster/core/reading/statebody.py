@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 
 from broadcaster.core.event import Event, StateFollows
-from broadcaster.core.logpage import event_as_json
-from broadcaster.core.reading import Yielded
+from broadcaster.core.reading.logpage import event_as_json
+from broadcaster.core.reading.reading import Yielded
 
 
 class StateBody:

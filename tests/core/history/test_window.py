@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.history.window import Place, Window
 from broadcaster.core.sse import Frame, skipped
-from broadcaster.core.window import Place, Window
 
 
 def frame(ms: int, key: str = "", size: int = 10) -> Frame:
@@ -251,8 +251,8 @@ def test_paging_through_a_window_gives_what_a_plain_list_holds(
     limit: int,
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("broadcaster.core.window._COMPACT_EVERY", compact_every)
-        patch.setattr("broadcaster.core.window._LONG", long)
+        patch.setattr("broadcaster.core.history.window._COMPACT_EVERY", compact_every)
+        patch.setattr("broadcaster.core.history.window._LONG", long)
         window, model, ms = Window(*bounds), [], 0
         for number, batch in enumerate(batches):
             for key in batch:

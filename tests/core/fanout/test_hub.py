@@ -2,18 +2,19 @@ from typing import Any
 
 import pytest
 
-from broadcaster.core import sse, writes
+from broadcaster.core import sse
 from broadcaster.core.event import ZERO, Event, EventId
+from broadcaster.core.fanout import writes
+from broadcaster.core.fanout.heartbeat import BEATS
+from broadcaster.core.fanout.hub import Hub
+from broadcaster.core.fanout.subscriber import State, Subscriber, unframed
 from broadcaster.core.filter import KeysAndTypes
-from broadcaster.core.heartbeat import BEATS
-from broadcaster.core.hub import Hub
+from broadcaster.core.history.window import Window
 from broadcaster.core.log import Answer, AnyQuestion, Exists, PageAfter, Past
-from broadcaster.core.page import TERMINAL_RETRY_MS
+from broadcaster.core.resume.page import TERMINAL_RETRY_MS
 from broadcaster.core.resume.steps import Ask, Greeting, Hello, Send
 from broadcaster.core.sse import Frame
-from broadcaster.core.subscriber import State, Subscriber, unframed
 from broadcaster.core.subscription import Subscription
-from broadcaster.core.window import Window
 from broadcaster.core.wire import Ending
 
 A = Subscription(("a",))

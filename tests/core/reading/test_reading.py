@@ -12,19 +12,19 @@ from hypothesis import strategies as st
 from broadcaster.core import sse
 from broadcaster.core.access.grants import Holder
 from broadcaster.core.event import ZERO, Event, EventId, Live, Reset
+from broadcaster.core.fanout.hub import Hub
+from broadcaster.core.fanout.turns import Reader
 from broadcaster.core.filter import KeysAndTypes
-from broadcaster.core.hub import Hub
+from broadcaster.core.history.window import Window
 from broadcaster.core.log import AnyQuestion, AtOrBefore, PageAfter, Past
-from broadcaster.core.logpage import LogPage
-from broadcaster.core.reading import Reading, Yielded
+from broadcaster.core.reading.logpage import LogPage
+from broadcaster.core.reading.reading import Reading, Yielded
 from broadcaster.core.resume.beginning import restore
 from broadcaster.core.resume.machine import Resume
 from broadcaster.core.resume.opening import Serve
 from broadcaster.core.resume.steps import Ask, For
 from broadcaster.core.sse import Frame
 from broadcaster.core.subscription import Subscription
-from broadcaster.core.turns import Reader
-from broadcaster.core.window import Window
 from broadcaster.core.wire import Ending, ResetReason
 
 A = Subscription(("a",))

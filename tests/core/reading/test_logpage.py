@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broadcaster.core.event import Event, EventId, Live, Reset
-from broadcaster.core.logpage import LogPage
+from broadcaster.core.reading.logpage import LogPage
 
 
 def event(data: bytes, type_: str = "t", key: str = "k") -> Event:

@@ -8,8 +8,8 @@ import orjson
 
 from broadcaster.core.event import Event, Reset
 from broadcaster.core.json.jsontext import is_json
-from broadcaster.core.page import PAGE_BYTES
-from broadcaster.core.reading import Yielded
+from broadcaster.core.reading.reading import Yielded
+from broadcaster.core.resume.page import PAGE_BYTES
 from broadcaster.core.wire import ResetReason
 
 

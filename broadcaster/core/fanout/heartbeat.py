@@ -11,9 +11,9 @@ from collections.abc import Mapping
 
 from broadcaster.core import sse
 from broadcaster.core.cursor import Positions
+from broadcaster.core.fanout.subscriber import State, Subscriber
+from broadcaster.core.history.window import Window
 from broadcaster.core.runs.silent import Waiting
-from broadcaster.core.subscriber import State, Subscriber
-from broadcaster.core.window import Window
 from broadcaster.core.wire import Ending
 
 BEATS = 15

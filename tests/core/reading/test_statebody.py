@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from broadcaster.core.event import Event, EventId, Live, StateFollows
-from broadcaster.core.statebody import StateBody, tag_of
+from broadcaster.core.reading.statebody import StateBody, tag_of
 
 
 def event(data: bytes) -> Event:

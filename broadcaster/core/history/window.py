@@ -17,8 +17,8 @@ from enum import Enum, auto
 from heapq import merge
 from itertools import islice
 
-from broadcaster.core.dropped import Dropped
 from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.history.dropped import Dropped
 from broadcaster.core.sse import Frame
 
 # The place of an evicted frame takes 53 bytes until the list is compacted. With a greater number, a

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from broadcaster.core.hub import Hub
+from broadcaster.core.fanout.hub import Hub
+from broadcaster.core.fanout.subscriber import Subscriber
+from broadcaster.core.fanout.turns import Reader
 from broadcaster.core.resume.machine import Resume
 from broadcaster.core.resume.steps import Ask
-from broadcaster.core.subscriber import Subscriber
-from broadcaster.core.turns import Reader
 
 
 class Asking(Protocol):

@@ -5,13 +5,13 @@ import pytest
 from broadcaster.core import sse
 from broadcaster.core.catalogue import DEMO
 from broadcaster.core.event import ZERO, Event, EventId
+from broadcaster.core.fanout.hub import Hub
 from broadcaster.core.filter import KeysAndTypes
-from broadcaster.core.hub import Hub
-from broadcaster.core.page import Page, Pages
+from broadcaster.core.history.window import Window
+from broadcaster.core.resume.page import Page, Pages
 from broadcaster.core.sse import Frame
 from broadcaster.core.subscription import Subscription
-from broadcaster.core.window import Window
-from tests.core.test_hub import AB, A, Client, event, fan_out, make_hub
+from tests.core.fanout.test_hub import AB, A, Client, event, fan_out, make_hub
 
 ORDERS, INVENTORY, _ = DEMO.values()
 

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 from broadcaster.core import cursor
-from broadcaster.core.channel import without_shard
 from broadcaster.core.cursor import Positions
-from broadcaster.core.driver import AsksLog, Driver
 from broadcaster.core.event import Event, Live, Reset, StateFollows, Superseded
-from broadcaster.core.hub import Hub
-from broadcaster.core.page import PAGE_BYTES, Page
+from broadcaster.core.fanout.driver import AsksLog, Driver
+from broadcaster.core.fanout.hub import Hub
+from broadcaster.core.fanout.subscriber import State, Subscriber
+from broadcaster.core.fanout.turns import Reader
 from broadcaster.core.resume.opening import Serve
+from broadcaster.core.resume.page import PAGE_BYTES, Page
 from broadcaster.core.resume.steps import (
     UNREADABLE_CHARS,
     Ask,
@@ -28,8 +29,7 @@ from broadcaster.core.resume.steps import (
     Send,
     StatePart,
 )
-from broadcaster.core.subscriber import State, Subscriber
-from broadcaster.core.turns import Reader
+from broadcaster.core.shards import without_shard
 from broadcaster.core.wire import Ending
 
 Yielded: TypeAlias = Event | Reset | StateFollows | Superseded | Live

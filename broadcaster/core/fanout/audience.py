@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from broadcaster.core.fanout.subscriber import Framing, Subscriber
 from broadcaster.core.sse import Frame
-from broadcaster.core.subscriber import Framing, Subscriber
 from broadcaster.core.subscription import Subscription
 
 

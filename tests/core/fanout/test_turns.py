@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broadcaster.core.turns import Reader, Turns, network
+from broadcaster.core.fanout.turns import Reader, Turns, network
 
 
 def taken(turns: Turns[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from broadcaster.core.access.grants import Holder
-from broadcaster.core.subscriber import Subscriber, Subscribers
+from broadcaster.core.fanout.subscriber import Subscriber, Subscribers
 from broadcaster.core.subscription import Subscription
 
 A = Subscription(("a",))

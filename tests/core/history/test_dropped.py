@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from broadcaster.core.dropped import Dropped
 from broadcaster.core.event import ZERO, EventId
+from broadcaster.core.history.dropped import Dropped
 
 
 def at(ms: int) -> EventId:

@@ -16,24 +16,24 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 
-from broadcaster.core import writes
-from broadcaster.core.audience import Audiences
 from broadcaster.core.counters import from_zero
 from broadcaster.core.cursor import Positions
 from broadcaster.core.event import EventId
-from broadcaster.core.heartbeat import BEATS, heartbeat
-from broadcaster.core.page import PAGE_BYTES, TERMINAL_RETRY_MS, Page, Pages
+from broadcaster.core.fanout import writes
+from broadcaster.core.fanout.audience import Audiences
+from broadcaster.core.fanout.heartbeat import BEATS, heartbeat
+from broadcaster.core.fanout.subscriber import State, Subscriber, Subscribers
+from broadcaster.core.fanout.writes import Round
+from broadcaster.core.history.window import Window
 from broadcaster.core.resume.inquiry import Context
 from broadcaster.core.resume.machine import Resume
+from broadcaster.core.resume.page import PAGE_BYTES, TERMINAL_RETRY_MS, Page, Pages
 from broadcaster.core.resume.steps import Greeting, Send, StatePart, Step, Wait
 from broadcaster.core.sse import Frame
 from broadcaster.core.state.fold import Fold
 from broadcaster.core.state.states import HubStates
 from broadcaster.core.state.values import NO_RULES, Rules
-from broadcaster.core.subscriber import State, Subscriber, Subscribers
-from broadcaster.core.window import Window
 from broadcaster.core.wire import Ending, ResetReason, ResumeOutcome
-from broadcaster.core.writes import Round
 
 
 class Hub:

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from broadcaster.core.audience import Audience
-from broadcaster.core.page import Pages
+from broadcaster.core.fanout.audience import Audience
+from broadcaster.core.fanout.subscriber import Framing, State, Subscriber
+from broadcaster.core.resume.page import Pages
 from broadcaster.core.sse import Frame
-from broadcaster.core.subscriber import Framing, State, Subscriber
 
 SLICE = 500
 """The writes of one slice. After each slice the event loop runs other tasks."""

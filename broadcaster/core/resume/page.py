@@ -13,11 +13,11 @@ from typing import NamedTuple, TypeAlias
 
 from broadcaster.core.cursor import Positions
 from broadcaster.core.event import EventId, Superseded
+from broadcaster.core.history.window import Window
 from broadcaster.core.log import Past
 from broadcaster.core.sse import Frame
 from broadcaster.core.state.passes import Pass
 from broadcaster.core.subscription import Subscription
-from broadcaster.core.window import Window
 
 TERMINAL_RETRY_MS = 30_000
 """The reconnection time that a terminal event carries, if none is set."""

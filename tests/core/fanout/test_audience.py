@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from broadcaster.core import sse
-from broadcaster.core.audience import Audience, Audiences
 from broadcaster.core.event import Event, EventId
+from broadcaster.core.fanout.audience import Audience, Audiences
+from broadcaster.core.fanout.subscriber import Framing, Subscriber, unframed
 from broadcaster.core.filter import KeysAndTypes
 from broadcaster.core.sse import Frame
-from broadcaster.core.subscriber import Framing, Subscriber, unframed
 from broadcaster.core.subscription import Subscription
 
 

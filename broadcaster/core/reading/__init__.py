@@ -1,0 +1,1 @@
+"""Events and states as values and JSON, for readers that hold no event stream. Pure."""
