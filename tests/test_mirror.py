@@ -24,7 +24,7 @@ ELSEWHERE = {
     # a run is what its queue gives:
     "broadcaster/backend/runs/run.py": "tests/backend/runs/test_queue.py",
     "broadcaster/backend/runs/values.py": "tests/backend/runs/test_records.py",  # values alone
-    "broadcaster/node/runs/pieces.py": "tests/answers/test_facade.py",  # what answers are made of
+    "broadcaster/node/runs/events.py": "tests/answers/test_facade.py",  # what answers are made of
     "broadcaster/answers/producing.py": "tests/answers/test_facade.py",  # what clients get of it
     "broadcaster/backend/runs/scripts.py": "tests/backend/runs/test_records.py",  # which calls them
     "broadcaster/commands/finding.py": "tests/commands/test_check.py",  # values alone

@@ -26,7 +26,7 @@ from broadcaster.core.channel import Channel
 from broadcaster.core.event import EventId
 from broadcaster.core.runs.record import Record, new_run, run_named
 from broadcaster.errors import BroadcasterError
-from broadcaster.node.runs.pieces import pieces
+from broadcaster.node.runs.events import run_events
 from broadcaster.settings import Settings
 from broadcaster.web.runs.formatted import FormattedResponse, Response, not_now, nothing, too_many
 
@@ -268,7 +268,7 @@ class Answers:
     def _follow(
         self, run: EventId, at: EventId, *, until_live: bool = False
     ) -> AsyncIterator[tuple[str, str]]:
-        """Return the type and the data of each event of a run, as `pieces` says.
+        """Return the type and the data of each event of a run, as `run_events` says.
 
         Args:
             run: its id.
@@ -280,7 +280,7 @@ class Answers:
         """
         after = cursor.render({self.channel.name: at}, run).decode()
         listener = self.hub.subscribe(self.channel.name, keys=str(run), after=after)
-        return pieces(listener, str(run), until_live=until_live)
+        return run_events(listener, str(run), until_live=until_live)
 
 
 def _id(chat_id: str, name: str) -> EventId:

@@ -19,7 +19,7 @@ from typing import TypeVar
 from broadcaster.backend.checkpoints.checkpoint import Checkpoint
 from broadcaster.backend.driver.errors import TROUBLE, limit_of, translated
 from broadcaster.backend.lane import Lane
-from broadcaster.backend.portion import Portion
+from broadcaster.backend.read_size import ReadSize
 from broadcaster.backend.sharing import Sending, SharedReads
 from broadcaster.backend.stream import LOG_EVERY_S, Decoder, Info, RedisStream, id_of
 from broadcaster.core.entry import Row
@@ -77,7 +77,9 @@ class Replayer:
         }
         self._page_bytes = page_bytes
         self._counts = dict.fromkeys(streams, PAGE_COUNT)  # entries that fill a page
-        self._portions = {name: Portion(of.redis_key, PAGE_COUNT) for name, of in streams.items()}
+        self._read_sizes = {
+            name: ReadSize(stream.redis_key, PAGE_COUNT) for name, stream in streams.items()
+        }
         self._short, self._pages = Lane(CONCURRENT_READS), Lane(CONCURRENT_READS, of_one=1)
         self._waiting: dict[Hashable, asyncio.Future[None]] = {}  # the turns of reads, by question
         self._shared = SharedReads()
@@ -144,14 +146,14 @@ class Replayer:
 
     async def _page(self, stream: str, after: EventId) -> tuple[Past, float]:
         """Return a page, and what it has cost the event loop, in seconds."""
-        source, portion = self._streams[stream], self._portions[stream]
-        count = min(self._counts[stream], portion.count)
+        source, read_size = self._streams[stream], self._read_sizes[stream]
+        count = min(self._counts[stream], read_size.count)
         try:
             rows = await source.from_on(after, count=count + 1)
         except TROUBLE as error:
-            await portion.failed(error, count, source.client)
+            await read_size.failed(error, count, source.client)
             raise
-        portion.worked()
+        read_size.worked()
         proven = await self._follow(stream, rows, after)
         if rows and id_of(rows[0]) == after:
             rows = rows[1:]

@@ -18,7 +18,7 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 
 from broadcaster.backend.driver.errors import TROUBLE
-from broadcaster.backend.portion import Portion
+from broadcaster.backend.read_size import ReadSize
 from broadcaster.backend.stream import Decoder, Info, RedisStream, id_of
 from broadcaster.core.backoff import backoff_s
 from broadcaster.core.entry import Row
@@ -60,7 +60,7 @@ class Tailer:
         self.decoder = Decoder(stream.redis_key, max_event_bytes)
         self.problem = "not started"
         self.reconnects = 0
-        self._portion = Portion(self._name, READ_COUNT)
+        self._read_size = ReadSize(self._name, READ_COUNT)
         self._in_step = False  # the window joins what Redis has
         self.added = 0
         self._proven_over = -1  # the number of the connection that the last proof was read from
@@ -90,11 +90,11 @@ class Tailer:
                     yield change
                 self.reconnects += failures > 0
                 failures, self.problem = 0, ""
-                self._portion.worked()
+                self._read_size.worked()
             except TROUBLE as error:
                 self._proven_over = -1
                 self._report(error, failures)
-                await self._portion.failed(error, self._portion.count, self._stream.client)
+                await self._read_size.failed(error, self._read_size.count, self._stream.client)
                 if self._in_step and str(error).startswith("WRONGTYPE"):  # it is no stream now
                     self._in_step = False
                     parted = ZERO if self._window.head > ZERO else None
@@ -115,9 +115,9 @@ class Tailer:
         size, start, beginning = 0, info.last, False
         # One more than fits: the window evicts it, and so knows what its oldest entry follows.
         while not beginning and len(frames) <= self._window.max_events:
-            rows = await self._stream.back_from(start, self._portion.count)
+            rows = await self._stream.back_from(start, self._read_size.count)
             frames += self.decoder.decode(rows)
-            beginning = len(rows) < self._portion.count
+            beginning = len(rows) < self._read_size.count
             start = frames[-1].id.before() if frames else ZERO
             size += sum(len(frame.wire) for frame in frames[len(frames) - len(rows) :])
             if size > self._window.max_bytes:
@@ -152,7 +152,7 @@ class Tailer:
             async for change in self._reorient(head):
                 yield change
             return
-        rows, proven = await self._stream.read_on(head, self._portion.count, BLOCK_S)
+        rows, proven = await self._stream.read_on(head, self._read_size.count, BLOCK_S)
         if not proven:
             more = await self._count_up(head, rows)
             if more is None:
@@ -163,7 +163,7 @@ class Tailer:
         if self._stream.connections != self._proven_over:
             return  # the proof may be another server's than the rows: look first, and read again
         self.added += len(rows)
-        if len(rows) < self._portion.count:
+        if len(rows) < self._read_size.count:
             self._at_end_at = time.monotonic()
         if rows:
             yield Batch(self.decoder.decode(rows))
@@ -213,17 +213,17 @@ class Tailer:
     async def _pages(self, after: EventId, last: EventId) -> AsyncGenerator[list[Row], None]:
         """Yield the entries after a position, up to another one."""
         while after < last:
-            rows = await self._stream.from_on(after.after(), last, self._portion.count)
+            rows = await self._stream.from_on(after.after(), last, self._read_size.count)
             if rows:
                 yield rows
-            after = id_of(rows[-1]) if len(rows) == self._portion.count else last
+            after = id_of(rows[-1]) if len(rows) == self._read_size.count else last
 
     async def _newest_common(self, comparison: Comparison) -> EventId | None:
         """Return the newest entry up to which the window and Redis have the same history."""
         decoder = Decoder(self._name, self.decoder.max_event_bytes)  # these are not counted
         start = self._window.head
         while not comparison.over and start > ZERO:
-            rows = await self._stream.back_from(start, self._portion.count)
+            rows = await self._stream.back_from(start, self._read_size.count)
             if not rows:
                 break
             comparison.add(decoder.decode(rows))

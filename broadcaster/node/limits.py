@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from broadcaster.core.access.allowance import Allowance
-from broadcaster.core.access.places import Owners, Places
+from broadcaster.core.access.stream_counts import Owners, StreamCounts
 from broadcaster.core.wire import Shed
 from broadcaster.settings import Settings
 
@@ -36,7 +36,7 @@ class Limits:
             clock: returns seconds, and never goes back.
         """
         most = settings.max_connections_per_address, settings.max_connections_per_subject
-        self.places = {kind: Places(n) for kind, n in zip(Owners._fields, most, strict=True)}
+        self.places = {kind: StreamCounts(n) for kind, n in zip(Owners._fields, most, strict=True)}
         self.slowed = 0
         self._clock = clock
         self._arrivals: Allowance | None = None
@@ -81,15 +81,15 @@ class Limits:
 
     # Over several nodes
 
-    def told(self) -> dict[str, dict[str, int]]:
+    def for_others(self) -> dict[str, dict[str, int]]:
         """Return what other nodes need to know, as JSON can hold it."""
-        return {kind: places.told() for kind, places in self.places.items() if places.most}
+        return {kind: places.for_others() for kind, places in self.places.items() if places.most}
 
     def learn(self, lines: Iterable[Mapping[str, Any]]) -> None:
-        """Take what the other nodes tell, in the place of what they told before."""
-        told = [line if isinstance(line, dict) else {} for line in lines]
+        """Take what the other nodes have published, in the place of what they had before."""
+        counts = [line if isinstance(line, dict) else {} for line in lines]
         for kind, places in self.places.items():
-            places.learn(line.get(kind) for line in told)
+            places.learn(line.get(kind) for line in counts)
 
     # The past
 

@@ -12,8 +12,8 @@ from typing import Any
 from broadcaster.backend.clock import Clock
 from broadcaster.backend.driver.connect import AsyncClient, connect
 from broadcaster.backend.log import Log, RedisLog, Requests, Timed
-from broadcaster.core.access.places import UNKNOWN, Owners
 from broadcaster.core.access.policy import Policy, Verifier, public
+from broadcaster.core.access.stream_counts import UNKNOWN, Owners
 from broadcaster.core.counters import Meters
 from broadcaster.core.fanout.heartbeat import farewell
 from broadcaster.core.fanout.subscriber import Subscriber
@@ -34,7 +34,7 @@ from broadcaster.node.pump import Pump, despite_errors
 from broadcaster.node.questions import Questions
 from broadcaster.node.registry import Registry, name_of
 from broadcaster.node.revoking import Revoking
-from broadcaster.node.runs.pieces import pieces
+from broadcaster.node.runs.events import run_events
 from broadcaster.node.runs.requests import PendingRequests
 from broadcaster.node.runs.runs import Runs
 from broadcaster.node.shutdown import Shutdown
@@ -262,9 +262,9 @@ class Node:
         self.start()
         return await described(self.settings.channels[name], self.hub.windows, self.log)
 
-    def pieces(self, wanted: Wanted) -> AsyncIterator[tuple[str, str]]:
-        """Return the type and the data of each event of a run, as `node.runs.pieces` says."""
-        return pieces(Listener(self, wanted), str(wanted.run))
+    def run_events(self, wanted: Wanted) -> AsyncIterator[tuple[str, str]]:
+        """Return the type and the data of each event of a run, as `node.runs.events` says."""
+        return run_events(Listener(self, wanted), str(wanted.run))
 
     async def ask(
         self, stream: str, question: AnyQuestion, reader: Reader | None = None

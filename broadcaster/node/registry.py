@@ -150,7 +150,7 @@ class Registry:
 
     def _counts(self) -> dict[str, Any]:
         """Return the counts of event streams for the other nodes, if there is a limit for them."""
-        counts = self._node.limits.told()
+        counts = self._node.limits.for_others()
         return {_COUNTS: counts} if counts else {}
 
     def _runs(self) -> dict[str, Any]:

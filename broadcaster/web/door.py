@@ -12,8 +12,8 @@ from typing import Any
 
 from starlette.responses import Response
 
-from broadcaster.core.access.places import Owners
 from broadcaster.core.access.policy import Denied
+from broadcaster.core.access.stream_counts import Owners
 from broadcaster.core.fanout.turns import Reader, network
 from broadcaster.core.resume.opening import (
     Gone,

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Protocol
 
 from broadcaster.core.access.grants import Holder
-from broadcaster.core.access.places import UNKNOWN, Owners
 from broadcaster.core.access.policy import Policy, Verifier
+from broadcaster.core.access.stream_counts import UNKNOWN, Owners
 from broadcaster.core.channel import Channel
 from broadcaster.core.counters import Meters
 from broadcaster.core.event import EventId
@@ -209,8 +209,8 @@ class ServedNode(GuardedNode, Protocol):
     async def ask(self, stream: str, question: AnyQuestion) -> AnyAnswer:
         """Return the log's answer about a stream."""
 
-    def pieces(self, wanted: Wanted) -> AsyncIterator[tuple[str, str]]:
-        """Yield the type and the data of each event of a run; see `node.runs.pieces`."""
+    def run_events(self, wanted: Wanted) -> AsyncIterator[tuple[str, str]]:
+        """Yield the type and the data of each event of a run; see `node.runs.events`."""
 
     def start(self) -> None:
         """Start the node. May be called again."""

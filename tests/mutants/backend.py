@@ -175,7 +175,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "tailer: a slow read does not reduce the batch size",
-        "broadcaster/backend/portion.py",
+        "broadcaster/backend/read_size.py",
         "            self.count = max(1, min(self.count, asked // 4))",
         "            pass",
         ("tests/backend/test_tailer.py::test_a_slow_read_is_repeated_with_fewer_entries",),
@@ -252,11 +252,11 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/backend/test_lane.py",),
     ),
     Mutant(
-        "portion: a restart of Redis makes reads small",
-        "broadcaster/backend/portion.py",
+        "read size: a restart of Redis makes reads small",
+        "broadcaster/backend/read_size.py",
         'return "no limit of Redis was hit" if again else ""',
         'return "no limit of Redis was hit"',
-        ("tests/backend/test_portion.py",),
+        ("tests/backend/test_read_size.py",),
     ),
     Mutant(
         "secrets: OpenSSL asks for the password of a key on the terminal",
@@ -282,11 +282,11 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/backend/driver/test_urls.py",),
     ),
     Mutant(
-        "portion: a read that Redis has cut is repeated as it was",
-        "broadcaster/backend/portion.py",
+        "read size: a read that Redis has cut is repeated as it was",
+        "broadcaster/backend/read_size.py",
         "self.count = self._ceiling = max(1, min(self.count, asked // 4))",
         "pass",
-        ("tests/backend/test_portion.py",),
+        ("tests/backend/test_read_size.py",),
     ),
     Mutant(
         "replayer: reads go on to ask for connections that Redis refuses",

@@ -205,11 +205,11 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "limits: the streams at other nodes do not count",
-        "broadcaster/core/access/places.py",
+        "broadcaster/core/access/stream_counts.py",
         " + self._elsewhere.get(known, 0) >= self.most",
         " >= self.most",
         (
-            "tests/core/access/test_places.py::"
+            "tests/core/access/test_stream_counts.py::"
             "test_the_streams_of_other_nodes_count_until_they_tell_something_else",
         ),
     ),

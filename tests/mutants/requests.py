@@ -435,7 +435,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "answers: half an answer ends cleanly",
-        "broadcaster/node/runs/pieces.py",
+        "broadcaster/node/runs/events.py",
         "    if listener.ending is not Ending.COMPLETE:",
         "    if False:",
         ("tests/answers/test_facade.py::test_half_an_answer_never_ends_cleanly",),

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from broadcaster import Caller, Grant, Publisher
-from broadcaster.core.access.places import Owners
 from broadcaster.core.access.policy import Action
+from broadcaster.core.access.stream_counts import Owners
 from broadcaster.node import registry
 from broadcaster.node.limits import Limits
 from broadcaster.settings import Settings, load_settings
@@ -72,7 +72,7 @@ async def test_a_subject_has_so_many_streams_at_all_addresses(redis_url: str) ->
 async def test_without_limits_nothing_is_counted(redis_url: str) -> None:
     async with running(redis_url) as hub:
         assert [await lives(hub) for _ in range(3)] == [True] * 3
-        assert (taken(hub), hub.node.limits.told()) == (0, {})
+        assert (taken(hub), hub.node.limits.for_others()) == (0, {})
 
 
 def test_new_streams_come_at_a_rate() -> None:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from hashlib import blake2b, sha1
 from typing import NamedTuple
 
-from broadcaster.core.access.places import hashed
+from broadcaster.core.access.stream_counts import hashed
 from broadcaster.core.event import EventId
 from broadcaster.core.shards import in_slot_of
 

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from broadcaster.core.access.places import Owners
+from broadcaster.core.access.stream_counts import Owners
 from broadcaster.core.fanout.turns import network
 from broadcaster.core.json.cloudevents import cloud_event
 from broadcaster.core.json.incoming import (

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from broadcaster.core import sse
-from broadcaster.core.access.places import Owners
+from broadcaster.core.access.stream_counts import Owners
 from broadcaster.core.channel import Channel
 from broadcaster.core.event import ZERO, Event, EventId
 from broadcaster.core.fanout.turns import network
@@ -51,7 +51,7 @@ class BareResponse(FormattedResponse):
     def __init__(self, node: ServedNode, wanted: Wanted, owners: Owners) -> None:
         """Store the arguments. Nothing is read before it is sent."""
         (stream,) = wanted.subscription.streams
-        events = node.pieces(wanted)
+        events = node.run_events(wanted)
         super().__init__(BareEvents(), str(wanted.run), events, node=node, stream=stream)
         self._limits = node.limits
         self._owners = owners

@@ -15,8 +15,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from broadcaster.core.access.grants import Holder, holder_of
-from broadcaster.core.access.places import Owners
 from broadcaster.core.access.policy import Action, Caller, Denied, public
+from broadcaster.core.access.stream_counts import Owners
 from broadcaster.core.channel import KEY_IN_PATH, MAX_KEY_BYTES, Channel
 from broadcaster.core.event import EventId
 from broadcaster.core.fanout.turns import network

@@ -36,7 +36,7 @@ UNKNOWN = Owners()
 """The owners of a stream that counts for none."""
 
 
-class Places:
+class StreamCounts:
     """The streams of all owners of one kind.
 
     An owner is known by a hash of 64 bits. It takes less memory than a name, and nothing that is
@@ -81,20 +81,20 @@ class Places:
         """Return how many streams are counted."""
         return sum(self._here.values())
 
-    def told(self) -> dict[str, int]:
+    def for_others(self) -> dict[str, int]:
         """Return the counts for the other nodes, as JSON can hold them."""
         most = nlargest(TOLD, self._here.items(), key=lambda pair: pair[1])
         return {f"{owner:x}": count for owner, count in most}
 
-    def learn(self, told: Iterable[object]) -> None:
+    def learn(self, lines: Iterable[object]) -> None:
         """Replace what is known about the other nodes.
 
         Args:
-            told: what each of them tells. Anything that is no such count is ignored, because a
-                newer node may say something else.
+            lines: what each of them has published. Anything that is no such count is ignored,
+                because a newer node may say something else.
         """
         elsewhere: Counter[int] = Counter()
-        for counts in told:
+        for counts in lines:
             for owner, count in counts.items() if isinstance(counts, dict) else ():
                 if isinstance(count, int) and _is_hash(owner):
                     elsewhere[int(owner, 16)] += count

@@ -5,11 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broadcaster.core.access.places import TOLD, Places, hashed
+from broadcaster.core.access.stream_counts import TOLD, StreamCounts, hashed
 
 
 def test_an_owner_may_have_so_many_and_no_more() -> None:
-    places = Places(2)
+    places = StreamCounts(2)
     for _ in range(2):
         assert not places.full("a")
         places.take("a")
@@ -19,11 +19,11 @@ def test_an_owner_may_have_so_many_and_no_more() -> None:
     assert not places.full("a")
     places.free("a")
     assert places.taken == 0
-    assert places.told() == {}
+    assert places.for_others() == {}
 
 
 def test_without_a_limit_or_a_name_nothing_is_counted() -> None:
-    for places, owner in ((Places(0), "a"), (Places(1), "")):
+    for places, owner in ((StreamCounts(0), "a"), (StreamCounts(1), "")):
         for _ in range(3):
             assert not places.full(owner)
             places.take(owner)
@@ -32,25 +32,25 @@ def test_without_a_limit_or_a_name_nothing_is_counted() -> None:
 
 
 def test_the_streams_of_other_nodes_count_until_they_tell_something_else() -> None:
-    here, there, third = Places(3), Places(3), Places(3)
+    here, there, third = StreamCounts(3), StreamCounts(3), StreamCounts(3)
     for places in (here, there, third):
         places.take("a")
-    here.learn([there.told(), third.told()])
+    here.learn([there.for_others(), third.for_others()])
     assert here.full("a")
     assert not there.full("a")
-    here.learn([there.told()])
+    here.learn([there.for_others()])
     assert not here.full("a")
     here.learn([])
-    assert here.told() == {f"{hashed('a'):x}": 1}
+    assert here.for_others() == {f"{hashed('a'):x}": 1}
 
 
 def test_what_is_told_shows_no_owner_and_has_a_bound() -> None:
-    places = Places(5)
+    places = StreamCounts(5)
     places.take("2001:db8::/64")
     for number in range(TOLD):
         places.take(f"10.0.{number}")
         places.take(f"10.0.{number}")
-    told = places.told()
+    told = places.for_others()
     assert len(told) == TOLD
     assert set(told.values()) == {2}
     assert not any("10.0" in owner for owner in told)
@@ -62,7 +62,7 @@ COUNTS = st.dictionaries(st.text("0aFx", max_size=18), SCALAR, max_size=3)
 
 @given(st.lists(SCALAR | COUNTS, max_size=3))
 def test_whatever_another_node_tells_does_no_harm(told: list[object]) -> None:
-    places = Places(1)
+    places = StreamCounts(1)
     places.learn(told)
     places.take("a")
     assert places.full("a")

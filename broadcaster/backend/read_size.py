@@ -32,7 +32,7 @@ _LIMITS = {
 """The settings of Redis that close connections, by their counter in `INFO stats`."""
 
 
-class Portion:
+class ReadSize:
     """The number of entries that a read of one stream asks for.
 
     Attributes:

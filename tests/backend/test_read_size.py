@@ -9,7 +9,7 @@ import pytest
 from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import TimeoutError as RedisTimeout
 
-from broadcaster.backend.portion import Portion
+from broadcaster.backend.read_size import ReadSize
 
 CLOSED = NoConnection("Connection closed by server.")
 
@@ -18,12 +18,12 @@ class Clock:
     s = 100.0
 
 
-def portion(clock: Clock) -> Portion:
-    return Portion("pets", 1000, now_s=lambda: clock.s)
+def read_size(clock: Clock) -> ReadSize:
+    return ReadSize("pets", 1000, now_s=lambda: clock.s)
 
 
 async def test_a_reply_that_took_too_long_makes_the_next_ones_smaller_for_a_moment() -> None:
-    made = portion(Clock())
+    made = read_size(Clock())
     for error in (RedisTimeout("slow"), TimeoutError()):
         await made.failed(error, 1000, None)
         assert made.count == 250
@@ -36,7 +36,7 @@ async def test_a_connection_that_redis_closed_makes_the_next_reads_smaller_for_l
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     clock = Clock()
-    made = portion(clock)
+    made = read_size(clock)
     for _ in range(4):  # four reads that were sent together
         await made.failed(CLOSED, 1000, None)
     made.worked()
@@ -55,7 +55,7 @@ async def test_a_connection_that_redis_closed_makes_the_next_reads_smaller_for_l
 
 
 async def test_a_server_that_is_away_is_no_limit(caplog: pytest.LogCaptureFixture) -> None:
-    made = portion(Clock())
+    made = read_size(Clock())
     await made.failed(NoConnection("Error 111 connecting to localhost:6379"), 1000, None)
     assert made.count == 1000
     assert not caplog.records
@@ -67,7 +67,7 @@ async def test_a_restart_is_told_from_a_limit(
     caplog.set_level(logging.WARNING)
     await client.config_resetstat()
     clock = Clock()
-    made = portion(clock)
+    made = read_size(clock)
     for _ in range(4):  # four reads at a time are cut by `CLIENT KILL`, and then again
         await made.failed(CLOSED, 1000, client)
     made.worked()
@@ -81,7 +81,7 @@ async def test_a_restart_is_told_from_a_limit(
 
 
 async def test_a_limit_that_was_hit_long_ago_is_no_reason_again(client: Any) -> None:
-    made = portion(Clock())
+    made = read_size(Clock())
     await client.config_resetstat()
     await client.config_set("client-output-buffer-limit", "normal 16384 0 0")
     try:

@@ -11,7 +11,7 @@ from broadcaster.node.listener import Listener
 from broadcaster.web.runs.formatted import CutError
 
 
-async def pieces(
+async def run_events(
     listener: Listener, run: str, *, until_live: bool = False
 ) -> AsyncIterator[tuple[str, str]]:
     """Yield the type and the data of each event of a run, after one without a type.
