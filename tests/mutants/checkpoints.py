@@ -118,7 +118,7 @@ MUTANTS: tuple[Mutant, ...] = (
         _MOVING,
         "if value.id > _newest(values)]",
         "if value.id]",
-        (_MOVED + "test_values_move_with_their_keys",),
+        (_MOVED + "test_a_key_returns_to_a_stream_that_has_kept_its_older_values",),
     ),
     Mutant(
         "moving: what has moved away is forgotten before it has arrived",
