@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from broadcaster import EmbeddedRedis, connect
+from broadcaster.backend.replayer import CONCURRENT_READS
 from tests.nodes import Raw, Running, running, told
 from tests.wait import until
 
@@ -99,6 +100,8 @@ async def test_many_clients_replay_over_the_connections_that_there_are(
         await asyncio.gather(*(stream.until(b"event: stream.live") for stream in streams))
         missed = [len(told(stream.body)) for stream in streams]
         assert missed == list(range(EVENTS - 1, EVENTS - 1 - len(streams), -1))
+        # The reads that ran when Redis refused the first one; no later read asked for one more.
+        assert (await client.info("stats"))["rejected_connections"] <= CONCURRENT_READS
     assert "maxclients" in caplog.text
 
 
