@@ -226,11 +226,12 @@ def page_cost_s(window: Window, keys: tuple[str, ...]) -> float:
 @pytest.mark.parametrize("keys", [("hot",), ("hot", "warm", "cold")])
 def test_a_page_costs_no_more_when_its_keys_have_many_events(keys: tuple[str, ...]) -> None:
     costs = []
-    for events in (1000, 30_000):
+    for events in (1000, 60_000):
         window = Window(events, 1 << 30)
         window.append([frame(ms, keys[ms % len(keys)]) for ms in range(1, events + 1)])
         costs.append(page_cost_s(window, keys))
-    assert costs[1] <= 3 * costs[0]
+    # Frames far apart in memory cost more. A look at all of them costs twenty times as much.
+    assert costs[1] <= 6 * costs[0]
 
 
 @pytest.mark.parametrize(("compact_every", "long"), [(1, 3), (1, 256), (256, 3)])
