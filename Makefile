@@ -106,7 +106,8 @@ chaos: install
 chaos-quick: install
 	$(BIN)/python -m tests.chaos --quick $(SEED:%=--seed %) $(ARGS)
 
-# Breaks the product in one place at a time, and checks that a test fails. ONLY="name" runs one.
+# Breaks the product in one place at a time, and checks that a test fails. Run it again to continue.
+# ONLY="bounded:" plays those whose names begin so, also if they were noticed before.
 mutants: install
 	$(BIN)/python -m tests.mutants $(if $(ONLY),--only "$(ONLY)")
 

@@ -1,30 +1,34 @@
 """Break the product in one place at a time, and show which test notices.
 
-python -m tests.mutants [--only NAME]
+python -m tests.mutants [--only NAME] [--jobs N]
 
-It works on a copy of the files that git tracks, as they are now. The status is 1 if a mutant
-survives, if its text is not there exactly once, or if its tests fail without it.
+It works on copies of the files that git tracks, as they are now, and plays as many mutants at a
+time. `mutants/named.jsonl` says which were noticed so far. The next run plays the others, and those
+of which the file or the tests have changed. If anything else has changed, remove that file first.
+
+The status is 1 if a mutant survives, if its text is not there exactly once, or if its tests fail
+without it.
 """
 
 from __future__ import annotations
 
 import os
-import re
-import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from queue import SimpleQueue
 
 import click
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from tests import tiers
 from tests.mutants import (
     Mutant,
     answers,
@@ -44,6 +48,8 @@ from tests.mutants import (
     tokens,
     web,
 )
+from tests.mutants.copies import ROOT, Copy, Run, judge
+from tests.mutants.noticed import Noticed
 
 MUTANTS: tuple[Mutant, ...] = (
     *core.MUTANTS,
@@ -64,119 +70,13 @@ MUTANTS: tuple[Mutant, ...] = (
     *chaos.MUTANTS,
 )
 
-_ROOT = Path(__file__).parents[2]
-_PATIENCE = "0.2"  # most of these tests are to fail, and the slowest takes 9 s if it passes
-# The time of a run: this, and what each of its tests or files may add.
-_RUN_S, _TEST_S = 300, 5
-# Always the same examples; and a mutant that leads to thousands of failures is dead at the first.
-_PYTEST = (
-    "-m", "pytest", "-x", "-q", "--tb=short", "-p", "no:cacheprovider",
-    "--hypothesis-profile=ci",
-)  # fmt: skip
-_FAILED = re.compile(r"^FAILED (\S+::.+?)(?: - .*)?$", re.MULTILINE)
-_TESTS_FAILED = 1  # pytest's exit status; others are for errors, such as a test that is not there
-
-
-class Run(NamedTuple):
-    """The result of pytest.
-
-    Attributes:
-        status: its exit status, or None if it did not end.
-        failed: the first test that failed.
-        output: what it wrote.
-        seconds: how long it took.
-    """
-
-    status: int | None
-    failed: str
-    output: str
-    seconds: float
-
-    @property
-    def killed(self) -> bool:
-        """True if a test has failed. An error of the run as a whole does not count."""
-        return self.status == _TESTS_FAILED and bool(self.failed)
-
-
-class Copy:
-    """A copy of the files that git tracks, in which tests can be run."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        tracked = subprocess.check_output(["git", "-C", str(_ROOT), "ls-files", "-z"], text=True)
-        for name in filter(None, tracked.split("\0")):
-            if (_ROOT / name).is_file():  # not one that is about to be removed
-                target = directory / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes((_ROOT / name).read_bytes())
-                target.chmod((_ROOT / name).stat().st_mode)
-
-    @property
-    def _environment(self) -> dict[str, str]:
-        # PYTHONPATH comes before the installed package, and `-P` leaves it in force, so that the
-        # commands that tests start are of the copy too. No bytecode: it is told from its source
-        # by size and seconds, and some mutants change neither.
-        ours = {"PYTHONPATH": str(self.directory), "PYTHONDONTWRITEBYTECODE": "1"}
-        return os.environ | ours | {"PATIENCE": os.environ.get("PATIENCE", _PATIENCE)}
-
-    def imported(self) -> Path:
-        """Return the path of the product, as a process that a test starts imports it."""
-        command = [sys.executable, "-P", "-c", "import broadcaster; print(broadcaster.__file__)"]
-        output = subprocess.check_output(command, cwd="/", env=self._environment, text=True)
-        return Path(output.strip())
-
-    @contextmanager
-    def mutated(self, mutant: Mutant) -> Iterator[None]:
-        """The copy with a mutant in it.
-
-        Raises:
-            ValueError: the text before is not there exactly once.
-        """
-        path = self.directory / mutant.file
-        text = path.read_text("utf-8")
-        if (count := text.count(mutant.before)) != 1:
-            raise ValueError(f"its text is {count} times in {mutant.file}")
-        path.write_text(text.replace(mutant.before, mutant.after), "utf-8")
-        try:
-            yield
-        finally:
-            path.write_text(text, "utf-8")
-
-    def test(self, tests: Collection[str]) -> Run:
-        """Run tests until the first one fails."""
-        began_s = time.monotonic()
-        process = subprocess.Popen(
-            [sys.executable, *_PYTEST, *tests],
-            cwd=self.directory,
-            env=self._environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        try:
-            output, _ = process.communicate(timeout=_RUN_S + _TEST_S * len(tests))
-            status: int | None = process.returncode
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            output, status = process.communicate()[0], None
-        failed = _FAILED.search(output)
-        return Run(status, failed[1] if failed else "", output, time.monotonic() - began_s)
-
-
-def judge(copy: Copy, mutant: Mutant) -> Run:
-    """Run a mutant's tests on the copy with the mutant in it."""
-    try:
-        with copy.mutated(mutant):
-            return copy.test(mutant.tests)
-    except (ValueError, OSError) as error:
-        return Run(None, "", str(error), 0.0)
+_NOTICED = ROOT / "mutants" / "named.jsonl"
 
 
 def row(mutant: Mutant, run: Run) -> tuple[str, str, str]:
     """The mutant's row of the table."""
     if run.killed:
-        verdict = escape(run.failed)
+        verdict = escape(run.failed[0])
     elif run.status == 0:
         verdict = "[red]it survives[/red]"
     else:
@@ -184,52 +84,106 @@ def row(mutant: Mutant, run: Run) -> tuple[str, str, str]:
     return escape(mutant.name), verdict, f"{run.seconds:.1f}"
 
 
-def _chosen(only: str) -> Sequence[Mutant]:
-    chosen = [mutant for mutant in MUTANTS if not only or mutant.name == only]
+def _chosen(only: str, noticed: Noticed) -> Sequence[Mutant]:
+    if not only:
+        return [mutant for mutant in MUTANTS if mutant not in noticed]
+    chosen = [mutant for mutant in MUTANTS if mutant.name.startswith(only)]
     if not chosen:
         known = ", ".join(mutant.name for mutant in MUTANTS)
         raise click.BadParameter(f"there is no {only!r}; there are: {known}")
     return chosen
 
 
-def _hunt(console: Console, copy: Copy, mutants: Sequence[Mutant]) -> bool:
+def _check(console: Console, copies: Sequence[Copy], mutants: Sequence[Mutant]) -> None:
+    """Check that tests see the copies, and that all of them pass without a mutant."""
+    for copy in copies:
+        if not (found := copy.imported()).is_relative_to(copy.directory):
+            raise click.ClickException(f"tests would not see the copy, but {found}")
+    tests = list(dict.fromkeys(test for mutant in mutants for test in mutant.tests))
+    parts = [part for n in range(len(copies)) if (part := tests[n :: len(copies)])]
+    with ThreadPoolExecutor(len(copies)) as pool:
+        runs = list(pool.map(partial(Copy.test, to_the_end=True), copies, parts))
+    seconds = max(run.seconds for run in runs)
+    console.print(f"without a mutant, {len(tests)} tests or files: {seconds:.1f} s")
+    # A test that failed beside others, on a busy machine, may pass by itself.
+    again = [copies[0].test(run.failed) if run.killed else run for run in runs]
+    if failed := [run for run in again if run.status != 0]:
+        console.print(*(run.output for run in failed), markup=False)
+        raise click.ClickException("these fail, or are not there, without any mutant")
+
+
+def _is_alone(mutant: Mutant) -> bool:
+    """Return True if a test of the mutant must not run beside others."""
+    files = (ROOT / test.partition("::")[0] for test in mutant.tests)
+    return any(tiers.kind_of(file, "", ()) == "alone" for file in files)
+
+
+def _played(copies: Sequence[Copy], mutants: Sequence[Mutant]) -> Iterator[tuple[Mutant, Run]]:
+    """Judge mutants, one in each copy at a time, and yield the results as they come."""
+    free = SimpleQueue[Copy]()
+    for copy in copies:
+        free.put(copy)
+
+    def play(mutant: Mutant) -> tuple[Mutant, Run]:
+        copy = free.get()
+        try:
+            return mutant, judge(copy, mutant)
+        finally:
+            free.put(copy)
+
+    pool = ThreadPoolExecutor(len(copies))
+    try:
+        plays = [pool.submit(play, mutant) for mutant in mutants if not _is_alone(mutant)]
+        for played in as_completed(plays):
+            yield played.result()
+        yield from (play(mutant) for mutant in mutants if _is_alone(mutant))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _hunt(
+    console: Console, copies: Sequence[Copy], mutants: Sequence[Mutant], noticed: Noticed
+) -> bool:
     """Judge mutants and print the table. Return True if all were killed."""
     table = Table("mutant", "killed by", "s", title="Mistakes, and the tests that notice")
     survivors, began_s = list[str](), time.monotonic()
-    for mutant in mutants:
-        run = judge(copy, mutant)
-        survivors += [] if run.killed else [mutant.name]
+    for mutant, run in _played(copies, mutants):
+        if run.killed:
+            noticed.add(mutant, run)
+        else:
+            survivors.append(mutant.name)
         table.add_row(*row(mutant, run))
         if len(mutants) == 1 or not run.killed:
             console.print(f"{mutant.name}:\n{run.output}", markup=False)
         elif sys.stdout.isatty():
             console.print(f"  {mutant.name}: {run.seconds:.1f} s", markup=False)
     console.print(table)
-    noticed, seconds = len(mutants) - len(survivors), time.monotonic() - began_s
-    console.print(f"{noticed} of {len(mutants)} were noticed, in {seconds:.0f} s")
+    killed, seconds = len(mutants) - len(survivors), time.monotonic() - began_s
+    console.print(f"{killed} of {len(mutants)} were noticed, in {seconds:.0f} s")
     for name in survivors:
         console.print(f"  not noticed: {name}", markup=False)
     return not survivors
 
 
 @click.command()
-@click.option("--only", default="", metavar="NAME", help="One mutant, with what pytest says.")
-def main(only: str) -> None:
+@click.option("--only", default="", metavar="NAME", help="Those whose names begin so, in any case.")
+@click.option("--jobs", default=os.cpu_count() or 1, metavar="N", help="How many at a time.")
+def main(only: str, jobs: int) -> None:
     """Break the product in one place at a time; status 1 if no test notices."""
-    mutants = _chosen(only)
+    noticed = Noticed(_NOTICED, MUTANTS)
+    mutants = _chosen(only, noticed)
     console = Console(width=None if sys.stdout.isatty() else 200)
-    with tempfile.TemporaryDirectory(prefix="mutants-") as directory:
-        copy = Copy(Path(directory).resolve())
-        found = copy.imported()
-        if not found.is_relative_to(copy.directory):
-            raise click.ClickException(f"tests would not see the copy, but {found}")
-        tests = dict.fromkeys(test for mutant in mutants for test in mutant.tests)
-        run = copy.test(tests)
-        console.print(f"without a mutant, {len(tests)} tests or files: {run.seconds:.1f} s")
-        if run.status != 0:
-            console.print(run.output, markup=False)
-            raise click.ClickException("these fail, or are not there, without any mutant")
-        if not _hunt(console, copy, mutants):
+    if len(mutants) < len(MUTANTS) and not only:
+        before = len(MUTANTS) - len(mutants)
+        console.print(f"{before} were noticed before: remove {_NOTICED} to play them again")
+    if not mutants:
+        return
+    with ExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="mutants-"))
+        paths = [Path(directory).resolve() / str(n) for n in range(min(jobs, len(mutants)))]
+        copies = [stack.enter_context(Copy(path)) for path in paths]
+        _check(console, copies, mutants)
+        if not _hunt(console, copies, mutants, noticed):
             sys.exit(1)
 
 

@@ -120,7 +120,10 @@ MUTANTS: tuple[Mutant, ...] = (
         "broadcaster/web/answers.py",
         'redis=getattr(state, "shown_redis_url", "")',
         'redis=""',
-        ("tests/e2e/test_page.py::test_the_demo_places_an_order_and_its_commands_work_as_shown",),
+        (
+            "tests/e2e/test_page.py::"
+            "test_the_demo_places_an_order_and_its_commands_work_as_shown[chromium]",
+        ),
     ),
     Mutant(
         "runs: a worker begins a run that is too old",
