@@ -245,9 +245,7 @@ async def test_every_pet_has_its_stock_and_price_after_the_stream_was_trimmed(
     await client.xtrim("inventory", 0, approximate=False)
     node.start()
     await page.open(node.url)
-    await page.sees("document.querySelector('.pet dd').textContent === '500'")
-    shown = await page.tab.value(_VALUES)
-    assert shown == [[str(500 + n), f"{300 + n}.00"] for n in range(12)]
+    await page.tab.finds(_VALUES, [[str(500 + n), f"{300 + n}.00"] for n in range(12)])
     assert await page.tab.text("#shop-note") == ""
     # They are no events, and what comes now must follow from them.
     change = {"petId": pets[0], "oldStock": 500, "newStock": 499}
@@ -267,9 +265,9 @@ async def test_without_a_folder_the_page_says_what_may_be_missing(
     await client.xtrim("inventory", 2, approximate=False)
     node.start()
     await page.open(node.url)
-    await page.sees(f"{_VALUES}.at(-1)[0] === '511'")
-    shown = await page.tab.value(_VALUES)
-    assert shown == [["–", "–"]] * 10 + [["510", "–"], ["511", "–"]]  # noqa: RUF001 as the page has it
+    nothing = "–"  # noqa: RUF001 as the page has it
+    rows = [[nothing, nothing]] * 10 + [["510", nothing], ["511", nothing]]
+    await page.tab.finds(_VALUES, rows)
     said = r"Changes up to \d\d:\d\d:\d\d may be missing: they were trimmed\."
     assert re.fullmatch(said, await page.tab.text("#shop-note"))
 
@@ -363,7 +361,7 @@ async def test_it_goes_on_after_a_proxy_without_a_node(
 async def test_a_reset_speaks_in_words_and_nothing_is_expected_of_the_chain(
     node: Node, page: Watched, shop: Shop, publisher: Publisher, client: Any
 ) -> None:
-    await shop.sell(10)
+    await shop.sell_before(node, 10)
     await page.open(node.url)
     await client.delete("inventory")
     await Shop(publisher).sell(8)  # begins where the first one began
@@ -657,12 +655,15 @@ async def test_the_page_says_if_a_hub_gives_out_orders_by_their_key_only(browser
 
 @in_one_browser
 async def test_the_page_says_that_the_right_to_read_has_ended(browser: Browser) -> None:
-    ends: dict[str, float] = {}
+    ends_s = 0.0
 
     def policy(_: Caller, action: Action, channel: str, __: frozenset[str], /) -> Grant:
+        nonlocal ends_s
         if channel != "inventory" or action is not Action.SUBSCRIBE:
             return Grant()
-        return Grant("ann", expires_s=ends.setdefault(channel, time.time() + 1.0))
+        if not hub.node.meters.opened.total():  # a slow page needs time until it opens its stream
+            ends_s = time.time() + 1.0
+        return Grant("ann", expires_s=ends_s)
 
     async with running("", log=MemoryLog(), authorize=policy) as hub:
         tab = await browser.tab()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from typing import Any
 
 from tests.wait import PATIENCE_S, until
@@ -79,6 +80,24 @@ class Tab(ABC):
             why, error = await self._tried(otherwise)
             told = "; ".join(filter(None, (f"never: {condition}", thrown, str(why), error)))
             raise AssertionError(told) from None
+
+    async def finds(self, expression: str, expected: Any) -> None:
+        """Wait until a JavaScript expression has a value.
+
+        Raises:
+            AssertionError: it never had. The message compares it with the last one.
+        """
+        found: Any = None
+
+        async def is_so() -> bool:
+            nonlocal found
+            found, thrown = await self._tried(expression)
+            found = thrown or found
+            return bool(found == expected)
+
+        with suppress(TimeoutError):
+            await until(is_so)
+        assert found == expected
 
     async def _tried(self, expression: str) -> tuple[Any, str]:
         """Return the value of a JavaScript expression, or None and what it throws."""
