@@ -7,7 +7,7 @@ import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -22,15 +22,32 @@ from tests.wait import http_client, until
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 STREAM = "/v1/inventory/stream"
+Values: TypeAlias = dict[str, dict[tuple[str, ...], float]]
 
 
-async def scraped(hub: Running) -> dict[str, dict[tuple[str, ...], float]]:
-    """The values of all samples, by name and by the labels' values but the process's."""
+async def scraped(hub: Running, *needed: str) -> Values:
+    """The values of all samples, by name and by the labels' values but the process's.
+
+    What Redis does not say within a second is missing. So what is needed of the inventory is waited
+    for.
+    """
     async with http_client() as http:
-        answer = await http.get(f"{hub.url}/metrics")
-    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
-    values: dict[str, dict[tuple[str, ...], float]] = {}
-    for family in text_string_to_metric_families(answer.text):
+
+        async def has_all() -> Values | None:
+            answer = await http.get(f"{hub.url}/metrics")
+            assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+            values = sampled(answer.text)
+            there = all(("inventory",) in values.get(name, {}) for name in needed)
+            return values if there else None
+
+        values = await until(has_all)
+        assert values is not None
+        return values
+
+
+def sampled(text: str) -> Values:
+    values: Values = {}
+    for family in text_string_to_metric_families(text):
         for sample in family.samples:
             assert sample.labels["process"] == "0"
             labels = tuple(v for k, v in sorted(sample.labels.items()) if k != "process")
@@ -193,21 +210,22 @@ async def test_the_trim_edge_comes_near_while_a_node_does_not_read(
 ) -> None:
     await publisher.publish_many([("inventory", "message", "", n) for n in range(10)])
     async with running(redis_url) as hub:
-        assert (await scraped(hub))["broadcaster_trim_edge_entries"]["inventory",] == 10
+        edge, entries = "broadcaster_trim_edge_entries", "broadcaster_stream_entries"
+        assert (await scraped(hub, edge))[edge]["inventory",] == 10
         hub.node._tasks[list(hub.node.settings.channels).index("inventory")].cancel()
         await publisher.publish_many([("inventory", "message", "", n) for n in range(4)])
-        values = await scraped(hub)
-        assert values["broadcaster_trim_edge_entries"]["inventory",] == 10
-        assert values["broadcaster_stream_entries"]["inventory",] == 14
+        values = await scraped(hub, edge, entries)
+        assert values[edge]["inventory",] == 10
+        assert values[entries]["inventory",] == 14
         await publisher.redis.execute_command("XTRIM", "inventory", "MAXLEN", 6)
-        values = await scraped(hub)
-        assert values["broadcaster_trim_edge_entries"]["inventory",] == 2
+        assert (await scraped(hub, edge))[edge]["inventory",] == 2
 
 
 async def test_the_state_and_its_checkpoint_show(redis_url: str, client: Any) -> None:
     async with running(redis_url) as hub:
-        figures = await scraped(hub)
-        assert figures["broadcaster_checkpoint_usable"]["inventory",] == 0
+        usable_is = "broadcaster_checkpoint_usable"
+        figures = await scraped(hub, usable_is)
+        assert figures[usable_is]["inventory",] == 0
         assert "broadcaster_checkpoint_lag_seconds" not in figures
         for ms, key in ((1000, "a"), (2000, "b"), (3000, "c")):
             await client.xadd("inventory", {"key": key, "data": "123"}, id=f"{ms}-0")
@@ -215,8 +233,8 @@ async def test_the_state_and_its_checkpoint_show(redis_url: str, client: Any) ->
         for ms, lacks, usable in ((3000, False, 1), (1000, True, 1), (1, True, 0)):
             mark = Mark(b"m", EventId(ms, 0), None, 3, RULES)
             await client.hset("{inventory}:state", "at", mark.packed())
-            figures = await scraped(hub)
-            assert figures["broadcaster_checkpoint_usable"]["inventory",] == usable
+            figures = await scraped(hub, usable_is)
+            assert figures[usable_is]["inventory",] == usable
             lag_s = figures["broadcaster_checkpoint_lag_seconds"]["inventory",]
             assert (lag_s > 1e9) is lacks
             assert (lag_s == 0) is not lacks
