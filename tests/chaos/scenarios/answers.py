@@ -181,6 +181,7 @@ class _Play:
             f"{kind}: Redis commands for 1,000 returns{most}",
             f"{per_1000:.0f}: {commands} with {len(asked)} returns, {beside:.0f} without",
             kind != "native" or per_1000 <= _COMMANDS or more <= self._stage.count(5, 20),
+            busy=True,
         )
         self._stage.show(
             f"{kind}: p99 of a return: at most {_REJOIN_MS:.0f} ms",

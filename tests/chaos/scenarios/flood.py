@@ -216,6 +216,7 @@ async def _packed(target: Target) -> AsyncIterator[None]:
         f"{name}: each costs at most {_PACKED_CPU_S:.0f} s of CPU, with all else that is served",
         f"{cost_s:.2f} s, of {added}",
         cost_s <= _PACKED_CPU_S,
+        busy=True,
     )
     stage.show(
         f"{name}: less than {_PACKED_BYTES / 1e6:.0f} MB more, ever",

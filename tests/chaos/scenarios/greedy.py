@@ -111,6 +111,7 @@ async def _hot_key(target: Target) -> AsyncIterator[None]:
         "a hot key: a replay costs at most three times what it costs without the key",
         f"{keyed_s:.2f} s of CPU and {whole_s:.2f} s",
         keyed_s <= 3 * whole_s + 0.1,
+        busy=True,
     )
 
 
