@@ -26,7 +26,7 @@ from broadcaster.core.log import (
     Restart,
     Rewind,
 )
-from broadcaster.core.runs.run import Standing
+from broadcaster.core.run import Standing
 
 __all__ = [
     "Answer",

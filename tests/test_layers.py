@@ -86,4 +86,4 @@ def test_each_room_of_core_has_a_rule() -> None:
     (layers,) = (one["layers"] for one in contracts["contracts"]
                  if one.get("containers") == ["broadcaster.core"])  # fmt: skip
     rooms = {path.parent.name for path in (ROOT / "broadcaster" / "core").glob("*/__init__.py")}
-    assert rooms - {"runs"} <= set(layers)  # the runs have a rule of their own
+    assert rooms == set(layers)

@@ -21,7 +21,7 @@ from broadcaster.core.fanout.turns import Reader
 from broadcaster.core.history.window import Window
 from broadcaster.core.log import Answer, Change, KeyState, Known, Question, StateOf
 from broadcaster.core.resume.page import PAGE_BYTES
-from broadcaster.core.runs.run import Standing
+from broadcaster.core.run import Standing
 
 _TAIL_TIMEOUT_S = LEAST_TIMEOUT_S  # above `BLOCK_S`
 _READ_TIMEOUT_S = 5.0

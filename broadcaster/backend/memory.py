@@ -30,7 +30,7 @@ from broadcaster.core.log import (
     Restart,
     Rewind,
 )
-from broadcaster.core.runs.run import Standing, key_of
+from broadcaster.core.run import Standing, key_of
 from broadcaster.core.sse import Frame
 
 _PAGE_COUNT = 1000

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from broadcaster.core.cursor import Start, parse_duration, parse_start
-from broadcaster.core.runs.run import ENDS, RUN
+from broadcaster.core.run import ENDS, RUN
 from broadcaster.core.shards import shard_name, shard_of, without_shard
 from broadcaster.core.state.values import Rules
 from broadcaster.errors import ConfigurationError, InvalidCursorError

@@ -19,7 +19,7 @@ from datetime import datetime
 from typing import Literal, NamedTuple, cast
 
 from broadcaster.core.event import EventId
-from broadcaster.core.runs.run import RUN
+from broadcaster.core.run import RUN
 from broadcaster.errors import InvalidCursorError
 
 Positions = dict[str, EventId]

@@ -24,7 +24,7 @@ from broadcaster.core.log import (
     Past,
     Restart,
 )
-from broadcaster.core.runs.run import Standing, key_of
+from broadcaster.core.run import Standing, key_of
 from tests.wait import PATIENCE_S
 
 pytestmark = pytest.mark.server  # half of it is Redis

@@ -17,7 +17,7 @@ from broadcaster.core.channel import Channel
 from broadcaster.core.event import Event, EventId, Live, Reset
 from broadcaster.core.filter import Filter
 from broadcaster.core.reading.reading import Yielded
-from broadcaster.core.runs.run import key_of
+from broadcaster.core.run import key_of
 from broadcaster.core.sse import Frame
 from broadcaster.errors import (
     BackendUnavailableError,

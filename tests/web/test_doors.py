@@ -17,7 +17,7 @@ import pytest
 
 from broadcaster.backend.memory import MemoryLog
 from broadcaster.core.event import EventId
-from broadcaster.core.runs.run import key_of
+from broadcaster.core.run import key_of
 from broadcaster.web.table import TABLE
 from tests.nodes import Raw, Running, running, told
 from tests.wait import http_client

@@ -15,7 +15,7 @@ from broadcaster.backend.memory import MemoryLog
 from broadcaster.core.access.policy import Action, Caller, Decision, Denied, Grant
 from broadcaster.core.channel import Channel
 from broadcaster.core.event import EventId
-from broadcaster.core.runs.run import key_of
+from broadcaster.core.run import key_of
 from broadcaster.core.shards import shard_of
 from broadcaster.errors import BackendUnavailableError
 from broadcaster.web import logpages

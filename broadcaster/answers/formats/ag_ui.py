@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from broadcaster.core.runs.run import FAILED, STOPPED
+from broadcaster.core.run import FAILED, STOPPED
 
 
 class AgentEvents:

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from broadcaster.core.runs.run import FAILED, STOPPED
+from broadcaster.core.run import FAILED, STOPPED
 
 _TEXT_ID = "0"
 _DONE = b"data: [DONE]\n\n"

@@ -29,7 +29,7 @@ from broadcaster.backend.runs.run import Run
 from broadcaster.backend.runs.values import Asked
 from broadcaster.backend.runs.worker import CONCURRENCY, WorkerTasks
 from broadcaster.core.event import EventId
-from broadcaster.core.runs.run import key_of
+from broadcaster.core.run import key_of
 
 _RUNNING, NODES_KEY = "running", "broadcaster.nodes"
 _WAIT_TAKEOVERS = 4  # a run that a GET began ends if no worker goes on with it in so many of them

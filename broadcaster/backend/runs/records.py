@@ -19,6 +19,7 @@ from broadcaster.backend.publishing.outgoing import NewEntry
 from broadcaster.backend.runs.scripts import BEGIN, CREATE, END, KEEP, LOOK, WRITE
 from broadcaster.backend.runs.values import KEPT_S, Asked, Begun, Piece, Write
 from broadcaster.core.event import EventId
+from broadcaster.core.run import FAILED, STOPPED
 from broadcaster.core.runs.record import (
     MAX_DELIVERIES,
     Record,
@@ -28,7 +29,6 @@ from broadcaster.core.runs.record import (
     newest_of,
     owned_of,
 )
-from broadcaster.core.runs.run import FAILED, STOPPED
 from broadcaster.core.runs.silent import Waiting
 
 _AT_ONCE = 50

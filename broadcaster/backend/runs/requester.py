@@ -11,8 +11,8 @@ from broadcaster.backend.driver.errors import TROUBLE, translated, translating
 from broadcaster.backend.sharing import Sending, SharedReads
 from broadcaster.core.event import EventId
 from broadcaster.core.log import Known
+from broadcaster.core.run import Standing
 from broadcaster.core.runs.record import RunKeys
-from broadcaster.core.runs.run import Standing
 
 TTL = b"ttl_ms"
 """The field of a request that says for how many milliseconds workers may begin its run."""

@@ -18,7 +18,7 @@ from broadcaster.core.resume.inquiry import Context
 from broadcaster.core.resume.returning import Returning
 from broadcaster.core.resume.rules import STARTS, Outcome, Said, Situation, question, said
 from broadcaster.core.resume.steps import Ask, For, Wait
-from broadcaster.core.runs.run import key_of
+from broadcaster.core.run import key_of
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.wanted import Wanted
 from broadcaster.core.wire import ResetReason, Shed

@@ -1,1 +1,1 @@
-"""Runs: their names and records, and the runs of a node's clients that no worker has yet. Pure."""
+"""Records of runs, and the runs of a node's clients that no worker has yet. Pure."""

@@ -15,8 +15,8 @@ from broadcaster.core.event import EventId
 from broadcaster.core.fanout.hub import Hub
 from broadcaster.core.fanout.subscriber import Subscriber
 from broadcaster.core.log import Answer, Known, Request
+from broadcaster.core.run import Standing
 from broadcaster.core.runs.pending import Pending
-from broadcaster.core.runs.run import Standing
 from broadcaster.core.runs.silent import Waiting
 from broadcaster.errors import BackendUnavailableError, BroadcasterError, ConfigurationError
 from broadcaster.node.runs.waiting import tell

@@ -12,7 +12,7 @@ from broadcaster import BackendUnavailableError, ConfigurationError, EventId, Pu
 from broadcaster.backend.driver.connect import connect
 from broadcaster.backend.runs.requester import Requester
 from broadcaster.core.log import Known
-from broadcaster.core.runs.run import Standing
+from broadcaster.core.run import Standing
 from tests.backend.conftest import NOBODY
 from tests.channels import named
 

@@ -20,8 +20,8 @@ from broadcaster.core.fanout.subscriber import State, Subscriber
 from broadcaster.core.history.window import Window
 from broadcaster.core.log import Known, Request
 from broadcaster.core.resume.steps import Greeting
+from broadcaster.core.run import Standing
 from broadcaster.core.runs.pending import LOOK_S, MAX_LEFT
-from broadcaster.core.runs.run import Standing
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.wire import Ending
 from broadcaster.errors import BackendUnavailableError, ConfigurationError

@@ -13,7 +13,7 @@ from broadcaster.core.access.by_access import ByAccess
 from broadcaster.core.access.policy import Action, Caller, Decision, Denied, Grant, NotYet, Policy
 from broadcaster.core.catalogue import DEMO, PET_STORE
 from broadcaster.core.event import EventId
-from broadcaster.core.runs.run import key_of
+from broadcaster.core.run import key_of
 from broadcaster.core.shards import shard_of
 from broadcaster.web.access import asking, callers
 from tests.nodes import Raw, events, running

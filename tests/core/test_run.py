@@ -1,6 +1,6 @@
 from broadcaster.core import cursor
 from broadcaster.core.event import EventId
-from broadcaster.core.runs.run import key_of
+from broadcaster.core.run import key_of
 
 RUN = EventId(7, 1)
 
