@@ -11,6 +11,7 @@ import math
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from tests.command_line import finished, starting
 from tests.deploy.balancers import Balancer
 from tests.deploy.conftest import Balance
 from tests.deploy.customer import Customer, changes, hers, settings
-from tests.wait import allowed_s
+from tests.wait import allowed_s, until
 
 pytestmark = pytest.mark.parametrize("balance", ["haproxy"], indirect=True)
 
@@ -101,6 +102,11 @@ def names(got: Any) -> Any:
     return [one["channel"] for one in got["channels"]] if "channels" in got else got["channel"]
 
 
+def have_read(balancer: Balancer, stream: str, count: int) -> bool:
+    """Return True if both nodes have so many events of a stream."""
+    return all(len(hub.node.hub.windows[stream]) == count for hub in balancer.hubs)
+
+
 async def test_a_customer_sees_her_order_and_no_other_through_every_door(
     shop: Shop, publisher: Publisher, browser: Browser
 ) -> None:
@@ -109,6 +115,8 @@ async def test_a_customer_sees_her_order_and_no_other_through_every_door(
         await publisher.publish("orders", key=key, data=data)
         await publisher.publish("recommendations", key=key, data=data)
     await publisher.publish("inventory", data="inventory")
+    for stream, count in (("orders", 5), ("recommendations", 5), ("inventory", 1)):
+        await until(partial(have_read, balancer, stream, count))
     bearer = hers()
     ticket = f"ticket={await customer.ticket(bearer)}"
     await customer.tab.run("(text) => { document.cookie = text; }", f"session={bearer}")
