@@ -28,7 +28,7 @@ from hypothesis import settings as hypothesis_settings
 
 from broadcaster import EmbeddedRedis, Publisher, connect
 from tests import forks, tiers
-from tests.wait import STEPS_S, TEST_S
+from tests.wait import PATIENCE_S, STEPS_S, TEST_S
 
 # The same examples in each run: none of them depends on how fast this machine is just now, or on
 # what an earlier run found. `--hypothesis-profile=search` looks for new ones, at leisure, and
@@ -164,7 +164,7 @@ def redis_url(redis_server: EmbeddedRedis) -> str:
 @pytest.fixture
 async def client(redis_url: str) -> AsyncIterator[Any]:
     """A client of the empty server; Any, as redis-py's reply types name every shape there is."""
-    made: Any = connect(redis_url)
+    made: Any = connect(redis_url, timeout_s=PATIENCE_S)
     yield made
     await made.aclose()
 

@@ -13,7 +13,7 @@ from broadcaster import EmbeddedRedis, EventId, Publisher, connect, connect_sync
 from broadcaster.core.entry import decode
 from broadcaster.core.event import Event
 from tests.channels import named
-from tests.wait import until_sync
+from tests.wait import PATIENCE_S, until_sync
 
 NOBODY = "redis://127.0.0.1:1"  # nothing listens there
 CHANNELS = named("pets", "orders", "string", "large")
@@ -30,7 +30,7 @@ async def publisher(redis_url: str) -> AsyncIterator[Publisher]:
 def cluster_url() -> Iterator[str]:
     """A real Cluster: one node that has all slots."""
     with EmbeddedRedis("--cluster-enabled", "yes") as server:
-        node: Any = connect_sync(server.url)
+        node: Any = connect_sync(server.url, timeout_s=PATIENCE_S)
         with node as client:
             client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
             until_sync(lambda: client.cluster("info")["cluster_state"] == "ok")
@@ -42,7 +42,8 @@ async def used(
     request: pytest.FixtureRequest, redis_url: str, cluster_url: str
 ) -> AsyncIterator[Any]:
     """A client of an empty server, or Cluster."""
-    made: Any = connect(redis_url if request.param == "single" else cluster_url)
+    url = redis_url if request.param == "single" else cluster_url
+    made: Any = connect(url, timeout_s=PATIENCE_S)
     await made.flushall()
     yield made
     await made.aclose()

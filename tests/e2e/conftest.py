@@ -12,6 +12,7 @@ from broadcaster import connect_sync
 from tests.chaos.proxy import Proxy
 from tests.command_line import starting
 from tests.e2e.versions import OLDER_COMMITS, Front, Stage, Version, unpacked
+from tests.wait import PATIENCE_S
 
 
 def _version(name: str, commit: str, directory: Path, *, stateful: bool = False) -> Version:
@@ -36,7 +37,7 @@ def recent(tmp_path_factory: pytest.TempPathFactory) -> Version:
 @pytest.fixture
 async def stage(redis_url: str) -> AsyncIterator[Stage]:
     """An empty Redis; all processes end with the test."""
-    with connect_sync(redis_url) as store:
+    with connect_sync(redis_url, timeout_s=PATIENCE_S) as store:
         async with starting(sys.executable, "-P") as start:
             yield Stage(start, redis_url, store)
 

@@ -84,7 +84,7 @@ def start_worker(tmp_path: Path) -> Iterator[StartWorker]:
 @pytest.fixture
 def store(redis_url: str) -> Iterator[Any]:
     """A blocking client of the empty server."""
-    with connect_sync(redis_url) as client:
+    with connect_sync(redis_url, timeout_s=PATIENCE_S) as client:
         yield client
 
 

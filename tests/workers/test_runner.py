@@ -17,7 +17,7 @@ from broadcaster import (
     EmbeddedRedis,
     connect_sync,
 )
-from tests.wait import allowed_s, until_sync
+from tests.wait import PATIENCE_S, allowed_s, until_sync
 from tests.workers.conftest import (
     ROOT,
     StartWorker,
@@ -159,7 +159,7 @@ def test_redis_goes_away_and_comes_back(start_worker: StartWorker) -> None:
         workers = [
             start_worker(server.url, name, "--rate", "200") for name in ("inventory", "orders")
         ]
-        client: Any = connect_sync(server.url)
+        client: Any = connect_sync(server.url, timeout_s=PATIENCE_S)
         with client:
             await_events(client, "inventory", 50)
             for end in (server.stop, server.kill):

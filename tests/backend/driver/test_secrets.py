@@ -200,7 +200,8 @@ async def test_renewed_certificates_are_used_by_the_next_connection(
     first, second = tls.authorities
     mounted.show(first.directory)
     files = f"ssl_ca_certs={mounted.path}/ca.pem&ssl_certfile={mounted.path}/client.pem"
-    url = f"rediss://127.0.0.1:{tls.port}/0?{files}"
+    patient = f"socket_timeout={PATIENCE_S:.0f}&socket_connect_timeout={PATIENCE_S:.0f}"
+    url = f"rediss://127.0.0.1:{tls.port}/0?{files}&{patient}"
     with SyncPublisher(url) as sync:
         async with running(url) as hub, Publisher(url) as publisher:
             stream = await Raw.get(hub.port, "/v1/inventory/stream")
