@@ -177,7 +177,7 @@ class Shop:
         self.newest = str(ids[-1])
 
     async def sell_before(self, node: Node, count: int) -> None:
-        """Publish changes that a page of this node gets in its state alone."""
+        """Publish changes, and wait until this node can send them before a page is live."""
         await self.sell(count)
         await until(lambda: node.newest() == self.newest)
 
@@ -305,7 +305,7 @@ async def test_a_line_that_is_cut_is_filled_in_afterwards(
     await page.tab.run(_HOLD)
     await page.tab.click("#cut")
     await page.sees("hub.line.state === 'cut'")
-    await shop.sell(50)
+    await shop.sell_before(node, 50)
     # What is old is dimmed, with its time, and with the time of the next try.
     await page.sees("document.documentElement.dataset.line === 'old'")
     note = await page.tab.text("#line")
