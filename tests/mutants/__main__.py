@@ -71,6 +71,7 @@ MUTANTS: tuple[Mutant, ...] = (
 )
 
 _NOTICED = ROOT / "mutants" / "named.jsonl"
+_BATCH = 50  # their tests are run without a mutant first
 
 
 def row(mutant: Mutant, run: Run) -> tuple[str, str, str]:
@@ -94,11 +95,8 @@ def _chosen(only: str, noticed: Noticed) -> Sequence[Mutant]:
     return chosen
 
 
-def _check(console: Console, copies: Sequence[Copy], mutants: Sequence[Mutant]) -> None:
-    """Check that tests see the copies, and that all of them pass without a mutant."""
-    for copy in copies:
-        if not (found := copy.imported()).is_relative_to(copy.directory):
-            raise click.ClickException(f"tests would not see the copy, but {found}")
+def _pass(console: Console, copies: Sequence[Copy], mutants: Sequence[Mutant]) -> bool:
+    """Return True if the tests of mutants pass without a mutant."""
     tests = list(dict.fromkeys(test for mutant in mutants for test in mutant.tests))
     parts = [part for n in range(len(copies)) if (part := tests[n :: len(copies)])]
     with ThreadPoolExecutor(len(copies)) as pool:
@@ -107,9 +105,9 @@ def _check(console: Console, copies: Sequence[Copy], mutants: Sequence[Mutant]) 
     console.print(f"without a mutant, {len(tests)} tests or files: {seconds:.1f} s")
     # A test that failed beside others, on a busy machine, may pass by itself.
     again = [copies[0].test(run.failed) if run.killed else run for run in runs]
-    if failed := [run for run in again if run.status != 0]:
-        console.print(*(run.output for run in failed), markup=False)
-        raise click.ClickException("these fail, or are not there, without any mutant")
+    if failed := [run.output for run in again if run.status != 0]:
+        console.print("these fail, or are not there, without any mutant:", *failed, markup=False)
+    return not failed
 
 
 def _is_alone(mutant: Mutant) -> bool:
@@ -147,16 +145,21 @@ def _hunt(
     """Judge mutants and print the table. Return True if all were killed."""
     table = Table("mutant", "killed by", "s", title="Mistakes, and the tests that notice")
     survivors, began_s = list[str](), time.monotonic()
-    for mutant, run in _played(copies, mutants):
-        if run.killed:
-            noticed.add(mutant, run)
-        else:
-            survivors.append(mutant.name)
-        table.add_row(*row(mutant, run))
-        if len(mutants) == 1 or not run.killed:
-            console.print(f"{mutant.name}:\n{run.output}", markup=False)
-        elif sys.stdout.isatty():
-            console.print(f"  {mutant.name}: {run.seconds:.1f} s", markup=False)
+    for first in range(0, len(mutants), _BATCH):
+        batch = mutants[first : first + _BATCH]
+        if not _pass(console, copies, batch):
+            survivors += [mutant.name for mutant in batch]
+            continue
+        for mutant, run in _played(copies, batch):
+            if run.killed:
+                noticed.add(mutant, run)
+            else:
+                survivors.append(mutant.name)
+            table.add_row(*row(mutant, run))
+            if len(mutants) == 1 or not run.killed:
+                console.print(f"{mutant.name}:\n{run.output}", markup=False)
+            elif sys.stdout.isatty():
+                console.print(f"  {mutant.name}: {run.seconds:.1f} s", markup=False)
     console.print(table)
     killed, seconds = len(mutants) - len(survivors), time.monotonic() - began_s
     console.print(f"{killed} of {len(mutants)} were noticed, in {seconds:.0f} s")
@@ -182,7 +185,9 @@ def main(only: str, jobs: int) -> None:
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="mutants-"))
         paths = [Path(directory).resolve() / str(n) for n in range(min(jobs, len(mutants)))]
         copies = [stack.enter_context(Copy(path)) for path in paths]
-        _check(console, copies, mutants)
+        for copy in copies:
+            if not (found := copy.imported()).is_relative_to(copy.directory):
+                raise click.ClickException(f"tests would not see the copy, but {found}")
         if not _hunt(console, copies, mutants, noticed):
             sys.exit(1)
 

@@ -60,9 +60,9 @@ def _run(args: Sequence[str], limit_s: float, output: IO[bytes]) -> int | None:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
         sys.exit(pytest.main([*_PYTEST, *args]))
-    end_s = time.monotonic() + limit_s
+    end_s, parent = time.monotonic() + limit_s, os.getppid()
     try:
-        while time.monotonic() < end_s:
+        while time.monotonic() < end_s and os.getppid() == parent:
             ended, status = os.waitpid(fork, os.WNOHANG)
             if ended:
                 return os.waitstatus_to_exitcode(status)
