@@ -159,7 +159,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "broadcaster/core/history/window.py",
         "            del places[: bisect_left(places, self._base + self._first)]\n        if",
         "        if",
-        (_WINDOW + "test_paging_through_a_window_gives_what_a_plain_list_holds",),
+        (_WINDOW + "test_after_a_rewind_a_key_keeps_no_evicted_places",),
     ),
     Mutant(
         "hub: a subscriber that did not get the terminal event is ended",

@@ -212,6 +212,14 @@ def test_a_key_that_all_events_have_keeps_few_evicted_places() -> None:
     assert list(window._places) == ["other"]
 
 
+def test_after_a_rewind_a_key_keeps_no_evicted_places() -> None:
+    window = Window(max_events=300, max_bytes=1 << 20)
+    window.append([frame(ms, "a") for ms in range(1, 401)])  # a hundred are evicted
+    window.rewind(EventId(200, 0))
+    window.append([frame(ms, "b") for ms in range(401, 701)])
+    assert list(window._places) == ["b"]
+
+
 def page_cost_s(window: Window, keys: tuple[str, ...]) -> float:
     """The least CPU time that the first page takes."""
     costs = []
