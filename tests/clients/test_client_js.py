@@ -101,6 +101,7 @@ async def test_a_page_gets_parsed_events_of_the_types_that_it_names(
     hub: Running, blank: Tab, browser: Browser, publisher: Publisher
 ) -> None:
     first = await changed(publisher, 1)
+    await until(lambda: len(hub.node.hub.windows["inventory"]) == 1)
     await follow(blank, hub.url, STOCK + "?from=earliest")
     later = await changed(publisher, 2, 3)
     text = str(await publisher.publish("inventory", type="price-change", key="7", data="no JSON"))

@@ -329,6 +329,7 @@ async def test_a_burst_that_was_trimmed_before_it_was_read_is_a_reset(
     await publisher.publish("inventory", data="first")
     stream = await Raw.get(hub.port, f"{INVENTORY}?from=earliest")
     await stream.until(LIVE)
+    assert await stream.told(1) == ["first"]
     pipe = client.pipeline(transaction=True)
     for number in range(50):
         pipe.xadd("inventory", {"data": str(number)}, maxlen=10, approximate=False)

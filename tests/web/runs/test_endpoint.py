@@ -84,12 +84,13 @@ async def test_a_follower_that_comes_back_goes_on_and_costs_no_command(
     stream = await Raw.get(hub.port, made["url"])
     await stream.until(b"data: c")  # which may come after `stream.live`
     seen = [event for event in events(stream.body) if event.data == "b"]
-    commands = (await client.info("commandstats"))["cmdstat_hgetall"]["calls"]
+    before = (await client.info("commandstats"))["cmdstat_hgetall"]["calls"]
     for _ in range(20):
         again = await Raw.get(hub.port, made["url"], f"Last-Event-ID: {seen[0].id}\r\n")
         assert told(await again.until(b"data: c")) == ["c"]
         again.close()
-    assert (await client.info("commandstats"))["cmdstat_hgetall"]["calls"] == commands
+    after = (await client.info("commandstats"))["cmdstat_hgetall"]["calls"]
+    assert after - before < 10  # the node asks by itself, for the other nodes, every three seconds
     rubbish = await Raw.get(hub.port, made["url"], "Last-Event-ID: answers=5-5,run=7-7\r\n")
     assert told(await rubbish.until(b"data: c")) == ["a", "b", "c"]
 
