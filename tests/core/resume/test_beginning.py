@@ -121,6 +121,12 @@ def test_a_cursor_that_cannot_be_read_is_kept_and_another_beginning_is_refused()
         begin_at("5-0", two, Subscription.to(two), 0)
 
 
+def test_a_cursor_amid_a_state_asks_for_that_state() -> None:
+    both = (WITH_STATE, PLAIN)
+    found = at_cursor("plain=5-1,with=state", both, Subscription.to(both))
+    assert (found.positions, found.states) == ({"plain": EventId(5, 1)}, {"with"})
+
+
 def test_a_beginning_is_an_id_or_a_time() -> None:
     one = Subscription.to([INVENTORY])
     assert begin_at("5-1", (INVENTORY,), one, 0).positions == {"inventory": EventId(5, 1)}
@@ -132,7 +138,8 @@ def test_the_cursor_of_what_is_made_on_demand_names_its_run() -> None:
     name = RECOMMENDATIONS.name
     found = at_cursor(f"{name}=5-0,run=3-0", made, of)
     assert (found.run, found.positions) == (EventId(3, 0), {name: EventId(5, 0)})
-    assert at_cursor("0", made, of).positions == {}
+    fresh = at_cursor("0", made, of)
+    assert (fresh.positions, fresh.unreadable) == ({}, None)
     assert at_cursor(f"{name}=5-0", made, of).unreadable == f"{name}=5-0"
     with_state = (replace(RECOMMENDATIONS, state="append", append="reason"),)
     found = at_cursor(f"{name}=state,run=3-0", with_state, of)
