@@ -112,10 +112,9 @@ mutants: install
 	$(BIN)/python -m tests.mutants $(if $(ONLY),--only "$(ONLY)")
 
 # Mutants of core, made by mutmut, two at a time. Run it again to continue.
-# ONLY="broadcaster.core.cursor*" runs some of them.
+# ONLY="broadcaster.core.resume.*" runs some of them, and ARGS=--again the survivors once more.
 mutants-core: install
-	PATIENCE=0.2 $(BIN)/mutmut run --max-children 2 $(if $(ONLY),"$(ONLY)")
-	$(BIN)/mutmut results
+	$(BIN)/python -m tests.mutants.generated $(if $(ONLY),"$(ONLY)") $(ARGS)
 
 # Builds clients/js into broadcaster/web/scripts, where nodes serve it from. A test compares the two.
 .PHONY: client

@@ -24,6 +24,7 @@ from typing import Any
 import httpx
 import pytest
 import redis.utils
+from hypothesis import Phase
 from hypothesis import settings as hypothesis_settings
 
 from broadcaster import EmbeddedRedis, Publisher, connect
@@ -32,11 +33,15 @@ from tests.wait import PATIENCE_S, STEPS_S, TEST_S
 
 # The same examples in each run: none of them depends on how fast this machine is just now, or on
 # what an earlier run found. `--hypothesis-profile=search` looks for new ones, at leisure, and
-# `brief` is for `make mutants-core`, which asks the same many times.
+# `brief` is for `make quick`. `mutants` is for `make mutants-core`, which asks the same many times,
+# and does not ask for the smallest example of a failure.
 _SAME = hypothesis_settings(hypothesis_settings.get_profile("ci"), print_blob=True)
 hypothesis_settings.register_profile("same", _SAME)
 hypothesis_settings.register_profile("search", _SAME, derandomize=False, max_examples=2000)
-hypothesis_settings.register_profile("brief", _SAME, max_examples=20)
+_BRIEF = hypothesis_settings(_SAME, max_examples=20)
+hypothesis_settings.register_profile("brief", _BRIEF)
+_UNSHRUNK = (Phase.explicit, Phase.generate)
+hypothesis_settings.register_profile("mutants", _BRIEF, phases=_UNSHRUNK)
 hypothesis_settings.load_profile("same")
 
 # All modules and tests stay until the end, so the garbage collector need not look at them.
