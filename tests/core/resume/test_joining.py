@@ -285,6 +285,8 @@ def test_a_reset_is_followed_by_the_state() -> None:
     ]  # fmt: skip
     assert hub.resets["a", "unknown"] == 1
     assert hub.resumes["reset"] == 1
+    Client(hub, last_id="5-0").go_on()
+    assert hub.resets["a", "unknown"] == 2
 
 
 def test_a_reset_after_a_cursor_that_cannot_be_read_is_followed_by_the_state() -> None:
@@ -355,6 +357,14 @@ def test_a_key_that_is_over_is_sent_its_end_and_then_204() -> None:
     assert not hub.states.folds["a"].offered
     assert not hub.states.is_over("a", {"k"}, EventId(3, 0))
     assert not hub.states.is_over("b", {"k"}, EventId(3, 0))
+
+
+def test_a_key_of_which_only_the_end_is_there_is_over_all_the_same() -> None:
+    client = Client(make_hub(event(2, type_="done")), key="k").go_on()
+    assert client.told[1:] == [
+        ("done", "2", "state"), ("stream.live", '{"replayed":1}', "2-0"),
+    ]  # fmt: skip
+    assert client.subscriber.state is State.ENDED
 
 
 def test_a_newcomer_is_sent_the_end_of_a_key_that_lies_before_what_is_retained() -> None:
@@ -458,10 +468,11 @@ def test_a_reader_of_values_has_no_position_before_its_state_is_complete(monkeyp
     assert reading.advance()
     assert reading.take() == StateFollows("a", None, 2)
     assert (reading.partial, reading.cursor) == (False, b"state")
-    assert values(reading) == [
-        Event(EventId(1, 0), "t", "k", b"1", "a"), Event(EventId(2, 0), "t", "l", b"2", "a"),
-        Live(2),
-    ]  # fmt: skip
+    assert reading.take() == Event(EventId(1, 0), "t", "k", b"1", "a")
+    assert reading.advance()
+    assert reading.take() == Event(EventId(2, 0), "t", "l", b"2", "a")
+    assert reading.cursor == b"state", "the second page does not say it again"
+    assert values(reading) == [Live(2)]
     assert (reading.partial, reading.cursor) == (False, b"2-0")
     hub.restart("a", ZERO, complete=True, parted=ZERO)
     fan_out(hub, "a", event(1, "m"))
@@ -479,6 +490,15 @@ def test_a_reader_of_values_has_no_position_before_its_state_is_complete(monkeyp
         hub, NoQuestions(), served._replace(positions={"a": ZERO}), lambda: None, with_state=False
     )
     assert [type(value) for value in values(without)] == [Event, Live]
+
+
+def test_a_reader_of_values_is_told_of_an_empty_state_too() -> None:
+    hub = make_hub(event(1))
+    wanted = Wanted((A,), Subscription.to((A,), ["none"]), start="state")
+    served = Opening(hub.context, lambda _: None, wanted, 1).step()
+    assert isinstance(served, Serve)
+    reading = Reading(hub, NoQuestions(), served, lambda: None)
+    assert values(reading) == [StateFollows("a", None, 0), Live(0)]
 
 
 def test_only_a_whole_state_of_texts_stands_for_the_log() -> None:

@@ -140,9 +140,19 @@ def test_without_a_whole_log_after_it_there_is_no_state(answer: AnyAnswer, more:
 
 
 def test_the_log_after_a_trimmed_entry_may_begin_with_the_window() -> None:
-    hub = make_hub(*(event(ms, "k") for ms in (2, 5, 6, 7)), window_events=2)  # its floor is 5
+    rules = TOO_LARGE._replace(kind="append", append="text")
+    events = (event(ms, "k") for ms in (2, 5, 6, 7))
+    hub = make_hub(*events, window_events=2, rules=rules)  # its floor is 5
     client = answered(begun(hub), state(2, value(2), start=6))
-    assert [data for _, data, _ in client.told[1:-1]] == ["7"]
+    assert [data for _, data, _ in client.told[1:-1]] == ["v", "6", "7"]
+
+
+def test_the_state_of_a_key_says_since_when_it_has_events() -> None:
+    hub = make_hub(event(2, "k"))
+    client = answered(begun(hub), state(2, value(2))._replace(since=at(1)))
+    assert client.told[0] == (
+        "stream.state", '{"channel":"a","keys":1,"since":"1-0"}', "state",
+    )  # fmt: skip
 
 
 def test_a_question_without_an_answer_is_asked_again_and_a_late_answer_is_ignored() -> None:
