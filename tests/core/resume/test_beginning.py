@@ -124,7 +124,8 @@ def test_a_cursor_that_cannot_be_read_is_kept_and_another_beginning_is_refused()
 def test_a_cursor_amid_a_state_asks_for_that_state() -> None:
     both = (WITH_STATE, PLAIN)
     found = at_cursor("plain=5-1,with=state", both, Subscription.to(both))
-    assert (found.positions, found.states) == ({"plain": EventId(5, 1)}, {"with"})
+    assert found.positions == {"plain": EventId(5, 1)}
+    assert found.states == {"with"}
 
 
 def test_a_beginning_is_an_id_or_a_time() -> None:
