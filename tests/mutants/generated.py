@@ -5,8 +5,9 @@ python -m tests.mutants.generated [PATTERN ...] [--again] [--longest S]
 mutmut makes the mutants in `mutants/`, all in one copy of the code. Its own way of running them
 collects the tests anew for each mutant, which takes longer than the tests. Here they are collected
 once, and each mutant gets a fork of the process in which that has happened. It runs the tests that
-call the mutated function, the fastest first, until one fails. Mutants that mypy refuses are left
-out: `make check` finds them. `--again` lets tests judge these as well, and all survivors once more.
+call the mutated function, those of its module first, until one fails. Mutants that mypy refuses are
+left out: `make check` finds them. `--again` lets tests judge these as well, and all survivors once
+more.
 
 The results lie where mutmut keeps its own, so `mutmut show NAME` and `mutmut browse` work. A run
 that is stopped goes on where it was. A mutant is judged again if its function has changed.
@@ -68,10 +69,11 @@ class Known(NamedTuple):
     seconds: Mapping[str, float]
 
     def of(self, mutant: str, longest_s: float) -> list[str]:
-        """Return the tests that may notice a mutant, the fastest first."""
-        tests = self.tests.get(mangled_name_from_mutant_name(mutant), ())
-        fast = [test for test in tests if self.seconds[test] <= longest_s]
-        return sorted(fast, key=lambda test: (self.seconds[test], test))
+        """Return the tests that may notice a mutant: those of its module first, and fast ones."""
+        function = mangled_name_from_mutant_name(mutant)
+        module = function.rpartition(".")[0].rpartition(".")[2]
+        fast = [test for test in self.tests.get(function, ()) if self.seconds[test] <= longest_s]
+        return sorted(fast, key=lambda t: (f"/test_{module}.py:" not in t, self.seconds[t], t))
 
 
 class Hunt:
