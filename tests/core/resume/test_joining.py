@@ -435,6 +435,7 @@ def test_a_client_whose_cut_has_left_the_window_goes_on_from_the_log() -> None:
     ask = client.go_on().asked
     assert ask.question == PageAfter(EventId(1, 0))
     assert client.subscriber.resume is not None
+    assert client.subscriber.resume.proven() == {"a": EventId(1, 0)}, "heartbeats carry it"
     page = Past([event(2)], EventId(2, 0), proven=True)
     assert client.subscriber.resume.answered(ask, page)
     assert [id_ for _, _, id_ in client.go_on().told[-4:]] == ["1-0", "2-0", "3-0", "4-0"]

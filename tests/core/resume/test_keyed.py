@@ -81,6 +81,29 @@ def test_the_checkpoint_and_the_window_are_the_state_of_a_key() -> None:
     assert whole.told[0] == NOTHING
 
 
+def test_all_that_the_window_has_of_a_busy_key_is_folded() -> None:
+    hub = make_hub(*(event(ms, "k") for ms in range(2, 1203)), window_events=2_000)
+    client = answered(begun(hub), state(2, value(2)))
+    assert client.told[1:-1] == [("t", "1202", "state")], "which is more than a page"
+
+
+def test_a_key_is_asked_for_only_where_the_state_is_too_large() -> None:
+    rules = {"a": TOO_LARGE._replace(max_bytes=1 << 30), "b": TOO_LARGE}
+    hub = Hub({stream: Window(100, 1 << 30) for stream in rules}, 4000, rules)
+    for stream in rules:
+        hub.restart(stream, ZERO, complete=True)
+        fan_out(hub, stream, BIG, event(2, "k"))
+    both = [Channel(name=name, path=f"/{name}", state="last") for name in rules]
+    client = Client(hub, *both, key="k").go_on()
+    assert client.asked.stream == "b"
+    answered(client, state(2, value(2)))
+    assert [(type_, data) for type_, data, _ in client.told] == [
+        ("stream.state", '{"channel":"a","keys":1}'), ("t", "2"),
+        ("stream.state", '{"channel":"b","keys":1}'), ("t", "v"),
+        ("stream.live", '{"replayed":2}'),
+    ]  # fmt: skip
+
+
 def test_what_lies_between_the_checkpoint_and_the_window_is_read_from_the_log() -> None:
     hub = make_hub(*(event(ms, "k") for ms in range(2, 9)), window_events=2)
     client = answered(begun(hub), state(2, value(2)))
