@@ -342,6 +342,28 @@ def test_a_heartbeat_carries_only_a_position_that_was_sent() -> None:
     assert fell.proven() is None
 
 
+def test_a_page_of_the_window_is_a_position_that_was_sent() -> None:
+    of = context()
+    of.windows["a"].append([event(1), event(2), event(3)])
+    reader = claims(of, 1)
+    assert reader.resume.proven() is None
+    step = reader.resume.step(max_bytes=1)
+    assert isinstance(step, Send)
+    assert not step.joins
+    assert reader.resume.proven() == {"a": at(2)}
+
+
+def test_one_that_fell_behind_by_more_than_a_page_gets_no_stream_live_either() -> None:
+    of = context()
+    of.windows["a"].append([event(1), event(2), event(3)])
+    fell, joins = Resume(of, A, {"a": at(1)}), False
+    while not joins:
+        step = fell.step(max_bytes=1)
+        assert isinstance(step, Send)
+        assert not any(isinstance(part, LivePart) for part in step.parts)
+        joins = step.joins
+
+
 def test_the_end_comes_with_the_page_that_has_it() -> None:
     of = context()
     order = Subscription(("a",), KeysAndTypes.of(["k"]), terminal=frozenset({"end"}))
