@@ -47,8 +47,12 @@ class Dialogue:
 async def talking(
     address: str, on_event: Callable[[dict[str, Any]], None]
 ) -> AsyncIterator[Dialogue]:
-    """Keep a connection until the block is left."""
-    async with connect(address, max_size=None, proxy=None) as socket:
+    """Keep a connection until the block is left.
+
+    A busy browser answers late. Pings have a shorter limit than commands, so there are none.
+    """
+    patient: dict[str, Any] = {"open_timeout": _ANSWER_S, "ping_interval": None}
+    async with connect(address, max_size=None, proxy=None, **patient) as socket:
         dialogue = Dialogue(socket, on_event)
         reading = asyncio.create_task(dialogue.read())
         try:
