@@ -569,7 +569,9 @@ MUTANTS: tuple[Mutant, ...] = (
         _HEALTH,
         "            if status.problem:",
         "            if False:",
-        (_STREAM + "test_redis_goes_away_and_comes_back",),
+        (
+            "tests/node/test_health.py::test_an_unreadable_stream_is_named_and_operators_see_the_reason",
+        ),
     ),
     Mutant(
         "health: a node is not ready as soon as Redis is away",
