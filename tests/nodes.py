@@ -197,6 +197,10 @@ class Raw:
             cls.made.pop().close()
 
 
+def _has_ended(hub: Running, streams: int) -> bool:
+    return hub.node.meters.closed.total() == streams and not hub.node.hub.subscribers
+
+
 async def garbage_of(hub: Running, opened: Callable[[], Awaitable[Raw]], count: int) -> int:
     """Return how many objects are left to the garbage collector when so many streams are gone.
 
@@ -205,16 +209,20 @@ async def garbage_of(hub: Running, opened: Callable[[], Awaitable[Raw]], count: 
         opened: opens one.
         count: the number of streams.
     """
-    for _ in range(2):  # the first time there is more than connections
-        gc.collect()
-        for stream in [await opened() for _ in range(count)]:
-            await stream.until(b"stream.live")
-            stream.close()
-        stream.made.clear()
-        del stream
-        await until(lambda: not hub.node.hub.subscribers)
-        await until(lambda: hub.node.meters.closed.total() % count == 0)
-    return gc.collect()
+    gc.disable()  # else it may have been at work before it is asked
+    try:
+        for _ in range(2):  # the first time there is more than connections
+            gc.collect()
+            ended = hub.node.meters.closed.total() + count
+            for stream in [await opened() for _ in range(count)]:
+                await stream.until(b"stream.live")
+                stream.close()
+            stream.made.clear()
+            del stream
+            await until(partial(_has_ended, hub, ended))
+        return gc.collect()
+    finally:
+        gc.enable()
 
 
 def events(body: bytes) -> list[httpx_sse.ServerSentEvent]:
