@@ -15,6 +15,13 @@ ON_DEMAND = Channel(name="asked", path="/asked", requests="prod:asked")
 CATALOGUE = Catalogue([PLAIN, SHARDED, ON_DEMAND])
 
 
+@pytest.mark.parametrize("shards", [1, 2, 4])
+def test_the_streams_of_a_channel_are_as_many_as_its_shards(shards: int) -> None:
+    made = Catalogue([Channel(name="c", path="/c", shards=shards)])
+    numbers = {made.resolve("c", str(key)).shard for key in range(50)}
+    assert numbers == ({None} if shards == 1 else set(range(shards)))
+
+
 def test_a_channel_and_a_key_resolve_to_one_stream() -> None:
     assert CATALOGUE.resolve("plain", "any") == Destination("plain", None, "plain", 7)
     shard = shard_of("k", 4)

@@ -4,6 +4,7 @@ import pytest
 
 from broadcaster.core.catalogue import DEMO, PET_STORE
 from broadcaster.core.channel import STATE_BYTES, Channel
+from broadcaster.core.run import ENDS
 from broadcaster.core.state.values import Rules
 from broadcaster.errors import ConfigurationError
 
@@ -76,6 +77,25 @@ def test_invalid_channels_are_refused_and_named(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError) as caught:
         Channel(**({"name": "a", "path": "/a"} | wrong))
     assert next(iter(wrong)) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        {"access": "public"},
+        {"access": "token"},
+        {"shards": 1000},
+        {"state": "last", "state_ttl": "1s"},
+    ],
+)
+def test_what_is_just_possible_is_taken(right: dict[str, Any]) -> None:
+    Channel(**({"name": "a", "path": "/a"} | right))
+
+
+def test_a_channel_with_runs_ends_with_what_ends_a_run() -> None:
+    terminal = frozenset({"complete"})
+    assert Channel(name="a", path="/a", requests="r", terminal=terminal).terminal == terminal | ENDS
+    assert Channel(name="a", path="/a", terminal=terminal).terminal == terminal
 
 
 def test_the_streams_of_keys_are_their_shards() -> None:

@@ -34,6 +34,8 @@ def test_a_node_s_meters_name_every_reason_and_every_kind_of_sink() -> None:
     assert set(meters.opened) == set(SinkKind)
     assert set(meters.closed) == set(Ending)
     assert set(meters.shed) == set(Shed)
+    assert set(meters.pages) == {"events", "empty", "state"}
+    assert meters.waiting == 0
     assert not meters.opened.total() + meters.closed.total() + meters.shed.total()
 
 

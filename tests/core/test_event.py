@@ -47,6 +47,8 @@ def test_nothing_fits_between_an_id_and_its_neighbours(event_id: EventId) -> Non
 
 def test_the_ends_have_no_neighbour_beyond() -> None:
     assert ZERO.before() == ZERO
+    assert EventId(1, MOST - 1).after() == EventId(1, MOST)
+    assert EventId(MOST - 1, MOST).after() == EventId(MOST, 0)
     assert EventId(MOST, MOST).after() == EventId(MOST, MOST)
 
 

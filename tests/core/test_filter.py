@@ -73,6 +73,11 @@ def test_a_filter_of_another_kind_decides_about_past_and_live_events(filter_: Fi
     assert b"".join(sent) == events[0].wire + sse.live(b"2-0", 1) + events[3].wire
 
 
+def test_a_filter_for_another_key_keeps_its_types() -> None:
+    filter_ = KeysAndTypes.of(["cat"], ["offer"])
+    assert filter_.with_key("dog") == KeysAndTypes.of(["dog"], ["offer"])
+
+
 def test_a_filter_with_keys_is_not_asked_about_events_of_others() -> None:
     hub = Hub({"a": Window(100, 100_000)})
     no_json = sse.encode(Event(EventId(1, 0), "note", "dog", b"good"))
@@ -99,14 +104,16 @@ def test_equal_filters_are_asked_once_for_all_their_subscribers() -> None:
 
 def test_a_filter_that_raises_an_error_harms_its_own_subscribers_alone() -> None:
     hub = Hub({"a": Window(100, 100_000)})
-    other, broken = connect(hub, ALL), connect(hub, Cheaper(10))
+    other, *broken = (connect(hub, filter_) for filter_ in (ALL, Cheaper(10), Cheaper(20)))
     no_json = sse.encode(Event(EventId(1, 0), "note", "dog", b"good"))
     list(hub.fan_out("a", [no_json]))
     assert (other[-1], hub.live) == (no_json.wire, 1)
-    (behind,) = (s for s in hub.subscribers if s.state is State.LAGGING)
-    with pytest.raises(json.JSONDecodeError):  # in a step of its own
-        hub.advance(behind)
-    assert no_json.wire not in broken
+    behind = [s for s in hub.subscribers if s.state is State.LAGGING]
+    assert len(behind) == len(broken)
+    for subscriber in behind:
+        with pytest.raises(json.JSONDecodeError):  # in a step of its own
+            hub.advance(subscriber)
+    assert all(no_json.wire not in sent for sent in broken)
 
 
 def test_a_heartbeat_says_where_a_filter_of_another_kind_has_come_to() -> None:

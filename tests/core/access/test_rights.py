@@ -101,6 +101,11 @@ def test_rights_can_be_written_as_a_claim_again() -> None:
     assert rights({CLAIM: found.named()}) == found
 
 
+def test_a_claim_adds_no_key_to_the_rights_of_a_ticket() -> None:
+    ticket = {"sub": "ann", CLAIM: of("orders:7").named()}
+    assert rights(ticket, {"carts": "sub"}) == of("orders:7")
+
+
 def test_only_a_ticket_has_all_of_its_rights_in_the_claim() -> None:
     found = of("orders:7")
     assert rights_of_ticket({CLAIM: found.named()}) == found

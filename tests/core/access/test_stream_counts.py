@@ -44,6 +44,14 @@ def test_the_streams_of_other_nodes_count_until_they_tell_something_else() -> No
     assert here.for_others() == {f"{hashed('a'):x}": 1}
 
 
+def test_what_is_no_count_of_an_owner_does_not_count() -> None:
+    places, owner = StreamCounts(2), f"{hashed('a'):x}"
+    places.learn([{"": 9, "0" * 4 + owner: 9, owner: "9"}, {owner: 1}])
+    assert not places.full("a")
+    places.take("a")
+    assert places.full("a")
+
+
 def test_what_is_told_shows_no_owner_and_has_a_bound() -> None:
     places = StreamCounts(5)
     places.take("2001:db8::/64")

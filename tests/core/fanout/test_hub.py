@@ -296,6 +296,18 @@ def test_a_subscriber_ahead_of_this_node_waits_for_it() -> None:
     assert client.data == [event(3).wire, sse.live(b"3-0", 1)]
 
 
+def test_a_subscriber_that_has_left_is_waited_for_no_more() -> None:
+    hub = make_hub()
+    client = Client(hub, positions={"a": EventId(2, 0)})
+    client.catch_up()
+    client.answer(True)
+    client.catch_up()
+    hub.remove(client.subscriber)
+    wakes = client.wakes
+    fan_out(hub, "a", event(1))
+    assert client.wakes == wakes
+
+
 def test_an_id_that_no_entry_has_is_a_reset_to_the_entry_before_it() -> None:
     hub = make_hub()
     fan_out(hub, "a", event(2), event(6))
@@ -485,6 +497,8 @@ def test_events_and_deliveries_are_counted() -> None:
     assert hub.deliveries == 2
     assert hub.delivered_bytes == 2 * len(live.data[0])
     assert +hub.resumes == {"window": 1}
+    fan_out(hub, "a", event(2))
+    assert hub.delivered_bytes == 4 * len(live.data[0])
 
 
 def test_a_lagging_subscriber_gets_the_terminal_event_before_its_response_ends(
@@ -589,6 +603,13 @@ def test_an_ended_subscriber_learns_of_no_change() -> None:
     assert ended.data == []
 
 
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_window_that_begins_anew_knows_if_redis_has_more(complete: bool) -> None:
+    hub = make_hub()
+    hub.restart("a", EventId(9, 0), complete=complete)
+    assert (hub.windows["a"].floor, hub.windows["a"].complete) == (EventId(9, 0), complete)
+
+
 def test_a_response_that_ends_before_it_begins_has_only_its_farewell() -> None:
     hub = make_hub()
     subscriber = Subscriber(A, write=lambda _: None, wake=lambda: None, pushed=True)
@@ -606,7 +627,9 @@ def test_the_subscribers_of_a_run_are_known_until_they_leave() -> None:
     Client(hub)
     assert set(hub.subscribers.of_run(run)) == {one, another}
     assert list(hub.subscribers.runs) == [run]
-    for subscriber in (one, one, another):
+    hub.remove(one)
+    assert hub.subscribers.of_run(run) == (another,)
+    for subscriber in (one, another, another):
         hub.remove(subscriber)
     assert hub.subscribers.of_run(run) == hub.subscribers.of_run(none) == ()
     assert not hub.subscribers.runs

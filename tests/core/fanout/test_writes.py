@@ -28,10 +28,12 @@ def test_each_live_subscriber_gets_the_bytes_once() -> None:
     taken: list[bytes] = []
     subscribers = live(taken), live(taken), live(taken, TICK)
     subscribers[1].state = State.LAGGING
+    another = (live(taken),)
     round_ = Round(TICK)
-    assert list(round_.write([(subscribers, bracketed, b"data", 2, False)])) == []
-    assert taken == [b"<data>"]
-    assert (round_.events, round_.bytes, round_.over) == (2, 4, [])
+    deliveries = [(subscribers, bracketed, b"data", 2, False), (another, unframed, b"d", 1, False)]
+    assert list(round_.write(deliveries)) == []
+    assert taken == [b"<data>", b"d"]
+    assert (round_.events, round_.bytes, round_.over) == (3, 5, [])
 
 
 def test_a_round_names_the_subscribers_that_got_the_last_event() -> None:
@@ -50,10 +52,9 @@ def test_a_round_names_the_subscribers_that_got_the_last_event() -> None:
 def test_others_get_a_turn_after_each_slice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writes, "SLICE", 2)
     taken: list[bytes] = []
-    many, few = tuple(live(taken) for _ in range(4)), tuple(live(taken) for _ in range(1))
+    many, few = tuple(live(taken) for _ in range(5)), tuple(live(taken) for _ in range(1))
     round_ = Round(TICK).write([(many, unframed, b"x", 1, False), (few, unframed, b"y", 1, False)])
-    assert [len(taken) for _ in round_] == [2, 4]
-    assert len(taken) == 5
+    assert [len(taken) for _ in round_] == [2, 4, 6]
 
 
 def test_small_audiences_share_a_slice(monkeypatch: pytest.MonkeyPatch) -> None:
