@@ -31,6 +31,15 @@ def test_an_empty_page() -> None:
     )
 
 
+def test_a_page_is_full_with_its_events_or_their_bytes() -> None:
+    few, small = LogPage(2, 1_000), LogPage(1_000, 200)
+    for page in (few, small):
+        page.add(event(90 * b"x"), b"1-0")
+        assert not page.full
+        page.add(event(90 * b"x"), b"2-0")
+        assert page.full
+
+
 def test_json_is_spliced_and_any_other_text_is_a_string() -> None:
     page = LogPage(10)
     page.add(event(b'{"kg": 1.10}', 'a "t"', "\u043a"), b"1-0")
