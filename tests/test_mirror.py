@@ -11,8 +11,6 @@ ELSEWHERE = {
     "broadcaster/__main__.py": "tests/deploy/test_wheel.py",  # which runs the installed package
     "broadcaster/version.py": "tests/deploy/test_wheel.py",  # one literal
     "broadcaster/core/log.py": "tests/backend/test_log.py",  # values that any log gives
-    # they begin what it sends:
-    "broadcaster/core/resume/resets.py": "tests/core/resume/test_joining.py",
     "broadcaster/core/state/states.py": "tests/core/resume/test_joining.py",  # what it sends
     "broadcaster/core/state/values.py": "tests/core/state/test_fold.py",  # values that a fold has
     # values that the machines give:
