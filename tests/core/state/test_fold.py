@@ -250,3 +250,30 @@ def test_a_run_that_begins_anew_forgets_what_came_before() -> None:
         "k": [(4, "stream.restart", b"{}"), (5, "t", b'{"text":"c"}')],
         "other": [(3, "t", b"d")],
     }
+
+
+def test_the_bytes_are_those_of_the_values_however_the_state_was_made() -> None:
+    large, small = frame(3, "a", data="larger"), frame(4, "a", data="s")
+    made = fold_of(frame(1, "a"), frame(2, "b"), large)
+    assert made.bytes == len(large.wire) + len(frame(2, "b").wire)
+    made.apply([small])
+    assert made.bytes == len(small.wire) + len(frame(2, "b").wire)
+    loaded = Fold(LAST)
+    values = [value for row in made.cut().values.values() for value in row]
+    loaded.load(made.position, None, values)
+    assert loaded.bytes == made.bytes
+
+
+def test_what_is_passed_over_hides_nothing_that_comes_after_it() -> None:
+    made = Fold(LAST)
+    made.load(EventId(1, 0), None, [Value(EventId(5, 0), "t", "ahead", b"d")])
+    before, early, unsent = frame(1, "a"), frame(2, "ahead"), skipped(EventId(3, 0))
+    made.apply([before, early, unsent, frame(4, "b")])
+    assert known(made) == {"ahead": [(5, "t", b"d")], "b": [(4, "t", b"d")]}
+
+
+def test_objects_are_merged_as_deep_as_they_are() -> None:
+    first, second = {"a": {"b": {"c": 1, "d": 2}}, "x": 1}, {"a": {"b": {"d": None, "e": 3}}}
+    made = fold_of(frame(1, data=first), frame(2, data=second), rules=MERGE)
+    ((_, _, data),) = known(made)["k"]
+    assert json.loads(data) == {"a": {"b": {"c": 1, "e": 3}}, "x": 1}
