@@ -23,7 +23,7 @@ MUTANTS: tuple[Mutant, ...] = (
         _READING,
         "        if not self._in_state:\n            positions.update(reached)",
         "        if not self._in_state:\n            pass",
-        (_READ + "test_pages_of_any_size_with_any_filter_are_the_log",),
+        (_READ + "test_a_client_rests_after_a_page_that_leaves_much_out",),
     ),
     Mutant(
         "reading: it outlives its grant",
