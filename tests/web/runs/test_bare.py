@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from broadcaster import Publisher, RunQueue
 from broadcaster.core.access.policy import Caller, Denied, Grant
 from broadcaster.core.catalogue import Catalogue
+from broadcaster.core.event import EventId
 from broadcaster.core.wire import Exceeded, ResumeOutcome
 from tests.channels import named
 from tests.nodes import Raw, Running, running
@@ -155,6 +157,10 @@ async def test_where_a_state_has_all_of_a_run_it_begins_with_that_and_asks_redis
         for text in ("be", "cau", "se "):
             await run.publish(type="text", data={"text": text})
         await run.publish(type="source", data={"n": 1})
+        redis: Any = publisher.redis
+        ((newest, _),) = await redis.xrevrange("answers", count=1)
+        window = hub.node.hub.windows["answers"]
+        await until(lambda: window.head == EventId.of_entry(newest))
         live = await Raw.get(hub.port, BARE)
         await live.until(b"source")
         late = await Raw.get(hub.port, BARE)
