@@ -106,7 +106,7 @@ class Channel:
         object.__setattr__(self, "terminal", self.terminal | (ENDS if self.requests else set()))
         if not _NAME.fullmatch(self.name) or self.name == RUN:
             raise self._error(f"the name must be letters, digits, '_', '.', '-', and not {RUN!r}")
-        if without_shard(self.name) != (self.name, None):
+        if without_shard(self.name)[0] != self.name:
             raise self._error("a name that ends with '.' and digits is that of a shard")
         if self.shards > MAX_SHARDS:
             raise self._error(f"a channel has at most {MAX_SHARDS} shards")
