@@ -18,6 +18,7 @@ import uvicorn.server
 from broadcaster.app import create_app
 from broadcaster.backend.log import Log
 from broadcaster.core.access.policy import Policy, Verifier
+from broadcaster.core.event import EventId
 from broadcaster.node.node import Node
 from broadcaster.settings import Settings
 from broadcaster.web.uvicorn import rehearsal
@@ -71,6 +72,10 @@ class Running:
     port: int
     node: Node
     operators_url: str = ""
+
+    async def has_read(self, stream: str, head: EventId) -> None:
+        """Wait until the newest event that the node has of a stream is this one."""
+        await until(lambda: self.node.hub.windows[stream].head == head)
 
 
 @asynccontextmanager

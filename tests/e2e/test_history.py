@@ -9,7 +9,6 @@ import pytest
 
 from broadcaster import Channel, EventId
 from tests.nodes import Raw, Running, events, running, told
-from tests.wait import until
 
 LIVE = b"stream.live"
 PATHS = {"a": "/v1/a", "b": "/v1/b"}
@@ -29,10 +28,6 @@ async def at_once(client: Any, commands: str) -> None:
         for command in commands.strip().splitlines():
             pipe.execute_command(*command.split())
         await pipe.execute()
-
-
-async def head_is(hub: Running, stream: str, head: EventId) -> None:
-    await until(lambda: hub.node.hub.windows[stream].head == head)
 
 
 async def returned(hub: Running, path: str, last_id: str) -> bytes:
@@ -80,14 +75,14 @@ async def test_a_client_of_the_empty_beginning_learns_that_a_history_was_lost(
         redis_key = hub.node.settings.channels[key.split(".")[0]].streams[stream]
         assert not resets(await returned(hub, path, last_id))
         await at_once(client, FIRST.format(key=redis_key))
-        await head_is(hub, stream, EventId(5, 1))
+        await hub.has_read(stream, EventId(5, 1))
         assert not resets(await returned(hub, path, last_id))
         await at_once(client, LOSSES[loss].format(key=redis_key))
         if loss == "empty":
-            await head_is(hub, stream, EventId(0, 0))
+            await hub.has_read(stream, EventId(0, 0))
             assert resets(await returned(hub, path, last_id)) == [(key[0], "rollback", "0-0")]
             await at_once(client, ANEW.format(key=redis_key))
-        await head_is(hub, stream, new)
+        await hub.has_read(stream, new)
         body = await returned(hub, path, last_id)
         assert resets(body) == [(key[0], "rollback", "0-0")]
         assert told(body) == ["new"]
@@ -104,7 +99,7 @@ async def test_an_id_that_a_stream_made_anew_gives_again_is_not_trusted(
     entries = "XADD a 1-1 data {0}\nXADD a 1-2 data {0}\nXADD a 1-3 data {0}"
     async with running(redis_url, channels=channels()) as hub:
         await at_once(client, entries.format("old"))
-        await head_is(hub, "a", EventId(1, 3))
+        await hub.has_read("a", EventId(1, 3))
         stream = await Raw.get(hub.port, PATHS["a"] + "?from=1-1")
         await stream.until(LIVE)
         await at_once(client, f"DEL a\n{DISCONNECT}")
@@ -123,7 +118,7 @@ async def test_deleted_entries_reset_no_client_when_the_node_reconnects(
 ) -> None:
     async with running(redis_url, channels=channels()) as hub:
         await at_once(client, "\n".join(f"XADD a 1-{n} data {n}" for n in (1, 2, 3)))
-        await head_is(hub, "a", EventId(1, 3))
+        await hub.has_read("a", EventId(1, 3))
         stream = await Raw.get(hub.port, PATHS["a"] + "?from=1-1")
         await stream.until(LIVE)
         await at_once(client, f"{deleting}\n{DISCONNECT}")
@@ -154,7 +149,7 @@ async def test_the_position_before_the_oldest_retained_entry_is_good_on_any_node
 ) -> None:
     async with running(redis_url, channels=channels()) as hub:
         await at_once(client, "\n".join(f"XADD a {n}-0 data {n}" for n in (1, 2, 3, 4)))
-        await head_is(hub, "a", EventId(4, 0))
+        await hub.has_read("a", EventId(4, 0))
         await client.xtrim("a", maxlen=2, approximate=False)
         async with running(redis_url, channels=channels()) as later:
             started = later.node.hub.windows["a"].floor

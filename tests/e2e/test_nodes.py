@@ -35,10 +35,6 @@ async def resume(hub: Running, path: str, last_id: str) -> Raw:
     return await Raw.get(hub.port, path, f"Last-Event-ID: {last_id}\r\n" if last_id else "")
 
 
-async def reached(hub: Running, entry_id: EventId) -> None:
-    await until(lambda: hub.node.hub.windows["inventory"].head == entry_id)
-
-
 def resets(body: bytes) -> list[dict[str, str]]:
     return [json.loads(e.data) for e in events(body) if e.event == "stream.reset"]
 
@@ -106,7 +102,7 @@ async def test_an_id_that_redis_does_not_know_is_a_rollback(
     newest = await publisher.publish("inventory", data="1")
     phantom = EventId(newest.ms + 1000, 0)
     for hub in pair:
-        await reached(hub, newest)
+        await hub.has_read("inventory", newest)
         stream = await resume(hub, INVENTORY, str(phantom))
         await stream.until(LIVE)
         (reset,) = resets(stream.body)
@@ -166,7 +162,7 @@ async def test_an_id_that_was_given_twice_is_a_rollback(
     before = ["kept", "lost 1", "lost 2"]
     assert await stream.told(3) == before
     for hub in pair:
-        await reached(hub, EventId(1, 2))
+        await hub.has_read("inventory", EventId(1, 2))
     free = holding(monkeypatch, pair[0], state=resumed == "1-2")
     async with client.pipeline(transaction=True) as failover:
         failover.delete("inventory")
@@ -206,7 +202,7 @@ async def test_events_before_the_window_come_from_redis(
         ids = await publisher.publish_many(
             ("inventory", "t", f"k{n % 2}", str(n)) for n in range(3500)
         )
-        await reached(hub, ids[-1])
+        await hub.has_read("inventory", ids[-1])
         assert len(hub.node.hub.windows["inventory"]) == 10
         stream = await resume(hub, INVENTORY, str(ids[4]))
         await stream.until(LIVE)
@@ -225,7 +221,7 @@ async def test_a_herd_with_one_cursor_shares_its_reads(
 ) -> None:
     async with running(redis_url, channels=small(10)) as hub:
         ids = await publisher.publish_many(("inventory", "t", "", str(n)) for n in range(500))
-        await reached(hub, ids[-1])
+        await hub.has_read("inventory", ids[-1])
         herd = await asyncio.gather(*(resume(hub, INVENTORY, str(ids[0])) for _ in range(100)))
         for stream in herd:
             await stream.until(LIVE)

@@ -111,9 +111,9 @@ async def test_what_redis_has_lost_is_a_reset_and_then_the_rest(
             await client.flushall()
         last = await publisher.publish("inventory", data="last")
         async with running(redis_url) as new:
-            await until(lambda: new.node.hub.windows["inventory"].head == last)
+            await new.has_read("inventory", last)
             found = await page(http, new.url + PATH, after=at, wait=60)
-        await until(lambda: old.node.hub.windows["inventory"].head == last)
+        await old.has_read("inventory", last)
         by_old = await page(http, old.url + PATH, after=at, wait=60)
     told = [event.get("data", event.get("text")) for event in found["events"]]
     assert found["reset"]["requested"] == at

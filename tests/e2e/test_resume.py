@@ -28,17 +28,13 @@ async def resume(hub: Running, last_id: EventId) -> Raw:
     return await Raw.get(hub.port, PATH, f"Last-Event-ID: {last_id}\r\n")
 
 
-async def reached(hub: Running, entry_id: EventId) -> None:
-    await until(lambda: hub.node.hub.windows["orders"].head == entry_id)
-
-
 async def test_the_end_counts_though_it_has_left_the_window(
     redis_url: str, publisher: Publisher
 ) -> None:
     async with running(redis_url, channels=CHANNELS) as hub:
         end = await publisher.publish("orders", type="complete", key="7", data="shipped")
         others = [("orders", "t", "8", str(number)) for number in range(5)]
-        await reached(hub, (await publisher.publish_many(others))[-1])
+        await hub.has_read("orders", (await publisher.publish_many(others))[-1])
         assert (await resume(hub, end)).head.startswith(b"HTTP/1.1 204")
 
 
@@ -49,7 +45,7 @@ async def test_a_replay_waits_for_redis() -> None:
             async with Publisher(server.url) as publisher:
                 events = [("orders", "t", "7", str(number)) for number in range(5)]
                 ids = await publisher.publish_many(events)
-            await reached(hub, ids[-1])
+            await hub.has_read("orders", ids[-1])
             server.stop()
             await until(hub.node.problems)
             stream = await resume(hub, ids[0])
@@ -68,7 +64,7 @@ async def test_clients_that_leave_during_a_read_cost_redis_no_connections(
     channels = {"orders": Channel(name="orders", path=ALL_ORDERS, window_events=2)}
     async with running(redis_url, channels=channels) as hub:
         ids = await publisher.publish_many(("orders", "t", "", str(n)) for n in range(300))
-        await reached(hub, ids[-1])
+        await hub.has_read("orders", ids[-1])
         await read_at_once(hub, ids[:20])
         before, connected = hub.node.log.reads, await connections(client)
         for start in range(0, 300, 60):

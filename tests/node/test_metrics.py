@@ -229,7 +229,7 @@ async def test_the_state_and_its_checkpoint_show(redis_url: str, client: Any) ->
         assert "broadcaster_checkpoint_lag_seconds" not in figures
         for ms, key in ((1000, "a"), (2000, "b"), (3000, "c")):
             await client.xadd("inventory", {"key": key, "data": "123"}, id=f"{ms}-0")
-        await until(lambda: hub.node.hub.windows["inventory"].head == EventId(3000, 0))
+        await hub.has_read("inventory", EventId(3000, 0))
         for ms, lacks, usable in ((3000, False, 1), (1000, True, 1), (1, True, 0)):
             mark = Mark(b"m", EventId(ms, 0), None, 3, RULES)
             await client.hset("{inventory}:state", "at", mark.packed())

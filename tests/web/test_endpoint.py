@@ -12,7 +12,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from broadcaster import EmbeddedRedis, EventId, Publisher
+from broadcaster import EmbeddedRedis, Publisher
 from broadcaster.core import sse
 from broadcaster.core.fanout.turns import Reader
 from broadcaster.core.log import AnyAnswer, AnyQuestion
@@ -665,7 +665,7 @@ async def test_redis_goes_away_and_comes_back() -> None:
 
 async def test_a_page_can_go_on_from_the_id_of_an_event(hub: Running, publisher: Publisher) -> None:
     entry_id = await publisher.publish("inventory", data="state")
-    await until(lambda: hub.node.hub.windows["inventory"].head == EventId(*entry_id))
+    await hub.has_read("inventory", entry_id)
     async with http_client(base_url=hub.url) as browser:
         newest = (await browser.get("/v1/channels/inventory")).json()["newest"]
     await publisher.publish("inventory", data="change")

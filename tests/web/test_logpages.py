@@ -427,7 +427,7 @@ async def test_a_policy_decides_as_for_a_stream() -> None:
         assert (await http.get(path, params={"key": "8"}, headers=ann)).status_code == 403
         for key in ("7", "8"):
             last = log.add("stock", key=key, data=key)
-        await until(lambda: node.node.hub.windows["stock"].head == last)
+        await node.has_read("stock", last)
         answer = await http.get(path, params={"from": "earliest"}, headers=ann)
         assert answer.headers["access-control-allow-origin"] == "https://shop.example"
         assert texts(answer.json()) == [7]

@@ -47,7 +47,7 @@ async def publish(
     """Publish, and wait until the node has read it."""
     sent = [("stock", "stock-change", f"k{n % keys}", f"{n}{more}") for n in range(count)]
     ids = await publisher.publish_many(sent)
-    await until(lambda: hub.node.hub.windows["stock"].head == ids[-1])
+    await hub.has_read("stock", ids[-1])
     return ids
 
 
@@ -89,7 +89,7 @@ async def test_a_client_that_is_cut_amid_a_state_gets_all_of_it_from_a_node_that
     more = {"stock": replace(CHANNELS["stock"], window_events=1000)}
     async with running(redis_url, channels=CHANNELS) as hub, running(redis_url, channels=more) as b:
         ids = await publish(hub, publisher, 500, 3)
-        await until(lambda: b.node.hub.windows["stock"].head == ids[-1])
+        await b.has_read("stock", ids[-1])
         with publisher.commands() as redis:
             await redis.xtrim("stock", maxlen=0)
         told = await state(hub, headers=f"Last-Event-ID: {ids[0]}\r\n")

@@ -159,8 +159,7 @@ async def test_where_a_state_has_all_of_a_run_it_begins_with_that_and_asks_redis
         await run.publish(type="source", data={"n": 1})
         redis: Any = publisher.redis
         ((newest, _),) = await redis.xrevrange("answers", count=1)
-        window = hub.node.hub.windows["answers"]
-        await until(lambda: window.head == EventId.of_entry(newest))
+        await hub.has_read("answers", EventId.of_entry(newest))
         live = await Raw.get(hub.port, BARE)
         await live.until(b"source")
         late = await Raw.get(hub.port, BARE)
