@@ -81,10 +81,15 @@ def start_worker(tmp_path: Path) -> Iterator[StartWorker]:
         worker.kill()
 
 
+def store_of(url: str) -> Any:
+    """A blocking client, which waits for an answer as long as tests wait."""
+    return connect_sync(url, timeout_s=PATIENCE_S)
+
+
 @pytest.fixture
 def store(redis_url: str) -> Iterator[Any]:
     """A blocking client of the empty server."""
-    with connect_sync(redis_url, timeout_s=PATIENCE_S) as client:
+    with store_of(redis_url) as client:
         yield client
 
 

@@ -17,13 +17,12 @@ from broadcaster import (
     Publisher,
     RunQueue,
     SyncPublisher,
-    connect_sync,
 )
 from broadcaster.core.state.checkpoint import mark_of
 from tests.channels import demo_variable
 from tests.command_line import finished, ready, starting
 from tests.wait import PATIENCE_S, http_client, until
-from tests.workers.conftest import StartWorker
+from tests.workers.conftest import StartWorker, store_of
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text("utf-8")
 RIGHTS = re.compile(r"^ACL (SETUSER .*\n(?: +.*\n)+)", re.MULTILINE)
@@ -69,7 +68,7 @@ OF_ADMINISTRATORS = (
 @pytest.fixture
 def server() -> Iterator[EmbeddedRedis]:
     """A server with the users of the page, and without any others."""
-    with EmbeddedRedis() as server, connect_sync(server.url, timeout_s=PATIENCE_S) as client:
+    with EmbeddedRedis() as server, store_of(server.url) as client:
         lines = [line.split() for line in RIGHTS.findall(PAGE)]
         assert [line[1] for line in lines] == list(FOREIGN)
         for line in lines:
@@ -91,7 +90,7 @@ def as_user(server: EmbeddedRedis, user: str) -> str:
 
 def all_folded(server: EmbeddedRedis) -> bool:
     """Return True if each stream has a checkpoint."""
-    with connect_sync(server.url, timeout_s=PATIENCE_S) as client:
+    with store_of(server.url) as client:
         found: list[Any] = [client.hget(f"{{{stream}}}:state", "at") for stream in WORKERS]
     marks = [mark_of(at) for at in found]
     return all(mark is not None and mark.position is not None for mark in marks)
@@ -100,7 +99,7 @@ def all_folded(server: EmbeddedRedis) -> bool:
 @pytest.mark.server
 @pytest.mark.parametrize("user", list(FOREIGN))
 def test_a_password_is_good_for_its_role_alone(server: EmbeddedRedis, user: str) -> None:
-    with connect_sync(server.url, timeout_s=PATIENCE_S) as client:
+    with store_of(server.url) as client:
         for command in FOREIGN[user] + OF_ADMINISTRATORS:
             said = client.execute_command("ACL", "DRYRUN", user, *command.split())
             assert b"has no permissions" in said, command
@@ -134,7 +133,7 @@ async def test_a_publisher_needs_no_more(server: EmbeddedRedis) -> None:
             await start("publish", "orders", env=env), '{"type": "t", "key": "7", "data": 1}\n'
         )
     assert (status, len(ids), said) == (0, 1, "")
-    with connect_sync(server.url, timeout_s=PATIENCE_S) as client:
+    with store_of(server.url) as client:
         lengths = [client.xlen(stream) for stream in WORKERS]
     assert lengths == [3, 4, 1]
 
@@ -150,7 +149,7 @@ async def test_to_revoke_needs_no_more(server: EmbeddedRedis) -> None:
 
 @pytest.mark.server
 async def test_a_worker_of_runs_needs_no_more(server: EmbeddedRedis) -> None:
-    with connect_sync(server.url, timeout_s=PATIENCE_S) as client:
+    with store_of(server.url) as client:
         for key in "abc":
             client.xadd("recommendations.requests", {"key": key})
     async with Publisher(as_user(server, "worker")) as publisher:
@@ -169,7 +168,7 @@ async def test_a_worker_of_runs_needs_no_more(server: EmbeddedRedis) -> None:
         (again,) = await queue.take(1)
         assert (again.id, again.attempt) == (given_back.id, 2)
         await queue.aclose()
-    with connect_sync(server.url, timeout_s=PATIENCE_S) as client:
+    with store_of(server.url) as client:
         kinds = [fields.get(b"type") for _, fields in client.xrange("recommendations")]
     assert kinds == [None, b"stream.restart", None, b"complete", b"failed"]
 

@@ -15,15 +15,15 @@ from broadcaster import (
     BackendUnavailableError,
     ConfigurationError,
     EmbeddedRedis,
-    connect_sync,
 )
-from tests.wait import PATIENCE_S, allowed_s, until_sync
+from tests.wait import allowed_s, until_sync
 from tests.workers.conftest import (
     ROOT,
     StartWorker,
     WorkerProcess,
     await_events,
     check_coherence,
+    store_of,
 )
 from workers.runner import Life, run_worker
 
@@ -159,7 +159,7 @@ def test_redis_goes_away_and_comes_back(start_worker: StartWorker) -> None:
         workers = [
             start_worker(server.url, name, "--rate", "200") for name in ("inventory", "orders")
         ]
-        client: Any = connect_sync(server.url, timeout_s=PATIENCE_S)
+        client: Any = store_of(server.url)
         with client:
             await_events(client, "inventory", 50)
             for end in (server.stop, server.kill):
