@@ -219,6 +219,7 @@ class Connection(Driver):
                 elif subscriber.state is State.LAGGING and (data := self.next()) is not None:
                     if data:
                         await sink.send(data)
+                    del data  # a client that does not read would hold a page twice
                     if subscriber.state is State.LAGGING:
                         await self._keep_pace()
                 elif subscriber.state is State.ENDED:

@@ -492,6 +492,16 @@ MUTANTS: tuple[Mutant, ...] = (
             "test_through_asgi_a_heartbeat_that_waited_does_not_move_the_cursor_back",
         ),
     ),
+    Mutant(
+        "connection: a page is held while the client does not read",
+        _CONNECTION,
+        "                    del data  # a client that does not read would hold a page twice\n",
+        "",
+        (
+            "tests/web/test_connection.py::"
+            "test_a_page_is_held_by_the_sink_alone_while_the_client_does_not_read",
+        ),
+    ),
     # The head, and the first bytes
     Mutant(
         "problem: proxies may buffer the event stream",

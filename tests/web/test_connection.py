@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -20,6 +21,7 @@ from broadcaster.core.filter import KeysAndTypes
 from broadcaster.core.history.window import Window
 from broadcaster.core.log import Answer, AnyQuestion
 from broadcaster.core.resume.opening import Serve
+from broadcaster.core.resume.page import PAGE_BYTES
 from broadcaster.core.sse import Frame
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.wire import Ending
@@ -95,6 +97,25 @@ async def test_a_client_that_makes_progress_is_not_cut() -> None:
     assert await connect(hub, sink).run(0.01) == "send_timeout"
     assert sink.unsent == []  # it was cut when it had taken nothing
     assert not hub.subscribers
+
+
+async def test_a_page_is_held_by_the_sink_alone_while_the_client_does_not_read() -> None:
+    """So a client that reads nothing costs the node what the sink has not sent, and no more."""
+    hub = Hub({"a": Window(5000, 1 << 30)})
+    hub.windows["a"].append([event(ms) for ms in range(1, 1000)])
+
+    class Full(FakeSink):
+        def write(self, data: bytes) -> None:
+            super().write(data)
+            self.blocked, self.unsent = True, [len(data)]
+
+    sink = Full()
+    task = asyncio.create_task(connect(hub, sink).run(PATIENCE_S))
+    await until(lambda: sink.written and not sink.unsent)  # the connection waits for progress
+    assert len(sink.written[0]) > PAGE_BYTES
+    holders = sys.getrefcount(sink.written[0])
+    assert holders == 2  # the list, and the call itself
+    task.cancel()
 
 
 async def test_a_node_that_stops_does_not_wait_for_clients_that_do_not_read(
