@@ -152,10 +152,10 @@ def make_node(settings: Settings, authorize: Policy | None = None, **parts: Any)
     from broadcaster.web.tokens import setup  # PyJWT and cryptography take a tenth of a second
 
     tokens = ByToken(setup.key_claims(channels))
-    node = Node(settings, policy=authorize or policy_of(channels, tokens), **parts)
     tickets = setup.make_tickets(settings, _secret_of(settings))
-    node.verifier = setup.make_reader(settings, tickets, node.revoking.known)
-    return node
+    make_verifier = partial(setup.make_reader, settings, tickets)
+    policy = authorize or policy_of(channels, tokens)
+    return Node(settings, policy=policy, make_verifier=make_verifier, **parts)
 
 
 def _secret_of(settings: Settings) -> Callable[[], Awaitable[bytes]] | None:

@@ -11,7 +11,6 @@ ELSEWHERE = {
     "broadcaster/__main__.py": "tests/deploy/test_wheel.py",  # which runs the installed package
     "broadcaster/version.py": "tests/deploy/test_wheel.py",  # one literal
     "broadcaster/core/log.py": "tests/backend/test_log.py",  # values that any log gives
-    "broadcaster/core/state/states.py": "tests/core/resume/test_joining.py",  # what it sends
     "broadcaster/core/state/values.py": "tests/core/state/test_fold.py",  # values that a fold has
     # values that the machines give:
     "broadcaster/core/resume/steps.py": "tests/core/resume/test_machine.py",
@@ -36,7 +35,7 @@ ELSEWHERE = {
     # what drives, in its simplest form:
     "broadcaster/core/fanout/driver.py": "tests/core/reading/test_reading.py",
     "broadcaster/web/door.py": "tests/web/test_endpoint.py",  # what is admitted, and how
-    "broadcaster/web/answers.py": "tests/web/test_endpoint.py",  # what can be asked, and how
+    "broadcaster/web/replies.py": "tests/web/test_endpoint.py",  # what can be asked, and how
     "broadcaster/web/documents/operation.py": "tests/web/documents/test_openapi.py",  # data
     "broadcaster/web/documents/operations.py": "tests/web/documents/test_openapi.py",  # data
     "broadcaster/web/documents/upkeep.py": "tests/web/documents/test_openapi.py",  # data

@@ -2,7 +2,7 @@
 
 The secret that signs the tokens is drawn at the start, and is in no file. A token can publish and
 nothing else. Only a demo that listens on a loopback address makes tokens, so that no other machine
-gets one; `web/answers.py` refuses the pages of other sites.
+gets one; `web/replies.py` refuses the pages of other sites.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from broadcaster.backend.clock import Clock
 from broadcaster.backend.driver.connect import AsyncClient, connect
 from broadcaster.backend.log import Log, RedisLog, Requests, Timed
 from broadcaster.core.access.policy import Policy, Verifier, public
+from broadcaster.core.access.revocations import Revocations
 from broadcaster.core.access.stream_counts import UNKNOWN, Owners
 from broadcaster.core.counters import Meters
 from broadcaster.core.fanout.heartbeat import farewell
@@ -83,7 +84,7 @@ class Node:
         requests: Requests | None = None,
         peers: Peers | None = None,
         policy: Policy = public,
-        verifier: Verifier | None = None,
+        make_verifier: Callable[[Revocations], Verifier] | None = None,
     ) -> None:
         """Create the parts. Nothing is connected before `start`.
 
@@ -94,14 +95,13 @@ class Node:
                 it takes requests, else Redis.
             peers: the processes that share the port with this one.
             policy: decides what a caller may do.
-            verifier: reads the tokens of callers.
+            make_verifier: makes the reader of tokens, which is given the revocations known here.
 
         Raises:
             ConfigurationError: neither a log nor a url of Redis is given, or a schema is no good.
         """
         self.settings = settings
         self.policy = policy
-        self.verifier = verifier
         self.meters = Meters()
         self.draining, self.publishes = False, 0
         channels = tuple(settings.channels.values())
@@ -120,6 +120,7 @@ class Node:
         self.pump = Pump(self.hub, self.log, self.health)
         self.questions = Questions(self.ask)
         self.revoking = Revoking(settings, self.hub.subscribers, self.end)
+        self.verifier = make_verifier(self.revoking.known) if make_verifier else None
         self.publishing = Publishing(settings)
         self.runs = Runs(settings, self.hub, self.clock.now_ms)
         self.schemas = Schemas(settings.channels)
@@ -140,7 +141,7 @@ class Node:
         if self._tasks:
             return
         for stream in self.hub.windows:
-            self._run(partial(self.pump.follow, stream))
+            self._run(partial(self.pump.tail, stream))
         if url := self.settings.redis_url:
             options: dict[str, Any] = {"timeout_s": _WRITE_TIMEOUT_S, "client_name": "broadcaster"}
             client, checkpoints = self._clients = [connect(url, **options) for _ in range(2)]

@@ -56,7 +56,12 @@ class Pump:
         self._health = health
 
     async def tail(self, stream: str) -> None:
-        """Apply a stream's changes as they come, until cancelled."""
+        """Apply a stream's changes as they come, until cancelled.
+
+        Raises:
+            RuntimeError: the log's `changes` has ended. Without an error, the stream would stand
+                still, and no operator would see why.
+        """
         window = self._hub.windows[stream]
         async with contextlib.aclosing(self._log.changes(stream, window)) as changes:
             asked_s, was_rare = time.monotonic(), False
@@ -68,15 +73,6 @@ class Pump:
                 if not (is_rare and was_rare):
                     await asyncio.sleep(_GATHER_S)
                 asked_s, was_rare = time.monotonic(), is_rare
-
-    async def follow(self, stream: str) -> None:
-        """Tail a stream of a log, which must not end by itself.
-
-        Raises:
-            RuntimeError: the log's `changes` has ended. Without an error, the stream would stand
-                still, and no operator would see why.
-        """
-        await self.tail(stream)
         raise RuntimeError(f"the log has ended its changes of {stream!r}, which go on for ever")
 
     async def apply(self, stream: str, change: Change) -> list[Subscriber]:

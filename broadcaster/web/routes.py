@@ -21,13 +21,13 @@ from broadcaster.errors import InvalidRequestError
 from broadcaster.settings import Settings
 from broadcaster.web import endpoint, head, showcase
 from broadcaster.web.access.callers import caller_of
-from broadcaster.web.answers import Replies
 from broadcaster.web.body import lingering, may_be_long
 from broadcaster.web.documents.served import Documents
 from broadcaster.web.hosts import LOOPBACK, Hosts
 from broadcaster.web.paths import Paths
 from broadcaster.web.problem import AnsweredError, SafeResponse, problem, refused
 from broadcaster.web.publishing.endpoint import publish
+from broadcaster.web.replies import Replies
 from broadcaster.web.serving import ServedNode
 from broadcaster.web.table import APART, CLIENTS, OPERATORS, TABLE, operations_of
 
@@ -66,9 +66,9 @@ class ClientsApplication(Starlette):
         documents = self._documents = Documents(node, operations_of(CLIENTS))
         # What needs the operators' token may have details here, too.
         about = showcase.About(channels=True, operations=OPERATORS in shown)
-        answers = Replies(node, documents, about, details=bool(token))
+        replies = Replies(node, documents, about, details=bool(token))
         super().__init__(
-            routes=list(_routes(answers, shown, token)),
+            routes=list(_routes(replies, shown, token)),
             exception_handlers={
                 404: _not_found,
                 405: _not_allowed,
@@ -168,9 +168,9 @@ def operators(node: ServedNode) -> Starlette:
     token = node.settings.operators_token
     documents = Documents(node, operations_of(OPERATORS, APART), channels=False)
     about = showcase.About(channels=False, operations=True)
-    answers = Replies(node, documents, about, details=True)
+    replies = Replies(node, documents, about, details=True)
     app = _OperatorsApplication(
-        routes=list(_routes(answers, {OPERATORS, APART}, token)),
+        routes=list(_routes(replies, {OPERATORS, APART}, token)),
         exception_handlers={404: _not_of_operators, 405: _not_allowed},
     )
     app.router.redirect_slashes = False
@@ -180,11 +180,11 @@ def operators(node: ServedNode) -> Starlette:
     return app
 
 
-def _routes(answers: Replies, applications: set[str], token: str) -> Iterator[Route]:
+def _routes(replies: Replies, applications: set[str], token: str) -> Iterator[Route]:
     ways: dict[str, dict[str, Responder]] = {}
     for row in TABLE:
         if row.answer and row.applications & applications:
-            answer: Responder = partial(row.answer, answers)
+            answer: Responder = partial(row.answer, replies)
             if token and row.applications <= {OPERATORS, APART}:
                 answer = partial(_with_token, answer, token.encode())
             ways.setdefault(row.path, {}).update(dict.fromkeys(row.methods, answer))

@@ -13,10 +13,10 @@ from typing import NamedTuple, TypeAlias
 from starlette.requests import Request
 from starlette.responses import Response
 
-from broadcaster.web.answers import Replies
 from broadcaster.web.documents import operations as of
 from broadcaster.web.documents import upkeep
 from broadcaster.web.documents.operation import Operation, Operations
+from broadcaster.web.replies import Replies
 
 CLIENTS, OPERATORS, APART = "clients", "operators", "apart"
 _BOTH = frozenset((CLIENTS, OPERATORS))

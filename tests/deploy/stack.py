@@ -147,12 +147,10 @@ async def stack(**settings: str) -> AsyncIterator[Stack]:
 
 
 def _compose() -> list[str]:
-    docker = shutil.which("docker")
-    if (
-        docker
-        and not subprocess.run([docker, "compose", "version"], capture_output=True).returncode
-    ):
-        return ["docker", "compose"]
+    if docker := shutil.which("docker"):
+        asked = subprocess.run([docker, "compose", "version"], capture_output=True)
+        if asked.returncode == 0:
+            return ["docker", "compose"]
     return ["docker-compose"]
 
 

@@ -117,7 +117,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "answers: the page does not name the demo's Redis",
-        "broadcaster/web/answers.py",
+        "broadcaster/web/replies.py",
         'redis=getattr(state, "shown_redis_url", "")',
         'redis=""',
         (

@@ -20,7 +20,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "answers: a page of another site gets the token of the demo's page",
-        "broadcaster/web/answers.py",
+        "broadcaster/web/replies.py",
         'if request.headers.get("sec-fetch-site") != "same-origin":',
         "if False:",
         (_SHOWCASE + "test_the_token_of_the_page_is_for_that_page_alone",),

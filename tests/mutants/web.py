@@ -253,7 +253,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "routes: metrics of a mounted hub need an open stream first",
-        "broadcaster/web/answers.py",
+        "broadcaster/web/replies.py",
         """        self._node.start()
         headers = {""",
         """        headers = {""",

@@ -84,6 +84,12 @@ class Scripted(MemoryLog):
         return self.told[stream].changes()
 
 
+async def tail(node: Node, *streams: str) -> None:
+    """Apply all that a test has prepared. Changes that end are a mistake of the log."""
+    for tailed in await asyncio.gather(*map(node.pump.tail, streams), return_exceptions=True):
+        assert isinstance(tailed, RuntimeError)
+
+
 async def test_others_run_between_two_slices(node: Node) -> None:
     happened: list[str] = []
 
@@ -110,7 +116,7 @@ async def test_a_stream_of_single_events_is_read_on_at_once(node: Node) -> None:
                 gathered_s.append(time.monotonic() - told_s)
 
     tell(node, "orders", Slow(*(batch("orders", ms) for ms in range(1, 40))))
-    await node.pump.tail("orders")
+    await tail(node, "orders")
     assert min(gathered_s[:12]) >= 0.001  # bursts are gathered, as is what ends a quiet time
     assert min(gathered_s[12:]) < 0.001
 
@@ -134,7 +140,7 @@ async def test_one_round_at_a_time_so_that_a_subscriber_that_lags_misses_nothing
         received[live(node, partial(write, own))] = own
     for stream in STREAMS:
         tell(node, stream, Told(batch(stream, 1)))
-    await asyncio.gather(*(node.pump.tail(stream) for stream in STREAMS))
+    await tail(node, *STREAMS)
     for subscriber, got in received.items():
         while subscriber.state is State.LAGGING:
             step = node.hub.advance(subscriber)
@@ -152,15 +158,13 @@ async def test_a_changed_history_wakes_all_subscribers_in_slices(
     for number in range(50):
         live(node, wake=partial(woken.append, number))
     tell(node, "orders", Told(batch("orders", 1), change))
-    tailing = asyncio.create_task(node.pump.tail("orders"))
+    tailing = asyncio.create_task(tail(node, "orders"))
     most = 0
     while len(woken) < 50:
         before = len(woken)
         await asyncio.sleep(0)
         most = max(most, len(woken) - before)
-        if (
-            woken
-        ):  # another stream has its turn meanwhile, and no subscriber is live on the old history
+        if woken:  # other streams have their turn, and no subscriber is live on the old history
             assert not node.pump.turn.locked()
             assert not node.hub.live
     await tailing
@@ -184,7 +188,7 @@ async def test_a_heartbeat_waits_for_the_end_of_a_round(node: Node) -> None:
         received[live(node, partial(write, own))] = own
     beating = asyncio.create_task(node.pump.beat(0.001))
     tell(node, "orders", Told(batch("orders", 1)))
-    await node.pump.tail("orders")
+    await tail(node, "orders")
     beating.cancel()
     for subscriber, got in received.items():
         while subscriber.state is State.LAGGING:
@@ -197,4 +201,4 @@ async def test_a_heartbeat_waits_for_the_end_of_a_round(node: Node) -> None:
 async def test_a_log_that_ends_its_changes_is_a_mistake_that_shows(node: Node) -> None:
     tell(node, "orders", Told(Restart(ZERO, [], complete=True)))
     with pytest.raises(RuntimeError, match="changes of 'orders'"):
-        await node.pump.follow("orders")
+        await node.pump.tail("orders")

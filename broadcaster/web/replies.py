@@ -1,4 +1,4 @@
-"""Answers that are not event streams: the page, channels, health, nodes, metrics.
+"""Replies that are not event streams: the page, channels, health, nodes, metrics.
 
 `routes` says which of these is at which path, and in which application.
 """
@@ -29,7 +29,7 @@ METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Replies:
-    """The answers of one application."""
+    """The replies of one application."""
 
     def __init__(
         self, node: ServedNode, documents: Documents, about: showcase.About, *, details: bool
