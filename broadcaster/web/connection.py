@@ -22,6 +22,7 @@ from broadcaster.core.resume.steps import Ask, Greeting, Send, StatePart
 from broadcaster.core.wire import Ending
 from broadcaster.web.head import client_address
 from broadcaster.web.sink import Sink
+from broadcaster.web.spread import Spread
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +108,7 @@ class Connection(Driver):
         page_bytes: int = PAGE_BYTES,
         client: Sequence[Any] | None = None,
         pacing: Callable[[], Pacing] | None = None,
+        pages: Spread | None = None,
     ) -> None:
         """Create the subscriber. The hub does not know it before `open`.
 
@@ -119,6 +121,7 @@ class Connection(Driver):
             page_bytes: about the most bytes of a page.
             client: its address and port; None if they are not known.
             pacing: returns the allowance of a client that is sent the past; None is no limit.
+            pages: of all connections, which make their pages in turns; None is for one alone.
         """
         subscriber = Subscriber(
             serve.subscription,
@@ -139,6 +142,7 @@ class Connection(Driver):
         self._pacing = pacing
         self._pace: Pacing | None = None
         self._owed_s = 0.0
+        self._pages = pages or Spread()
         sink.on_blocked = self._on_blocked
         sink.on_closed = self.close
 
@@ -216,15 +220,9 @@ class Connection(Driver):
             while not sink.closed:
                 if sink.blocked:
                     await self._wait_for_progress(send_timeout_s)
-                elif subscriber.state is State.LAGGING and (data := self.next()) is not None:
-                    if data:
-                        await sink.send(data)
-                    del data  # a client that does not read would hold a page twice
-                    if subscriber.state is State.LAGGING:
-                        await self._keep_pace()
                 elif subscriber.state is State.ENDED:
                     break
-                else:
+                elif subscriber.state is State.LIVE or not await self._go_on():
                     await sink.wait()
                 subscriber.blocked = sink.blocked
             self._stop_asking()
@@ -236,13 +234,31 @@ class Connection(Driver):
         finally:
             self.close()
 
-    async def _keep_pace(self) -> None:
+    async def _go_on(self) -> bool:
+        """Send what comes next, and let others go on. Return False if there is nothing yet."""
+        began_s = time.thread_time()
+        data = self.next()
+        cost_s = time.thread_time() - began_s
+        if data is None:
+            return False
+        if data:
+            await self._sink.send(data)
+        del data  # a client that does not read would hold a page twice
+        if self.subscriber.state is State.LAGGING:
+            await self._keep_pace(cost_s)
+        return True
+
+    async def _keep_pace(self, cost_s: float) -> None:
         """Let other clients be served, and wait for as long as the past is rationed.
 
         Heartbeats go on, and the end of the response is not waited for.
+
+        Args:
+            cost_s: seconds of the node's time that the last page has taken.
         """
         if not self._owed_s:
             await asyncio.sleep(0)  # a long replay must not delay other clients
+            await self._pages.turn(cost_s)  # nor many of them, in one turn of the event loop
             return
         wait_s, self._owed_s = self._owed_s, 0.0
         with suppress(TimeoutError):

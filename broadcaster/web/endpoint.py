@@ -39,16 +39,20 @@ logger = logging.getLogger(__name__)
 class EventStream(Door):
     """The ASGI endpoint of one channel's path, or of `/v1/events` for several channels."""
 
-    def __init__(self, node: ServedNode, spread: Spread, channel: Channel | None = None) -> None:
+    def __init__(
+        self, node: ServedNode, spread: Spread, pages: Spread, channel: Channel | None = None
+    ) -> None:
         """Serve a channel, or all that are listed.
 
         Args:
             node: has the channels.
             spread: the one of all endpoints. It wakes the tasks of clients.
+            pages: the one of all endpoints for pages, each of which takes longer than a wake.
             channel: None is all.
         """
         super().__init__(node)
         self._spread = spread
+        self._pages = pages
         self._channel = channel
         self._on_demand = channel if channel and channel.requests else None
         listed = {name: one for name, one in node.settings.channels.items() if one.listed}
@@ -174,6 +178,7 @@ class EventStream(Door):
             page_bytes=settings.high_water_bytes,
             client=scope.get("client"),
             pacing=node.limits.pacing,
+            pages=self._pages,
         )
         try:
             reason = await connection.run(settings.send_timeout_s)
@@ -214,8 +219,8 @@ def _is_attachable(scope: Scope) -> bool:
 
 def endpoints(node: ServedNode, channels: Iterable[Channel]) -> dict[str, EventStream]:
     """Return the endpoint of each path."""
-    spread = Spread()
+    spreads = Spread(), Spread()
     return {
-        **{channel.path: EventStream(node, spread, channel) for channel in channels},
-        "/v1/events": EventStream(node, spread),
+        **{channel.path: EventStream(node, *spreads, channel) for channel in channels},
+        "/v1/events": EventStream(node, *spreads),
     }

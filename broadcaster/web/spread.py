@@ -15,6 +15,8 @@ from functools import partial
 
 PER_TURN = 10
 """Places in a turn. Ten of the pieces of work that are spread take one to five milliseconds."""
+_PLACE_S = 0.0002
+"""Longer work takes a place for each time that has this many seconds."""
 
 Later = Callable[[Callable[[], object]], object]
 """Calls a function in the next turn of the event loop, as `loop.call_soon` does."""
@@ -26,7 +28,7 @@ class Spread:
     While there is little to do, each call is made at once.
 
     Attributes:
-        per_turn: the places of a turn. A call takes one.
+        per_turn: the places of a turn.
         taken: the places that were taken since a call had to wait for a turn. If there are none
             left, the next call waits. Work that is not called here adds its own.
     """
@@ -41,22 +43,31 @@ class Spread:
         self.per_turn = per_turn
         self.taken = 0
         self._call_soon = call_soon
-        self._waiting: deque[Callable[[], object]] = deque()
+        self._waiting: deque[tuple[Callable[[], object], int]] = deque()
         self._awaited = False  # the next turn
 
-    def call(self, function: Callable[[], object]) -> None:
-        """Call a function: at once if there is a place, and else in a later turn."""
+    def call(self, function: Callable[[], object], places: int = 1) -> None:
+        """Call a function: at once if a place is left, and else in a later turn.
+
+        Args:
+            function: to be called.
+            places: that it takes. The last call of a turn may take more than are left.
+        """
         if self._waiting or self.taken >= self.per_turn:
-            self._waiting.append(function)
+            self._waiting.append((function, places))
             self._await_turn()
         else:
-            self.taken += 1
+            self.taken += places
             function()
 
-    async def turn(self) -> None:
-        """Wait for a place."""
+    async def turn(self, cost_s: float = 0.0) -> None:
+        """Wait for a place, or for as many as a longer piece of work takes.
+
+        Args:
+            cost_s: seconds that the work takes, such as those that the last piece of it has taken.
+        """
         turn = asyncio.get_running_loop().create_future()
-        self.call(partial(_resolve, turn))
+        self.call(partial(_resolve, turn), 1 + int(cost_s / _PLACE_S))
         await turn
 
     def _await_turn(self) -> None:
@@ -69,8 +80,9 @@ class Spread:
         self._awaited, self.taken = False, 0
         try:
             while self._waiting and self.taken < self.per_turn:
-                self.taken += 1
-                self._waiting.popleft()()
+                function, places = self._waiting.popleft()
+                self.taken += places
+                function()
         finally:
             if self._waiting:
                 self._await_turn()

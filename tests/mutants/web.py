@@ -493,9 +493,16 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     Mutant(
+        "connection: each of many replays makes a page in every turn of the event loop",
+        _CONNECTION,
+        "            await self._pages.turn(cost_s)",
+        "            # await self._pages.turn(cost_s)",
+        ("tests/web/test_connection.py::test_many_replays_make_their_pages_in_turns",),
+    ),
+    Mutant(
         "connection: a page is held while the client does not read",
         _CONNECTION,
-        "                    del data  # a client that does not read would hold a page twice\n",
+        "        del data  # a client that does not read would hold a page twice\n",
         "",
         (
             "tests/web/test_connection.py::"

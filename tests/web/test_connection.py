@@ -30,8 +30,10 @@ from broadcaster.web import connection as connection_module
 from broadcaster.web.asgi_sink import AsgiSink
 from broadcaster.web.connection import Connection
 from broadcaster.web.sink import SHARED_BYTES, chunked
+from broadcaster.web.spread import Spread
 from tests.nodes import Raw, running
 from tests.wait import PATIENCE_S, until
+from tests.web.test_spread import most_in_a_turn
 
 A = Subscription(("a",))
 INVENTORY = "/v1/inventory/stream"
@@ -109,13 +111,22 @@ async def test_a_page_is_held_by_the_sink_alone_while_the_client_does_not_read()
             super().write(data)
             self.blocked, self.unsent = True, [len(data)]
 
-    sink = Full()
-    task = asyncio.create_task(connect(hub, sink).run(PATIENCE_S))
-    await until(lambda: sink.written and not sink.unsent)  # the connection waits for progress
-    assert len(sink.written[0]) > PAGE_BYTES
-    holders = sys.getrefcount(sink.written[0])
-    assert holders == 2  # the list, and the call itself
-    task.cancel()
+    class Rationed:
+        def wait_s(self, events: int, size: int) -> float:
+            return 60.0
+
+    full, rationed = Full(), FakeSink()
+    begun = Questions(nobody), rationed, Serve(A, {"a": ZERO}), 1
+    connections = connect(hub, full), Connection(hub, *begun, pacing=Rationed)
+    tasks = [asyncio.create_task(connection.run(PATIENCE_S)) for connection in connections]
+    await until(lambda: full.written and not full.unsent)  # it waits for progress
+    await until(lambda: rationed.written)  # it waits for its next page
+    for sink in (full, rationed):
+        assert len(sink.written[0]) > PAGE_BYTES
+        holders = sys.getrefcount(sink.written[0])
+        assert holders == 2  # the list, and the call itself
+    for task in tasks:
+        task.cancel()
 
 
 async def test_a_node_that_stops_does_not_wait_for_clients_that_do_not_read(
@@ -157,6 +168,27 @@ async def test_others_run_between_two_pages_of_a_replay() -> None:
     await until(lambda: hub.live)
     task.cancel()
     assert happened[:4] == ["a page", "somebody else"] * 2
+
+
+async def test_many_replays_make_their_pages_in_turns() -> None:
+    """Or live clients would wait for a page of each, in every turn of the event loop."""
+    hub, pages = Hub({"a": Window(5000, 1 << 30)}), Spread(1)
+    sinks = [FakeSink() for _ in range(5)]
+    hub.windows["a"].append([event(ms) for ms in range(1, 1000)])
+    replays = [
+        Connection(hub, Questions(nobody), sink, serve, 1, page_bytes=10_000, pages=pages).run(1.0)
+        for sink, serve in zip(sinks, [Serve(A, {"a": ZERO})] * 5, strict=True)
+    ]
+    tasks = [asyncio.create_task(replay) for replay in replays]
+
+    def written() -> int:
+        return sum(len(sink.written) for sink in sinks)
+
+    await until(lambda: written() >= 5)
+    assert await most_in_a_turn(written, written() + 50) == 1
+    assert max(len(sink.written) for sink in sinks) - min(len(sink.written) for sink in sinks) <= 1
+    for task in tasks:
+        task.cancel()
 
 
 @pytest.mark.parametrize("rare", [True, False])

@@ -72,6 +72,18 @@ async def test_a_call_can_take_more_places() -> None:
     assert await most_in_a_turn(lambda: len(made), 3) == 1
 
 
+async def test_longer_work_leaves_fewer_places_in_its_turn() -> None:
+    spread, made = Spread(4), list[int]()
+    for number in range(6):
+        spread.call(partial(made.append, number), places=2)
+    assert made == [0, 1]
+    assert await most_in_a_turn(lambda: len(made), 6) == 2
+    short, long = Spread(), Spread()
+    await short.turn(0.0001)
+    await long.turn(0.0011)
+    assert (short.taken, long.taken) == (1, 6)
+
+
 async def test_a_turn_whose_places_were_taken_ends() -> None:
     spread, made = Spread(1), list[int]()
     spread.taken += 1
