@@ -8,6 +8,7 @@ from broadcaster.core.catalogue import PET_STORE, Catalogue, Destination, with_b
 from broadcaster.core.channel import Channel
 from broadcaster.core.shards import shard_of
 from broadcaster.errors import ConfigurationError, UnknownChannelError
+from tests.saying import saying
 
 PLAIN = Channel(name="plain", path="/plain", maxlen=7)
 SHARDED = Channel(name="sharded", path="/sharded", stream="prod:s", shards=4)
@@ -65,21 +66,43 @@ def test_a_channel_that_is_not_made_on_demand_has_no_requests() -> None:
 @pytest.mark.parametrize(
     ("channels", "said"),
     [
-        ([], "at least one"),
-        ([PLAIN, PLAIN], "same name"),
-        ([PLAIN, Channel(name="b", path="/plain")], "'plain' and 'b' have the same path, /plain"),
-        ([PLAIN, Channel(name="b", path="/plain/")], "'plain' and 'b' have the same path"),
-        ([Channel(name="a", path="/v1/events")], "'a': its path is also /v1/events"),
-        ([Channel(name="a", path="/{key}")], "the hub's own"),
-        ([Channel(name="a", path="/v1/channels/a")], "the hub's own"),
-        ({"a": PLAIN}, "'a' is called 'plain'"),
+        ([], "at least one channel is needed"),
+        ([PLAIN, PLAIN], "two channels have the same name, 'plain'"),
+        (
+            [PLAIN, Channel(name="b", path="/plain")],
+            "channels 'plain' and 'b' have the same path, /plain: each channel needs its own",
+        ),
+        (
+            [PLAIN, Channel(name="b", path="/plain/")],
+            "channels 'plain' and 'b' have the same path, /plain/: each channel needs its own",
+        ),
+        (
+            [Channel(name="a", path="/v1/events")],
+            "channel 'a': its path is also /v1/events, the hub's own",
+        ),
+        (
+            [Channel(name="a", path="/{key}")],
+            "channel 'a': its path is also /client.js, the hub's own",
+        ),
+        (
+            [Channel(name="a", path="/v1/channels/a")],
+            "channel 'a': its path is also /v1/channels/{channel}, the hub's own",
+        ),
+        (
+            {"a": PLAIN},
+            "channel 'a' is called 'plain': leave the name out, it is that of the table",
+        ),
     ],
 )
 def test_channels_that_cannot_be_served_together_are_refused(
     channels: list[Channel] | dict[str, Channel], said: str
 ) -> None:
-    with pytest.raises(ConfigurationError, match=said):
+    with saying(ConfigurationError, said):
         Catalogue.of(channels)
+
+
+def test_a_slash_at_the_end_of_a_path_is_all_that_does_not_count() -> None:
+    assert set(Catalogue([PLAIN, Channel(name="b", path="/plainX")])) == {"plain", "b"}
 
 
 def test_bounds_go_to_channels_that_have_none_of_their_own() -> None:

@@ -7,6 +7,7 @@ from broadcaster.core.channel import STATE_BYTES, Channel
 from broadcaster.core.run import ENDS
 from broadcaster.core.state.values import Rules
 from broadcaster.errors import ConfigurationError
+from tests.saying import saying
 
 
 def test_the_pet_store() -> None:
@@ -80,12 +81,35 @@ def test_invalid_channels_are_refused_and_named(wrong: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"name": "a.0"}, "a name that ends with '.' and digits is that of a shard"),
+        ({"shards": 2, "requests": "r"}, "a channel with requests can't have shards"),
+        ({"path": "/{id}"}, "path '/{id}' may have no other parameter than {key}"),
+        ({"path": "/{{key}id}"}, "path '/{{key}id}' may have no other parameter than {key}"),
+        ({"start": "state"}, "start 'state' needs a state: 'last', 'merge' or 'append'"),
+        ({"removes": frozenset({"x"})}, "removes needs a state: 'last', 'merge' or 'append'"),
+        ({"append": "text"}, "append names a field, which needs state = 'append'"),
+        (
+            {"state": "append"},
+            "state 'append' needs the field whose texts are joined: append = …",
+        ),
+        ({"state_ttl": "0ms"}, "state_ttl must be at least 1ms"),
+    ],
+)
+def test_a_refusal_of_a_channel_says_what_is_expected(wrong: dict[str, Any], said: str) -> None:
+    name = wrong.get("name", "a")
+    with saying(ConfigurationError, f"channel {name!r}: {said}"):
+        Channel(**({"name": name, "path": "/a"} | wrong))
+
+
+@pytest.mark.parametrize(
     "right",
     [
         {"access": "public"},
         {"access": "token"},
         {"shards": 1000},
-        {"state": "last", "state_ttl": "1s"},
+        {"state": "last", "state_ttl": "1ms"},
     ],
 )
 def test_what_is_just_possible_is_taken(right: dict[str, Any]) -> None:

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broadcaster.core.cursor import parse, parse_start, render
+from broadcaster.core.cursor import parse, parse_duration, parse_start, render
 from broadcaster.core.event import EventId
 from broadcaster.errors import InvalidCursorError
+from tests.saying import saying
 
 A, B = EventId(5, 1), EventId(6, 0)
 NOW = 1_800_000_000_000
@@ -65,6 +66,20 @@ def test_an_unreadable_cursor_is_refused(text: str) -> None:
         parse(text)
 
 
+def test_a_refusal_of_a_cursor_says_what_is_wrong_with_which_part() -> None:
+    longest = f"{'n' * 16_380}=5-1"
+    assert len(longest) == 16_384
+    assert [*parse(longest).positions.values()] == [A]
+    with saying(InvalidCursorError, "a cursor has at most 16384 characters"):
+        parse("n" + longest)
+    with saying(InvalidCursorError, f"'{'x' * 64}' is not like name=1710000000000-0"):
+        parse("x" * 65)
+    with saying(InvalidCursorError, f"'{'n' * 64}' occurs twice"):
+        parse(f"{'n' * 65}=5-1,{'n' * 65}=5-1")
+    with saying(InvalidCursorError, "'5=1' is not an event id like 1710000000000-0"):
+        parse("a=5=1")
+
+
 @given(st.text())
 def test_any_text_is_read_or_refused(text: str) -> None:
     for read in (lambda: parse(text), lambda: parse_start(text, NOW)):
@@ -87,8 +102,11 @@ def test_a_time_that_a_client_with_a_fast_clock_gives_is_now() -> None:
     for seconds, start in ((0, NOW), (59, NOW), (86_399, NOW)):
         at = datetime.fromtimestamp(NOW / 1000 + seconds, UTC).isoformat()
         assert parse_start(at, NOW) == start
-    with pytest.raises(InvalidCursorError):
-        parse_start(datetime.fromtimestamp(NOW / 1000 + 86_401, UTC).isoformat(), NOW)
+    tomorrow = datetime.fromtimestamp(NOW / 1000 + 86_400, UTC).isoformat()
+    assert parse_start(tomorrow, NOW) == NOW
+    with saying(InvalidCursorError, f"{tomorrow!r} is not between 1970 and tomorrow"):
+        parse_start(tomorrow, NOW - 1)
+    assert parse_start("1970-01-01T00:00:00Z", NOW) == 0
 
 
 @pytest.mark.parametrize(
@@ -100,3 +118,14 @@ def test_an_unreadable_start_is_refused_with_the_accepted_forms(text: str) -> No
     with pytest.raises(InvalidCursorError) as caught:
         parse_start(text, NOW)
     assert len(str(caught.value)) < 400
+
+
+def test_a_refusal_of_a_start_or_a_duration_says_what_would_be_right() -> None:
+    words = "an event id like 1710000000000-0, earliest, latest, state"
+    times = "an RFC 3339 time like 2026-01-31T12:00:00Z, a duration back like 10m"
+    with saying(InvalidCursorError, f"'{'x' * 64}' is none of: {words}, {times}"):
+        parse_start("x" * 65, NOW)
+    with saying(InvalidCursorError, f"'{'x' * 64}' is not a duration like 10m"):
+        parse_duration("x" * 65)
+    with pytest.raises(InvalidCursorError, match=r"\A'2026-13-31T12:00:00Z' is no date: .*month"):
+        parse_start("2026-13-31T12:00:00Z", NOW)

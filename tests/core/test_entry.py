@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broadcaster.core import sse
+from broadcaster.core import entry, sse
 from broadcaster.core.entry import (
     MalformedEntryError,
     decode,
@@ -24,6 +24,7 @@ from broadcaster.core.entry import (
 from broadcaster.core.event import Event, EventId
 from broadcaster.core.sse import Frame
 from broadcaster.errors import InvalidEventError
+from tests.saying import saying
 
 AT = EventId(1, 0)
 LIMIT = 1000
@@ -130,8 +131,50 @@ def test_the_error_says_where_the_value_is_that_json_has_not() -> None:
 
 def test_an_infinite_number_of_another_producer_does_not_become_null() -> None:
     packed = msgpack.packb(["t", "", {"a": float("inf")}])
-    with pytest.raises(MalformedEntryError, match="neither UTF-8 nor JSON"):
+    with saying(MalformedEntryError, "data that is neither UTF-8 nor JSON"):
         decode(EventId(5, 0), [b"m", packed], 1000)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ([b"m", b"\xc1"], "the packed field is not valid msgpack"),
+        ([b"m", msgpack.packb(["t", "k"])], "the packed field is not an array [type, key, data]"),
+        ([b"m", msgpack.packb(["t", 7, "x"])], "type and key of a packed entry must be strings"),
+        ([b"m", msgpack.packb(["t", "k", b"\xff"])], "data that is neither UTF-8 nor JSON"),
+        ([b"m", msgpack.packb(["t", "k", "x" * 1000])], "larger than max_event_bytes (1000)"),
+        ([b"data", b"x" * 1001], "larger than max_event_bytes (1000)"),
+        ([b"data", b"\xff"], "bytes that are not UTF-8"),
+        ([b"type", b"a\nb"], "control character in the type"),
+        (
+            [b"type", b"stream.live"],
+            "types that begin with 'stream.' are reserved for the hub",
+        ),
+    ],
+)
+def test_a_malformed_entry_is_skipped_with_its_reason(fields: list[bytes], said: str) -> None:
+    with saying(MalformedEntryError, said):
+        decode(AT, fields, 1000)
+    reasons = list[str]()
+    (frame,) = frames_of([[b"5-0", fields]], 1000, lambda _, error: reasons.append(str(error)))
+    assert (frame.wire, frame.type, frame.key, reasons) == (b"", "", "", [said])
+
+
+@pytest.mark.parametrize("type_", ["t", "", "message", "é" * 100])
+@pytest.mark.parametrize("data", ["", '{"n":1}', "d" * 700])
+def test_what_our_publisher_sends_is_read_in_the_short_way(
+    type_: str, data: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = Event(AT, type_ or "message", "k" * 64, data.encode())
+    size = len(type_.encode()) + 64 + len(data)
+    monkeypatch.setattr(entry, "decode", lambda *_: pytest.fail("it takes more than twice as long"))
+    row = [b"1-0", fields_of(type_, event.key, data)]
+    assert frames_of([row, row], size, lambda *_: None) == [sse.encode(event)] * 2
+
+
+def test_an_event_of_just_the_bytes_that_are_allowed_is_sent() -> None:
+    for fields in ([b"m", msgpack.packb(["t", "k", "x" * 998])], [b"data", b"x" * 1000]):
+        assert frames_of([[b"5-0", fields]], 1000, lambda *_: pytest.fail("it fits"))[0].wire
 
 
 @pytest.mark.parametrize(
@@ -170,9 +213,15 @@ def test_an_event_that_a_publisher_may_not_send_has_no_size(texts: tuple[str, st
         size_of(*texts)
 
 
+def test_a_refused_type_is_named_with_what_a_type_may_be() -> None:
+    said = "no control characters, and not beginning with 'stream.'"
+    with saying(InvalidEventError, f"type 'stream.{'x' * 57}': {said}"):
+        encode("stream." + "x" * 58, "", "")
+
+
 @pytest.mark.parametrize(("type_", "key"), [("t", 7), ("t", None), (None, "k"), ("t", b"k")])
 def test_type_and_key_are_text(type_: Any, key: Any) -> None:
-    with pytest.raises(InvalidEventError, match="must be strings"):
+    with saying(InvalidEventError, "type and key must be strings"):
         encode(type_, key, "x")
 
 

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from broadcaster.core.event import ZERO, EventId
 from broadcaster.errors import InvalidCursorError
+from tests.saying import saying
 
 MOST = (1 << 64) - 1
 ids = st.builds(EventId, st.integers(0, MOST), st.integers(0, MOST))
@@ -64,3 +65,8 @@ def test_an_invalid_id_is_refused_with_a_short_text(text: str) -> None:
     with pytest.raises(InvalidCursorError) as caught:
         EventId.parse(text)
     assert len(str(caught.value)) < 200
+
+
+def test_a_refusal_shows_the_beginning_of_what_is_no_id() -> None:
+    with saying(InvalidCursorError, f"'{'x' * 64}' is not an event id like 1710000000000-0"):
+        EventId.parse("x" * 65)

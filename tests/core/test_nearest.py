@@ -30,7 +30,7 @@ def test_the_nearest_name_is_found(name: str, meant: str | None) -> None:
      ("channels", "channel"), ("chanel", "channel"), ("chanels", "channel"), ("keys", "key"),
      ("kye", "key"), ("Key", "key"), ("petid", "petId"), ("pet_id", "petId"), ("petIds", "petId"),
      ("lasteventid", "lastEventId"), ("LAST-EVENT-ID", "lastEventId"),
-     ("lastEvenId", "lastEventId"), ("Q", "q"), ("qs", "q")],
+     ("lastEvenId", "lastEventId"), ("Q", "q"), ("qs", "q"), ("fxom", "from")],
 )  # fmt: skip
 def test_a_slip_of_the_pen_is_seen(name: str, meant: str) -> None:
     assert slip(name, OURS) == meant
@@ -50,6 +50,16 @@ def test_of_two_spellings_the_one_with_the_same_separators_is_named() -> None:
 )  # fmt: skip
 def test_other_names_are_no_slips(name: str) -> None:
     assert slip(name, OURS) is None
+
+
+def test_two_letters_in_another_order_are_another_word() -> None:
+    assert slip("di", frozenset({"id"})) is None
+
+
+def test_a_name_of_32_letters_may_be_a_slip() -> None:
+    meant = "m" * 31
+    assert slip(meant + "x", frozenset({meant})) == meant
+    assert slip(meant + "xx", frozenset({meant + "x"})) is None
 
 
 def test_long_names_of_a_hostile_client_are_not_kept() -> None:

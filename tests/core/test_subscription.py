@@ -6,7 +6,9 @@ from broadcaster.core.event import ZERO, EventId
 from broadcaster.core.filter import KeysAndTypes
 from broadcaster.core.sse import Frame
 from broadcaster.core.subscription import Subscription
+from broadcaster.core.wire import RESTART
 from broadcaster.errors import InvalidRequestError
+from tests.saying import saying
 
 ORDERS, INVENTORY, RECOMMENDATIONS = DEMO.values()
 
@@ -25,6 +27,28 @@ def test_long_keys_and_types_are_refused(text: str) -> None:
         Subscription.to([INVENTORY], ["fine", text])
     with pytest.raises(InvalidRequestError, match=r"type .*at most 256"):
         Subscription.to([INVENTORY], types=[text])
+
+
+def test_a_long_key_is_named_by_its_beginning() -> None:
+    said = f"key '{'x' * 32}'… has 257 bytes in UTF-8; at most 256 may be"
+    with saying(InvalidRequestError, said):
+        Subscription.to([INVENTORY], ["x" * 257])
+
+
+def test_only_a_subscription_to_runs_gets_their_restarts_whatever_its_types() -> None:
+    restart = frame(1, RESTART.type, "u")
+    assert not Subscription.to([INVENTORY], ["u"], ["t"]).accepts("a", restart)
+    assert Subscription.to([RECOMMENDATIONS], ["u"], ["t"]).accepts("a", restart)
+
+
+def test_what_a_subscription_needs_for_its_bytes_is_known_before_they_are_made() -> None:
+    """Bytes that are those of the frames are joined at once, which is most of what a node does."""
+    one, two_shards = Subscription.to([INVENTORY]), Channel(name="s", path="/s", shards=2)
+    assert (one.plain, one.named, one.beats) == (True, False, False)
+    assert not Subscription.to([INVENTORY], names=False).plain
+    assert not Subscription.to([INVENTORY, ORDERS]).plain
+    assert Subscription.to([two_shards], ["k"]).named
+    assert Subscription.to([INVENTORY], beats=True).beats
 
 
 @pytest.mark.parametrize("text", ["x" * 256, "é" * 128])
@@ -49,10 +73,11 @@ def test_a_type_filter_never_hides_the_terminal_event() -> None:
 @pytest.mark.parametrize(
     ("channels", "keys", "says"),
     [
-        ([], [], "at least one channel"),
+        ([], [], "name at least one channel: ?channel=…"),
         ([RECOMMENDATIONS], [], "?userId="),
         ([RECOMMENDATIONS], [""], "?userId="),
         ([RECOMMENDATIONS, INVENTORY], ["u", "v"], "one key"),
+        ([RECOMMENDATIONS], ["u", "v"], "one key"),
         (
             [RECOMMENDATIONS, Channel(name="b", path="/b", requests="r")],
             ["u"],

@@ -20,6 +20,8 @@ def test_a_request_without_its_run_is_a_new_one_and_says_what_it_came_with() -> 
     assert anew == Wanted(
         (MADE,), subscription, unreadable="a=5-0,run=3-0", reason=ResetReason.GONE
     )
+    amid_state = Wanted((MADE,), subscription, run=at(3), states=frozenset({"a"}))
+    assert amid_state.anew().unreadable == "a=state,run=3-0"
 
 
 def test_the_id_that_a_client_came_with_is_rendered_as_it_came() -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from broadcaster.core.access.by_access import ByAccess, is_public, policy_of
 from broadcaster.core.access.policy import Action, Caller, Decision, Denied, Grant, public
 from broadcaster.core.channel import Channel
 from broadcaster.errors import ConfigurationError
+from tests.saying import saying
 
 OPEN = Channel(name="open", path="/open", access="public")
 CLOSED = Channel(name="closed", path="/closed", access="token")
@@ -26,7 +25,11 @@ def test_without_keys_of_tokens_channels_are_public() -> None:
 
 
 def test_without_keys_of_tokens_no_channel_can_need_one() -> None:
-    with pytest.raises(ConfigurationError, match=r"'closed' has access = .token.*token_secrets"):
+    said = (
+        "channel 'closed' has access = \"token\", and no key verifies tokens: set token_secrets or "
+        "token_keys, or give create_app a policy with authorize="
+    )
+    with saying(ConfigurationError, said):
         policy_of([OPEN, CLOSED], None)
 
 

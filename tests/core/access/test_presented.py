@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from broadcaster.core.access.policy import Caller, Denied
-from broadcaster.core.access.presented import Kind, Presented, presented
+from broadcaster.core.access.presented import Kind, Presented, is_own, presented
 
 SHOP = "https://shop.example"
 
@@ -80,6 +80,27 @@ def test_a_cookie_that_another_page_sends_is_refused(headers: dict[str, str]) ->
 def _headers(headers: dict[str, str]) -> dict[str, str]:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return {"host": "hub.example", "cookie": "session=t", **named}
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "own"),
+    [
+        ("https://hub.example", "hub.example", True),
+        ("https://hub.example", "HUB.example", True),
+        ("https://hub.example", "", False),
+        ("https://", "", False),
+        ("https", "https", False),
+        ("https://a://hub.example", "a://hub.example", True),  # no browser has such a host
+    ],
+)
+def test_an_origin_is_own_if_the_request_was_sent_to_its_host(
+    origin: str, host: str, own: bool
+) -> None:
+    assert is_own(origin, Caller({"host": host})) is own
+
+
+def test_a_request_without_a_host_was_sent_to_no_origin() -> None:
+    assert not is_own("https://xxxx", Caller({}))
 
 
 def test_a_cookie_counts_only_under_the_name_that_is_set() -> None:

@@ -40,7 +40,8 @@ def test_an_empty_name_concerns_no_token_without_a_name() -> None:
 
 
 def test_the_newest_revocation_of_a_name_counts() -> None:
-    known = of("ann")
+    known = of("ann", at_ms=1)
+    assert known.concerns("ann", "", 0)
     assert known.add("ann", 9000)
     assert not known.add("ann", 9000)  # it is read again
     assert not known.add("ann", 100)

@@ -1,21 +1,23 @@
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from broadcaster.core import sse
+from broadcaster.core.counters import from_zero
 from broadcaster.core.event import ZERO, Event, EventId
 from broadcaster.core.fanout import writes
 from broadcaster.core.fanout.heartbeat import BEATS
 from broadcaster.core.fanout.hub import Hub
 from broadcaster.core.fanout.subscriber import State, Subscriber, unframed
-from broadcaster.core.filter import KeysAndTypes
+from broadcaster.core.filter import Filter, KeysAndTypes
 from broadcaster.core.history.window import Window
 from broadcaster.core.log import Answer, AnyQuestion, Exists, PageAfter, Past
 from broadcaster.core.resume.page import TERMINAL_RETRY_MS
 from broadcaster.core.resume.steps import Ask, Greeting, Hello, Send
 from broadcaster.core.sse import Frame
 from broadcaster.core.subscription import Subscription
-from broadcaster.core.wire import Ending
+from broadcaster.core.wire import Ending, ResumeOutcome
 
 A = Subscription(("a",))
 AB = Subscription(("a", "b"))
@@ -617,6 +619,46 @@ def test_a_response_that_ends_before_it_begins_has_only_its_farewell() -> None:
     hub.add(subscriber, {"a": ZERO}, Greeting(1))
     assert (subscriber.state, subscriber.farewell) == (State.ENDED, b"bye")
     assert subscriber.resume is None
+
+
+def test_a_filter_that_fails_concerns_its_own_clients_alone() -> None:
+    @dataclass(frozen=True)
+    class Fails(Filter):
+        def admits(self, frame: Frame) -> bool:
+            if frame.id.ms > 1:
+                raise ZeroDivisionError
+            return True
+
+    hub = make_hub("a")
+    failing, other = Client(hub, Subscription(("a",), Fails())).live(), Client(hub).live()
+    fan_out(hub, "a", event(2))
+    assert (failing.subscriber.state, failing.data) == (State.LAGGING, [])
+    assert other.data == [event(2).wire]
+    with pytest.raises(ZeroDivisionError):
+        failing.catch_up()
+
+
+def test_a_response_that_ends_without_last_words_has_none() -> None:
+    hub = make_hub()
+    client = Client(hub).live()
+    hub.end(client.subscriber, Ending.COMPLETE)
+    assert client.subscriber.farewell == b""
+
+
+def test_clients_that_resume_are_counted_and_newcomers_are_not() -> None:
+    hub = make_hub()
+    fan_out(hub, "a", event(1), event(2))
+    for _ in range(2):
+        Client(hub, positions={"a": EventId(1, 0)}, resumed=True).live()
+    newcomer = Subscriber(A, write=_ignored, wake=lambda: None, pushed=True)
+    hub.add(newcomer, {"a": EventId(1, 0)}, Greeting(1))
+    while newcomer.state is State.LAGGING:
+        hub.advance(newcomer)
+    assert hub.resumes == {**from_zero(*ResumeOutcome), ResumeOutcome.WINDOW: 2}
+
+
+def _ignored(_: bytes) -> None:
+    return
 
 
 def test_the_subscribers_of_a_run_are_known_until_they_leave() -> None:

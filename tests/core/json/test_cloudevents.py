@@ -10,7 +10,9 @@ import pytest
 from broadcaster.core.json.cloudevents import cloud_event
 from broadcaster.core.json.incoming import Incoming, parse_each
 from broadcaster.errors import InvalidEventError
+from tests.saying import saying
 
+REQUIRED = "a CloudEvent has specversion, id, source, type"
 WHOLE = {"specversion": "1.0", "id": "a-1", "source": "/shop", "type": "shop.sold", "subject": "7"}
 
 
@@ -55,13 +57,13 @@ def test_a_string_is_a_text_unless_its_content_is_json(content: str, sent: str) 
     ("change", "said"),
     [
         ({"specversion": "0.3"}, "the specversion of a CloudEvent is 1.0"),
-        ({"id": None}, "id is missing"),
-        ({"source": ""}, "source is missing"),
-        ({"type": None}, "type is missing"),
+        ({"id": None}, f"{REQUIRED}: id is missing"),
+        ({"source": ""}, f"{REQUIRED}: source is missing"),
+        ({"type": None}, f"{REQUIRED}: type is missing"),
         ({"subject": 7}, "subject must be a text, not 7"),
-        ({"data_base64": "AA=="}, "data_base64 can't be published"),
+        ({"data_base64": "AA=="}, "data is text: data_base64 can't be published"),
     ],
 )
 def test_what_is_no_cloud_event_of_text_is_refused(change: dict[str, Any], said: str) -> None:
-    with pytest.raises(InvalidEventError, match=said):
+    with saying(InvalidEventError, said):
         read(json.dumps({**WHOLE, **change}))

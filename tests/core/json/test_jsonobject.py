@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broadcaster.core.json import jsonobject
 from broadcaster.core.json.jsonobject import in_one_form, object_of, objects_of, written
 
 PLAIN = ['{"a":1}', '{"a":{"b":[]}}', "{}"]
@@ -50,3 +51,19 @@ def test_several_are_read_as_each_of_them_is(texts: list[str]) -> None:
         return written(found) if isinstance(found, dict) else found
 
     assert [shown(one) for one in objects_of(every)] == [shown(object_of(one)) for one in every]
+
+
+def test_numbers_that_python_writes_alike_are_its_own() -> None:
+    """So that equal ones are equal, beside one that is kept as it was sent."""
+    found = object_of(b'{"least":1,"most":12345678901234567,"sent":1.10}')
+    assert found is not None
+    assert (found["least"], found["most"]) == (1, 12345678901234567)
+
+
+def test_what_is_plain_in_all_of_several_is_read_in_the_short_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        jsonobject, "object_of", lambda _: pytest.fail("it takes half as long again")
+    )
+    assert list(objects_of([text.encode() for text in PLAIN])) == [{"a": 1}, {"a": {"b": []}}, {}]

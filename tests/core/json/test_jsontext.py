@@ -15,6 +15,7 @@ from uuid import UUID
 import pytest
 
 from broadcaster.core.json.jsontext import NotJsonError, encode, is_json
+from tests.saying import saying
 
 NAN, INF = math.nan, math.inf
 
@@ -85,6 +86,7 @@ def test_what_json_has_not_is_refused_and_its_place_is_named(value: Any, said: s
         (12345678901234567890123, "12345678901234567890123"),
         ({"n": -(10**30), "at": datetime(2026, 1, 31, tzinfo=UTC)},
          '{"n":-1000000000000000000000000000000,"at":"2026-01-31T00:00:00+00:00"}'),
+        ({"n": 10**30, "name": "é"}, f'{{"n":{10**30},"name":"é"}}'),
         (datetime(2026, 1, 31, tzinfo=UTC), '"2026-01-31T00:00:00+00:00"'),
         (UUID(int=7), '"00000000-0000-0000-0000-000000000007"'),
         (Pet("Rex", None), '{"name":"Rex","weight":null}'),
@@ -95,6 +97,16 @@ def test_what_json_has_not_is_refused_and_its_place_is_named(value: Any, said: s
 def test_everything_else_is_compact_json(value: Any, text: str) -> None:
     assert encode(value).decode() == text
     json.loads(text)
+
+
+def test_a_value_may_be_250_levels_deep() -> None:
+    for innermost in (10**30, None):  # which are looked into, level by level
+        deep: Any = innermost
+        for _ in range(250):
+            deep = [deep]
+        assert json.loads(encode(deep)) == deep
+        with saying(NotJsonError, f"data{'[0]' * 251}: nested deeper than 250 levels"):
+            encode([deep])
 
 
 @pytest.mark.parametrize(

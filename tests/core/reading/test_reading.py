@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from broadcaster.core import sse
 from broadcaster.core.access.grants import Holder
-from broadcaster.core.event import ZERO, Event, EventId, Live, Reset
+from broadcaster.core.event import ZERO, Event, EventId, Live, Reset, StateFollows
 from broadcaster.core.fanout.hub import Hub
 from broadcaster.core.fanout.turns import Reader
 from broadcaster.core.filter import KeysAndTypes
@@ -24,6 +24,7 @@ from broadcaster.core.resume.machine import Resume
 from broadcaster.core.resume.opening import Serve
 from broadcaster.core.resume.steps import Ask, For
 from broadcaster.core.sse import Frame
+from broadcaster.core.state.values import Rules
 from broadcaster.core.subscription import Subscription
 from broadcaster.core.wire import Ending, ResetReason
 
@@ -48,6 +49,7 @@ class Question(NamedTuple):
 
     resume: Resume
     ask: Ask
+    reader: Reader | None = None
 
 
 class Log:
@@ -66,7 +68,7 @@ class Log:
             found = [one for one in self.entries[ask.stream] if one.id > position][:3]
             assert resume.answered(ask, Past(found, found[-1].id, proven=True))
         else:
-            self.open.append(Question(resume, ask))
+            self.open.append(Question(resume, ask, reader))
         return self
 
     def rest(self, reader: Reader, wake: Callable[[], object]) -> Log:
@@ -170,6 +172,69 @@ def test_the_log_is_asked_and_the_answer_taken() -> None:
     assert taken(reading) == [event(4), event(5), event(6), event(7), Live(4)]
     reading.close()
     assert log.cancelled == 1
+
+
+def test_the_log_is_asked_for_the_client_that_reads() -> None:
+    hub, log, reader = hub_of(events=2), Log(), Reader("10.0.0.1")
+    add(hub, "a", *[frame(ms) for ms in range(1, 8)])
+    begun = Serve(A, {"a": at(1)}, resumed=True)
+    reading = Reading(hub, log, begun, lambda: None, reader)
+    reading.charge(1.0)
+    assert log.rests == [], "nothing was left out yet"
+    assert taken(reading) == []
+    assert log.open[0].reader is reader
+
+
+def with_state() -> Hub:
+    """A hub that has 1-0 to 3-0 in its window, and the state of two keys."""
+    hub = Hub({"a": Window(100, 100_000)}, rules={"a": Rules("last")})
+    hub.states.rewritten("a")  # the window is empty, and so is the state
+    add(hub, "a", frame(1, "k"), frame(2, "l"), frame(3, "k"))
+    return hub
+
+
+STATE: list[Yielded] = [StateFollows("a", None, 2), event(3, key="k"), event(2, key="l"), Live(2)]
+
+
+def test_amid_a_state_the_id_asks_for_the_state_and_after_it_the_events_have_theirs() -> None:
+    hub = with_state()
+    reading = made(hub, Serve(A, {"a": at(3)}, states=["a"]))
+    assert (reading.partial, reading.cursor) == (True, b"3-0")
+    found = list[tuple[Yielded, bytes]]()
+    while reading.advance():
+        while (value := reading.take()) is not None:
+            found.append((value, reading.cursor))
+    assert found == list(zip(STATE, [b"state", b"state", b"state", b"3-0"], strict=True))
+    assert not reading.partial
+    add(hub, "a", frame(4, "k"))
+    assert taken(reading) == [event(4, key="k")]
+    assert reading.cursor == b"4-0"
+
+
+def test_a_filter_that_leaves_out_all_of_a_state_and_of_a_page_moves_on() -> None:
+    hub = with_state()
+    others = Subscription(("a",), KeysAndTypes.of(["other"]))
+    reading = made(hub, Serve(others, {"a": at(3)}, states=["a"]))
+    assert taken(reading) == [StateFollows("a", None, 0), Live(0)]
+    hub.lag(reading.subscriber)
+    add(hub, "a", frame(5, "k"))
+    assert taken(reading) == []
+    assert reading.cursor == b"5-0"
+
+
+def test_the_state_follows_a_reset_unless_it_is_not_wanted() -> None:
+    hub = with_state()
+    lost = Serve(A, {"a": EventId(2, 7)}, resumed=True)
+    reading = made(hub, lost)
+    reset = Reset("a", None, "unknown", "2-7", "3-0", state=True)
+    assert taken(reading) == [reset, *STATE]
+    log = Log()
+    stateless = Reading(hub, log, Serve(A, {"a": at(3)}), lambda: None, with_state=False)
+    assert taken(stateless) == [Live(0)]
+    hub.restart("a", at(50), complete=True)
+    assert taken(stateless) == []
+    log.open[-1].resume.answered(log.open[-1].ask, Past([], at(3), proven=False))
+    assert taken(stateless) == [Reset("a", None, "trimmed", "3-0", "50-0"), Live(0)]
 
 
 def test_a_reset_tells_where_it_goes_on() -> None:

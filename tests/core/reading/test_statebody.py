@@ -50,3 +50,4 @@ def test_a_tag_changes_with_each_part() -> None:
     tags = {tag_of(b"1-0", "", "r"), tag_of(b"2-0", "", "r"), tag_of(b"1-0", "1-0", "r")}
     assert len({*tags, tag_of(b"1-0", "", "s")}) == 4
     assert tag_of(b"1-0", "", "r") in tags
+    assert all(len(tag) == len('""') + 24 for tag in tags)

@@ -12,6 +12,7 @@ from broadcaster.core.resume.beginning import ReshardedError, at_cursor, begin_a
 from broadcaster.core.subscription import Subscription
 from broadcaster.errors import InvalidCursorError
 from tests.core.test_subscription import INVENTORY, ORDERS, RECOMMENDATIONS, SHARDED
+from tests.saying import saying
 
 PLAIN = Channel(name="plain", path="/plain")
 WITH_STATE = Channel(name="with", path="/with", state="last")
@@ -67,30 +68,37 @@ def test_a_client_that_was_cut_amid_a_state_begins_with_it() -> None:
     assert restored("s.1=state", SHARDS_WITH_STATE, keys=("b", "c"))["s.3"] == "0-0"
 
 
+NAMES_NONE = "the id names none of the subscription's channels"
+NONE_IN_IT = "none of the subscription's channels is in it"
+NAMES_SHARDS = "the id names shards of 's' that are not read now"
+NO_SHARDS_NOW = NAMES_SHARDS.replace("'s'", "'inventory'")
+STATE_OF_NONE = "the id names the state of a channel that has none"
+
+
 @pytest.mark.parametrize(
-    ("text", "channels"),
+    ("text", "channels", "said"),
     [
-        ("5-1", (SHARDED,)),  # of a time before it was sharded
-        ("s=5-1,inventory=5-1", (SHARDED, INVENTORY)),
-        ("s.0=5-1,s.1=5-1,s.2=5-1,s.3=5-1,s.4=5-1", (SHARDED,)),  # it had more of them
-        ("s.0=5-1,s.4=5-1", (SHARDED,)),
-        ("inventory.0=5-1,inventory.1=5-1", (INVENTORY,)),
-        ("inventory.0=5-1,orders=5-1", (INVENTORY, ORDERS)),
-        ("5-1", (INVENTORY, ORDERS)),
-        ("x=5-1", (INVENTORY,)),
-        ("run=5-1", (INVENTORY,)),
-        ("=5-1", (INVENTORY,)),
-        ("state", (PLAIN,)),
-        ("plain=state", (PLAIN,)),
-        ("with=state", (PLAIN,)),
-        ("s=state", (SHARDS_WITH_STATE,)),  # of a time before it was sharded
-        ("s.0=state,s.4=state", (SHARDS_WITH_STATE,)),
+        ("5-1", (SHARDED,), NAMES_NONE),  # of a time before it was sharded
+        ("s=5-1,inventory=5-1", (SHARDED, INVENTORY), NAMES_SHARDS),
+        ("s.0=5-1,s.1=5-1,s.2=5-1,s.3=5-1,s.4=5-1", (SHARDED,), NAMES_SHARDS),  # it had more
+        ("s.0=5-1,s.4=5-1", (SHARDED,), NAMES_SHARDS),
+        ("inventory.0=5-1,inventory.1=5-1", (INVENTORY,), NO_SHARDS_NOW),
+        ("inventory.0=5-1,orders=5-1", (INVENTORY, ORDERS), NO_SHARDS_NOW),
+        ("5-1", (INVENTORY, ORDERS), NAMES_NONE),
+        ("x=5-1", (INVENTORY,), NONE_IN_IT),
+        ("run=5-1", (INVENTORY,), NONE_IN_IT),
+        ("=5-1", (INVENTORY,), NONE_IN_IT),
+        ("state", (PLAIN,), "'state' is not an event id like 1710000000000-0"),
+        ("plain=state", (PLAIN,), STATE_OF_NONE),
+        ("with=state", (PLAIN,), NONE_IN_IT),
+        ("s=state", (SHARDS_WITH_STATE,), NAMES_SHARDS),  # of a time before it was sharded
+        ("s.0=state,s.4=state", (SHARDS_WITH_STATE,), NAMES_SHARDS),
     ],
 )
 def test_an_id_without_any_of_the_streams_is_refused(
-    text: str, channels: tuple[Channel, ...]
+    text: str, channels: tuple[Channel, ...], said: str
 ) -> None:
-    with pytest.raises(InvalidCursorError):
+    with saying(InvalidCursorError, said):
         restored(text, *channels)
 
 

@@ -117,12 +117,15 @@ def test_a_time_before_the_window_is_asked_for_and_else_the_earliest() -> None:
 
 def test_where_ids_lie_in_the_future_no_time_can_be_found() -> None:
     of = complete()
-    of.windows["a"].append([event(NOW_MS + 3_599_000)])
+    of.windows["a"].append([event(NOW_MS + 3_600_000)])
     assert isinstance(Request_(of, start=7).step(), Serve)
-    of.windows["a"].append([event(NOW_MS + 3_601_000)])
+    of.windows["a"].append([event(NOW_MS + 3_600_001)])
     refused = Request_(of, start=7).step()
     assert isinstance(refused, Refused)
-    assert "lies in the future" in refused.detail
+    assert refused.detail == (
+        "the newest id of a, 4600001-0, lies in the future, so no time can be found there: give an "
+        "event id, earliest or latest"
+    )
     assert isinstance(Request_(of, start="earliest").step(), Serve)
 
 
@@ -151,7 +154,7 @@ def test_an_end_that_is_not_in_the_window_is_asked_for(position: EventId) -> Non
 
 def test_a_run_is_asked_for_from_the_head_of_before() -> None:
     of = complete()
-    request = Request_(of, channels=(MADE,), keys=["u"])
+    request = Request_(of, channels=(MADE,), keys=["u"], start="earliest")
     assert request.question() == Request("a.requests", "u")
     of.windows["a"].append([event(20)])  # what comes before the answer is after the head
     request.answer(at(15))

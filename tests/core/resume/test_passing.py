@@ -309,6 +309,19 @@ def test_each_stream_has_passes_of_its_own() -> None:
     assert told == [{"channel": "a", "events": 11}]
 
 
+def test_passes_that_begin_together_are_told_together_and_counted() -> None:
+    shop = Shop("a", "b")
+    client = Client(shop)
+    for round_ in (1, 2):
+        for n in range(20):
+            shop.add("ab"[n % 2], f"k{n % 4}")
+        client.go_on()
+        told = [data for type_, data in client.own if type_ == "stream.superseded"]
+        assert told == [{"channel": "a", "events": 8}, {"channel": "b", "events": 8}] * round_
+        assert shop.hub.states.passes.superseded == {"a": 8 * round_, "b": 8 * round_}
+        shop.hub.lag(client.subscriber)
+
+
 def test_a_step_takes_in_a_slice_of_the_window_and_sends_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -34,6 +34,13 @@ def test_a_run_that_its_client_names_is_the_same_for_the_same_key_and_name() -> 
     assert len({named, *(run_named(*of) for of in others)}) == 5
 
 
+def test_a_text_that_only_json_can_name_names_a_run_as_any_other() -> None:
+    odd = "\ud800"  # half of a surrogate pair
+    assert run_named("chat", odd) != run_named("chat", "?")
+    assert run_named(odd, "run") != run_named("?", "run")
+    assert newest_of("answers", odd) != newest_of("answers", "?")
+
+
 def test_all_keys_of_a_run_are_in_the_slot_of_its_stream() -> None:
     keys = RunKeys.of("answers", RUN)
     assert keys == (
@@ -74,3 +81,5 @@ def test_a_record_is_read_from_its_hash() -> None:
     }
     expected = RunState.FAILED, "worker", "ann", "ann#7-1", "a", 2, EventId(8, 3), EventId(9, 0)
     assert Record.of(fields) == Record(*expected)
+    since = {b"began": b"1700", b"restarts": b"3", b"told": b"12"}
+    assert Record.of(fields | since) == Record(*expected, began_ms=1700, restarts=3, told=12)

@@ -64,3 +64,13 @@ def test_texts_grow_in_their_row() -> None:
     assert kept.size(row) == size + 2
     assert [value.data for value in kept.values(APPEND, "k", row)] == [b'{"text":"abcd"}']
     assert kept.shown(APPEND, "k", row) == [b'event: t\ndata: {"text":"abcd"}\n\n']
+
+
+def test_the_size_of_a_row_is_that_of_all_it_has() -> None:
+    texts = kept.folded(APPEND, "k", (frame(1, {"text": "a"}), frame(2, {"text": "bc"}, "u")))
+    events = frame(3), frame(4, "four", "u")
+    wires = tuple(each.wire for each in events)
+    of_values = sum(len(value.data) for value in kept.values(APPEND, "k", texts))
+    assert kept.size(texts) == of_values + len("a") + len("bc")  # with what may grow
+    assert kept.size(wires) == sum(map(len, wires)) == kept.size(events)
+    assert kept.size((*texts, *events)) == kept.size(texts) + kept.size(events)

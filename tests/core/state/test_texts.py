@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 
 from broadcaster.core.entry import frame_of
 from broadcaster.core.event import EventId
+from broadcaster.core.json.jsonobject import object_of
 from broadcaster.core.sse import Frame
+from broadcaster.core.state import texts
 from broadcaster.core.state.texts import Growing, appended, value_of
 from broadcaster.core.state.values import Value
 
@@ -86,6 +89,40 @@ def test_only_what_differs_in_the_text_alone_is_joined(
     sent: list[str], expected: list[str]
 ) -> None:
     assert joined(*sent) == [each.encode() for each in expected]
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        '{"text":"%s"}',
+        '{"by":"b","text":"%s","to":"b"}',
+        '{"text":"%s","of":"text"}',
+        '{"text":\n"%s",\n"by":1,\n"n":2}',
+    ],
+)
+@pytest.mark.parametrize("type_", ["t", "message"])
+def test_events_that_differ_in_the_text_alone_are_not_parsed_one_by_one(
+    shape: str, type_: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed = list[bytes]()
+
+    def noted(data: bytes) -> dict[str, Any] | None:
+        parsed.append(data)
+        return object_of(data)
+
+    monkeypatch.setattr(texts, "object_of", noted)
+    sent = [frame(ms, shape % "abcd"[ms % 4], type_) for ms in range(1, 101)]
+    (value,) = appended("text", sent)
+    # The first one, and the second with what is around its text.
+    assert parsed[:2] == [sent[0].data, sent[1].data]
+    assert len(parsed) == 3
+    assert value_of("text", value).lengths == (1,) * 100
+    assert json.loads(value_of("text", value).data)["text"] == "bcda" * 25
+
+
+def test_a_text_of_an_inner_object_is_not_taken_for_that_of_the_event() -> None:
+    alike, other = '{"o":{"text":"a"},"text":"a"}', '{"o":{"text":"z"},"text":"a"}'
+    assert joined(alike, alike, other) == [b'{"o":{"text":"a"},"text":"aa"}', other.encode()]
 
 
 def test_a_long_text_is_kept_in_few_pieces() -> None:
