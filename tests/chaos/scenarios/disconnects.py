@@ -68,7 +68,9 @@ async def churn(stage: Stage) -> None:
 
 async def herd(stage: Stage) -> None:
     """Drop all clients at once, with the hub's own `retry:`; then a tenth of them, to compare."""
-    await stage.start_nodes(1, retry_min_ms=1000, retry_max_ms=5000)
+    (node,) = await stage.start_nodes(1, retry_min_ms=1000, retry_max_ms=5000)
+    if not stage.quick:
+        await stage.pin(node)  # or it would wait for a core that three browsers use as well
     await stage.open_mix(stage.count(2000, 500))
     stage.background(stage.producer(streams=("a", "b")).run(50))
     window_s = stage.size(15.0, 8.0)
