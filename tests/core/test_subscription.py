@@ -29,6 +29,11 @@ def test_long_keys_and_types_are_refused(text: str) -> None:
         Subscription.to([INVENTORY], types=[text])
 
 
+def test_a_subscription_has_a_channel() -> None:
+    with saying(InvalidRequestError, "name at least one channel: ?channel=…"):
+        Subscription.to([])
+
+
 def test_a_long_key_is_named_by_its_beginning() -> None:
     said = f"key '{'x' * 32}'… has 257 bytes in UTF-8; at most 256 may be"
     with saying(InvalidRequestError, said):
@@ -73,7 +78,6 @@ def test_a_type_filter_never_hides_the_terminal_event() -> None:
 @pytest.mark.parametrize(
     ("channels", "keys", "says"),
     [
-        ([], [], "name at least one channel: ?channel=…"),
         ([RECOMMENDATIONS], [], "?userId="),
         ([RECOMMENDATIONS], [""], "?userId="),
         ([RECOMMENDATIONS, INVENTORY], ["u", "v"], "one key"),

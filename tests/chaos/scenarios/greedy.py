@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import re
-import select
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -191,7 +190,10 @@ def _clients(node: Node, paths: list[str]) -> Iterator[list[socket.socket]]:
 
 def _has_bytes(client: socket.socket) -> bool:
     """Return True if something is there to be read."""
-    return bool(select.select([client], [], [], 0)[0])
+    try:
+        return bool(client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except BlockingIOError:
+        return False
 
 
 async def _until_steady(node: Node, clients: int) -> None:

@@ -630,10 +630,12 @@ def test_a_filter_that_fails_concerns_its_own_clients_alone() -> None:
             return True
 
     hub = make_hub("a")
-    failing, other = Client(hub, Subscription(("a",), Fails())).live(), Client(hub).live()
+    typed = Subscription(("a",), KeysAndTypes.of(types=["t"]))
+    failing = Client(hub, Subscription(("a",), Fails())).live()
+    others = [Client(hub, typed).live(), Client(hub).live()]
     fan_out(hub, "a", event(2))
     assert (failing.subscriber.state, failing.data) == (State.LAGGING, [])
-    assert other.data == [event(2).wire]
+    assert [other.data for other in others] == [[event(2).wire]] * 2
     with pytest.raises(ZeroDivisionError):
         failing.catch_up()
 

@@ -95,7 +95,7 @@ def test_only_what_differs_in_the_text_alone_is_joined(
     "shape",
     [
         '{"text":"%s"}',
-        '{"by":"b","text":"%s","to":"b"}',
+        '{"by":"c","text":"%s","to":"c"}',  # the text of the second event is "c"
         '{"text":"%s","of":"text"}',
         '{"text":\n"%s",\n"by":1,\n"n":2}',
     ],
