@@ -640,6 +640,14 @@ def test_a_filter_that_fails_concerns_its_own_clients_alone() -> None:
         failing.catch_up()
 
 
+def test_a_filter_that_leaves_out_a_batch_concerns_its_own_clients_alone() -> None:
+    hub = make_hub("a")
+    filters = [KeysAndTypes.of(types=types) for types in (["u"], ["t"], ["t", "u"])]
+    clients = [Client(hub, Subscription(("a",), filter_)).live() for filter_ in filters]
+    fan_out(hub, "a", event(1))
+    assert [client.data for client in clients] == [[], [event(1).wire], [event(1).wire]]
+
+
 def test_a_response_that_ends_without_last_words_has_none() -> None:
     hub = make_hub()
     client = Client(hub).live()
