@@ -624,6 +624,8 @@ def test_a_response_that_ends_before_it_begins_has_only_its_farewell() -> None:
 def test_a_filter_that_fails_concerns_its_own_clients_alone() -> None:
     @dataclass(frozen=True)
     class Fails(Filter):
+        number: int
+
         def admits(self, frame: Frame) -> bool:
             if frame.id.ms > 1:
                 raise ZeroDivisionError
@@ -631,21 +633,25 @@ def test_a_filter_that_fails_concerns_its_own_clients_alone() -> None:
 
     hub = make_hub("a")
     typed = Subscription(("a",), KeysAndTypes.of(types=["t"]))
-    failing = Client(hub, Subscription(("a",), Fails())).live()
+    failing = [Client(hub, Subscription(("a",), Fails(n))).live() for n in range(8)]
     others = [Client(hub, typed).live(), Client(hub).live()]
     fan_out(hub, "a", event(2))
-    assert (failing.subscriber.state, failing.data) == (State.LAGGING, [])
+    assert [(one.subscriber.state, one.data) for one in failing] == [(State.LAGGING, [])] * 8
     assert [other.data for other in others] == [[event(2).wire]] * 2
     with pytest.raises(ZeroDivisionError):
-        failing.catch_up()
+        failing[0].catch_up()
 
 
 def test_a_filter_that_leaves_out_a_batch_concerns_its_own_clients_alone() -> None:
     hub = make_hub("a")
-    filters = [KeysAndTypes.of(types=types) for types in (["u"], ["t"], ["t", "u"])]
-    clients = [Client(hub, Subscription(("a",), filter_)).live() for filter_ in filters]
+
+    def clients(*types: str) -> list[Client]:
+        filters = [KeysAndTypes.of(types=[*types, f"u{number}"]) for number in range(8)]
+        return [Client(hub, Subscription(("a",), one)).live() for one in filters]
+
+    without, others = clients(), clients("t")
     fan_out(hub, "a", event(1))
-    assert [client.data for client in clients] == [[], [event(1).wire], [event(1).wire]]
+    assert [client.data for client in (*without, *others)] == [[]] * 8 + [[event(1).wire]] * 8
 
 
 def test_a_response_that_ends_without_last_words_has_none() -> None:
