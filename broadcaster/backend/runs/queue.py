@@ -111,7 +111,7 @@ class RunQueue:
             ConfigurationError: Redis refuses for good.
         """
         await self._clock.look()
-        runs: list[Run] = []
+        before, runs = set(self._active.values()), list[Run]()
         try:
             for id_ in await self._records.due(self._clock.now_ms(), limit):
                 runs += await self._begun(id_, None)
@@ -122,8 +122,8 @@ class RunQueue:
                 for id_, fields in entries:
                     runs += await self._requested(id_.decode(), fields)
         except BaseException:
-            for run in runs:  # otherwise `keep` would hold runs that this worker does not answer
-                self.release(run)
+            for run in {*self._active.values()} - before:
+                self.release(run)  # or `keep` would hold runs that this worker does not answer
             raise
         return runs
 

@@ -13,6 +13,7 @@ from typing import Any
 import msgpack
 import orjson
 import pytest
+from redis.exceptions import ConnectionError as NoConnection
 
 from broadcaster import (
     BackendUnavailableError,
@@ -364,21 +365,31 @@ async def test_news_of_an_older_run_does_not_end_the_newer_one_of_the_same_reque
     assert await mine.keep() == [after]  # so it was kept up to now
 
 
+@pytest.mark.parametrize("lost", ["a beginning", "the removal of a request"])
 async def test_a_request_taken_before_redis_goes_away_is_found_again(
-    worker: Publisher, monkeypatch: pytest.MonkeyPatch
+    worker: Publisher, monkeypatch: pytest.MonkeyPatch, lost: str
 ) -> None:
-    begin = Records.begin
+    begin, delete, deleted = Records.begin, RunQueue._delete, list[str]()
 
     async def begin_the_first(records: Records, run: str, asked: Any, lease_s: float) -> Any:
         if asked and asked.key == "second":
             raise BackendUnavailableError("gone")
         return await begin(records, run, asked, lease_s)
 
+    async def delete_the_first(queue: RunQueue, request: str) -> None:
+        deleted.append(request)
+        if len(deleted) == 2:
+            raise NoConnection("gone")
+        await delete(queue, request)
+
     for key in ("first", "second"):
         await ask(worker, key)
     failing, other = queue(worker, SOON_S), queue(worker, SOON_S)
     with monkeypatch.context() as patched:
-        patched.setattr(Records, "begin", begin_the_first)
+        if lost == "a beginning":
+            patched.setattr(Records, "begin", begin_the_first)
+        else:
+            patched.setattr(RunQueue, "_delete", delete_the_first)
         with pytest.raises(BackendUnavailableError):
             await failing.take(2)
     found: set[str] = set()
