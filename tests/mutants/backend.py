@@ -486,11 +486,22 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "runs: a run stays locked after its worker loses Redis",
         "broadcaster/backend/runs/queue.py",
-        "                self.release(run)\n            raise\n",
-        "                pass\n            raise\n",
+        "for run in {*self._active.values()} - before:",
+        "for run in ():",
         (
             "tests/backend/runs/test_queue.py::"
-            "test_a_request_taken_before_redis_goes_away_is_found_again[single]",
+            "test_a_request_taken_before_redis_goes_away_is_found_again[single-a beginning]",
+        ),
+    ),
+    Mutant(
+        "runs: a run stays locked whose request its worker could not remove",
+        "broadcaster/backend/runs/queue.py",
+        "for run in {*self._active.values()} - before:",
+        "for run in runs:",
+        (
+            "tests/backend/runs/test_queue.py::"
+            "test_a_request_taken_before_redis_goes_away_is_found_again"
+            "[single-the removal of a request]",
         ),
     ),
     # Sentinel and Cluster
