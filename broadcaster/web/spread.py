@@ -28,7 +28,7 @@ class Spread:
     While there is little to do, each call is made at once.
 
     Attributes:
-        per_turn: the places of a turn.
+        per_turn: the places of a turn. A call takes one.
         taken: the places that were taken since a call had to wait for a turn. If there are none
             left, the next call waits. Work that is not called here adds its own.
     """
@@ -43,21 +43,16 @@ class Spread:
         self.per_turn = per_turn
         self.taken = 0
         self._call_soon = call_soon
-        self._waiting: deque[tuple[Callable[[], object], int]] = deque()
+        self._waiting: deque[Callable[[], object]] = deque()
         self._awaited = False  # the next turn
 
-    def call(self, function: Callable[[], object], places: int = 1) -> None:
-        """Call a function: at once if a place is left, and else in a later turn.
-
-        Args:
-            function: to be called.
-            places: that it takes. The last call of a turn may take more than are left.
-        """
+    def call(self, function: Callable[[], object]) -> None:
+        """Call a function: at once if there is a place, and else in a later turn."""
         if self._waiting or self.taken >= self.per_turn:
-            self._waiting.append((function, places))
+            self._waiting.append(function)
             self._await_turn()
         else:
-            self.taken += places
+            self.taken += 1
             function()
 
     async def turn(self, cost_s: float = 0.0) -> None:
@@ -67,8 +62,13 @@ class Spread:
             cost_s: seconds that the work takes, such as those that the last piece of it has taken.
         """
         turn = asyncio.get_running_loop().create_future()
-        self.call(partial(_resolve, turn), 1 + int(cost_s / _PLACE_S))
+        self.call(partial(self._begin, turn, int(cost_s / _PLACE_S)))
         await turn
+
+    def _begin(self, turn: asyncio.Future[None], further: int) -> None:
+        if not turn.done():  # its task may have been cancelled
+            self.taken += further
+            turn.set_result(None)
 
     def _await_turn(self) -> None:
         if not self._awaited:
@@ -80,14 +80,8 @@ class Spread:
         self._awaited, self.taken = False, 0
         try:
             while self._waiting and self.taken < self.per_turn:
-                function, places = self._waiting.popleft()
-                self.taken += places
-                function()
+                self.taken += 1
+                self._waiting.popleft()()
         finally:
             if self._waiting:
                 self._await_turn()
-
-
-def _resolve(turn: asyncio.Future[None]) -> None:
-    if not turn.done():  # its task may have been cancelled
-        turn.set_result(None)

@@ -39,7 +39,7 @@ from tests.wait import PATIENCE_S, until, until_sync
 from workers.store import PETS
 
 # As a proxy without a node answers.
-LONGEST_PAUSE_S = 30.0  # between two tries of a page, where it is refused again and again
+_LONGEST_PAUSE_S = 30.0  # between two tries of a page, where it is refused again and again
 _BAD_GATEWAY = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
@@ -353,7 +353,7 @@ async def test_it_goes_on_after_a_proxy_without_a_node(
         await shop.sell(50)
     node.start()
     await shop.sell(10)
-    await page.sees("hub.line.state === 'live'", PATIENCE_S + 2 * LONGEST_PAUSE_S)
+    await page.sees("hub.line.state === 'live'", PATIENCE_S + 2 * _LONGEST_PAUSE_S)
     await page.proves(60, checked=60)
     line = await page.hub("line")
     assert line["resets"] == 0 < line["reconnects"]

@@ -74,10 +74,16 @@ async def test_a_call_can_take_more_places() -> None:
 
 async def test_longer_work_leaves_fewer_places_in_its_turn() -> None:
     spread, made = Spread(4), list[int]()
-    for number in range(6):
-        spread.call(partial(made.append, number), places=2)
+
+    async def work(number: int) -> None:
+        await spread.turn(0.0003)
+        made.append(number)
+
+    works = [asyncio.create_task(work(number)) for number in range(6)]
+    await asyncio.sleep(0)
     assert made == [0, 1]
     assert await most_in_a_turn(lambda: len(made), 6) == 2
+    await asyncio.gather(*works)
     short, long = Spread(), Spread()
     await short.turn(0.0001)
     await long.turn(0.0011)
